@@ -1,0 +1,1 @@
+"""Pixtag: hashtags for a photo, from its pixels, your history and what is trending."""

@@ -1,0 +1,181 @@
+"""Frozen data classes that the rest of the package passes around."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Halfs = NDArray[np.float16]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One image file of a post.
+
+    Attributes:
+        path: Where the file lies, absolute.
+        digest: SHA-256 of its bytes in hex; empty when the file could not be read.
+    """
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Something that a person published: photos (perhaps none), tags, a time.
+
+    Attributes:
+        post_id: Unique in a store.
+        user_id: The person, or None when nobody is named.
+        posted_at: Unix seconds UTC to the microsecond, or None when the time is unknown. Posts
+            without a time teach pixels and co-occurrence and never enter history or trend.
+        tags: Normalised, without '#', in the order of writing, each once.
+        photos: The images in order.
+    """
+
+    post_id: str
+    user_id: str | None
+    posted_at: float | None
+    tags: tuple[str, ...]
+    photos: tuple[Photo, ...] = ()
+
+
+@dataclass(frozen=True)
+class PostLog:
+    """Many posts as columns, in time order; what replay, training and evaluation read.
+
+    Posts without a time come first, with `at = -inf`; then by time, ties by post_id.
+
+    Shapes:
+        N: posts. E: tag uses of all posts. D: embedding width. U: people. T: tags.
+
+    Attributes:
+        post_ids: Names of the posts, `[N]`.
+        users: Names of the people, `[U]`.
+        tags: Tags, `[T]`, each used at least once, in order of first appearance.
+        user_of_post: Index into `users`, `[N]`; U for posts of nobody.
+        at: Unix seconds UTC, `[N]`, ascending; `-inf` without a time.
+        tag_start: Post i uses `tag_ids[tag_start[i]:tag_start[i + 1]]`, `[N + 1]`.
+        tag_ids: Index into `tags`, `[E]`.
+        has_photo: Whether a post has an embedding, `[N]`.
+        embeddings: Mean embedding of a post's photos, `[N, D]`; zeros without one. D = 0 when no
+            encoder was asked for.
+    """
+
+    post_ids: list[str]
+    users: list[str]
+    tags: list[str]
+    user_of_post: Ints
+    at: Doubles
+    tag_start: Ints
+    tag_ids: Ints
+    has_photo: Bools
+    embeddings: Halfs
+
+    def __len__(self) -> int:
+        return len(self.post_ids)
+
+    @property
+    def n_untimed(self) -> int:
+        """How many posts at the front have no time."""
+        return int(np.searchsorted(self.at, -np.inf, side="right"))
+
+    def tags_of(self, row: int) -> list[str]:
+        """Tags of the post at `row`, in the order of writing."""
+        start, stop = self.tag_start[row], self.tag_start[row + 1]
+        return [self.tags[t] for t in self.tag_ids[start:stop]]
+
+    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> PostLog:
+        """Keep only some posts, in their order; people and tags keep their index.
+
+        Args:
+            rows: Indices, ascending, or a mask `[N]`.
+        """
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, np.int64)
+        lengths = np.diff(self.tag_start)[index]
+        start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        within = np.arange(start[-1]) - np.repeat(start[:-1], lengths)
+        uses = np.repeat(self.tag_start[:-1][index], lengths) + within
+        return PostLog(
+            post_ids=[self.post_ids[i] for i in index],
+            users=self.users,
+            tags=self.tags,
+            user_of_post=self.user_of_post[index],
+            at=self.at[index],
+            tag_start=start,
+            tag_ids=self.tag_ids[uses],
+            has_photo=self.has_photo[index],
+            embeddings=self.embeddings[index],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Which of the three sources of evidence may speak."""
+
+    pixels: bool = True
+    history: bool = True
+    trend: bool = True
+
+    @property
+    def name(self) -> str:
+        """As written in reports: `pixels+history`, or `nothing`."""
+        on = [n for n in ("pixels", "history", "trend") if getattr(self, n)]
+        return "+".join(on) or "nothing"
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """Ranked tags for a run of posts.
+
+    Shapes:
+        B: posts. K: ranks kept.
+
+    Attributes:
+        rows: Positions of the posts in the log, `[B]`.
+        tag_ids: Index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows.
+        probs: Calibrated probability of each, `[B, K]`; 0 in the padding.
+        tags: The tags that `tag_ids` points into.
+    """
+
+    rows: Ints
+    tag_ids: Ints
+    probs: Floats
+    tags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One piece of evidence behind a suggestion.
+
+    Attributes:
+        source: `pixels`, `history`, `trend`, or `general` (popularity, co-occurrence).
+        text: For a person: "you used it 3 days ago, 12 times".
+        weight: What it added to the score, natural log units.
+    """
+
+    source: str
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A hashtag offered for a photo.
+
+    Attributes:
+        tag: Normalised, without '#'.
+        prob: Calibrated probability that the person uses it.
+        reasons: Strongest first.
+    """
+
+    tag: str
+    prob: float
+    reasons: tuple[Reason, ...] = field(default=())
