@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +79,51 @@ class PostLog:
     tag_ids: Ints
     has_photo: Bools
     embeddings: Halfs
+
+    @classmethod
+    def of(cls, posts: Iterable[Post], embeddings: Mapping[str, Halfs] | None = None) -> PostLog:
+        """Lay posts out as columns.
+
+        Args:
+            posts: In any order.
+            embeddings: Embedding of each post that has a photo, by post_id, all `[D]`.
+
+        Returns:
+            The log; with D = 0 when no embedding is given.
+        """
+        known = embeddings or {}
+        ordered = sorted(
+            posts,
+            key=lambda p: (-np.inf if p.posted_at is None else p.posted_at, p.post_id),
+        )
+        users: dict[str, int] = {}
+        tags: dict[str, int] = {}
+        for post in ordered:
+            if post.user_id is not None:
+                users.setdefault(post.user_id, len(users))
+            for tag in post.tags:
+                tags.setdefault(tag, len(tags))
+        width = len(next(iter(known.values()))) if known else 0
+        matrix = np.zeros((len(ordered), width), np.float16)
+        has_photo = np.zeros(len(ordered), np.bool_)
+        for row, post in enumerate(ordered):
+            if post.post_id in known:
+                matrix[row], has_photo[row] = known[post.post_id], True
+        return cls(
+            post_ids=[p.post_id for p in ordered],
+            users=list(users),
+            tags=list(tags),
+            user_of_post=np.array(
+                [len(users) if p.user_id is None else users[p.user_id] for p in ordered], np.int64
+            ),
+            at=np.array(
+                [-np.inf if p.posted_at is None else p.posted_at for p in ordered], np.float64
+            ),
+            tag_start=np.cumsum([0, *(len(p.tags) for p in ordered)], dtype=np.int64),
+            tag_ids=np.array([tags[t] for p in ordered for t in p.tags], np.int64),
+            has_photo=has_photo,
+            embeddings=matrix,
+        )
 
     def __len__(self) -> int:
         return len(self.post_ids)
