@@ -1,0 +1,244 @@
+"""Where training ends and testing begins, and which part of a log a figure is about.
+
+Everything here looks at a log from outside: one clock cuts it into train, validation and test;
+people are set aside for the cold protocol; posts and tags are sorted into segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pixtag.errors import InputError
+from pixtag.types import Bools, Halfs, Ints, PostLog
+
+Period = Literal["train", "validation", "test"]
+BANDS = ("head", "torso", "tail", "new")
+HISTORY_SEGMENTS = (("0", 0, 0), ("1-4", 1, 4), ("5-19", 5, 19), ("20+", 20, None))
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A cut of a log in time order; all bounds are positions in the log.
+
+    Attributes:
+        train_stop: Train is `0..train_stop - 1`, posts without a time included.
+        valid_stop: Validation is `train_stop..valid_stop - 1`.
+        test_stop: Test is `valid_stop..test_stop - 1`; the end of the log.
+    """
+
+    train_stop: int
+    valid_stop: int
+    test_stop: int
+
+    def bounds(self, period: Period) -> tuple[int, int]:
+        """First position of a period and the one after its last."""
+        return {
+            "train": (0, self.train_stop),
+            "validation": (self.train_stop, self.valid_stop),
+            "test": (self.valid_stop, self.test_stop),
+        }[period]
+
+
+def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> Split:
+    """Cut a log by count in time order.
+
+    Of the n posts with a time, train holds 0 to floor(train n) - 1, validation up to
+    floor(valid n) - 1 and test the rest. Posts without a time come before all and belong to
+    train.
+
+    Args:
+        log: The whole log.
+        train: Share of the timed posts in train.
+        valid: Share of the timed posts in train and validation together.
+
+    Returns:
+        The cut. Periods of a tiny log may be empty.
+
+    Raises:
+        InputError: The shares are not in order.
+    """
+    if not 0 < train <= valid <= 1:
+        raise InputError(
+            f"the split {train}, {valid} is not in order", hint="use 0 < train <= valid <= 1"
+        )
+    untimed, n_timed = log.n_untimed, len(log) - log.n_untimed
+    # A product such as .7 * 10 may fall just below its integer in binary.
+    return Split(
+        train_stop=untimed + int(train * n_timed + 1e-9),
+        valid_stop=untimed + int(valid * n_timed + 1e-9),
+        test_stop=len(log),
+    )
+
+
+def cold_people(log: PostLog, *, share: float = 0.2, seed: int = 0) -> Bools:
+    """Choose the people that the cold protocol keeps out of training.
+
+    Args:
+        log: The whole log.
+        share: Share of the people.
+        seed: Decides who.
+
+    Returns:
+        Mask over `log.users`, `[U]`.
+    """
+    n_users = len(log.users)
+    mask = np.zeros(n_users, np.bool_)
+    rng = np.random.default_rng(seed)
+    mask[rng.permutation(n_users)[: round(share * n_users)]] = True
+    return mask
+
+
+@dataclass(frozen=True)
+class ColdView:
+    """A log in which some people have no past before a period.
+
+    Attributes:
+        log: The log without the cold people's posts before the period.
+        split: The same cut, at the positions of this log.
+        rows: Posts 1 to `n_first` of each cold person in the period, positions in `log`.
+    """
+
+    log: PostLog
+    split: Split
+    rows: Ints
+
+
+def cold_view(
+    log: PostLog, split: Split, people: Bools, *, period: Period = "test", n_first: int = 5
+) -> ColdView:
+    """Hide everything that cold people posted before a period.
+
+    Args:
+        log: The whole log.
+        split: Its cut.
+        people: The cold people, `[U]`.
+        period: Where they appear for the first time.
+        n_first: How many of their first posts are reported.
+    """
+    start, stop = split.bounds(period)
+    is_cold = np.append(people, values=False)[log.user_of_post]
+    hidden = is_cold & (np.arange(len(log)) < start)
+    kept = log.select(~hidden)
+    moved = np.concatenate([[0], np.cumsum(~hidden)])
+    cut = Split(*(int(moved[b]) for b in (split.train_stop, split.valid_stop, split.test_stop)))
+    inside = np.flatnonzero(is_cold)
+    inside = inside[(inside >= start) & (inside < stop)]
+    nth = occurrence(log.user_of_post[inside])
+    return ColdView(kept, cut, moved[inside[nth < n_first]].astype(np.int64))
+
+
+def occurrence(values: Ints) -> Ints:
+    """Count how often each value appeared earlier in the array.
+
+    Args:
+        values: Any integers, `[N]`.
+
+    Returns:
+        `[N]`: 0 for a first appearance, 1 for the second, ...
+    """
+    order = np.argsort(values, kind="stable")
+    ranked = values[order]
+    first = np.searchsorted(ranked, ranked, side="left")
+    nth = np.empty(len(values), np.int64)
+    nth[order] = np.arange(len(values)) - first
+    return nth
+
+
+def history_length(log: PostLog) -> Ints:
+    """Count the earlier posts of each post's person, by time.
+
+    Posts of the same instant are not earlier than each other; posts without a time are nobody's
+    history.
+
+    Returns:
+        `[N]`; 0 for posts without a time or person.
+    """
+    length = np.zeros(len(log), np.int64)
+    known = np.flatnonzero((log.user_of_post < len(log.users)) & (log.at > -np.inf))
+    nth = occurrence(log.user_of_post[known])
+    order = np.lexsort((log.at[known], log.user_of_post[known]))
+    user, at = log.user_of_post[known][order], log.at[known][order]
+    tied = np.zeros(len(order), np.bool_)
+    tied[1:] = (user[1:] == user[:-1]) & (at[1:] == at[:-1])
+    # A tied post shares the count of the first post of its instant.
+    leader = np.maximum.accumulate(np.where(tied, 0, np.arange(len(order))))
+    length[known[order]] = nth[order][leader]
+    return length
+
+
+def is_repeated(log: PostLog) -> Bools:
+    """Tell which posts carry exactly a tag set that their person used before.
+
+    Returns:
+        `[N]`; False for posts without a time or person, and for posts without tags.
+    """
+    first_at: dict[tuple[int, frozenset[int]], float] = {}
+    repeated = np.zeros(len(log), np.bool_)
+    for row in range(log.n_untimed, len(log)):
+        uses = log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]
+        user = int(log.user_of_post[row])
+        if user == len(log.users) or not len(uses):
+            continue
+        key = (user, frozenset(uses.tolist()))
+        repeated[row] = first_at.setdefault(key, float(log.at[row])) < log.at[row]
+    return repeated
+
+
+def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float = 0.9) -> Ints:
+    """Sort tags into head, torso, tail and new by their uses in training.
+
+    The most used tags that make up half of all uses are the head, those up to 90 % the torso,
+    the other used ones the tail; a tag never used in training is new.
+
+    Args:
+        train_uses: Uses of each tag in training, `[T]`.
+        head_share: Share of the uses that the head covers.
+        torso_share: Share that head and torso cover together.
+
+    Returns:
+        Position in `BANDS` of each tag, `[T]`. Ties are cut by position, so that equal counts
+        may fall into neighbouring bands.
+    """
+    bands = np.full(len(train_uses), BANDS.index("new"), np.int64)
+    order = np.argsort(-train_uses, kind="stable")
+    used = order[train_uses[order] > 0]
+    if not len(used):
+        return bands
+    before = (np.cumsum(train_uses[used]) - train_uses[used]) / train_uses.sum()
+    bands[used] = np.searchsorted([head_share, torso_share], before, side="right")
+    return bands
+
+
+def near_duplicates(log: PostLog, split: Split, *, min_cosine: float = 0.98) -> Ints:
+    """Find training photos that nearly equal a photo of validation or test.
+
+    They should be left out of what weights are fitted on, since a near-duplicate that straddles
+    the cut tests memory. What the state observed before a query may keep them: a person does
+    post the same picture again.
+
+    Args:
+        log: The whole log, with embeddings.
+        split: Its cut.
+        min_cosine: How similar two embeddings of one photo are at least.
+
+    Returns:
+        Positions in train, ascending; empty for a log without embeddings.
+    """
+    train = np.flatnonzero(log.has_photo[: split.train_stop])
+    later = split.train_stop + np.flatnonzero(log.has_photo[split.train_stop :])
+    if not len(train) or not len(later):
+        return np.zeros(0, np.int64)
+    seen = _unit(log.embeddings[train])
+    found = np.zeros(len(train), np.bool_)
+    for begin in range(0, len(later), 512):
+        block = _unit(log.embeddings[later[begin : begin + 512]])
+        found |= (seen @ block.T).max(axis=1) >= min_cosine
+    return train[found].astype(np.int64)
+
+
+def _unit(embeddings: Halfs) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    rows = embeddings.astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
