@@ -159,7 +159,7 @@ def build_app(verbs: Sequence[str]) -> App:
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
         version=_version,
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_shown_default),
     )
     for group in dict.fromkeys(VERBS[verb] for verb in verbs):
         if find_spec(f"pixtag.cli.{group}") is None:  # TODO: goes once every group is there
@@ -190,7 +190,7 @@ def _dispatch(words: list[str]) -> int:
     app = build_app(verbs)
     result: object = app(
         tokens,
-        console=output.stdout_console(),
+        console=output.stdout_console(max_width=100),
         error_console=output.stderr_console(),
         exit_on_error=False,
         print_error=False,
@@ -232,6 +232,11 @@ def _examples(function: object) -> str | None:
     while stop < len(lines) and (not lines[stop].strip() or lines[stop].startswith(" ")):
         stop += 1
     return "Examples:\n\n" + "\n".join(lines[start:stop]).rstrip()
+
+
+def _shown_default(value: object) -> str | None:
+    """Leave out of the help that a flag is off unless given."""
+    return None if value is False else str(value)
 
 
 def _version() -> str:

@@ -38,12 +38,16 @@ class _PipeConsole(Console):
         raise BrokenPipeError
 
 
-def stdout_console() -> Console:
-    """Make a console for data: colours and the window's width only on a terminal."""
-    is_wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return _PipeConsole(
-        width=_PIPE_WIDTH if is_wide else None, highlight=False, markup=False, emoji=False
-    )
+def stdout_console(*, max_width: int = _PIPE_WIDTH) -> Console:
+    """Make a console for data: colours and the window's width only on a terminal.
+
+    Args:
+        max_width: Widest in columns, for text that is read rather than looked through.
+    """
+    is_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = _PipeConsole(highlight=False, markup=False, emoji=False)
+    console.width = max_width if is_pipe else min(console.width, max_width)
+    return console
 
 
 def stderr_console() -> Console:

@@ -1,0 +1,279 @@
+"""Loading and explaining settings: files, environment and flags, in rising order of rank.
+
+Each knob lives beside the code that it configures, in a subclass of `Config`. This module reads
+values for such classes from `~/.config/pixtag/config.toml`, then `pixtag.toml` in the working
+folder, then variables `PIXTAG_*`, then flags; the last that speaks wins. A top-level key belongs
+to `Common`, a table `[train]` to the class that was given for `train`; the variable of
+`epochs` in `[train]` is `PIXTAG_TRAIN_EPOCHS`. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pixtag.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_PREFIX = "PIXTAG_"
+
+Source = Literal["default", "file", "environment", "flag"]
+
+
+class Config(BaseModel):
+    """Base of the classes that hold knobs: frozen, no unknown keys, docstrings kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+class Common(Config):
+    """Knobs that several verbs share."""
+
+    store: Path | None = Field(None, json_schema_extra={"when_none": "no store"})
+    """The store of posts: one SQLite file."""
+
+    bundle: Path | None = Field(None, json_schema_extra={"when_none": "the one in the package"})
+    """The trained bundle: a folder that `pixtag train` made."""
+
+    k: int = Field(5, ge=1, le=100)
+    """Hashtags suggested for a photo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One knob, for `pixtag config`.
+
+    Attributes:
+        name: As in the file, with the table: `train.epochs`.
+        value: Resolved and checked.
+        shown: The value as text; None is put into words.
+        source: What kind of place it came from.
+        origin: The place itself: a file's path, a variable's name, a flag, or `default`.
+        default: What it is when nobody speaks.
+        meaning: One line for the person.
+    """
+
+    name: str
+    value: object
+    shown: str
+    source: Source
+    origin: str
+    default: object
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value that somebody gave, before it is checked."""
+
+    value: object
+    source: Source
+    origin: str
+    folder: Path | None = None  # what a relative path in a file is relative to
+
+
+class Settings:
+    """Checked settings and where each came from. Made by `load_settings`."""
+
+    def __init__(self, sections: Mapping[str, Config], given: Mapping[str, _Given]) -> None:
+        self._sections = dict(sections)
+        self._given = dict(given)
+
+    def of(self, model: type[ConfigT]) -> ConfigT:
+        """Give the settings of one class.
+
+        Args:
+            model: One of the classes that were loaded.
+
+        Raises:
+            KeyError: It was not loaded.
+        """
+        for config in self._sections.values():
+            if isinstance(config, model):
+                return config
+        raise KeyError(model.__name__)
+
+    def explain(self) -> list[Setting]:
+        """List every knob with its value and origin, in the order of the classes."""
+        found: list[Setting] = []
+        for table, config in self._sections.items():
+            for key, field in type(config).model_fields.items():
+                name = _dotted(table, key)
+                given = self._given.get(name)
+                value: object = getattr(config, key)
+                extra = field.json_schema_extra
+                when_none = extra.get("when_none") if isinstance(extra, dict) else None
+                found.append(
+                    Setting(
+                        name=name,
+                        value=value,
+                        shown=str(when_none or "none") if value is None else str(value),
+                        source=given.source if given else "default",
+                        origin=given.origin if given else "default",
+                        default=cast("object", field.get_default(call_default_factory=True)),
+                        meaning=" ".join((field.description or "").split()),
+                    )
+                )
+        return found
+
+
+def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
+    """List the files that are read, lowest rank first, whether or not they exist.
+
+    Args:
+        environment: Variables; those of the process when None.
+    """
+    variables = os.environ if environment is None else environment
+    base = variables.get("XDG_CONFIG_HOME")
+    home = Path(base) if base else Path("~/.config").expanduser()
+    return [home / "pixtag" / "config.toml", Path("pixtag.toml").absolute()]
+
+
+def load_settings(
+    sections: Mapping[str, type[Config]],
+    *,
+    other_tables: Iterable[str] = (),
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    files: Sequence[Path] | None = None,
+) -> Settings:
+    """Read the settings of some classes.
+
+    Args:
+        sections: The class of each table; `""` is the top level.
+        other_tables: Tables that may appear and that this caller has no use for.
+        flags: Values from the command line by dotted name (`train.epochs`); None means that the
+            flag was not given.
+        environment: Variables; those of the process when None.
+        files: TOML files, lowest rank first; `default_files` when None. A missing one is skipped.
+
+    Returns:
+        The settings, every one checked.
+
+    Raises:
+        ConfigError: A file is no TOML, a key is unknown, or a value is out of bounds.
+    """
+    variables = os.environ if environment is None else environment
+    tables = {*other_tables, *sections} - {""}
+    given: dict[str, _Given] = {}
+    for path in default_files(variables) if files is None else files:
+        given.update(_from_file(path, sections, tables))
+    given.update(_from_environment(variables, sections, tables))
+    for name, value in (flags or {}).items():
+        if value is not None:
+            flag = "--" + name.rpartition(".")[2].replace("_", "-")
+            given[name] = _Given(value, "flag", flag)
+    checked = {
+        table: _check(model, table, {k: g for k, g in given.items() if _table_of(k) == table})
+        for table, model in sections.items()
+    }
+    return Settings(checked, given)
+
+
+def _from_file(
+    path: Path, sections: Mapping[str, type[Config]], tables: set[str]
+) -> dict[str, _Given]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint="correct that line") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    given: dict[str, _Given] = {}
+    for key, value in content.items():
+        if isinstance(value, dict) and key in tables:
+            if key in sections:
+                for inner, inner_value in cast("dict[str, object]", value).items():
+                    _require_known(inner, list(sections[key].model_fields), f"{path} [{key}]")
+                    given[f"{key}.{inner}"] = _Given(inner_value, "file", str(path), path.parent)
+            continue
+        top = list(sections[""].model_fields) if "" in sections else []
+        _require_known(key, [*top, *sorted(tables)], str(path))
+        given[key] = _Given(value, "file", str(path), path.parent)
+    return given
+
+
+def _from_environment(
+    variables: Mapping[str, str], sections: Mapping[str, type[Config]], tables: set[str]
+) -> dict[str, _Given]:
+    names = {
+        _PREFIX + _dotted(table, key).replace(".", "_").upper(): _dotted(table, key)
+        for table, model in sections.items()
+        for key in model.model_fields
+    }
+    skipped = tuple(_PREFIX + table.upper() + "_" for table in tables - set(sections))
+    given: dict[str, _Given] = {}
+    for variable, text in variables.items():
+        if not variable.startswith(_PREFIX) or (skipped and variable.startswith(skipped)):
+            continue
+        _require_known(variable, list(names), "the environment")
+        given[names[variable]] = _Given(text, "environment", variable)
+    return given
+
+
+def _check(model: type[Config], table: str, given: Mapping[str, _Given]) -> Config:
+    values = {name.rpartition(".")[2]: _meant(model, name, one) for name, one in given.items()}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0]) if problem["loc"] else ""
+        name = _dotted(table, key)
+        if name not in given:
+            raise ConfigError(f"settings do not fit together: {problem['msg']}") from error
+        meaning = model.model_fields[key].description or ""
+        raise ConfigError(
+            f"{name} = {given[name].value!r} ({given[name].origin}): {problem['msg']}",
+            hint=f"{name} is: {' '.join(meaning.split())}" if meaning else "",
+        ) from error
+
+
+def _meant(model: type[Config], name: str, given: _Given) -> object:
+    """Read text of the environment as TOML where the knob is no text; anchor relative paths."""
+    field = model.model_fields.get(name.rpartition(".")[2])
+    if field is None:
+        raise ConfigError(f"{name} is no setting of {model.__name__}")
+    annotation = str(field.annotation)
+    value = given.value
+    if given.source == "environment" and isinstance(value, str) and _is_collection(annotation):
+        try:
+            return tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            return [part.strip() for part in value.split(",")]
+    if isinstance(value, str) and "Path" in annotation:
+        path = Path(value).expanduser()
+        return path if given.folder is None else given.folder / path
+    return value
+
+
+def _is_collection(annotation: str) -> bool:
+    return any(word in annotation for word in ("tuple[", "list[", "dict[", "frozenset["))
+
+
+def _require_known(key: str, known: Sequence[str], place: str) -> None:
+    if key in known:
+        return
+    close = get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else "`pixtag config` lists the settings"
+    raise ConfigError(f"unknown setting {key!r} in {place}", hint=hint)
+
+
+def _dotted(table: str, key: str) -> str:
+    return f"{table}.{key}" if table else key
+
+
+def _table_of(name: str) -> str:
+    return name.rpartition(".")[0]
