@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pixtag.cli import output
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, ArgumentCollection
 
     from pixtag.config import Common, Config, ConfigT
 
@@ -16,6 +16,13 @@ TABLES: dict[str, str] = {
     "": "pixtag.config:Common",
 }
 """The class of each table of the settings file, imported only when its values are asked for."""
+
+FILLED: dict[str, frozenset[str] | None] = {
+    "store": None,
+    "bundle": frozenset({"predict"}),
+    "k": frozenset({"predict"}),
+}
+"""Flags that settings fill when they are not typed, and the verbs where; None means every verb."""
 
 
 def register(app: App) -> None:
@@ -67,6 +74,40 @@ def config(*, json: bool = False) -> None:
     )
     for path, exists in files:
         output.say(f"{'read' if exists else 'not there'}: {path}")
+
+
+def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give flags that were not typed the value of their setting (a hook of cyclopts).
+
+    So a verb that takes `--store` also takes `PIXTAG_STORE` and `store` in pixtag.toml.
+
+    Args:
+        app: The command line.
+        verbs: The verb that was typed.
+        arguments: What it takes; those without a value are filled.
+
+    Raises:
+        ConfigError: A file or a variable holds what cannot be.
+    """
+    from cyclopts import Token
+
+    from pixtag.config import Common, load_settings
+
+    del app
+    loaded = load_settings({"": Common}, other_tables=TABLES)
+    settings = {one.name: one for one in loaded.explain() if one.source != "default"}
+    for argument in arguments:
+        if argument.tokens:
+            continue
+        for flag in argument.names:
+            setting = settings.get(flag.lstrip("-"))
+            if setting is None or not flag.startswith("-"):
+                continue
+            where = FILLED.get(setting.name, frozenset())
+            if where is None or where.intersection(verbs):
+                token = Token(keyword=setting.origin, value=str(setting.value), source="settings")
+                argument.append(token)
+                break
 
 
 def common(**flags: object) -> Common:

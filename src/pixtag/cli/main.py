@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from pixtag.cli import output
+from pixtag.cli.config import fill_flags
 from pixtag.errors import ConfigError, InputError, PixtagError
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def build_app(verbs: Sequence[str]) -> App:
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
         version=_version,
+        config=fill_flags,
         default_parameter=Parameter(negative=(), show_default=_shown_default),
     )
     for group in dict.fromkeys(VERBS[verb] for verb in verbs):

@@ -1,0 +1,103 @@
+"""What every test shares: a clean world, the command line, the data that may be absent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# Machines that run the tests are slow and uneven, so no example has a deadline.
+settings.register_profile("pixtag", deadline=None, print_blob=True)
+settings.load_profile("pixtag")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED_DATA.is_dir():
+        return
+    skip = pytest.mark.skip(reason="needs the shared data set: ../shared/data is absent")
+    for item in items:
+        if item.get_closest_marker("shared"):
+            item.add_marker(skip)
+
+
+def must_run_everything() -> bool:
+    """Whether a skipped test is a failure: set where every part should be there."""
+    return os.environ.get("EVERY_TEST_MUST_RUN", "") not in {"", "0"}
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and must_run_everything():
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} was skipped, and here every test must run: {report.longrepr}"
+        )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, object, None]:
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and must_run_everything():
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{collector.nodeid} was skipped, and here every test must run: {report.longrepr}"
+        )
+
+
+@pytest.fixture(autouse=True)
+def clean_settings(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test sees the settings of the person who runs it."""
+    for name in [name for name in os.environ if name.startswith("PIXTAG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-settings"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared data; give the test the marker `shared`."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the shared data set: ../shared/data is absent")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def pixtag(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line as a person does, in an empty folder.
+
+    Call it with the words after `pixtag`; `cwd`, `env` (added to the environment) and `timeout_s`
+    may be given.
+    """
+
+    def run(
+        *words: object,
+        cwd: Path = tmp_path,
+        env: dict[str, str] | None = None,
+        timeout_s: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pixtag", *(str(word) for word in words)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run

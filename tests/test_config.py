@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from pixtag.config import Common, Config, default_files, load_settings
+from pixtag.errors import ConfigError
+
+
+class Training(Config):
+    epochs: int = Field(4, ge=1)
+    """Passes over the posts."""
+
+    decays: tuple[float, ...] = (0.5, 1.0)
+    """Exponents that are tried."""
+
+
+SECTIONS = {"": Common, "train": Training}
+
+
+def load(files=(), environment=None, flags=None, **more):
+    return load_settings(
+        SECTIONS, files=list(files), environment=environment or {}, flags=flags, **more
+    )
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rank_is_default_file_environment_flag(tmp_path):
+    low = write(tmp_path / "low.toml", "k = 2\n[train]\nepochs = 2\n")
+    high = write(tmp_path / "high.toml", "k = 3\n")
+    assert load().of(Common).k == 5
+    assert load([low]).of(Common).k == 2
+    assert load([low, high]).of(Common).k == 3
+    assert load([low, high], {"PIXTAG_K": "4"}).of(Common).k == 4
+    assert load([low, high], {"PIXTAG_K": "4"}, {"k": 9}).of(Common).k == 9
+    assert load([low, high]).of(Training).epochs == 2
+    assert load([low], {"PIXTAG_TRAIN_EPOCHS": "7"}).of(Training).epochs == 7
+
+
+def test_explain_says_where_each_value_came_from(tmp_path):
+    file = write(tmp_path / "pixtag.toml", "k = 2\n")
+    found = load([file], {"PIXTAG_STORE": "s.sqlite"}, {"train.epochs": 3}).explain()
+    origins = {one.name: (one.source, one.origin) for one in found}
+    assert origins == {
+        "store": ("environment", "PIXTAG_STORE"),
+        "bundle": ("default", "default"),
+        "k": ("file", str(file)),
+        "train.epochs": ("flag", "--epochs"),
+        "train.decays": ("default", "default"),
+    }
+    meanings = {one.name: one.meaning for one in found}
+    assert meanings["train.epochs"] == "Passes over the posts."
+    assert all(meanings.values())
+
+
+def test_none_is_put_into_words():
+    shown = {one.name: one.shown for one in load().explain()}
+    assert shown["bundle"] == "the one in the package"
+
+
+def test_lists_in_the_environment():
+    assert load(environment={"PIXTAG_TRAIN_DECAYS": "[0.5, 1.7]"}).of(Training).decays == (0.5, 1.7)
+    assert load(environment={"PIXTAG_TRAIN_DECAYS": "0.5, 1.7"}).of(Training).decays == (0.5, 1.7)
+
+
+def test_paths_in_a_file_start_at_its_folder(tmp_path):
+    file = write(tmp_path / "pixtag.toml", 'store = "my.sqlite"\n')
+    assert load([file]).of(Common).store == tmp_path / "my.sqlite"
+    assert load(environment={"PIXTAG_STORE": "my.sqlite"}).of(Common).store == Path("my.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('stroe = "x"\n', "did you mean store?"),
+        ("[trian]\nepochs = 1\n", "did you mean train?"),
+        ("[train]\nepoch = 1\n", "did you mean epochs?"),
+    ],
+)
+def test_unknown_keys_are_errors_with_the_likely_one(tmp_path, text, hint):
+    file = write(tmp_path / "pixtag.toml", text)
+    with pytest.raises(ConfigError, match="unknown setting") as caught:
+        load([file])
+    assert caught.value.hint == hint
+    assert str(file) in caught.value.message
+
+
+def test_unknown_variables_are_errors():
+    with pytest.raises(ConfigError, match="PIXTAG_STOR") as caught:
+        load(environment={"PIXTAG_STOR": "x"})
+    assert caught.value.hint == "did you mean PIXTAG_STORE?"
+
+
+def test_tables_of_others_are_left_alone(tmp_path):
+    file = write(tmp_path / "pixtag.toml", "k = 2\n[train]\nepochs = 0\n")
+    settings = load_settings(
+        {"": Common}, other_tables=["train"], files=[file], environment={"PIXTAG_TRAIN_EPOCHS": "0"}
+    )
+    assert settings.of(Common).k == 2
+
+
+@pytest.mark.parametrize("text", ["k = 0\n", 'k = "many"\n', "[train]\nepochs = -1\n"])
+def test_values_out_of_bounds_name_the_value_and_the_place(tmp_path, text):
+    file = write(tmp_path / "pixtag.toml", text)
+    with pytest.raises(ConfigError) as caught:
+        load([file])
+    assert str(file) in caught.value.message
+    assert caught.value.hint
+
+
+def test_broken_toml_names_the_line(tmp_path):
+    with pytest.raises(ConfigError, match="line 2"):
+        load([write(tmp_path / "pixtag.toml", "k = 3\nstore = \n")])
+
+
+def test_default_files_follow_the_environment(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    files = default_files({"XDG_CONFIG_HOME": "/somewhere"})
+    assert files == [Path("/somewhere/pixtag/config.toml"), tmp_path / "pixtag.toml"]
