@@ -1,0 +1,93 @@
+# Everything happens in .venv beside this file. Stamps in it remember what was installed, so a
+# second run installs nothing; a stamp is written last, so an interrupted run goes on.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that is new enough; PYTHON=/path/to/python overrides.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+		awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(VENV)/.installed-base ## Install Pixtag into .venv
+	@echo "Installed. Try: $(BIN)/pixtag --help"
+
+.PHONY: demo
+demo: $(VENV)/.installed-base ## Suggest hashtags for the sample photos
+	@$(BIN)/python demo/demo.py
+
+.PHONY: test
+test: $(VENV)/.installed-test ## Run the tests (about 10 minutes; ARGS="-k words" picks some)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+.PHONY: slow
+slow: $(VENV)/.installed-test ## Run the long tests: soak, fuzz, hundreds of kills
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.installed-check ## Lint, format, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright --warnings src
+	$(BIN)/lint-imports
+
+.PHONY: bench
+bench: $(VENV)/.installed-bench ## Measure speeds as ratios in one run
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(VENV)/.installed-test ## Reproduce the README's table from the evaluation set
+	$(BIN)/python -m evaluation $(ARGS)
+
+.PHONY: clean
+clean: ## Remove caches and build results
+	rm -rf build dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean ## Remove .venv too
+	rm -rf $(VENV)
+
+# A half-made environment (interrupted, or a broken pip) is made anew.
+$(VENV)/.made:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or later found" >&2; \
+		echo "hint: install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "error: $(PYTHON) lacks the venv module, which makes $(VENV)" >&2; \
+		echo "hint: on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.installed-base: $(VENV)/.made pyproject.toml
+	@echo "Installing Pixtag into $(VENV) (about a minute) ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+# Groups of dependencies need pip 25.1.
+$(VENV)/.installed-test: $(VENV)/.installed-base
+	@echo "Installing what training and the tests need ..."
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable '.[train]' --group test
+	@touch $@
+
+$(VENV)/.installed-check: $(VENV)/.installed-test
+	@echo "Installing the checkers ..."
+	@$(PIP) install --group check
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	@echo "Installing what the benches need ..."
+	@$(PIP) install --group bench
+	@touch $@
