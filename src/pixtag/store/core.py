@@ -1,0 +1,487 @@
+"""The store's reading and writing."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixtag.errors import InputError, ShapeError, StoreError
+from pixtag.store.columns import read_log
+from pixtag.store.forgetting import compact, forget_person
+from pixtag.store.results import AddResult, BundleRecord, Failure, ForgetResult, Summary
+from pixtag.store.rows import (
+    known_posts,
+    load_posts,
+    microseconds,
+    path_from_db,
+    path_to_db,
+    safe_text,
+    seconds,
+    write_posts,
+)
+from pixtag.store.schema import connect, guarded
+from pixtag.types import Halfs, Photo, Post, PostLog
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from types import TracebackType
+
+_BATCH_POSTS = 1000
+_BATCH_S = 2.0
+"""A batch is committed when it is full or has gathered for this long: what a kill can lose."""
+
+_LAST_US = 2**53
+"""Times up to this far from 1970 (285 years) are exact to the microsecond as floats."""
+
+
+class Store:
+    """Posts, photos and embeddings in one SQLite file. Open it with `Store.open`.
+
+    One object may be shared by threads. Reads see what was committed when they began.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+        self._db = db
+        self._path = path
+        self._read_only = read_only
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        busy_timeout_s: float = 10.0,
+    ) -> Store:
+        """Open a store.
+
+        Args:
+            path: Its file.
+            create: Make it when it is missing.
+            read_only: Refuse every change.
+            busy_timeout_s: How long to wait for another process's lock, seconds.
+
+        Raises:
+            StoreError: It is missing, no store, newer, damaged, busy, or cannot be opened.
+        """
+        file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+        db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        store = cls(db, file, read_only=read_only)
+        try:
+            if not read_only and store._meta("needs_compacting"):
+                compact(db, file)  # a forgetting that was interrupted
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close the file. Nothing is lost by not calling it."""
+        with self._lock, guarded(self._path):
+            self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The store's file, absolute."""
+        return self._path
+
+    @property
+    def photos_folder(self) -> Path:
+        """Where kept copies of photos lie; it may not exist."""
+        return self._path.with_name(self._path.name + ".photos")
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change of posts or embeddings."""
+        return int(self._meta("revision"))
+
+    @property
+    def identity(self) -> str:
+        """Random name that the store got when it was made; two stores never share it."""
+        return str(self._meta("identity"))
+
+    # Posts
+
+    def add_posts(
+        self, posts: Iterable[Post], *, on_progress: Callable[[int], None] | None = None
+    ) -> AddResult:
+        """Add posts, or bring known ones up to date. Committed in batches.
+
+        Args:
+            posts: In any order. When a post_id comes twice the last one holds.
+            on_progress: Called with the number of posts taken so far.
+
+        Returns:
+            How many were added, updated, unchanged; they add up to the posts given.
+
+        Raises:
+            InputError: A name is no valid Unicode or a time is out of range (1685 to 2255).
+            StoreError: The store cannot be written. Earlier batches stay.
+        """
+        added = updated = unchanged = 0
+        for batch in _batches(posts, on_progress):
+            with self._writing():
+                result = self._add_batch(batch)
+            added += result.added
+            updated += result.updated
+            unchanged += result.unchanged
+        return AddResult(added, updated, unchanged)
+
+    def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
+        """Read posts in time order, ties by post_id, those without a time first.
+
+        Args:
+            user_id: Only this person's posts; everybody's when None.
+        """
+        where, values = "", ()
+        if user_id is not None:
+            where, values = (
+                "WHERE user = (SELECT id FROM users WHERE name = ?)",
+                (safe_text(user_id),),
+            )
+        rows = self._all(f"SELECT id FROM posts {where} ORDER BY posted_at_us, post_id", values)  # noqa: S608
+        ids = [row[0] for row in rows]
+        for start in range(0, len(ids), _BATCH_POSTS):
+            chunk = ids[start : start + _BATCH_POSTS]
+            with self._lock, guarded(self._path):
+                known = load_posts(self._db, chunk)
+            # A post that another process removed in the meantime is left out.
+            yield from (known[i] for i in chunk if i in known)
+
+    def log(self, encoder_digest: str | None = None) -> PostLog:
+        """Read all posts as columns.
+
+        Args:
+            encoder_digest: Whose embeddings to read; none when None.
+
+        Returns:
+            Posts in time order, ties by post_id, those without a time first. A post's embedding
+            is the mean over those of its photos that have one. D = 0 when no photo has one.
+        """
+        with self._reading():
+            return read_log(self._db, encoder_digest)
+
+    def find_post_by_digest(self, digest: str) -> Post | None:
+        """Find the latest post that shows a photo.
+
+        Args:
+            digest: SHA-256 of the photo's bytes, hex.
+        """
+        rows = self._all(
+            "SELECT post FROM photos JOIN posts ON posts.id = post WHERE digest = ? "
+            "ORDER BY posted_at_us DESC, post_id DESC LIMIT 1",
+            (digest,),
+        )
+        if not rows or not digest:
+            return None
+        with self._lock, guarded(self._path):
+            return load_posts(self._db, [rows[0][0]]).get(rows[0][0])
+
+    def summary(self) -> Summary:
+        """Count what the store holds."""
+        with self._reading():
+            one = self._db.execute(
+                """SELECT (SELECT count(*) FROM posts),
+                    (SELECT count(DISTINCT user) FROM posts),
+                    (SELECT count(DISTINCT tag) FROM tag_uses),
+                    (SELECT count(*) FROM tag_uses),
+                    (SELECT count(DISTINCT digest) FROM photos WHERE digest != ''),
+                    (SELECT count(*) FROM embeddings),
+                    (SELECT count(*) FROM posts WHERE posted_at_us IS NULL),
+                    (SELECT min(posted_at_us) FROM posts),
+                    (SELECT max(posted_at_us) FROM posts)"""
+            ).fetchone()
+            people = self._db.execute(
+                "SELECT name, count(*) FROM posts JOIN users ON users.id = user "
+                "GROUP BY user ORDER BY count(*) DESC, name"
+            ).fetchall()
+        return Summary(
+            *one[:7],
+            first_at=seconds(one[7]),
+            last_at=seconds(one[8]),
+            posts_per_person=tuple(people),
+        )
+
+    # Photos and embeddings
+
+    def missing_photos(self, encoder_digest: str) -> list[Photo]:
+        """List readable photos without an embedding, each digest once, in order of their posts.
+
+        Args:
+            encoder_digest: Whose embedding is asked for.
+
+        Returns:
+            Without those that are recorded as failed, by digest or by path.
+        """
+        rows = self._all(
+            """SELECT min(path), digest FROM photos
+                WHERE digest != ''
+                AND NOT EXISTS (
+                    SELECT 1 FROM embeddings JOIN encoders ON encoders.id = encoder
+                    WHERE embeddings.digest = photos.digest AND encoders.digest = ?)
+                AND digest NOT IN (SELECT target FROM failures)
+                AND path NOT IN (SELECT target FROM failures)
+                GROUP BY digest ORDER BY min(post), min(position)""",
+            (encoder_digest,),
+        )
+        return [Photo(path_from_db(path), digest) for path, digest in rows]
+
+    def put_embeddings(
+        self, encoder_digest: str, digests: Sequence[str], embeddings: Halfs
+    ) -> None:
+        """Keep embeddings of photos; a known one is replaced.
+
+        Shapes:
+            M: photos. D: embedding width.
+
+        Args:
+            encoder_digest: Whose embeddings these are.
+            digests: Photos, `[M]`.
+            embeddings: One row a photo, fp16, finite, `[M, D]`.
+
+        Raises:
+            ShapeError: Not one row a photo, or D differs from what this encoder gave before.
+            InputError: A number is not finite.
+        """
+        if embeddings.ndim != 2 or len(embeddings) != len(digests):
+            raise ShapeError(f"{len(digests)} photos but embeddings of shape {embeddings.shape}")
+        if not len(digests):
+            return
+        if not np.isfinite(embeddings).all():
+            raise InputError("an embedding holds a number that is not finite")
+        vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
+        with self._writing():
+            encoder = self._encoder_row(encoder_digest, vectors.shape[1])
+            self._db.executemany(
+                "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
+                "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
+                ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
+            )
+
+    def record_failure(self, target: str, kind: str, message: str) -> None:
+        """Note that a photo cannot be used, so that it is not tried again and again.
+
+        Args:
+            target: Its digest, or its path where the file was out of reach. Importing a post
+                that shows it readable again clears a path's note.
+            kind: Short name of what is wrong.
+            message: What was said about it.
+        """
+        with self._writing(is_change=False):
+            self._db.execute(
+                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)",
+                (path_to_db(target), safe_text(kind), safe_text(message)),
+            )
+
+    def failures(self) -> list[Failure]:
+        """List the photos that cannot be used, by target."""
+        rows = self._all("SELECT target, kind, message FROM failures ORDER BY target")
+        return [Failure(path_from_db(target), kind, message) for target, kind, message in rows]
+
+    def clear_failures(self) -> None:
+        """Let every failed photo be tried again."""
+        with self._writing(is_change=False):
+            self._db.execute("DELETE FROM failures")
+
+    # Bundles and forgetting
+
+    def record_bundle(
+        self,
+        path: str | Path,
+        bundle_digest: str,
+        trained_until: float | None,
+        user_ids: Iterable[str],
+    ) -> None:
+        """Note that a bundle was trained on this store, and on whose posts.
+
+        Args:
+            path: Where it was written; an earlier note on the same path is replaced.
+            bundle_digest: Digest of the bundle.
+            trained_until: Time of the last post it was fitted on, Unix seconds UTC, or None.
+            user_ids: The people whose posts it was fitted on.
+        """
+        key = path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
+        with self._writing(is_change=False):
+            self._db.execute(
+                "DELETE FROM bundle_users WHERE bundle IN (SELECT id FROM bundles WHERE path = ?)",
+                (key,),
+            )
+            (row,) = self._db.execute(
+                "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?) "
+                "ON CONFLICT (path) DO UPDATE SET bundle_digest = excluded.bundle_digest, "
+                "trained_until_us = excluded.trained_until_us RETURNING id",
+                (key, bundle_digest, microseconds(trained_until)),
+            ).fetchone()
+            self._db.executemany(
+                "INSERT OR IGNORE INTO bundle_users VALUES (?, ?)",
+                ((row, safe_text(user)) for user in user_ids),
+            )
+
+    def bundles_trained_on(self, user_id: str) -> list[BundleRecord]:
+        """List the bundles that were trained on a person's posts, by path.
+
+        Args:
+            user_id: The person.
+        """
+        rows = self._all(
+            "SELECT path, bundle_digest, trained_until_us FROM bundles "
+            "JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path",
+            (safe_text(user_id),),
+        )
+        return [BundleRecord(path_from_db(p), d, seconds(t)) for p, d, t in rows]
+
+    def forget(self, user_id: str) -> ForgetResult:
+        """Remove a person: posts, tag uses, embeddings, kept copies, derived files.
+
+        Photos that somebody else's post shows too stay, as does what lies elsewhere: the
+        person's own files and the bundles that were trained on them.
+
+        Args:
+            user_id: The person.
+
+        Returns:
+            What was removed; nothing for a person who is not in the store.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        bundles = tuple(self.bundles_trained_on(user_id))
+        return forget_person(self._db, self._path, self._writing, user_id, bundles)
+
+    # Inside
+
+    def _add_batch(self, batch: list[Post]) -> AddResult:
+        known = known_posts(self._db, [post.post_id for post in batch])
+        stored = {name: post for name, (_, post) in known.items()}
+        latest: dict[str, Post] = {}
+        added = updated = unchanged = 0
+        for post in batch:
+            before = latest.get(post.post_id) or stored.get(post.post_id)
+            if before is None:
+                added += 1
+            elif before == post:
+                unchanged += 1
+                continue
+            else:
+                updated += 1
+            latest[post.post_id] = post
+        fresh = [post for name, post in latest.items() if stored.get(name) != post]
+        write_posts(self._db, fresh, {name: row for name, (row, _) in known.items()})
+        return AddResult(added, updated, unchanged)
+
+    def _encoder_row(self, encoder_digest: str, width: int) -> int:
+        self._db.execute(
+            "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)", (encoder_digest, width)
+        )
+        row, known_width = self._db.execute(
+            "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
+        ).fetchone()
+        if known_width != width:
+            raise ShapeError(
+                f"embeddings {width} wide from an encoder whose earlier ones are {known_width} wide"
+            )
+        return int(row)
+
+    def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
+        rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))
+        if not rows:
+            raise StoreError(
+                f"{self._path} is damaged (no {name})", hint="restore it from a backup"
+            )
+        return rows[0][0]
+
+    def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, guarded(self._path):
+            return self._db.execute(query, values).fetchall()  # pyright: ignore[reportArgumentType]
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Hold one state of the file over several queries."""
+        with self._lock, guarded(self._path):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def _writing(self, *, is_change: bool = True) -> Generator[None]:
+        """Run one transaction: all of it is kept or nothing.
+
+        Args:
+            is_change: Whether posts or embeddings change, so that the revision grows.
+        """
+        if self._read_only:
+            raise StoreError(
+                f"{self._path} was opened for reading only", hint="open it without read_only"
+            )
+        with self._lock, guarded(self._path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                if is_change:
+                    self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # SQLite itself may have rolled back, as on a full disk
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def _batches(
+    posts: Iterable[Post], on_progress: Callable[[int], None] | None
+) -> Iterator[list[Post]]:
+    """Cut posts into batches by count and by the time that gathering them took."""
+    n_taken = 0
+    source = iter(posts)
+    while True:
+        batch: list[Post] = []
+        started_s = time.monotonic()
+        for post in islice(source, _BATCH_POSTS):
+            _check(post)
+            batch.append(post)
+            n_taken += 1
+            if on_progress is not None:
+                on_progress(n_taken)
+            if time.monotonic() - started_s > _BATCH_S:
+                break
+        if not batch:
+            return
+        yield batch
+
+
+def _check(post: Post) -> None:
+    for name in (post.post_id, post.user_id or "", *post.tags):
+        if "\0" in name or safe_text(name) != name:
+            raise InputError(
+                f"post {post.post_id!r} holds a name that cannot be kept: {name!r}",
+                hint="leave out lone surrogates and NUL",
+            )
+    at = post.posted_at
+    if at is not None and not (math.isfinite(at) and abs(at) * 1e6 < _LAST_US):
+        raise InputError(
+            f"post {post.post_id!r} has the time {at}, out of range",
+            hint="times from 1685 to 2255 can be kept; use None for an unknown one",
+        )

@@ -1,0 +1,262 @@
+"""Opening the store's file, its numbered migrations, and SQLite's errors in plain words."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pixtag.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+APPLICATION_ID = 0x50585447
+"""Marks a SQLite file as ours: "PXTG"."""
+
+_PAGE_BYTES = (
+    8192  # three fp16 rows of 1,280 numbers a page; 4,096 would hold one and waste a third
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+        """CREATE TABLE posts (
+            id INTEGER PRIMARY KEY,
+            post_id TEXT NOT NULL UNIQUE,
+            user INTEGER REFERENCES users,
+            posted_at_us INTEGER
+        )""",
+        "CREATE INDEX posts_by_time ON posts (posted_at_us, post_id)",
+        "CREATE INDEX posts_by_user ON posts (user, posted_at_us)",
+        """CREATE TABLE tag_uses (
+            post INTEGER NOT NULL REFERENCES posts,
+            position INTEGER NOT NULL,
+            tag INTEGER NOT NULL REFERENCES tags,
+            PRIMARY KEY (post, position)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX tag_uses_by_tag ON tag_uses (tag)",
+        # A path that is no valid Unicode is kept as its bytes.
+        """CREATE TABLE photos (
+            post INTEGER NOT NULL REFERENCES posts,
+            position INTEGER NOT NULL,
+            path NOT NULL,
+            digest TEXT NOT NULL,
+            PRIMARY KEY (post, position)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX photos_by_digest ON photos (digest)",
+        """CREATE TABLE encoders (
+            id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, width INTEGER NOT NULL
+        )""",
+        """CREATE TABLE embeddings (
+            id INTEGER PRIMARY KEY,
+            encoder INTEGER NOT NULL REFERENCES encoders,
+            digest TEXT NOT NULL,
+            vector BLOB NOT NULL,
+            UNIQUE (digest, encoder)
+        )""",
+        """CREATE TABLE failures (
+            target PRIMARY KEY, kind TEXT NOT NULL, message TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE bundles (
+            id INTEGER PRIMARY KEY,
+            path NOT NULL UNIQUE,
+            bundle_digest TEXT NOT NULL,
+            trained_until_us INTEGER
+        )""",
+        """CREATE TABLE bundle_users (
+            bundle INTEGER NOT NULL REFERENCES bundles,
+            user_name TEXT NOT NULL,
+            PRIMARY KEY (bundle, user_name)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX bundle_users_by_user ON bundle_users (user_name)",
+        "INSERT INTO meta VALUES ('revision', 0), ('needs_compacting', 0)",
+    ),
+)
+"""Statements of each version of the schema, in order. Never edit one that was released."""
+
+
+def connect(
+    path: Path, *, create: bool, read_only: bool, busy_timeout_s: float
+) -> sqlite3.Connection:
+    """Open the store's file and bring its schema up to date.
+
+    Args:
+        path: The file.
+        create: Make it when it is missing or empty.
+        read_only: Never write, not even to bring the schema up to date.
+        busy_timeout_s: How long to wait for another process's lock, seconds.
+
+    Returns:
+        A connection in autocommit mode.
+
+    Raises:
+        StoreError: The file is missing, no store, newer, damaged, busy, or cannot be opened.
+    """
+    is_new = _check_place(path, create=create and not read_only)
+    mode = "rwc" if is_new else "ro" if read_only else "rw"
+    if read_only and _is_frozen(path):
+        mode = "ro&immutable=1"  # a store on a read-only disk: WAL could not make its index
+    with guarded(path):
+        db = sqlite3.connect(
+            f"file:{quote(os.fsencode(path))}?mode={mode}",
+            uri=True,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    try:
+        with guarded(path):
+            _prepare(db, path, is_new=is_new, read_only=read_only)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def guarded(path: Path) -> Generator[None]:
+    """Turn SQLite's errors into a `StoreError` that says what to do.
+
+    Args:
+        path: The store's file, for the message.
+
+    Raises:
+        StoreError: SQLite reported an error.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explained(error, path) from error
+
+
+def _check_place(path: Path, *, create: bool) -> bool:
+    """Tell whether the file has yet to be made."""
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder, not a store", hint="name a file, as in my.sqlite")
+    try:
+        size_bytes = path.stat().st_size
+    except OSError:
+        size_bytes = None
+    if size_bytes:
+        return False
+    if create:
+        if not path.parent.is_dir():
+            raise StoreError(
+                f"the folder {path.parent} for the store does not exist", hint="make it first"
+            )
+        return True
+    what = "there is no store at" if size_bytes is None else "this file is empty, not a store:"
+    raise StoreError(
+        f"{what} {path}", hint=f"make one with `pixtag import PATH --store {path.name}`"
+    )
+
+
+def _is_frozen(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    return not log.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+
+def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: bool) -> None:
+    if is_new:
+        db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA cache_size = -32768")
+    db.execute("PRAGMA temp_store = MEMORY")
+    if is_new:
+        _migrate(db)
+        return
+    (application_id,) = db.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        n_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if n_tables == 0 and not read_only:  # killed between making the file and its tables
+            _migrate(db)
+            return
+        raise StoreError(
+            f"{path} is a database of another program, not a Pixtag store",
+            hint="check the path, or choose a new name",
+        )
+    version = _version(db)
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} was written by a newer Pixtag (store version {version}, this one reads up to "
+            f"{len(MIGRATIONS)})",
+            hint="upgrade Pixtag: pip install --upgrade pixtag",
+        )
+    if version < len(MIGRATIONS):
+        if read_only:
+            raise StoreError(
+                f"{path} was written by an older Pixtag (store version {version})",
+                hint=f"bring it up to date with `pixtag posts --store {path.name}`",
+            )
+        _migrate(db)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT max(version) FROM schema_version").fetchone()[0] or 0)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Apply the missing migrations, each in a transaction of its own."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS schema_version "
+            "(version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+        )
+        # Read inside the transaction: another process may have done it in the meantime.
+        for number in range(_version(db) + 1, len(MIGRATIONS) + 1):
+            for statement in MIGRATIONS[number - 1]:
+                db.execute(statement)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, now))
+        db.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),))
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _explained(error: sqlite3.Error, path: Path) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if isinstance(code, int) else None
+    if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StoreError(
+            f"another process is writing to {path}",
+            hint="wait until it has finished, then try again",
+        )
+    if primary == sqlite3.SQLITE_FULL:
+        return StoreError(
+            f"no space left for {path}",
+            hint="make room on the disk and run it again: what was finished is kept",
+        )
+    if primary == sqlite3.SQLITE_NOTADB:
+        return StoreError(f"{path} is not a Pixtag store", hint="check the path")
+    if primary == sqlite3.SQLITE_CORRUPT:
+        return StoreError(
+            f"{path} is damaged ({error})",
+            hint="restore it from a backup, or move it away and import again",
+        )
+    if primary in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+        return StoreError(
+            f"{path} cannot be written to", hint="check who owns the file and its folder"
+        )
+    if primary == sqlite3.SQLITE_CANTOPEN:
+        return StoreError(f"{path} cannot be opened", hint="check who owns the file and its folder")
+    if primary == sqlite3.SQLITE_IOERR:
+        return StoreError(
+            f"reading or writing {path} failed ({error})",
+            hint="check the disk and the space left on it, then run it again",
+        )
+    return StoreError(f"{path}: {error}", hint="check that it is a Pixtag store")

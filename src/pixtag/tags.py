@@ -1,0 +1,245 @@
+"""Hashtags: finding them in text, and the one form in which Pixtag keeps them.
+
+A tag is letters of any script, digits, underscore and emoji, and not only digits. It is kept
+without the sign, in NFKC and casefolded, so that `#Café` and the full-width `CAFÉ` are one.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import regex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_TAG_LENGTH = 100
+"""Longest tag kept, in code points; longer ones are no words that anybody reuses."""
+
+MAX_TAGS_PER_POST = 200
+"""Most tags kept of one post. Platforms allow 5 to 75; more is spam or a broken file."""
+
+_SIGN = r"[#\uFF03\uFE5F]"
+# The bidirectional marks that editors put around a sign in right-to-left text.
+_BIDI = r"[\u200E\u200F\u061C\u202A-\u202E\u2066-\u2069]"
+# \p{Extended_Pictographic} holds a few signs that are punctuation or trade marks to a reader.
+_EMOJI = (
+    r"[\p{Extended_Pictographic}--[\p{P}\u00A9\u00AE\u2122]]"
+    r"\p{Emoji_Modifier}\p{Regional_Indicator}"
+)
+_START = rf"[\p{{L}}\p{{N}}_{_EMOJI}]"
+# Joiners (Persian, Indic, emoji families) and tag characters (flags of England, Wales, ...).
+_JOINERS = r"\u200C\u200D\U000E0020-\U000E007F"
+_BODY = rf"[\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}]"
+# A '#' inside a link is no tag, nor is the one of an HTML entity.
+_LINK = (
+    r"(?i:(?:https?://|\bwww\.)[!-~]*|(?<![\p{L}\p{N}_.-])(?:[a-z0-9-]++\.)++[a-z]{2,24}/[!-~]*)"
+)
+_ENTITY = r"(?i:&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});)"
+_HASHTAG = regex.compile(rf"(?V1){_LINK}|{_ENTITY}|{_SIGN}{_BIDI}*({_START}{_BODY}*)")
+
+_NOT_IN_TAG = regex.compile(
+    rf"(?V1)[^\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}]"
+    rf"|[\p{{Default_Ignorable_Code_Point}}--[{_JOINERS}]]"
+)
+_EDGES = regex.compile(r"(?V1)^[\p{M}\u200C\u200D\U000E0020-\U000E007F]+|[\u200C\u200D]+$")
+_ONLY_DIGITS = regex.compile(r"[\p{N}\p{M}]+|_+")
+_PLAIN = regex.compile(r"[a-z0-9_]*[a-z][a-z0-9_]*")
+_GIVEN_SIGNS = regex.compile(rf"(?V1){_SIGN}")
+_SEPARATORS = regex.compile(r"[,;|\n\uFF0C\u3001]")
+
+
+@dataclass(slots=True)
+class TagTally:
+    """What normalising changed and dropped, by reason.
+
+    Attributes:
+        changed: How often a tag was kept in another form, by reason.
+        dropped: How often a tag was left out, by reason.
+        examples: The first case of each reason.
+    """
+
+    changed: Counter[str] = field(default_factory=Counter[str])
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+
+    def change(self, reason: str, raw: str, tag: str) -> None:
+        """Count a tag that was kept in another form."""
+        self.changed[reason] += 1
+        self.examples.setdefault(reason, f"{_shortened(raw)} -> {_shortened(tag)}")
+
+    def drop(self, reason: str, raw: str, n_tags: int = 1) -> None:
+        """Count tags that were left out."""
+        self.dropped[reason] += n_tags
+        self.examples.setdefault(reason, _shortened(raw))
+
+
+def join_surrogates(text: str) -> str:
+    r"""Make valid Unicode: surrogate pairs become their character, lone ones vanish.
+
+    Example:
+        >>> join_surrogates("a\ud83d\ude00b\ud83d")
+        'a😀b'
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return text
+
+
+def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
+    """Bring one tag into the form that Pixtag keeps; doing it twice changes nothing more.
+
+    Args:
+        raw: As a person or a file wrote it, with or without the sign.
+        tally: Counts what was changed or dropped.
+
+    Returns:
+        NFKC, casefolded, without characters that no hashtag holds (blanks, punctuation,
+        variation selectors). None for what is empty, only digits or underscores, or longer
+        than `MAX_TAG_LENGTH`.
+
+    Example:
+        >>> normalise_tag("#New York"), normalise_tag("ＣＡＦÉ"), normalise_tag("2026")
+        ('newyork', 'café', None)
+    """
+    if len(raw) <= MAX_TAG_LENGTH and _PLAIN.fullmatch(raw):
+        return raw
+    tally = TagTally() if tally is None else tally
+    if len(raw) > 8 * MAX_TAG_LENGTH:
+        tally.drop("too long", raw)
+        return None
+    written = _GIVEN_SIGNS.sub("", join_surrogates(raw)).strip()
+    tag = _settled(written)
+    if not tag:
+        tally.drop("empty", raw)
+        return None
+    if _ONLY_DIGITS.fullmatch(tag):
+        tally.drop("only digits", raw)
+        return None
+    if len(tag) > MAX_TAG_LENGTH:
+        tally.drop("too long", raw)
+        return None
+    if tag != written:
+        is_case = unicodedata.normalize("NFKC", tag) == written.lower()
+        tally.change("letter case" if is_case else "spelling of characters", raw, tag)
+    return tag
+
+
+def find_hashtags(text: str) -> list[str]:
+    """Find the hashtags of a caption, as written, without the sign, in order.
+
+    Args:
+        text: Any text. Links and HTML entities hold no tags.
+
+    Returns:
+        Every occurrence; not normalised, repeats included.
+
+    Example:
+        >>> find_hashtags("Dusk #photography#surfboards, it's #mum's &#039; a.com/b#c #空")
+        ['photography', 'surfboards', 'mum', '空']
+    """
+    found: list[str | None] = [m.group(1) for m in _HASHTAG.finditer(join_surrogates(text))]
+    return [tag for tag in found if tag is not None]
+
+
+def tidy_tags(raws: Iterable[str], tally: TagTally | None = None) -> tuple[str, ...]:
+    """Normalise the tags of one post, in order, each once.
+
+    Args:
+        raws: As written, with or without the sign.
+        tally: Counts what was changed or dropped.
+
+    Returns:
+        At most `MAX_TAGS_PER_POST` tags; the rest is counted as dropped.
+    """
+    tally = TagTally() if tally is None else tally
+    kept: dict[str, None] = {}
+    for raw in raws:
+        if len(kept) >= MAX_TAGS_PER_POST:
+            tally.drop(f"beyond {MAX_TAGS_PER_POST} in one post", raw)
+            continue
+        tag = normalise_tag(raw, tally)
+        if tag is None:
+            continue
+        if tag in kept:
+            tally.drop("repeated in one post", raw)
+        kept[tag] = None
+    return tuple(kept)
+
+
+def caption_tags(text: str, tally: TagTally | None = None) -> tuple[str, ...]:
+    """Find and normalise the hashtags of a caption.
+
+    Example:
+        >>> caption_tags("Sunset in #Lisboa #lisboa #2026")
+        ('lisboa',)
+    """
+    return tidy_tags(find_hashtags(text), tally)
+
+
+def split_tags(text: str) -> list[str]:
+    """Take apart tags that somebody wrote into one string.
+
+    Args:
+        text: A list in JSON or Python's writing, `#a #b`, `a, b` (also `;`, `|`, line breaks),
+            or `a b`. Where a separator or sign is used, blanks belong to the tags.
+
+    Returns:
+        The parts, not normalised.
+
+    Example:
+        >>> split_tags("new york, dusk"), split_tags("#a #b#c"), split_tags("a b")
+        (['new york', 'dusk'], ['a', 'b', 'c'], ['a', 'b'])
+    """
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        written = _written_list(text)
+        if written is not None:
+            return written
+    if _SEPARATORS.search(text):
+        parts = _SEPARATORS.split(text)
+        return [inner for part in parts for inner in _by_sign(part)]
+    if _GIVEN_SIGNS.search(text):
+        return _by_sign(text)
+    return text.split()
+
+
+def _by_sign(text: str) -> list[str]:
+    if not _GIVEN_SIGNS.search(text):
+        return [text.strip()] if text.strip() else []
+    return [part for piece in _GIVEN_SIGNS.split(text) for part in piece.split()]
+
+
+def _written_list(text: str) -> list[str] | None:
+    """Read a list that a spreadsheet or data frame wrote into one cell."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(value, list):
+            return [str(item) for item in cast("list[object]", value) if item is not None]
+    return None
+
+
+def _settled(text: str) -> str:
+    # Folding can yield what NFKC changes again, and cutting can bring marks together: repeat
+    # until nothing moves. Two or three rounds are the most that any character needs.
+    for _ in range(10):
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        folded = _EDGES.sub("", _NOT_IN_TAG.sub("", folded))
+        if folded == text:
+            return folded
+        text = folded
+    return text
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
