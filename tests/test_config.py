@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.config import Common, Config, default_files, load_settings
 from pixtag.errors import ConfigError
@@ -15,6 +15,21 @@ class Training(Config):
 
     decays: tuple[float, ...] = (0.5, 1.0)
     """Exponents that are tried."""
+
+
+class Plain(BaseModel):
+    """A model of the other shape that the package uses.
+
+    Attributes:
+        width: How wide, in columns, where that
+            matters.
+        depth: How deep.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = 3
+    depth: int = 2
 
 
 SECTIONS = {"": Common, "train": Training}
@@ -57,6 +72,14 @@ def test_explain_says_where_each_value_came_from(tmp_path):
     meanings = {one.name: one.meaning for one in found}
     assert meanings["train.epochs"] == "Passes over the posts."
     assert all(meanings.values())
+
+
+def test_meaning_is_read_from_the_class_docstring():
+    found = load_settings({"plain": Plain}, files=[], environment={}).explain()
+    assert [one.meaning for one in found] == [
+        "How wide, in columns, where that matters.",
+        "How deep.",
+    ]
 
 
 def test_none_is_put_into_words():

@@ -1,6 +1,6 @@
 """Loading and explaining settings: files, environment and flags, in rising order of rank.
 
-Each knob lives beside the code that it configures, in a subclass of `Config`. This module reads
+Each knob lives beside the code that it configures, in a frozen pydantic model. This module reads
 values for such classes from `~/.config/pixtag/config.toml`, then `pixtag.toml` in the working
 folder, then variables `PIXTAG_*`, then flags; the last that speaks wins. A top-level key belongs
 to `Common`, a table `[train]` to the class that was given for `train`; the variable of
@@ -9,6 +9,7 @@ to `Common`, a table `[train]` to the class that was given for `train`; the vari
 
 from __future__ import annotations
 
+import inspect
 import os
 import tomllib
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-ConfigT = TypeVar("ConfigT", bound=Config)
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 class Common(Config):
@@ -86,7 +87,7 @@ class _Given:
 class Settings:
     """Checked settings and where each came from. Made by `load_settings`."""
 
-    def __init__(self, sections: Mapping[str, Config], given: Mapping[str, _Given]) -> None:
+    def __init__(self, sections: Mapping[str, BaseModel], given: Mapping[str, _Given]) -> None:
         self._sections = dict(sections)
         self._given = dict(given)
 
@@ -122,7 +123,7 @@ class Settings:
                         source=given.source if given else "default",
                         origin=given.origin if given else "default",
                         default=cast("object", field.get_default(call_default_factory=True)),
-                        meaning=" ".join((field.description or "").split()),
+                        meaning=_meaning(type(config), key),
                     )
                 )
         return found
@@ -141,7 +142,7 @@ def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
 
 
 def load_settings(
-    sections: Mapping[str, type[Config]],
+    sections: Mapping[str, type[BaseModel]],
     *,
     other_tables: Iterable[str] = (),
     flags: Mapping[str, object] | None = None,
@@ -182,7 +183,7 @@ def load_settings(
 
 
 def _from_file(
-    path: Path, sections: Mapping[str, type[Config]], tables: set[str]
+    path: Path, sections: Mapping[str, type[BaseModel]], tables: set[str]
 ) -> dict[str, _Given]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -207,7 +208,7 @@ def _from_file(
 
 
 def _from_environment(
-    variables: Mapping[str, str], sections: Mapping[str, type[Config]], tables: set[str]
+    variables: Mapping[str, str], sections: Mapping[str, type[BaseModel]], tables: set[str]
 ) -> dict[str, _Given]:
     names = {
         _PREFIX + _dotted(table, key).replace(".", "_").upper(): _dotted(table, key)
@@ -224,7 +225,7 @@ def _from_environment(
     return given
 
 
-def _check(model: type[Config], table: str, given: Mapping[str, _Given]) -> Config:
+def _check(model: type[BaseModel], table: str, given: Mapping[str, _Given]) -> BaseModel:
     values = {name.rpartition(".")[2]: _meant(model, name, one) for name, one in given.items()}
     try:
         return model.model_validate(values)
@@ -234,14 +235,14 @@ def _check(model: type[Config], table: str, given: Mapping[str, _Given]) -> Conf
         name = _dotted(table, key)
         if name not in given:
             raise ConfigError(f"settings do not fit together: {problem['msg']}") from error
-        meaning = model.model_fields[key].description or ""
+        meaning = _meaning(model, key)
         raise ConfigError(
             f"{name} = {given[name].value!r} ({given[name].origin}): {problem['msg']}",
-            hint=f"{name} is: {' '.join(meaning.split())}" if meaning else "",
+            hint=f"{name} is: {meaning}" if meaning else "",
         ) from error
 
 
-def _meant(model: type[Config], name: str, given: _Given) -> object:
+def _meant(model: type[BaseModel], name: str, given: _Given) -> object:
     """Read text of the environment as TOML where the knob is no text; anchor relative paths."""
     field = model.model_fields.get(name.rpartition(".")[2])
     if field is None:
@@ -257,6 +258,24 @@ def _meant(model: type[Config], name: str, given: _Given) -> object:
         path = Path(value).expanduser()
         return path if given.folder is None else given.folder / path
     return value
+
+
+def _meaning(model: type[BaseModel], key: str) -> str:
+    """Say what a knob is: its own docstring, or its line among the `Attributes:` of the class."""
+    text = model.model_fields[key].description
+    if text is None:
+        lines = (inspect.getdoc(model) or "").splitlines()
+        starts = [i for i, line in enumerate(lines) if line.strip().startswith(f"{key}: ")]
+        if not starts:
+            return ""
+        first = lines[starts[0]]
+        indent = len(first) - len(first.lstrip())
+        text = first.partition(": ")[2]
+        for line in lines[starts[0] + 1 :]:
+            if len(line) - len(line.lstrip()) <= indent:
+                break
+            text += " " + line
+    return " ".join(text.split())
 
 
 def _is_collection(annotation: str) -> bool:

@@ -10,7 +10,9 @@ from pixtag.cli import output
 if TYPE_CHECKING:
     from cyclopts import App, ArgumentCollection
 
-    from pixtag.config import Common, Config, ConfigT
+    from pydantic import BaseModel
+
+    from pixtag.config import Common, ConfigT
 
 TABLES: dict[str, str] = {
     "": "pixtag.config:Common",
@@ -138,10 +140,10 @@ def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> Confi
     from pixtag.config import Common, load_settings
 
     dotted = {f"{table}.{key}" if table else key: value for key, value in flags.items()}
-    sections: dict[str, type[Config]] = {"": Common, table: model}
+    sections: dict[str, type[BaseModel]] = {"": Common, table: model}
     return load_settings(sections, other_tables=TABLES, flags=dotted).of(model)
 
 
-def _class_of(table: str) -> type[Config]:
+def _class_of(table: str) -> type[BaseModel]:
     module, _, name = TABLES[table].partition(":")
     return getattr(import_module(module), name)
