@@ -1,0 +1,219 @@
+"""Point-in-time views of a log, and what every reference method needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pixtag.errors import InputError
+from pixtag.types import Doubles, Halfs, Ints, PostLog, Rankings
+
+Ranker = Callable[[PostLog, int, int, int], Rankings]
+"""Ranks posts `start..stop - 1` of a log, K tags each: `ranker(log, start, stop, k)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: which tags will this post carry?
+
+    Attributes:
+        at: When it is posted, Unix seconds UTC; `-inf` when unknown.
+        user: The person, or None.
+        embedding: Of its photo, `[D]`, or None without a photo.
+    """
+
+    at: float
+    user: str | None
+    embedding: Halfs | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastPost:
+    """A post that was public before the query."""
+
+    at: float
+    user: str | None
+    tags: tuple[str, ...]
+    embedding: Halfs | None
+
+
+class Past:
+    """Everything published before an instant, and nothing else.
+
+    Args:
+        log: The whole log.
+        at: The instant; posts of this very instant are not past.
+    """
+
+    def __init__(self, log: PostLog, at: float, *, index: Uses | None = None) -> None:
+        self._log = log
+        self._at = at
+        self._stop = int(np.searchsorted(log.at, at, side="left"))
+        self._uses = index or Uses(log)
+
+    def __len__(self) -> int:
+        """How many posts are past."""
+        return self._stop
+
+    def uses(self, user: str | None) -> list[tuple[str, float]]:
+        """Tag and time of each use by a person, oldest first; empty for a stranger."""
+        number = self._uses.number.get(user) if user is not None else None
+        if number is None:
+            return []
+        tag_ids, used_at = self._uses.of(number, before=self._at)
+        return [(self._log.tags[t], at) for t, at in zip(tag_ids, used_at.tolist(), strict=True)]
+
+    def posts(self, *, since: float = -np.inf) -> Iterator[PastPost]:
+        """Posts of everyone from an instant on, oldest first."""
+        for row in range(int(np.searchsorted(self._log.at, since, side="left")), self._stop):
+            query = query_at(self._log, row)
+            tags = tuple(self._log.tags_of(row))
+            yield PastPost(query.at, query.user, tags, query.embedding)
+
+    def counts(self, *, since: float = -np.inf) -> Counter[str]:
+        """Uses of each tag by everyone from an instant on."""
+        first = int(np.searchsorted(self._log.at, since, side="left"))
+        begin, end = self._log.tag_start[min(first, self._stop)], self._log.tag_start[self._stop]
+        ids, n = np.unique(self._log.tag_ids[begin:end], return_counts=True)
+        return Counter({self._log.tags[t]: int(c) for t, c in zip(ids, n, strict=True)})
+
+    def embeddings(self) -> Halfs:
+        """Embeddings of the past posts, oldest first, `[len(past), D]`; zeros without a photo."""
+        return self._log.embeddings[: self._stop]
+
+    def tags_of(self, position: int) -> list[str]:
+        """Tags of one past post, by its position in `embeddings()`.
+
+        Raises:
+            InputError: The position is not in the past.
+        """
+        if not 0 <= position < self._stop:
+            raise InputError(
+                f"post {position} is not among the {self._stop} past posts",
+                hint="a method may only look at what was published before its query",
+            )
+        return self._log.tags_of(position)
+
+
+PointMethod = Callable[[Past, Query], Mapping[str, float]]
+"""A method for one query at a time: scores of some tags, higher is likelier."""
+
+
+def pointwise(method: PointMethod) -> Ranker:
+    """Turn a function of one query into a ranker of many.
+
+    Args:
+        method: Called once for each post. Tags that it does not name are not ranked; equal
+            scores are ranked by the order in which tags were first seen; tags that nobody has
+            ever used are left out.
+    """
+
+    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+        index = {tag: i for i, tag in enumerate(log.tags)}
+        uses = Uses(log)
+        ranked = np.full((stop - start, k), len(log.tags), np.int64)
+        for row in range(start, stop):
+            query = query_at(log, row)
+            scores = method(Past(log, query.at, index=uses), query)
+            known = [(index[tag], score) for tag, score in scores.items() if tag in index]
+            ids = np.array([i for i, _ in known], np.int64)
+            put_best(ranked[row - start], ids, np.array([s for _, s in known], np.float64))
+        return as_rankings(log, start, ranked)
+
+    return rank
+
+
+def query_at(log: PostLog, row: int) -> Query:
+    """Ask about the post at a position of the log."""
+    number = int(log.user_of_post[row])
+    return Query(
+        at=float(log.at[row]),
+        user=log.users[number] if number < len(log.users) else None,
+        embedding=log.embeddings[row] if log.has_photo[row] else None,
+    )
+
+
+class Uses:
+    """Every timed tag use of each person, in time order.
+
+    Attributes:
+        number: Index of each person.
+    """
+
+    def __init__(self, log: PostLog) -> None:
+        per_post = np.diff(log.tag_start)
+        user, at = np.repeat(log.user_of_post, per_post), np.repeat(log.at, per_post)
+        order = np.argsort(user, kind="stable")
+        order = order[at[order] > -np.inf]
+        self._tag_ids, self._at = log.tag_ids[order], at[order]
+        self._start = np.searchsorted(user[order], np.arange(len(log.users) + 1))
+        self.number = {name: i for i, name in enumerate(log.users)}
+
+    def of(self, user: int, *, before: float = np.inf) -> tuple[Ints, Doubles]:
+        """Tags and times of a person's uses before an instant."""
+        begin, end = int(self._start[user]), int(self._start[user + 1])
+        end = begin + int(np.searchsorted(self._at[begin:end], before, side="left"))
+        return self._tag_ids[begin:end], self._at[begin:end]
+
+
+def put_best(row: Ints, ids: Ints, scores: Doubles) -> None:
+    """Write the best tags into a row of K, ties by first appearance."""
+    k = len(row)
+    if len(ids) > 4 * k:
+        keep = scores >= np.partition(scores, len(ids) - k)[len(ids) - k]
+        ids, scores = ids[keep], scores[keep]
+    best = np.lexsort((ids, -scores))[:k]
+    row[: len(best)] = ids[best]
+
+
+def as_rankings(log: PostLog, start: int, ranked: Ints) -> Rankings:
+    """Wrap ranked tags `[B, K]` of the posts from `start` on."""
+    # Reference methods have no calibrated probabilities and claim none.
+    probs = np.zeros(ranked.shape, np.float32)
+    return Rankings(np.arange(start, start + len(ranked)), ranked, probs, log.tags)
+
+
+def posts_before(log: PostLog, start: int, stop: int) -> Ints:
+    """How many posts lie before each post's instant, `[B]`."""
+    return np.searchsorted(log.at, log.at[start:stop], side="left").astype(np.int64)
+
+
+def popular_rows(log: PostLog, start: int, stop: int, k: int) -> Ints:
+    """Rank tags by all uses before each post, `[B, K]`."""
+    n_tags, k_known = len(log.tags), min(k, len(log.tags))
+    ranked = np.full((stop - start, k), n_tags, np.int64)
+    if stop == start or not n_tags:
+        return ranked
+    stops = posts_before(log, start, stop)
+    seen = int(log.tag_start[stops[0]])
+    counts = np.bincount(log.tag_ids[:seen], minlength=n_tags)
+    final = np.bincount(log.tag_ids[: log.tag_start[stops[-1]]], minlength=n_tags)
+    # Counts only grow, so whatever enters the first k later ends at least at today's k-th.
+    kth = np.partition(counts, n_tags - k_known)[n_tags - k_known]
+    pool = np.flatnonzero((final >= kth) & (final > 0))
+    place = np.full(n_tags, len(pool), np.int64)
+    place[pool] = np.arange(len(pool))
+    pooled = np.append(counts[pool], 0)
+    last = -1
+    for row, before in enumerate(stops):
+        until = int(log.tag_start[before])
+        if until == last:
+            ranked[row] = ranked[row - 1]
+            continue
+        np.add.at(pooled, place[log.tag_ids[seen:until]], 1)
+        seen = last = until
+        used = np.flatnonzero(pooled[:-1])
+        put_best(ranked[row], pool[used], pooled[used].astype(np.float64))
+    return ranked
+
+
+def fill_up(row: Ints, more: Ints, n_tags: int) -> None:
+    """Append tags that the row lacks, as far as there is room."""
+    n = int((row < n_tags).sum())
+    if n == len(row):
+        return
+    extra = more[~np.isin(more, row[:n])][: len(row) - n]
+    row[n : n + len(extra)] = extra
