@@ -9,7 +9,6 @@ from pixtag.cli import output
 
 if TYPE_CHECKING:
     from cyclopts import App, ArgumentCollection
-
     from pydantic import BaseModel
 
     from pixtag.config import Common, ConfigT
