@@ -53,9 +53,19 @@ class ArchiveError(PixtagError):
 
 
 class ImageError(PixtagError):
-    """A photo that cannot be decoded."""
+    """A photo that cannot be decoded.
+
+    Args:
+        message: What happened, with the photo's name.
+        hint: The next step.
+        fault: The sort of damage in a word or two, one of `images.Fault`.
+    """
 
     kind = "image"
+
+    def __init__(self, message: str, *, hint: str = "", fault: str = "broken") -> None:
+        super().__init__(message, hint=hint)
+        self.fault = fault
 
 
 class ConfigError(PixtagError):
