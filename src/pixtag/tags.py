@@ -211,6 +211,28 @@ def split_tags(text: str) -> list[str]:
     return text.split()
 
 
+def given_tags(value: object) -> list[str]:
+    """Read the tags that a file gives for a post.
+
+    Args:
+        value: A list of tags, or one string as for `split_tags`; anything else holds none.
+
+    Returns:
+        The tags as written, not normalised.
+
+    Example:
+        >>> given_tags(["new york", "#a#b"]), given_tags(None)
+        (['new york', 'a', 'b'], [])
+    """
+    if isinstance(value, str):
+        return split_tags(value)
+    if not isinstance(value, list | tuple):
+        return []
+    items = cast("list[object]", value)
+    texts = [str(item) for item in items if isinstance(item, str | int) and item is not True]
+    return [part for text in texts for part in _by_sign(text)]
+
+
 def _by_sign(text: str) -> list[str]:
     if not _GIVEN_SIGNS.search(text):
         return [text.strip()] if text.strip() else []

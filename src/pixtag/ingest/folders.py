@@ -1,0 +1,112 @@
+"""Folders of labelled photos: NAME.jpg beside NAME.txt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixtag.errors import ArchiveError
+from pixtag.ingest.photos import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from pixtag.tags import join_surrogates, split_tags, tidy_tags
+from pixtag.types import Post
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pixtag.ingest.context import Context
+
+SKIPPED_FOLDERS = frozenset({"extra", "original"})
+_NUMBERED = re.compile(r"(.+)_(\d+)")
+_MAX_LABEL_BYTES = 2**20
+
+
+def read_folders(root: Path, context: Context) -> Iterator[Post]:
+    """Read photos with a text file beside them; line 1 holds tags, line 2 the user.
+
+    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post. Folders named `extra` or
+    `original` are skipped. The posts have no time.
+
+    Args:
+        root: The folder; all below it is read.
+        context: Where to count and keep.
+
+    Yields:
+        Posts, folder by folder in order of name.
+
+    Raises:
+        ArchiveError: No photo has a text file.
+    """
+    n_posts = 0
+    for folder, names in _folders(root):
+        posts = _posts_of(folder, names, context)
+        context.tally.n_expected += len(posts)
+        for stem, label, photos in posts:
+            n_posts += 1
+            yield _post(folder, stem, label, photos, context)
+    if not n_posts:
+        raise ArchiveError(
+            f"no photo in {root} has a text file beside it",
+            hint="put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user",
+        )
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if name.lower() not in SKIPPED_FOLDERS)
+        yield Path(folder), sorted(name for name in names if not name.startswith("."))
+
+
+def _posts_of(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
+    """Group the files of one folder: name of the post, label file, photos in order."""
+    problems = context.tally.problems
+    labels = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
+    photos: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - Path drops a leading dot
+        if suffix.lower() in VIDEO_SUFFIXES:
+            context.tally.n_videos += 1
+        if suffix.lower() not in PHOTO_SUFFIXES:
+            continue
+        numbered = _NUMBERED.fullmatch(stem)
+        if stem in labels:
+            photos.setdefault(stem, []).append((0, name))
+        elif numbered is not None and numbered[1] in labels:
+            photos.setdefault(numbered[1], []).append((int(numbered[2]), name))
+        else:
+            problems.add("photo without a text file", str(folder / name))
+    for stem in labels.keys() - photos.keys():
+        problems.add("text file without a photo", str(folder / labels[stem]))
+    return [
+        (stem, labels[stem], [name for _, name in sorted(group)])
+        for stem, group in sorted(photos.items())
+    ]
+
+
+def _post(folder: Path, stem: str, label: str, names: list[str], context: Context) -> Post:
+    tags, user_id = _read_label(folder / label, context)
+    photos = tuple(context.photos.file(os.path.abspath(folder / name)) for name in names)  # noqa: PTH100
+    # Named by folder, name and content: the same after a move, and for parent or child folder.
+    key = "\0".join([folder.name, stem, user_id or "", *(photo.digest for photo in photos)])
+    digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return Post(f"folder-{digest[:24]}", user_id, None, tags, photos)
+
+
+def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
+    problems = context.tally.problems
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_LABEL_BYTES).decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        problems.add("text file cannot be read", f"{path}: {error.strerror}")
+        return (), context.user_id
+    lines = join_surrogates(text).replace("\0", "").splitlines()
+    if not lines or not lines[0].strip():
+        problems.add("text file without tags", str(path))
+    tags = tidy_tags(split_tags(lines[0]) if lines else (), context.tally.tags)
+    user_id = lines[1].strip() if len(lines) > 1 else ""
+    if not user_id and context.user_id is None:
+        problems.add("text file without a user", str(path))
+    return tags, user_id or context.user_id

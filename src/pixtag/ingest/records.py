@@ -1,0 +1,273 @@
+"""Posts in JSON Lines, CSV and Parquet: one record a post."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from pixtag.errors import ArchiveError
+from pixtag.ingest.files import DAMAGED, is_compressed, lines, open_bytes
+from pixtag.ingest.times import read_time
+from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
+from pixtag.types import Photo, Post
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pixtag.ingest.context import Context
+
+COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
+_CONTENT = {"image", "tags", "caption"}
+_COUNTABLE_BYTES = 512 * 2**20
+
+
+def read_json_lines(path: Path, context: Context) -> Iterator[Post]:
+    """Read one JSON object a line.
+
+    Args:
+        path: The file, plain or compressed.
+        context: Where to count and keep.
+
+    Yields:
+        Posts in the order of the file. A line that cannot be read is counted and left out.
+
+    Raises:
+        ArchiveError: The file cannot be opened, or no line of it is a post.
+    """
+    problems = context.tally.problems
+    context.tally.n_expected += _count_lines(path)
+    n_broken = n_good = 0
+    with open_bytes(path) as file:
+        for number, line in lines(file, path, problems):
+            if not line.strip():
+                continue
+            record = _json_record(line)
+            if record is None:
+                n_broken += 1
+                kind = "broken line" if line.endswith(b"\n") else "half-written last line"
+                problems.add(kind, f"{path}:{number}: {line[:60].decode(errors='replace').strip()}")
+                continue
+            n_good += 1
+            yield read_record(record, path, f"{path}:{number}", context)
+    if n_broken and not n_good:
+        raise ArchiveError(
+            f"no line of {path} is a JSON object with a post",
+            hint='each line needs the form {"post_id": .., "user_id": .., "posted_at": .., '
+            '"image": .., "tags": [..]}',
+        )
+
+
+def read_csv(path: Path, context: Context) -> Iterator[Post]:
+    """Read a table with a heading line, separated by commas, semicolons or tabs.
+
+    Args:
+        path: The file, plain or compressed.
+        context: Where to count and keep.
+
+    Yields:
+        Posts in the order of the file.
+
+    Raises:
+        ArchiveError: The file cannot be opened or has no column to read posts from.
+    """
+    problems = context.tally.problems
+    context.tally.n_expected += max(_count_lines(path) - 1, 0)
+    separator = _separator(path)
+    csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
+    with open_bytes(path) as raw:
+        # Bytes that are no UTF-8 become lone surrogates, which cleaning removes.
+        text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
+        rows = csv.DictReader(text, delimiter=separator)
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                problems.add("broken line", f"{path}:{rows.line_num}: {error}")
+                continue
+            except DAMAGED as error:
+                problems.add("file is damaged or ends early", f"{path}:{rows.line_num}: {error}")
+                return
+            if row is None:
+                return
+            record = {key.strip().lower(): row[key] for key in row if isinstance(key, str)}
+            yield read_record(record, path, f"{path}:{rows.line_num}", context)
+
+
+def read_parquet(path: Path, context: Context) -> Iterator[Post]:
+    """Read a Parquet table.
+
+    Args:
+        path: The file, plain or compressed as a whole.
+        context: Where to count and keep.
+
+    Yields:
+        Posts in the order of the file.
+
+    Raises:
+        ArchiveError: The file is damaged or has no column to read posts from.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        source: Any = str(path)
+        if is_compressed(path):
+            with open_bytes(path) as file:
+                source = pa.BufferReader(file.read())
+        table = pq.ParquetFile(source)
+        names = [name for name in table.schema_arrow.names if name in COLUMNS]
+    except (*DAMAGED, pa.ArrowException) as error:
+        raise ArchiveError(
+            f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
+        ) from error
+    _check_columns(set(names), table.schema_arrow.names, path)
+    context.tally.n_expected += table.metadata.num_rows
+    number = 0
+    batches = table.iter_batches(batch_size=1000, columns=names)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (*DAMAGED, pa.ArrowException) as error:
+            problem = f"{path} after row {number}: {error}"
+            context.tally.problems.add("file is damaged or ends early", problem)
+            return
+        if batch is None:
+            return
+        columns = [_plain_column(batch.column(name)) for name in names]
+        for values in zip(*columns, strict=True):
+            number += 1
+            record = dict(zip(names, values, strict=True))
+            yield read_record(record, path, f"{path} row {number}", context)
+
+
+def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
+    """Make a post of one record.
+
+    Args:
+        record: Values by column name; every column may be missing.
+        path: The file, which image paths are relative to.
+        where: The record, for the examples.
+        context: Where to count and keep.
+
+    Returns:
+        The post. Without a post_id it gets one from what it holds.
+    """
+    tally = context.tally
+    tags = given_tags(record.get("tags"))
+    if not tags and isinstance(record.get("caption"), str):
+        tags = find_hashtags(record["caption"])
+    user_id = _name(record.get("user_id")) or context.user_id
+    posted_at = read_time(record.get("posted_at"), tally.problems, where)
+    kept = tidy_tags(tags, tally.tags)
+    images = [_image_path(image, path) for image in _images(record.get("image"))]
+    post_id = _name(record.get("post_id"))
+    if not post_id:
+        key = json.dumps([user_id, posted_at, images, kept]).encode()
+        post_id = f"row-{hashlib.sha256(key).hexdigest()[:24]}"
+    photos = [_photo(image, context) for image in images]
+    return Post(post_id, user_id, posted_at, kept, tuple(p for p in photos if p is not None))
+
+
+def check_heading(heading: list[str], path: Path) -> None:
+    """Make sure that a table has something to learn from.
+
+    Raises:
+        ArchiveError: None of the columns image, tags, caption is there.
+    """
+    _check_columns({name.strip().lower() for name in heading}, heading, path)
+
+
+def _check_columns(names: set[str], written: list[str], path: Path) -> None:
+    if not names & _CONTENT:
+        raise ArchiveError(
+            f"{path} has no column named tags, caption or image, only: "
+            + ", ".join(repr(name) for name in written[:12]),
+            hint=f"rename its columns: {', '.join(COLUMNS)}",
+        )
+
+
+def _json_record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record: object = json.loads(line.decode("utf-8-sig", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", record) if isinstance(record, dict) else None
+
+
+def _separator(path: Path) -> str:
+    """Choose the separator that makes the heading line show known columns."""
+    with open_bytes(path) as file:
+        try:
+            heading = file.readline(2**16).decode("utf-8-sig", "replace")
+        except DAMAGED as error:
+            raise ArchiveError(f"{path} is damaged: {error}", hint="write it again") from error
+    parts = {mark: next(csv.reader([heading], delimiter=mark), []) for mark in ",;\t"}
+
+    def n_known(mark: str) -> int:
+        return len({part.strip().lower() for part in parts[mark]} & set(COLUMNS))
+
+    best = max(parts, key=n_known)
+    check_heading(parts[best], path)
+    return best
+
+
+def _plain_column(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
+    """Turn a column into Python values, times into ISO text exact to the microsecond."""
+    import pyarrow as pa
+
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("us"))
+    if not pa.types.is_timestamp(column.type):
+        return column.to_pylist()
+    zone = "" if column.type.tz is None else "+00:00"
+    moments = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    plain = moments.cast(pa.timestamp("us")).cast(pa.string())
+    return [None if moment is None else f"{moment}{zone}" for moment in plain.to_pylist()]
+
+
+def _count_lines(path: Path) -> int:
+    """Count lines to show how much is left; 0 where that would take long."""
+    if is_compressed(path) or path.stat().st_size > _COUNTABLE_BYTES:
+        return 0
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in _chunks(file))
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(2**20):
+        yield chunk
+
+
+def _name(value: object) -> str | None:
+    """Read an id: text as it is, whole numbers as text, nothing for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return join_surrogates(str(value)).replace("\0", "") or None
+
+
+def _images(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, list):
+        return [item for item in cast("list[object]", value) if isinstance(item, str) and item]
+    return []
+
+
+def _image_path(image: str, path: Path) -> str:
+    if "://" in image:
+        return image
+    return image if os.path.isabs(image) else os.path.abspath(path.parent / image)  # noqa: PTH100, PTH117
+
+
+def _photo(image: str, context: Context) -> Photo | None:
+    if "://" in image:
+        context.tally.problems.add("photo is a link, not fetched", image)
+        return None
+    return context.photos.file(image)
