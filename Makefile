@@ -59,7 +59,11 @@ clean: ## Remove caches and build results
 distclean: clean ## Remove .venv too
 	rm -rf $(VENV)
 
-# A half-made environment (interrupted, or a broken pip) is made anew.
+# An environment whose pip does not work (interrupted while it was made or renewed) is made anew.
+define working-pip
+@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(PYTHON) -m venv --clear $(VENV); touch $(VENV)/.made; }
+endef
+
 $(VENV)/.made:
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "error: no Python 3.11 or later found" >&2; \
@@ -67,17 +71,19 @@ $(VENV)/.made:
 	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		echo "error: $(PYTHON) lacks the venv module, which makes $(VENV)" >&2; \
 		echo "hint: on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; fi
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(working-pip)
 	@touch $@
 
 $(VENV)/.installed-base: $(VENV)/.made pyproject.toml
 	@echo "Installing Pixtag into $(VENV) (about a minute) ..."
+	$(working-pip)
 	@$(PIP) install --editable .
 	@touch $@
 
 # Groups of dependencies need pip 25.1.
 $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing what training and the tests need ..."
+	$(working-pip)
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable '.[train]' --group test
 	@touch $@
