@@ -237,8 +237,8 @@ def _examples(function: object) -> str | None:
 
 
 def _shown_default(value: object) -> str | None:
-    """Leave out of the help that a flag is off unless given."""
-    return None if value is False else str(value)
+    """Leave out of the help what is plain: off, or nothing, unless given."""
+    return None if value is False or value is None else str(value)
 
 
 def _version() -> str:
