@@ -77,7 +77,7 @@ def _posts_of(folder: Path, names: list[str], context: Context) -> list[tuple[st
             photos.setdefault(numbered[1], []).append((int(numbered[2]), name))
         else:
             problems.add("photo without a text file", str(folder / name))
-    for stem in labels.keys() - photos.keys():
+    for stem in sorted(labels.keys() - photos.keys()):
         problems.add("text file without a photo", str(folder / labels[stem]))
     return [
         (stem, labels[stem], [name for _, name in sorted(group)])

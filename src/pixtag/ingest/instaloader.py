@@ -1,0 +1,263 @@
+"""Folders that instaloader wrote: media, captions and metadata named by the time of the post."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pixtag.errors import ArchiveError
+from pixtag.ingest.comments import Comment, assign_comments
+from pixtag.ingest.photos import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from pixtag.ingest.text import read_json, repair_text
+from pixtag.ingest.times import read_time
+from pixtag.ingest.tree import as_dict, as_list
+from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
+from pixtag.types import Post
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pixtag.ingest.context import Context
+
+_TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
+# A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
+# has up to three.
+_STEM = re.compile(
+    rf"(?P<base>{_TIME}(?:_(?P<code>[\w-]{{11}}|[\w-]{{4,48}}?))?)(?:_(?P<number>\d{{1,3}}))?",
+    re.ASCII,
+)
+_COMMENTS = "_comments"
+_PROFILE = "_profile_pic"
+_MAX_BYTES = 32 * 2**20
+
+
+@dataclass(slots=True)
+class _Files:
+    """The files of one post.
+
+    Attributes:
+        base: Common beginning of their names.
+        code: Shortcode in the names, or None.
+        photos: Photo by number; 0 for one without a number.
+        videos: Numbers of videos.
+        texts: Caption files in order.
+        metadata: `.json` or `.json.xz`, or None.
+        comments: `_comments.json`, or None.
+    """
+
+    base: str
+    code: str | None
+    photos: dict[int, Path] = field(default_factory=dict[int, Path])
+    videos: set[int] = field(default_factory=set[int])
+    texts: list[Path] = field(default_factory=list[Path])
+    metadata: Path | None = None
+    comments: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the metadata and the names say about one post."""
+
+    code: str | None
+    user_id: str | None
+    posted_at: float | None
+    texts: tuple[str, ...]
+    kind: str  # post, video, story, profile
+
+
+def read_instaloader(root: Path, context: Context) -> Iterator[Post]:
+    """Read folders that instaloader wrote.
+
+    Args:
+        root: A folder; all below it is read.
+        context: Where to count and keep.
+
+    Yields:
+        Posts folder by folder in time order. Videos (their poster pictures too), stories and
+        profile pictures are left out.
+
+    Raises:
+        ArchiveError: No file is named as instaloader names them.
+    """
+    n_files = 0
+    for folder, inner, names in os.walk(root):
+        inner.sort()
+        groups = _grouped(Path(folder), sorted(names), context)
+        n_files += len(groups)
+        yield from _read_folder(Path(os.path.abspath(folder)), groups, context)  # noqa: PTH100
+    if not n_files:
+        raise ArchiveError(
+            f"{root} holds no files named as instaloader names them",
+            hint="they look like 2026-03-01_18-30-00_UTC.jpg",
+        )
+
+
+def _grouped(folder: Path, names: list[str], context: Context) -> list[_Files]:
+    groups: dict[str, _Files] = {}
+    for name in names:
+        stem, _, suffix = name.partition(".")
+        suffix = "." + suffix.lower()
+        if stem.endswith(_PROFILE):
+            continue
+        is_comments = stem.endswith(_COMMENTS) and suffix in {".json", ".json.xz"}
+        found = _STEM.fullmatch(stem.removesuffix(_COMMENTS) if is_comments else stem)
+        if found is None:
+            continue
+        files = groups.setdefault(found["base"], _Files(found["base"], found["code"]))
+        number = int(found["number"] or 0)
+        path = folder / name
+        if is_comments:
+            files.comments = path
+        elif suffix in {".json", ".json.xz"}:
+            files.metadata = path
+        elif suffix == ".txt":
+            files.texts.append(path)
+        elif suffix in VIDEO_SUFFIXES:
+            files.videos.add(number)
+            context.tally.n_videos += 1
+        elif suffix in PHOTO_SUFFIXES:
+            files.photos[number] = path
+    return [groups[base] for base in sorted(groups)]
+
+
+def _read_folder(folder: Path, groups: list[_Files], context: Context) -> Iterator[Post]:
+    kept: list[tuple[_Files, _Facts]] = []
+    for files in groups:
+        facts = _facts(files, folder, context)
+        if facts.kind == "story":
+            context.tally.n_stories += 1
+        elif facts.kind == "post":
+            kept.append((files, facts))
+    context.tally.n_expected += len(kept)
+    joined: list[list[Comment]] = [[] for _ in kept]
+    if context.join_comments:
+        for place, (files, facts) in enumerate(kept):
+            joined[place] = _own_comments(files, facts, context)
+    for (files, facts), comments in zip(kept, joined, strict=True):
+        yield _post(files, facts, comments, context)
+
+
+def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
+    document = as_dict(_json(files.metadata, context))
+    node = as_dict(document.get("node")) or document
+    node_type = str(as_dict(document.get("instaloader")).get("node_type") or "Post")
+    stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
+    posted_at = read_time(stamp, context.tally.problems, files.base)
+    if posted_at is None:
+        posted_at = _time_in_name(files.base, context)
+    code = node.get("shortcode") or node.get("code") or files.code
+    owner = as_dict(node.get("owner")).get("username")
+    return _Facts(
+        code=code if isinstance(code, str) else None,
+        user_id=_clean(owner) or context.user_id or _profile_of(folder),
+        posted_at=posted_at,
+        texts=_texts(files, node, context),
+        kind=_kind(files, node, node_type, folder),
+    )
+
+
+def _kind(files: _Files, node: dict[str, object], node_type: str, folder: Path) -> str:
+    if node_type == "StoryItem" or folder.name.endswith(":stories"):
+        return "story"
+    if node_type != "Post":
+        return "profile"
+    if any(number not in files.videos for number in files.photos):
+        return "post"
+    # Without media (captions only were saved) it is a post, unless it is known to be a video.
+    is_video = files.videos or node.get("is_video") or node.get("__typename") == "GraphVideo"
+    return "video" if is_video else "post"
+
+
+def _texts(files: _Files, node: dict[str, object], context: Context) -> tuple[str, ...]:
+    """Collect captions: from the metadata, else from text files (one a post or one a picture)."""
+    edges = as_list(as_dict(node.get("edge_media_to_caption")).get("edges"))
+    found = [as_dict(as_dict(edge).get("node")).get("text") for edge in edges]
+    caption = node.get("caption")
+    found.append(as_dict(caption).get("text") if isinstance(caption, dict) else caption)
+    texts = [text for text in found if isinstance(text, str)]
+    if not texts:
+        texts = [_read(path, context).decode("utf-8-sig", "replace") for path in files.texts]
+    repaired = [repair_text(text, context.tally) for text in texts]
+    return tuple(dict.fromkeys(text for text in repaired if text))
+
+
+def _own_comments(files: _Files, facts: _Facts, context: Context) -> list[Comment]:
+    comments: list[Comment] = []
+    for row in map(as_dict, as_list(_json(files.comments, context))):
+        author = as_dict(row.get("owner")).get("username")
+        if facts.user_id is None or _clean(author).casefold() != facts.user_id.casefold():
+            continue
+        tags = find_hashtags(repair_text(row.get("text"), context.tally))
+        at = read_time(row.get("created_at"), context.tally.problems, files.base) if tags else None
+        if at is not None:
+            comments.append(Comment(at, tuple(tags)))
+    return assign_comments([facts.posted_at], comments)[0]
+
+
+def _post(files: _Files, facts: _Facts, comments: list[Comment], context: Context) -> Post:
+    written = [tag for text in facts.texts for tag in find_hashtags(text)]
+    for comment in comments:
+        written.extend(comment.tags)
+        context.tally.n_comments_joined += 1
+    # A picture with a video's number is the video's poster.
+    numbers = sorted(files.photos.keys() - files.videos)
+    photos = [context.photos.file(str(files.photos[number].absolute())) for number in numbers]
+    key = facts.code or f"{facts.user_id}\0{files.base}"
+    return Post(
+        post_id=f"instaloader-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:24]}",
+        user_id=facts.user_id,
+        posted_at=facts.posted_at,
+        tags=tidy_tags(written, context.tally.tags),
+        photos=tuple(photos),
+    )
+
+
+def _time_in_name(base: str, context: Context) -> float | None:
+    try:
+        moment = datetime.strptime(base[:19], "%Y-%m-%d_%H-%M-%S").replace(tzinfo=UTC)
+    except ValueError:
+        context.tally.problems.add("unreadable time", base)
+        return None
+    return moment.timestamp()
+
+
+def _profile_of(folder: Path) -> str | None:
+    """Take the profile's name from its folder; those of hashtags and places hold many people's."""
+    name = folder.name.removesuffix(":stories")
+    holds_others = not name or name[0] in "#:%" or name.endswith(":tagged")
+    return None if holds_others else _clean(name)
+
+
+def _clean(name: object) -> str:
+    return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+
+
+def _json(path: Path | None, context: Context) -> object:
+    if path is None:
+        return None
+    try:
+        return read_json(_read(path, context))[0]
+    except ValueError as error:
+        context.tally.problems.add("broken JSON", f"{path}: {error}")
+        return None
+
+
+def _read(path: Path, context: Context) -> bytes:
+    """Read a small file whole, unpacking .xz; what is too large or damaged reads as empty."""
+    is_packed = PurePosixPath(path).suffix == ".xz"
+    try:
+        with lzma.open(path, "rb") if is_packed else path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        context.tally.problems.add("file cannot be read", f"{path}: {error}")
+        return b""
+    if len(data) > _MAX_BYTES:
+        context.tally.problems.add("file is too large", str(path))
+        return b""
+    return data
