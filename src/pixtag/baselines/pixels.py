@@ -80,8 +80,8 @@ def linear_probe(
     train_stop: int,
     *,
     seed: int = 0,
-    n_epochs: int = 12,
-    learning_rate: float = 3e-3,
+    n_epochs: int = 5,
+    learning_rate: float = 3e-4,
     min_uses: int = 3,
 ) -> Ranker:
     """Fit a softmax regression from embedding to tags on the training posts.

@@ -1,0 +1,30 @@
+"""Measuring: a period of the log that nothing was fitted on, replayed in time order."""
+
+from pixtag.evaluate.leaks import Leak, LeakReport, check_bundle, leakcheck
+from pixtag.evaluate.looks import HEADLINE, log_look, write_predictions, write_trec
+from pixtag.evaluate.protocol import Comparison, Scored, compare, reference_methods
+from pixtag.evaluate.run import PIXTAG, Cold, Evaluation, Model, evaluate, evaluate_cold
+from pixtag.evaluate.summary import Figures, tag_gains
+
+__all__ = [
+    "HEADLINE",
+    "PIXTAG",
+    "Cold",
+    "Comparison",
+    "Evaluation",
+    "Figures",
+    "Leak",
+    "LeakReport",
+    "Model",
+    "Scored",
+    "check_bundle",
+    "compare",
+    "evaluate",
+    "evaluate_cold",
+    "leakcheck",
+    "log_look",
+    "reference_methods",
+    "tag_gains",
+    "write_predictions",
+    "write_trec",
+]

@@ -1,0 +1,245 @@
+"""Does any score know what it could not have known?
+
+A scorer is given the same log twice, the second time with everything after an instant permuted,
+altered or deleted; what it says about the posts up to that instant must not move by a bit. The
+answer of the post itself (its own tags) counts as future too.
+
+To look for in-sample scores, hand in a scorer that does its fitting inside: whatever it learned
+from a post's own tags moves its score for that post.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from pixtag.artifact import Bundle
+from pixtag.errors import InputError, LeakError
+from pixtag.types import Ints, PostLog, Rankings
+
+Scorer = Callable[[PostLog, int, int], Rankings]
+"""Ranks posts `start..stop - 1` of a log: `scorer(log, start, stop)`."""
+
+Change = Literal["permute", "alter", "delete", "own"]
+CHANGES: tuple[Change, ...] = ("permute", "alter", "delete", "own")
+"""`own` alters nothing but the tags of the post that is asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A score that moved.
+
+    Attributes:
+        change: What was done to the future.
+        cut_at: From when on the log was changed, Unix seconds UTC.
+        post_id: The post whose suggestions moved.
+        before: Its first suggestions on the true log.
+        after: On the changed log.
+    """
+
+    change: Change
+    cut_at: float
+    post_id: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeakReport:
+    """What a leak check saw.
+
+    Attributes:
+        n_times: Query times that were tried.
+        n_compared: Posts whose suggestions were compared, over all times and changes.
+        leaks: Every post that moved.
+    """
+
+    n_times: int
+    n_compared: int
+    leaks: tuple[Leak, ...]
+
+
+def leakcheck(
+    log: PostLog,
+    scorer: Scorer,
+    *,
+    n_times: int = 12,
+    n_before: int = 16,
+    changes: tuple[Change, ...] = CHANGES,
+    start: int | None = None,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LeakReport:
+    """Change the future of many query times and compare what is said about their past.
+
+    Args:
+        log: The whole log.
+        scorer: What is checked.
+        n_times: Query times, spread evenly over the log.
+        n_before: Posts before each query time that are compared besides the post itself.
+        changes: What is done to the future.
+        start: Position of the first query time; a tenth into the log by default.
+        seed: Of the changes.
+        on_progress: Told how many of how many runs are done.
+
+    Returns:
+        The leaks, none for an honest scorer.
+
+    Raises:
+        InputError: The log is too short to have a past and a future.
+    """
+    first = max(log.n_untimed + 2, len(log) // 10) if start is None else start
+    last = len(log) - 2
+    if last < first:
+        raise InputError(
+            f"{len(log)} posts are too few for a leak check",
+            hint="import at least a few dozen posts with a time",
+        )
+    rng = np.random.default_rng(seed)
+    cuts = np.unique(np.linspace(first, last, n_times).astype(np.int64))
+    leaks: list[Leak] = []
+    n_compared = n_done = 0
+    for row in cuts.tolist():
+        begin = max(log.n_untimed, row - n_before)
+        truth = scorer(log, begin, row + 1)
+        for change in changes:
+            other, moved = _changed(log, row, change, rng)
+            again = scorer(other, begin - moved, row + 1 - moved)
+            # Posts of the same instant as the query lie in its future.
+            compared = range(begin, row + 1) if change != "own" else range(row, row + 1)
+            kept = [i for i in compared if i == row or log.at[i] < log.at[row]]
+            n_compared += len(kept)
+            leaks += _moved(log, truth, again, kept, begin, change)
+            n_done += 1
+            if on_progress:
+                on_progress(n_done, len(cuts) * len(changes))
+    return LeakReport(len(cuts), n_compared, tuple(leaks))
+
+
+def _moved(
+    log: PostLog, truth: Rankings, again: Rankings, rows: list[int], begin: int, change: Change
+) -> list[Leak]:
+    leaks: list[Leak] = []
+    for row in rows:
+        before, after = _list(truth, row - begin), _list(again, row - begin)
+        if before != after:
+            shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
+            leaks.append(
+                Leak(change, float(log.at[rows[-1]]), log.post_ids[row], shown[0], shown[1])
+            )
+    return leaks
+
+
+def _list(ranked: Rankings, place: int) -> list[tuple[str, float]]:
+    """Tags and probabilities by name, since the changed log numbers its tags anew."""
+    n_tags = len(ranked.tags)
+    return [
+        (ranked.tags[t], p)
+        for t, p in zip(ranked.tag_ids[place].tolist(), ranked.probs[place].tolist(), strict=True)
+        if t < n_tags
+    ]
+
+
+def _changed(
+    log: PostLog, row: int, change: Change, rng: np.random.Generator
+) -> tuple[PostLog, int]:
+    """Change the log from the instant of a post on, and that post's own tags.
+
+    Posts of the query's instant that come before it in the log are its future too, but they
+    stay in their places so that positions agree; their contents change.
+
+    Returns:
+        The changed log, and by how much the post moved towards the front.
+    """
+    first = int(np.searchsorted(log.at, log.at[row], side="left"))
+    if change == "own":
+        return _retag(log, {row: _other_tags(log, row, rng)}), 0
+    if change == "delete":
+        keep = np.arange(len(log)) < first
+        keep[row] = True
+        cut = log.select(keep)
+        return _retag(cut, {first: _other_tags(log, row, rng)}), row - first
+    future = np.array([i for i in range(first, len(log)) if i != row], np.int64)
+    if change == "permute":
+        order = rng.permutation(future)
+        source = np.arange(len(log))
+        source[future] = order
+        mixed = replace(
+            log,
+            user_of_post=log.user_of_post[source],
+            has_photo=log.has_photo[source],
+            embeddings=log.embeddings[source],
+        )
+        tags = {int(i): log.tags_of(int(j)) for i, j in zip(future, order, strict=True)}
+        return _retag(mixed, {**tags, row: _other_tags(log, row, rng)}), 0
+    noise = rng.normal(size=(len(future), log.embeddings.shape[1])).astype(np.float16)
+    embeddings = log.embeddings.copy()
+    embeddings[future] = noise * log.has_photo[future, None]
+    users = log.user_of_post.copy()
+    # The person who is asked about floods the future with tags that nobody knows.
+    users[future] = np.where(rng.random(len(future)) < 0.5, log.user_of_post[row], users[future])
+    altered = replace(log, embeddings=embeddings, user_of_post=users)
+    tags = {int(i): _other_tags(log, int(i), rng) for i in future}
+    return _retag(altered, {**tags, row: _other_tags(log, row, rng)}), 0
+
+
+def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
+    """Draw tags for a post that it does not carry, one of them unheard of."""
+    own = set(log.tags_of(row))
+    drawn = [log.tags[i] for i in rng.integers(0, len(log.tags), 2 * len(own) + 4)]
+    other = [tag for tag in dict.fromkeys(drawn) if tag not in own]
+    return [*other[: len(own) + 2], f"unheardof{int(rng.integers(1 << 30))}"]
+
+
+def _retag(log: PostLog, new: dict[int, list[str]]) -> PostLog:
+    """Give some posts other tags and number all tags anew by first appearance."""
+    number: dict[str, int] = {}
+    start, ids = [0], list[int]()
+    for row in range(len(log)):
+        tags = new[row] if row in new else log.tags_of(row)
+        ids += [number.setdefault(tag, len(number)) for tag in tags]
+        start.append(len(ids))
+    return replace(
+        log,
+        tags=list(number),
+        tag_start=np.array(start, np.int64),
+        tag_ids=np.array(ids, np.int64),
+    )
+
+
+def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:
+    """Refuse to measure a bundle on posts that it learned from.
+
+    Args:
+        bundle: What is to be measured.
+        log: The log.
+        rows: The posts that it would be measured on, ascending.
+
+    Returns:
+        Things a reader of the figures should know; often none.
+
+    Raises:
+        LeakError: Training or calibration read one of the posts, or, when the bundle does not
+            say which posts it read, anything as late as the first of them.
+    """
+    hint = "train on the train period alone: `pixtag train` without --all, or leave --bundle out"
+    n_seen = int(bundle.has_seen([log.post_ids[r] for r in rows]).sum())
+    if n_seen:
+        raise LeakError(
+            f"the bundle learned from {n_seen} of the {len(rows)} posts that it would be "
+            "measured on",
+            hint=hint,
+        )
+    until = bundle.manifest.trained_until
+    if until is None or not len(rows) or until <= log.at[rows[0]]:
+        return []
+    if not len(bundle.seen):
+        raise LeakError(
+            "the bundle learned from posts as late as those that it would be measured on, and "
+            "does not say which",
+            hint=hint,
+        )
+    return ["the bundle learned from other posts of the same time, so it may know its events"]

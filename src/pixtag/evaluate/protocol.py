@@ -1,0 +1,198 @@
+"""The protocol: every method ranks every tag for every post of a period, in time order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pixtag.baselines import (
+    DAY_S,
+    WEEK_S,
+    Ranker,
+    base_level,
+    image_neighbours,
+    linear_probe,
+    most_recent,
+    most_used,
+    popularity,
+    popularity_within,
+    random_tags,
+)
+from pixtag.errors import InputError
+from pixtag.metrics import Bootstrap, find_hits, per_post
+from pixtag.splits import Split
+from pixtag.types import Bools, Doubles, Ints, PostLog, Rankings
+
+RANKS = 200
+"""Ranks that count for MRR; a first hit further down counts as none."""
+
+RANKS_KEPT = 50
+DECAYS = (0.5, 1.0, 1.7)
+
+OnProgress = Callable[[int, int, str], None]
+"""Called with methods done, methods in all, and the name of the next."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One method over one set of posts.
+
+    Shapes:
+        B: posts. K: ranks kept.
+
+    Attributes:
+        rankings: Its suggestions, the first `RANKS_KEPT` of them.
+        hits: Which of them were used, `[B, K]`.
+        values: Metric name to values, `[B]`.
+    """
+
+    rankings: Rankings
+    hits: Bools
+    values: dict[str, Doubles]
+
+    @property
+    def has_probs(self) -> bool:
+        """Whether the method claims probabilities."""
+        return bool(self.rankings.probs.any())
+
+    def select(self, mask: Bools) -> Scored:
+        """Keep only some of the posts."""
+        r = self.rankings
+        return Scored(
+            replace(r, rows=r.rows[mask], tag_ids=r.tag_ids[mask], probs=r.probs[mask]),
+            self.hits[mask],
+            {name: v[mask] for name, v in self.values.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several methods over the same posts.
+
+    Attributes:
+        log: The log that `rows` point into.
+        rows: The posts that count, `[B]`: those with tags.
+        n_relevant: Tags of each, `[B]`.
+        methods: By name; the first is the one that the others are compared with.
+        bootstrap: The draw of people that all intervals share.
+    """
+
+    log: PostLog
+    rows: Ints
+    n_relevant: Ints
+    methods: dict[str, Scored]
+    bootstrap: Bootstrap
+
+    def select(self, mask: Bools) -> Comparison:
+        """Keep only some of the posts."""
+        rows = self.rows[mask]
+        return Comparison(
+            self.log,
+            rows,
+            self.n_relevant[mask],
+            {name: scored.select(mask) for name, scored in self.methods.items()},
+            Bootstrap(people_of(self.log, rows)),
+        )
+
+
+def compare(
+    log: PostLog,
+    start: int,
+    stop: int,
+    rankers: Mapping[str, Ranker],
+    *,
+    only: Ints | None = None,
+    on_progress: OnProgress | None = None,
+) -> Comparison:
+    """Rank the posts `start..stop - 1` with every method and score the lists.
+
+    All posts of the period are replayed; `only` decides which of them count.
+
+    Args:
+        log: The whole log.
+        start: First post of the period.
+        stop: The one after its last.
+        rankers: Methods by name.
+        only: Positions of the posts that count, ascending; all by default.
+        on_progress: Told which method is next.
+
+    Raises:
+        InputError: No post of the period counts.
+    """
+    rows = np.arange(start, stop) if only is None else only
+    has_tags = np.diff(log.tag_start)[rows] > 0
+    rows = rows[has_tags]
+    if not len(rows):
+        raise InputError(
+            "no post with tags lies in the period that is measured",
+            hint="import more posts, or choose another person",
+        )
+    methods: dict[str, Scored] = {}
+    for done, (name, ranker) in enumerate(rankers.items()):
+        if on_progress:
+            on_progress(done, len(rankers), name)
+        methods[name] = _score(log, ranker(log, start, stop, RANKS), rows)
+    n_relevant = np.diff(log.tag_start)[rows]
+    return Comparison(log, rows, n_relevant, methods, Bootstrap(people_of(log, rows)))
+
+
+def _score(log: PostLog, ranked: Rankings, rows: Ints) -> Scored:
+    order = np.argsort(ranked.rows, kind="stable")
+    place = order[np.searchsorted(ranked.rows, rows, sorter=order)]
+    counted = replace(ranked, rows=rows, tag_ids=ranked.tag_ids[place], probs=ranked.probs[place])
+    hits, n_relevant = find_hits(log, counted)
+    kept = replace(
+        counted,
+        tag_ids=counted.tag_ids[:, :RANKS_KEPT].copy(),
+        probs=counted.probs[:, :RANKS_KEPT].copy(),
+    )
+    return Scored(kept, hits[:, :RANKS_KEPT].copy(), per_post(hits, n_relevant))
+
+
+def people_of(log: PostLog, rows: Ints) -> Ints:
+    """Tell whose each post is; a post of nobody is a person of its own, `[B]`."""
+    user = log.user_of_post[rows]
+    return np.where(user < len(log.users), user, len(log.users) + np.arange(len(rows)))
+
+
+def best_decay(log: PostLog, split: Split, *, decays: tuple[float, ...] = DECAYS) -> float:
+    """Choose the decay of base-level learning on validation, by P@5 + R@5.
+
+    Where validation is empty, the common default of 0.5 stands.
+    """
+    start, stop = split.bounds("validation")
+    if not (np.diff(log.tag_start)[start:stop] > 0).any():
+        return decays[0]
+    found = compare(log, start, stop, {str(d): base_level(d) for d in decays})
+    quality = [float((m.values["p@5"] + m.values["r@5"]).mean()) for m in found.methods.values()]
+    return decays[int(np.argmax(quality))]
+
+
+def reference_methods(log: PostLog, split: Split, *, seed: int = 0) -> dict[str, Ranker]:
+    """Make the baselines, each at its best on validation.
+
+    Args:
+        log: The whole log; what is fitted reads train, what is chosen reads validation.
+        split: Its cut.
+        seed: Of the random ranking and the probe.
+
+    Returns:
+        Rankers by name. Those on pixels are left out when the log holds no photo in train.
+    """
+    decay = best_decay(log, split)
+    methods: dict[str, Ranker] = {
+        "random": random_tags(seed=seed),
+        "popularity": popularity,
+        "popularity_day": popularity_within(DAY_S),
+        "popularity_week": popularity_within(WEEK_S),
+        "most_used": most_used,
+        "most_recent": most_recent,
+        "base_level": base_level(decay),
+        "base_level_popularity": base_level(decay, popularity_share=0.5),
+    }
+    if log.has_photo[: split.train_stop].any():
+        methods["image_neighbours"] = image_neighbours()
+        methods["linear_probe"] = linear_probe(log, split.train_stop, seed=seed)
+    return methods
