@@ -1,0 +1,171 @@
+"""The log through the state: every post scored with what was known before it.
+
+One code path for training examples, evaluation and serving, so what is measured is what is
+served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pixtag.artifact import Bundle, hash_post_ids
+from pixtag.network import calibrated, scores
+from pixtag.signals.columns import Queries
+from pixtag.signals.head import Head
+from pixtag.state import Knowledge, Scored, State, StateConfig
+from pixtag.types import Doubles, Floats, Ints, PostLog, Rankings, Sources
+
+OnProgress = Callable[[int, int], None]
+
+
+def knowledge_of(bundle: Bundle) -> Knowledge:
+    """What a bundle teaches a state."""
+    weights = bundle.weights
+    head = Head(
+        center=weights["head/center"],
+        projection=weights["head/projection"],
+        tag_vectors=weights["head/tag_vectors"],
+        tag_bias=weights["head/tag_bias"],
+    )
+    return Knowledge(
+        vocabulary=bundle.vocabulary,
+        head=head,
+        prior=bundle.prior,
+        prior_people=_beyond_prior(bundle),
+    )
+
+
+def _beyond_prior(bundle: Bundle) -> Doubles:
+    """People who used each tag, less the prior's posts, each of which counts as one person."""
+    people = bundle.extras["prior_people"].astype(np.float64)
+    index = {tag: i for i, tag in enumerate(bundle.vocabulary)}
+    place = np.array([index.get(tag, len(people)) for tag in bundle.prior.tags], np.int64)
+    uses = np.bincount(place[bundle.prior.tag_ids], minlength=len(people) + 1)[: len(people)]
+    return people - uses
+
+
+def state_of(bundle: Bundle, log: PostLog | None = None) -> State:
+    """A state that has observed a log on top of a bundle's prior.
+
+    When the bundle was trained on most of the same posts, its prior would count them twice and
+    is left out.
+
+    Args:
+        bundle: The model.
+        log: The store's posts; None for a stranger without a store.
+    """
+    knowledge = knowledge_of(bundle)
+    if log is not None and len(log) and len(bundle.prior):
+        known = np.isin(hash_post_ids(log.post_ids), bundle.seen)
+        if known.sum() * 2 >= len(bundle.prior):
+            knowledge = without_prior(knowledge)
+    config = StateConfig.model_validate(bundle.manifest.config.get("state", {}))
+    state = State(knowledge, config)
+    if log is not None:
+        state.observe(log)
+    return state
+
+
+def without_prior(knowledge: Knowledge) -> Knowledge:
+    """The same knowledge with an empty past."""
+    empty = knowledge.prior.select(np.zeros(len(knowledge.prior), np.bool_))
+    return Knowledge(
+        vocabulary=knowledge.vocabulary,
+        head=knowledge.head,
+        prior=empty,
+        prior_people=np.zeros_like(knowledge.prior_people),
+        bridge=knowledge.bridge,
+        words=knowledge.words,
+    )
+
+
+def inputs_of(scored: Scored) -> dict[str, Floats]:
+    """What the network reads, as numbers."""
+    names = ("features", "context", "own_keys", "near_keys")
+    flags = ("own_filled", "own_member", "near_filled", "near_member")
+    numbers = {name: getattr(scored, name) for name in names}
+    return numbers | {name: getattr(scored, name).astype(np.float32) for name in flags}
+
+
+def replay(
+    state: State,
+    queries: Queries,
+    *,
+    sources: Sources | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[tuple[Ints, Scored]]:
+    """Score queries in blocks, in time order.
+
+    Small matrix products gain nothing from threads and lose much when other work wants the
+    same cores, so they run on one.
+
+    Args:
+        state: Has observed all posts; each query still sees only what lies before it.
+        queries: In any order.
+        sources: Which sources may speak.
+        on_progress: Called with queries done and their number.
+
+    Yields:
+        Positions among the queries and their candidates.
+    """
+    done = 0
+    blocks = state.score_blocks(queries, sources=sources)
+    while True:
+        with threadpool_limits(1, user_api="blas"):
+            block = next(blocks, None)
+        if block is None:
+            return
+        done += len(block[0])
+        yield block
+        if on_progress is not None:
+            on_progress(done, len(queries))
+
+
+def rank(
+    state: State,
+    bundle: Bundle,
+    queries: Queries,
+    *,
+    k: int = 200,
+    sources: Sources | None = None,
+    on_progress: OnProgress | None = None,
+) -> Rankings:
+    """Rank the candidates of queries by their calibrated chance.
+
+    Args:
+        state: Has observed all posts.
+        bundle: The model.
+        queries: In any order.
+        k: Ranks kept.
+        sources: Which sources may speak.
+        on_progress: Called with queries done and their number.
+
+    Returns:
+        Rankings whose rows are positions among the queries; ties by the tag's index.
+    """
+    keep = min(k, state.config.max_candidates)
+    tag_ids = np.full((len(queries), keep), len(state.tags), np.int64)
+    probs = np.zeros((len(queries), keep), np.float32)
+    for index, scored in replay(state, queries, sources=sources, on_progress=on_progress):
+        tag_ids[index], probs[index] = best_of(bundle, scored, k=keep)
+    return Rankings(np.arange(len(queries)), tag_ids, probs, state.tags)
+
+
+def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
+    """The best candidates by the network.
+
+    Returns:
+        Tags `[B, k]`, T in the padding, and their probabilities `[B, k]`.
+    """
+    weights = bundle.weights
+    with threadpool_limits(1, user_api="blas"):
+        score = scores(weights, inputs_of(scored))
+    prob = calibrated(weights, score, scored.filled, scored.context)
+    order = np.lexsort((scored.tag, -np.where(scored.filled, score, -np.inf)), axis=1)[:, :k]
+    return (
+        np.take_along_axis(scored.tag, order, axis=1),
+        np.take_along_axis(prob, order, axis=1),
+    )

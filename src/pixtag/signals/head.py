@@ -1,0 +1,78 @@
+"""The pixel head: tag logits from the image embedding, and the joint space of photos and tags."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixtag.types import Floats, Ints
+
+
+class Head:
+    """Projects photos into a joint space in which tags have learned embeddings.
+
+    Trained with a softmax loss over the tags used (Mahajan et al. 2018).
+
+    Shapes:
+        B: photos. D: encoder width. J: joint space. V: tags of the training vocabulary.
+
+    Args:
+        center: Mean of the training embeddings, `[D]`.
+        projection: `[D, J]`.
+        tag_vectors: `[V, J]`.
+        tag_bias: `[V]`.
+    """
+
+    def __init__(
+        self, center: Floats, projection: Floats, tag_vectors: Floats, tag_bias: Floats
+    ) -> None:
+        self.center = center
+        self.projection = projection
+        self.tag_vectors = tag_vectors
+        self.tag_bias = tag_bias
+
+    @property
+    def width(self) -> int:
+        """Width J of the joint space."""
+        return int(self.projection.shape[1])
+
+    def project(self, embeddings: Floats) -> Floats:
+        """Unit vectors in the joint space, `[B, J]`; zeros for an embedding of zeros."""
+        rows = embeddings.astype(np.float32)
+        out = (rows - self.center) @ self.projection
+        norm = np.linalg.norm(out, axis=1, keepdims=True)
+        out = out / np.maximum(norm, 1e-9)
+        out[~np.any(rows != 0, axis=1)] = 0.0
+        return out
+
+    def logits(self, photo: Floats) -> Floats:
+        """Tag logits of projected photos, `[B, V]`."""
+        return photo @ self.tag_vectors.T + self.tag_bias
+
+    def log_probs(self, photo: Floats) -> Floats:
+        """Log softmax of the logits, `[B, V]`."""
+        logits = self.logits(photo)
+        top = logits.max(axis=1, keepdims=True)
+        return logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+
+
+def top_of_rows(scores: Floats, *, limit: int) -> tuple[Ints, Ints]:
+    """Row and column of the best `limit` finite scores of each row; ties by the first column.
+
+    Scores are compared to four decimals, so that rounding in a sum cannot decide.
+
+    Args:
+        scores: `[B, V]`; `-inf` is never chosen.
+        limit: Columns kept in each row.
+    """
+    keep = min(limit, scores.shape[1])
+    if keep == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if keep < scores.shape[1]:
+        tie = np.arange(scores.shape[1]) * (5e-5 / scores.shape[1])
+        column = np.argpartition(tie - np.round(scores, 4), keep - 1, axis=1)[:, :keep]
+    else:
+        column = np.broadcast_to(np.arange(keep), scores.shape)
+    row = np.repeat(np.arange(len(scores)), keep)
+    flat = column.ravel()
+    finite = np.isfinite(scores[row, flat])
+    return row[finite], flat[finite].astype(np.int64)

@@ -1,0 +1,251 @@
+"""Memories: the earlier posts that a query may copy tags from.
+
+Two memories feed the network's attention: the person's own latest posts, and the posts of
+everyone whose photos look most like this one. Each slot has a few key features; the network
+learns from them which posts to copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged
+from pixtag.signals.reuse import top_per_query
+from pixtag.types import Bools, Floats, Ints
+
+HOUR_S = 3600.0
+UNKNOWN_AGE_LOG_HOURS = 10.0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Earlier posts offered to each query.
+
+    Shapes:
+        B: queries. M: slots. F: key features. A: entries (tag uses in all slots).
+
+    Attributes:
+        rows: Post in each slot, `[B, M]`; 0 where the slot is empty.
+        filled: Whether a slot holds a post, `[B, M]`.
+        keys: Key features, `[B, M, F]`; zeros in empty slots.
+        query: Query of each entry, `[A]`.
+        slot: Slot of each entry, `[A]`.
+        tag: Tag of each entry, `[A]`.
+    """
+
+    rows: Ints
+    filled: Bools
+    keys: Floats
+    query: Ints
+    slot: Ints
+    tag: Ints
+
+    def member(self, pairs: Pairs) -> tuple[Ints, Ints]:
+        """Pair and slot of the entries whose tag is a candidate."""
+        place = pairs.find(self.query, self.tag)
+        kept = place < len(pairs)
+        return place[kept], self.slot[kept]
+
+    def propose(self, weight: Floats, pairs_of: tuple[int, int], *, limit: int) -> tuple[Ints, Ints]:
+        """Tags of the slots, strongest total weight first.
+
+        Args:
+            weight: Of each slot, `[B, M]`.
+            pairs_of: Number of queries and of tags.
+            limit: Proposals a query.
+        """
+        n_queries, n_tags = pairs_of
+        if not len(self.query):
+            return self.query, self.tag
+        pairs = Pairs(self.query, self.tag, n_queries=n_queries, n_tags=n_tags)
+        strength = pairs.total(self.query, self.tag, weight[self.query, self.slot])
+        return top_per_query(pairs.query, pairs.tag, strength, limit=limit)
+
+
+def _entries(columns: Columns, rows: Ints, filled: Bools) -> tuple[Ints, Ints, Ints]:
+    query, slot = np.nonzero(filled)
+    row = rows[query, slot]
+    owner, use = ragged(columns.tag_start[row], columns.n_tags_of_post[row])
+    return query[owner], slot[owner], columns.tag[use]
+
+
+class OwnMemory:
+    """The person's latest posts (own visual memory).
+
+    Keys: similarity of the photos, log age, place in the person's order, size of the tag set,
+    closeness in hour of day and weekday, age over the person's usual gap.
+
+    Shapes:
+        B: queries. M: slots. N: posts. J: joint space.
+    """
+
+    key_names = (
+        "similarity",
+        "similarity_sharp",
+        "has_both_photos",
+        "log_hours",
+        "log_place",
+        "is_last",
+        "log_tags",
+        "hour_close",
+        "weekday_same",
+    )
+
+    def __init__(self, columns: Columns, photos: Floats, *, n_slots: int) -> None:
+        self._columns = columns
+        self._photos = photos
+        self.n_slots = n_slots
+
+    def recall(self, block: Block) -> Memory:
+        """The last posts of each query's person before its time."""
+        columns = self._columns
+        start, stop = columns.own_posts(block.user, block.cut)
+        n_own = np.where(block.user < columns.n_users, stop - start, 0)
+        place = np.arange(self.n_slots)[None, :]
+        filled = place < n_own[:, None]
+        index = np.where(filled, stop[:, None] - 1 - place, 0)
+        rows = columns.posts_by_user[index] if len(columns) else index
+        rows = np.where(filled, rows, 0)
+        return Memory(rows, filled, self._keys(block, rows, filled), *_entries(columns, rows, filled))
+
+    def _keys(self, block: Block, rows: Ints, filled: Bools) -> Floats:
+        columns = self._columns
+        shape = (*rows.shape, len(self.key_names))
+        if not len(columns):
+            return np.zeros(shape, np.float32)
+        similarity = np.einsum("bmj,bj->bm", self._photos[rows], block.photo)
+        both = columns.has_photo[rows] & block.has_photo[:, None]
+        age_s = np.where(filled, block.at[:, None] - columns.at[rows], 1.0)
+        days = age_s / DAY_S
+        place = np.broadcast_to(np.arange(rows.shape[1])[None, :], rows.shape)
+        keys = np.stack(
+            [
+                similarity,
+                np.exp(4.0 * (similarity - 1.0)) * both,
+                both,
+                np.log(np.maximum(age_s, 60.0) / HOUR_S) / 4.0,
+                np.log1p(place) / 2.0,
+                place == 0,
+                np.log1p(columns.n_tags_of_post[rows]) / 2.0,
+                np.cos(2.0 * np.pi * days),
+                np.abs(days / 7.0 - np.round(days / 7.0)) < 1 / 14,
+            ],
+            axis=-1,
+        ).astype(np.float32)
+        return keys * filled[..., None]
+
+
+class Neighbours:
+    """The posts of everyone whose photos look most like this one.
+
+    Shapes:
+        B: queries. M: slots. N: posts. J: joint space.
+    """
+
+    key_names = (
+        "similarity",
+        "similarity_sharp",
+        "similarity_rank",
+        "log_hours",
+        "has_time",
+        "is_own",
+        "log_tags",
+    )
+    context_names = ("nearest_similarity", "mean_similarity")
+
+    def __init__(self, columns: Columns, photos: Floats, *, n_slots: int) -> None:
+        self._columns = columns
+        self._photos = photos
+        self.n_slots = n_slots
+
+    def recall(self, block: Block) -> Memory:
+        """The most similar posts before each query."""
+        columns = self._columns
+        stop = int(block.cut.max())
+        similarity = block.photo @ self._photos[:stop].T
+        unseen = block.rows[None, :] >= block.cut[:, None]
+        similarity[:, block.base :][unseen] = -np.inf
+        similarity[:, ~columns.has_photo[:stop]] = -np.inf
+        rows, best = nearest(similarity, limit=self.n_slots)
+        filled = np.isfinite(best) & block.has_photo[:, None]
+        rows = np.where(filled, rows, 0)
+        best = np.where(filled, best, 0.0).astype(np.float32)
+        return Memory(
+            rows, filled, self._keys(block, rows, filled, best), *_entries(columns, rows, filled)
+        )
+
+    def _keys(self, block: Block, rows: Ints, filled: Bools, similarity: Floats) -> Floats:
+        columns = self._columns
+        shape = (*rows.shape, len(self.key_names))
+        if not len(columns):
+            return np.zeros(shape, np.float32)
+        at = columns.at[rows]
+        timed = np.isfinite(at)
+        age_s = np.where(timed, block.at[:, None] - np.where(timed, at, 0.0), 1.0)
+        log_age = np.log(np.maximum(age_s, 60.0) / HOUR_S)
+        own = (columns.user[rows] == block.user[:, None]) & (block.user < columns.n_users)[:, None]
+        place = np.broadcast_to(np.arange(rows.shape[1])[None, :], rows.shape)
+        keys = np.stack(
+            [
+                similarity,
+                np.exp(8.0 * (similarity - 1.0)),
+                np.log1p(place) / 2.0,
+                np.where(timed, log_age, UNKNOWN_AGE_LOG_HOURS) / 4.0,
+                timed,
+                own,
+                np.log1p(columns.n_tags_of_post[rows]) / 2.0,
+            ],
+            axis=-1,
+        ).astype(np.float32)
+        return keys * filled[..., None]
+
+    def context(self, memory: Memory) -> Floats:
+        """How close the neighbours are, `[B, 2]`, as in `context_names`."""
+        n = np.maximum(memory.filled.sum(axis=1), 1)
+        similarity = memory.keys[:, :, 0]
+        return np.stack([similarity[:, 0], similarity.sum(axis=1) / n], axis=1)
+
+
+def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
+    """The highest similarities of each row, best first; ties by the earlier column.
+
+    The best columns all lie in the groups of columns with the best maxima, so only those are
+    searched: exact, and several times quicker than a search of everything.
+
+    Args:
+        similarity: `[B, N]`; `-inf` is never better than anything.
+        limit: Columns kept, M.
+
+    Returns:
+        Columns `[B, M]` and their similarities `[B, M]`; `-inf` where there are too few.
+    """
+    n_rows, n = similarity.shape
+    group = 32
+    if n > 4 * limit * group:
+        n_groups = -(-n // group)
+        padded = np.full((n_rows, n_groups * group), -np.inf, np.float32)
+        padded[:, :n] = similarity
+        grouped = padded.reshape(n_rows, n_groups, group)
+        best_groups = np.argpartition(-grouped.max(axis=2), limit - 1, axis=1)[:, :limit]
+        best_groups.sort(axis=1)
+        columns = (best_groups[:, :, None] * group + np.arange(group)).reshape(n_rows, -1)
+        values = np.take_along_axis(grouped, best_groups[:, :, None], axis=1).reshape(n_rows, -1)
+    else:
+        width = max(n, limit)
+        values = np.full((n_rows, width), -np.inf, np.float32)
+        values[:, :n] = similarity
+        columns = np.broadcast_to(np.arange(width), values.shape)
+    # Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
+    rough = np.round(values, 5)
+    part = np.argpartition(-rough, limit - 1, axis=1)[:, :limit]
+    order = np.lexsort(
+        (np.take_along_axis(columns, part, axis=1), -np.take_along_axis(rough, part, axis=1)),
+        axis=1,
+    )
+    part = np.take_along_axis(part, order, axis=1)
+    return (
+        np.take_along_axis(columns, part, axis=1).astype(np.int64),
+        np.take_along_axis(values, part, axis=1),
+    )

@@ -1,0 +1,108 @@
+"""Prototypes: for every tag a running mean of the photos that carried it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pixtag.signals.columns import DAY_S, Block, Columns, Pairs
+from pixtag.signals.head import top_of_rows
+from pixtag.types import Bools, Floats, Ints
+
+SHRINK = 2.0
+RECENT_DAYS = 3.0
+
+
+class Prototypes:
+    """Similarity of this photo to the mean photo of each tag, over all time and lately.
+
+    A tag first seen a minute ago has a prototype, so the vocabulary is open. The recent mean
+    fades with a half-life in days and tells whether a rising tag fits this photo. Means are
+    shrunk towards nothing for tags with few photos.
+
+    Shapes:
+        T: tags. J: joint space. B: queries. P: pairs. N: posts.
+
+    Args:
+        columns: The observed posts.
+        photos: Unit vectors, `[N, J]`; zeros without a photo.
+    """
+
+    names = ("prototype", "recent_prototype", "photos_log")
+
+    def __init__(self, columns: Columns, photos: Floats) -> None:
+        self._columns = columns
+        self._photos = photos
+        self._carries = columns.has_photo[columns.row]
+        self.cursor = 0
+        self.sums = np.zeros((columns.n_tags, photos.shape[1]), np.float32)
+        self.count = np.zeros(columns.n_tags, np.float32)
+        timed = np.isfinite(columns.at)
+        self._epoch = float(columns.at[timed][0]) if timed.any() else 0.0
+
+    def advance(self, row: int) -> None:
+        """Move the cursor to a row, forwards or backwards."""
+        low, high = sorted((self.cursor, row))
+        sign = np.float32(1.0 if row >= self.cursor else -1.0)
+        uses = self._columns.uses_between(low, high)
+        carries = self._carries[uses]
+        tag = self._columns.tag[uses][carries]
+        if len(tag):
+            of_row = self._columns.row[uses][carries]
+            order = np.argsort(tag, kind="stable")
+            first = np.flatnonzero(np.r_[True, np.diff(tag[order]) > 0])
+            present = tag[order][first]
+            self.sums[present] += sign * np.add.reduceat(self._photos[of_row[order]], first)
+            self.count[present] += sign * np.diff(np.r_[first, len(order)])
+        self.cursor = row
+
+    def _in_block(self, block: Block) -> tuple[Floats, Floats, Floats]:
+        """Similarity to the block's own rows before each query, and its sums, `[B, L]` each."""
+        similarity = (block.photo @ self._photos[block.rows].T) * block.before
+        carries = block.membership(self._carries[block.uses])
+        return similarity, similarity @ carries, block.before @ carries
+
+    def scores(self, block: Block) -> Floats:
+        """Shrunk mean similarity of every tag, `[B, T]`; 0 for a tag without photos."""
+        _, dot, count = self._in_block(block)
+        total = block.photo @ self.sums.T
+        total[:, block.local_tags] += dot
+        n = block.to_dense(self.count, count)
+        return total / (n + SHRINK)
+
+    def propose(self, block: Block, public: Bools, scores: Floats, *, limit: int) -> tuple[Ints, Ints]:
+        """Public tags whose photos look most like this one."""
+        masked = np.where(public & block.has_photo[:, None] & (scores > 0), scores, -np.inf)
+        return top_of_rows(masked.astype(np.float32), limit=limit)
+
+    def features(self, block: Block, pairs: Pairs, scores: Floats) -> Floats:
+        """Similarities at the pairs, `[P, 3]`, as in `names`."""
+        _, _, count = self._in_block(block)
+        n = self.count[pairs.tag] + block.at_pairs(count, pairs)
+        recent = self._recent(block, pairs)
+        return np.stack([scores[pairs.query, pairs.tag], recent, np.log1p(n)], axis=1)
+
+    def _recent(self, block: Block, pairs: Pairs) -> Floats:
+        """Mean similarity to the photos that other people tagged so in the last days, `[P]`."""
+        columns = self._columns
+        window_s = RECENT_DAYS * DAY_S
+        start = int(columns.cut(np.array([block.at.min() - window_s]))[0])
+        rows = np.arange(start, int(block.cut.max()))
+        if not len(rows):
+            return np.zeros(len(pairs), np.float32)
+        at = columns.at[rows][None, :]
+        seen = (rows[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
+        seen &= columns.user[rows][None, :] != block.user[:, None]
+        seen &= columns.has_photo[rows][None, :]
+        similarity = np.where(seen, block.photo @ self._photos[rows].T, np.float32(0.0))
+        uses = columns.uses_between(start, int(block.cut.max()))
+        order = np.argsort(columns.tag[uses], kind="stable")
+        tag = columns.tag[uses][order]
+        of_row = columns.row[uses][order] - start
+        first = np.flatnonzero(np.r_[True, np.diff(tag) > 0])
+        total = np.add.reduceat(similarity[:, of_row], first, axis=1)
+        n = np.add.reduceat(seen[:, of_row].astype(np.float32), first, axis=1)
+        mean = total / (n + SHRINK)
+        column = np.full(columns.n_tags + 1, len(first), np.int64)
+        column[tag[first]] = np.arange(len(first))
+        padded = np.concatenate([mean, np.zeros((len(mean), 1), np.float32)], axis=1)
+        return padded[pairs.query, column[pairs.tag]].astype(np.float32)

@@ -1,0 +1,145 @@
+"""Replayed posts as training examples, with scores that never saw their own answers.
+
+Whatever is learned upstream of the network gives it out-of-fold scores: the posts are dealt
+into folds, a head is fitted without each fold, and the fold's posts are replayed with that
+head. In-sample scores would teach the network to trust pixels far too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+
+from pixtag.replay import replay
+from pixtag.signals.head import Head
+from pixtag.state import Knowledge, Scored, State, StateConfig
+from pixtag.train.network import Examples
+from pixtag.types import Ints, PostLog
+
+OnProgress = Callable[[int, int], None]
+
+
+def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
+    """The tags that the head and the co-occurrence counts learn: those that several people use.
+
+    Args:
+        log: The posts to fit on.
+        limit: Most tags kept.
+
+    Returns:
+        Tags of at least three people (of as many as there are, when fewer) and three uses, by
+        people, then uses, then name.
+    """
+    n_tags, nobody = len(log.tags), len(log.users)
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    user = log.user_of_post[row]
+    # A post of nobody counts as a person of its own.
+    person = np.where(user == nobody, nobody + row, user)
+    keys = np.unique(person * n_tags + log.tag_ids)
+    people = np.bincount(keys % max(n_tags, 1), minlength=n_tags)
+    uses = np.bincount(log.tag_ids, minlength=n_tags)
+    least = min(3, len(np.unique(person)))
+    kept = np.flatnonzero((people >= least) & (uses >= 3)).tolist()
+    ordered = sorted(kept, key=lambda t: (-people[t], -uses[t], log.tags[t]))
+    return [log.tags[t] for t in ordered[:limit]]
+
+
+def people_of_tags(log: PostLog, vocabulary: Sequence[str]) -> Ints:
+    """How many people used each tag of a vocabulary, `[V]`; posts of nobody count one each."""
+    index = {t: i for i, t in enumerate(vocabulary)}
+    of_tag = np.array([index.get(t, len(vocabulary)) for t in log.tags], np.int64)
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    user = log.user_of_post[row]
+    person = np.where(user == len(log.users), len(log.users) + row, user)
+    n = len(vocabulary) + 1
+    keys = np.unique(person * n + of_tag[log.tag_ids])
+    return np.bincount(keys % n, minlength=n)[:-1]
+
+
+def deal_folds(log: PostLog, *, n_folds: int, seed: int) -> Ints:
+    """A fold for each post, `[N]`; one fold when no post has a photo."""
+    if not log.has_photo.any():
+        return np.zeros(len(log), np.int64)
+    return np.random.default_rng((seed, 17)).integers(0, n_folds, len(log))
+
+
+def replay_examples(
+    log: PostLog,
+    rows: Ints,
+    knowledge: Knowledge,
+    config: StateConfig,
+    *,
+    on_progress: OnProgress | None = None,
+) -> Examples:
+    """Replay some posts of a log and note what was used.
+
+    Args:
+        log: Everything that may be known; each post sees only what lies before it.
+        rows: Posts to ask about, ascending, all with a time.
+        knowledge: A head that was not fitted on these posts.
+        config: Of the state.
+        on_progress: Called with posts done and their number.
+    """
+    state = State(knowledge, config)
+    state.observe(log)
+    parts: list[Scored] = []
+    places: list[Ints] = []
+    for index, scored in replay(state, state.queries_of(log, rows), on_progress=on_progress):
+        parts.append(compact(scored))
+        places.append(index)
+    scored = reorder(join(parts), np.argsort(np.concatenate(places)))
+    return answered(scored, log, rows, state.tags)
+
+
+def answered(scored: Scored, log: PostLog, rows: Ints, tags: Sequence[str]) -> Examples:
+    """Mark the candidates that each post used."""
+    index = {t: i for i, t in enumerate(tags)}
+    of_tag = np.array([index.get(t, len(tags)) for t in log.tags], np.int64)
+    used = np.zeros(scored.tag.shape, np.bool_)
+    n_used = np.zeros(len(rows), np.int64)
+    for i, row in enumerate(rows):
+        wanted = of_tag[log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]]
+        n_used[i] = len(wanted)
+        used[i] = np.isin(scored.tag[i], wanted) & scored.filled[i]
+    return Examples(scored, used, n_used, np.ones(len(rows), np.float32))
+
+
+def compact(scored: Scored) -> Scored:
+    """The same with numbers in fp16: a third of the memory, and enough to learn from."""
+    return replace(
+        scored,
+        features=scored.features.astype(np.float16),
+        own_keys=scored.own_keys.astype(np.float16),
+        near_keys=scored.near_keys.astype(np.float16),
+    )
+
+
+def join(parts: Sequence[Scored]) -> Scored:
+    """Put blocks one after the other."""
+    names = [f.name for f in fields(Scored)]
+    return Scored(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+
+def reorder(scored: Scored, order: Ints) -> Scored:
+    """The same queries in another order."""
+    return Scored(**{f.name: getattr(scored, f.name)[order] for f in fields(Scored)})
+
+
+def join_examples(parts: Sequence[Examples], rows: Sequence[Ints]) -> Examples:
+    """Bring the folds' examples back into time order."""
+    order = np.argsort(np.concatenate(rows))
+    return Examples(
+        scored=reorder(join([p.scored for p in parts]), order),
+        used=np.concatenate([p.used for p in parts])[order],
+        n_used=np.concatenate([p.n_used for p in parts])[order],
+        weight=np.concatenate([p.weight for p in parts])[order],
+    )
+
+
+def knowledge_with(head: Head, vocabulary: list[str]) -> Knowledge:
+    """Knowledge of a head alone, without a prior."""
+    empty = PostLog.of([])
+    empty = replace(empty, embeddings=np.zeros((0, head.width), np.float16))
+    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)))

@@ -1,0 +1,232 @@
+"""Fits the network on replayed posts: listwise, with sources dropped, in JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import NDArray
+
+from pixtag.network import scores
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, HISTORY_NAMES, PIXEL_NAMES, TREND_LIKE
+from pixtag.state import TREND_NAMES, Scored
+from pixtag.types import Bools, Floats, Ints
+
+SIMILARITY_KEYS = 3
+"""The first key features of both memories that come from pixels."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Replayed posts with their answers.
+
+    Attributes:
+        scored: Candidates and signals of N posts; features as fp16 to save memory.
+        used: 1 where a candidate was used, `[N, C]`.
+        n_used: Tags of each post, candidates or not, `[N]`.
+        weight: Of each post in the loss, `[N]`.
+    """
+
+    scored: Scored
+    used: Bools
+    n_used: Ints
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.used)
+
+
+def constants(scored: Scored) -> dict[str, NDArray[np.float32]]:
+    """Means and spreads of the inputs, and which source each feature belongs to."""
+    filled = scored.features[scored.filled].astype(np.float32)
+    context = scored.context.astype(np.float32)
+    of_feature = np.zeros((3, len(FEATURE_NAMES)), np.float32)
+    always = np.zeros(len(FEATURE_NAMES), np.float32)
+    for i, name in enumerate(FEATURE_NAMES):
+        if name in PIXEL_NAMES and name not in TREND_LIKE:
+            of_feature[0, i] = 1.0
+        elif name in HISTORY_NAMES:
+            of_feature[1, i] = 1.0
+        elif name in TREND_NAMES or name in TREND_LIKE:
+            of_feature[2, i] = 1.0
+        else:
+            always[i] = 1.0
+    mean, std = context.mean(axis=0), context.std(axis=0) + 1e-3
+    # Flags that were always on in training must not explode when one goes off.
+    std[:3] = np.maximum(std[:3], 0.3)
+    return {
+        "norm/mean": filled.mean(axis=0),
+        "norm/std": filled.std(axis=0) + 1e-3,
+        "norm/context_mean": mean,
+        "norm/context_std": std,
+        "source/of_feature": of_feature,
+        "source/always": always,
+    }
+
+
+def silence(inputs: Mapping[str, Any], speaks: Any) -> dict[str, Any]:
+    """Take sources away from a batch, as the state would.
+
+    Args:
+        inputs: As `pixtag.network.scores` reads them.
+        speaks: 1 where pixels, history and trend may speak, `[B, 3]`.
+    """
+    pixels, history = speaks[:, 0], speaks[:, 1]
+    context = inputs["context"]
+    pixel_context = [CONTEXT_NAMES.index(n) for n in _PIXEL_CONTEXT]
+    history_context = [CONTEXT_NAMES.index(n) for n in _HISTORY_CONTEXT]
+    keep = jnp.ones_like(context)
+    keep = keep.at[:, :3].set(speaks)
+    keep = keep.at[:, jnp.array(pixel_context)].set(pixels[:, None])
+    keep = keep.at[:, jnp.array(history_context)].set(history[:, None])
+    own_keys = inputs["own_keys"]
+    own_keys = own_keys.at[:, :, :SIMILARITY_KEYS].multiply(pixels[:, None, None])
+    return {
+        **inputs,
+        "context": context * keep,
+        "own_keys": own_keys,
+        "own_filled": inputs["own_filled"] * history[:, None],
+        "near_filled": inputs["near_filled"] * pixels[:, None],
+    }
+
+
+_PIXEL_CONTEXT = ("head_top", "head_entropy", "nearest_similarity", "mean_similarity")
+_HISTORY_CONTEXT = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
+
+
+def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
+    """The network's inputs and answers of some posts, in compact types."""
+    scored = examples.scored
+    names = [f.name for f in fields(Scored) if f.name not in {"tag", "own_rows", "near_rows"}]
+    out = {name: getattr(scored, name)[rows] for name in names}
+    return out | {
+        "used": examples.used[rows],
+        "n_used": examples.n_used[rows],
+        "weight": examples.weight[rows],
+    }
+
+
+def listwise_loss(weights: Any, batch: Mapping[str, Any], speaks: Any) -> Any:
+    """Softmax cross-entropy over a post's candidates against its used tags, averaged."""
+    inputs = {
+        name: jnp.asarray(value, jnp.float32)
+        for name, value in batch.items()
+        if name not in {"used", "n_used", "weight", "filled"}
+    }
+    score = scores(weights, silence(inputs, speaks), xp=jnp)
+    score = jnp.where(batch["filled"], score, -1e9)
+    log_shares = jax.nn.log_softmax(score)
+    used = batch["used"].astype(jnp.float32)
+    n_found = used.sum(axis=1)
+    per_post = -(log_shares * used).sum(axis=1) / jnp.maximum(n_found, 1.0)
+    weight = batch["weight"] * (n_found > 0)
+    return (per_post * weight).sum() / jnp.maximum(weight.sum(), 1e-6)
+
+
+def is_constant(name: str) -> bool:
+    """Whether a weight is an input constant or calibration, which gradients do not move."""
+    return name.startswith(("norm/", "source/", "calibration/", "head/"))
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the network is moved.
+
+    Attributes:
+        learning_rate: Peak; rises over the first tenth and falls along a cosine.
+        weight_decay: Decoupled.
+        epochs: Passes over the examples.
+        steps: Batches in an epoch.
+        batch: Posts a batch.
+        drop_sources: Share of posts in a batch from which sources are taken.
+        seed: Of batches and dropped sources.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    epochs: int
+    steps: int
+    batch: int
+    drop_sources: float
+    seed: int
+
+    def transform(self) -> Any:
+        """The optax transformation."""
+        total = max(1, self.epochs * self.steps)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, self.learning_rate, max(1, total // 10), total
+        )
+        return optax.chain(
+            optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=self.weight_decay)
+        )
+
+
+def run_epoch(
+    settings: Optimizer,
+    examples: Examples,
+    moving: dict[str, Any],
+    fixed: Mapping[str, Any],
+    memory: Any,
+    epoch: int,
+    *,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], Any, float]:
+    """One pass over the examples; the same epoch number gives the same batches.
+
+    Returns:
+        Weights, optimizer memory and the mean loss.
+    """
+    rng = np.random.default_rng((settings.seed, epoch))
+    order = rng.permutation(len(examples))
+    transform = settings.transform()
+    losses: list[Any] = []
+    for step in range(settings.steps):
+        rows = order[step * settings.batch : (step + 1) * settings.batch]
+        speaks = draw_sources(rng, len(rows), share=settings.drop_sources)
+        moving, memory, loss = _step(
+            _Static(transform), moving, dict(fixed), memory, batch_of(examples, rows), speaks
+        )
+        losses.append(loss)
+        if on_batch is not None:
+            on_batch(step + 1, settings.steps)
+    return moving, memory, float(np.mean([float(v) for v in losses]))
+
+
+def draw_sources(rng: np.random.Generator, n: int, *, share: float) -> Floats:
+    """Which sources speak for each post: all of them, or for a share any true subset."""
+    subsets = np.array([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(7)], np.float32)
+    speaks = np.ones((n, 3), np.float32)
+    chosen = rng.random(n) < share
+    speaks[chosen] = subsets[rng.integers(0, 7, chosen.sum())]
+    return speaks
+
+
+class _Static:
+    """Makes an optax transformation usable as a static argument: equal to itself alone."""
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static)
+
+
+@partial(jax.jit, static_argnums=0)
+def _step(
+    static: _Static, moving: Any, fixed: Any, memory: Any, batch: Any, speaks: Any
+) -> tuple[Any, Any, Any]:
+    def loss(moving: Any) -> Any:
+        return listwise_loss({**moving, **fixed}, batch, speaks)
+
+    value, gradient = jax.value_and_grad(loss)(moving)
+    updates, memory = static.transform.update(gradient, memory, moving)
+    return optax.apply_updates(moving, updates), memory, value
