@@ -132,7 +132,7 @@ class Bundle:
         weights: Network and pixel head, by flat names.
         prior: Anonymous posts without a time, for strangers; its embeddings may be projected.
         extras: Further arrays of the prior: counts, co-occurrence, the bridge from classes to tags.
-        seen: Sorted hashes of the post ids that training read (`hash_post_ids`).
+        seen: Hashes of the post ids that training read (`hash_post_ids`).
         card: The model card, Markdown.
         encoder_path: Encoder to put into the bundle, or the one inside it; None for the default.
         folder: Where it was read from; None before it is saved.
@@ -157,11 +157,7 @@ class Bundle:
         Returns:
             `[N]`; all False when the bundle kept no hashes.
         """
-        hashes = hash_post_ids(post_ids)
-        if not len(self.seen):
-            return np.zeros(len(hashes), np.bool_)
-        at = np.minimum(np.searchsorted(self.seen, hashes), len(self.seen) - 1)
-        return self.seen[at] == hashes
+        return np.isin(hash_post_ids(post_ids), self.seen)
 
     def check_encoder(self, digest: str, width: int) -> None:
         """Refuse an encoder whose embeddings this bundle does not understand.

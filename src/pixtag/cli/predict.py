@@ -1,0 +1,269 @@
+"""`pixtag predict` and `pixtag trending`: hashtags for photos, and what is rising."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from pixtag.cli import output
+from pixtag.errors import InputError
+
+if TYPE_CHECKING:
+    from pixtag.predict import Answer
+    from pixtag.types import Suggestion
+
+Format = Literal["table", "json", "txt"]
+
+_SHOWN_REASONS = 3
+_SHOWN_SHARE = 0.1
+"""A reason is shown that adds at least this share of what the strongest one adds."""
+
+
+def register(app: App) -> None:
+    """Add this group's verbs.
+
+    Args:
+        app: The command line that is being built.
+    """
+    app.command(predict)
+    app.command(trending)
+
+
+def predict(
+    photos: Annotated[list[Path], Parameter(negative=())],
+    /,
+    *,
+    user: str | None = None,
+    store: Path | None = None,
+    history: str | None = None,
+    at: str | None = None,
+    k: Annotated[int, Parameter(name=("-k", "--k")), Number(gte=1, lte=100)] = 5,
+    bundle: Path | None = None,
+    format: Format = "table",
+    json: bool = False,
+) -> int:
+    """Suggest hashtags for photos, with how likely each is and why.
+
+    A photo that the store knows, or that has a sidecar (NAME.txt, comma-separated tags), shows
+    its own tags too, and each suggestion is marked right or wrong; it is then judged as of the
+    moment when it was posted, without its own post.
+
+    Args:
+        photos: Photos, or folders that are searched for photos.
+        user: Whose photos they are: a person in the store.
+        store: Store of earlier posts, made by `pixtag import`.
+        history: Tags that the person uses, comma-separated; repeat one that they use often.
+        at: Time to suggest for: 2026-05-01, 2026-05-01T18:30 or with a zone (+02:00); UTC when
+            none is given. Now by default.
+        k: How many hashtags.
+        bundle: Folder with a trained model; the shipped one by default.
+        format: A table, JSON Lines, or one line of hashtags a photo, ready to paste.
+        json: The same as --format json: one object for each photo.
+
+    Examples:
+        pixtag photo.jpg
+        pixtag predict holiday/ -k 8 --json > suggestions.jsonl
+        pixtag photo.jpg --history "coffee, latteart, coffee, berlin"
+        pixtag photo.jpg --user ana --store my.sqlite
+        pixtag photo.jpg --user ana --store my.sqlite --at 2026-05-01T18:30
+        pixtag photo.jpg --format txt
+    """
+    from pixtag.predict import Predictor, photos_under
+
+    form: Format = "json" if json else format
+    when = None if at is None else parse_time(at)
+    predictor = Predictor.load(bundle, store=store)
+    for note in predictor.notes(user=user, at=when):
+        output.say(f"note: {note}")
+    n_photos = n_broken = 0
+    answers = predictor.answers(
+        photos_under(photos), user=user, history=_split_tags(history), at=when, k=k
+    )
+    for answer in answers:
+        n_photos += 1
+        n_broken += answer.error is not None
+        _show(answer, form, is_dated=when is not None)
+    if n_broken and n_photos > 1:
+        output.say(f"{n_photos - n_broken} of {n_photos} photos done, {n_broken} could not be read")
+    return 1 if n_broken else 0
+
+
+def trending(
+    *,
+    store: Path,
+    at: str | None = None,
+    k: Annotated[int, Parameter(name=("-k", "--k")), Number(gte=1, lte=1000)] = 20,
+    json: bool = False,
+) -> None:
+    """List the tags that more people use than usual.
+
+    Counts people, not posts: one person's flood moves nothing, and a tag of fewer than three
+    people is not shown.
+
+    Args:
+        store: Store of posts, made by `pixtag import`.
+        at: Time to look at: 2026-05-01, 2026-05-01T18:30 or with a zone (+02:00); UTC when
+            none is given. Now by default.
+        k: How many tags at most.
+        json: Print JSON Lines, one object for each tag.
+
+    Examples:
+        pixtag trending --store my.sqlite
+        pixtag trending --store my.sqlite --at 2026-05-01 -k 5
+    """
+    from pixtag.predict import rising_tags
+    from pixtag.store import Store
+
+    when = datetime.now(UTC) if at is None else parse_time(at)
+    with Store.open(store, read_only=True) as opened:
+        log = opened.log()
+    found = rising_tags(log, at=when.timestamp(), k=k)
+    if json:
+        for one in found:
+            output.print_json_line({**asdict(one), "at": when.isoformat()})
+    elif found:
+        output.print_table(
+            {"hashtag": "left", "rate": "right", "people": "right", "in the last": "right"},
+            [
+                (
+                    f"#{one.tag}",
+                    f"{one.times_usual:.1f} times usual",
+                    one.n_people,
+                    _hours(one.window_hours),
+                )
+                for one in found
+            ],
+        )
+    if not found:
+        last = float(log.at[-1]) if len(log) else float("-inf")
+        tail = f"; the latest post is of {_day(last)}" if last > float("-inf") else ""
+        output.say(f"nothing rises at {when:%Y-%m-%d %H:%M} UTC{tail}")
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time as a person types it.
+
+    Args:
+        text: ISO 8601: a date, or a date and a time; UTC when no zone is given.
+
+    Returns:
+        The instant, aware.
+
+    Raises:
+        InputError: It is none.
+
+    Example:
+        >>> parse_time("2026-05-01T18:30+02:00").isoformat()
+        '2026-05-01T16:30:00+00:00'
+    """
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InputError(
+            f"{text!r} is no time", hint="write it as 2026-05-01 or 2026-05-01T18:30+02:00"
+        ) from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:
+        raise InputError(f"{text!r} is too far away", hint="give a year from 1 to 9999") from None
+
+
+def _split_tags(text: str | None) -> list[str] | None:
+    return None if text is None else [part for part in text.split(",") if part.strip()]
+
+
+def _show(answer: Answer, form: Format, *, is_dated: bool) -> None:
+    if form == "json":
+        output.print_json_line(_record(answer))
+        return
+    if answer.error is not None:
+        is_named = answer.photo in answer.error.message
+        output.say(f"error: {'' if is_named else answer.photo + ': '}{answer.error.message}")
+        if answer.error.hint:
+            output.say(f"hint: {answer.error.hint}")
+    if form == "txt":
+        # A broken photo leaves its line empty, so that line i belongs to photo i.
+        output.print_line(" ".join(f"#{s.tag}" for s in answer.suggestions))
+    elif answer.error is None:
+        _show_table(answer, _title(answer, is_dated=is_dated))
+
+
+def _show_table(answer: Answer, title: str) -> None:
+    has_own = answer.own_tags is not None
+    columns: dict[str, output.Align] = {"hashtag": "left", "prob": "right"}
+    if has_own:
+        columns["own"] = "left"
+    columns["why"] = "left"
+    rows: list[list[object]] = []
+    for suggestion in answer.suggestions:
+        cells: list[object] = [f"#{suggestion.tag}", _percent(suggestion.prob)]
+        if answer.own_tags is not None:
+            cells.append("right" if suggestion.tag in answer.own_tags else "wrong")
+        rows.append([*cells, _why(suggestion)])
+    output.print_table(columns, rows, title=title)
+    if answer.own_tags is not None:
+        hits = sum(s.tag in answer.own_tags for s in answer.suggestions)
+        own = " ".join(f"#{t}" for t in answer.own_tags) or "none"
+        output.print_line(f"its own tags ({hits} suggested): {output.printable(own)}")
+        if answer.is_trained_on:
+            output.print_line("the bundle was trained on this post, so it says little of others")
+        output.print_line("")
+
+
+def _title(answer: Answer, *, is_dated: bool) -> str:
+    parts = [answer.photo]
+    if answer.user is not None:
+        parts.append(f"for {answer.user}")
+    if answer.is_as_posted or is_dated:
+        parts.append(f"as of {_day(answer.at)}")
+    return "  ".join(parts)
+
+
+def _why(suggestion: Suggestion) -> str:
+    """The reasons that matter beside the strongest one."""
+    reasons = suggestion.reasons[:_SHOWN_REASONS]
+    return "; ".join(r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
+
+
+def _percent(prob: float) -> str:
+    return "<1%" if prob < 0.005 else f"{prob:.0%}"
+
+
+def _record(answer: Answer) -> dict[str, object]:
+    record: dict[str, object] = {"photo": answer.photo}
+    if answer.error is not None:
+        error = answer.error
+        return record | {
+            "error": {"kind": error.kind, "message": error.message, "hint": error.hint}
+        }
+    record["at"] = datetime.fromtimestamp(answer.at, UTC).isoformat()
+    record["user"] = answer.user
+    if answer.own_tags is not None:
+        record["tags"] = answer.own_tags
+        record["is_trained_on"] = answer.is_trained_on
+    suggestions: list[dict[str, object]] = []
+    for suggestion in answer.suggestions:
+        entry: dict[str, object] = {"tag": suggestion.tag, "prob": round(suggestion.prob, 6)}
+        if answer.own_tags is not None:
+            entry["is_right"] = suggestion.tag in answer.own_tags
+        entry["reasons"] = [
+            {"source": r.source, "text": r.text, "weight": round(r.weight, 4)}
+            for r in suggestion.reasons
+        ]
+        suggestions.append(entry)
+    return record | {"suggestions": suggestions}
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _day(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,297 @@
+"""Why a tag is suggested: what each kind of evidence added to its score, in words.
+
+The contribution of a group of signals is the tag's score less its score when the group is
+silent: its features at their mean, nothing copied from its memory. It is measured on the very
+network that ranks, so a reason that made no difference is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixtag import network
+from pixtag.signals.columns import DAY_S
+from pixtag.signals.prototypes import Prototypes
+from pixtag.signals.reuse import Reuse
+from pixtag.signals.trend import Trend
+from pixtag.state import FEATURE_NAMES, Scored, State
+from pixtag.types import Floats, Ints, Reason
+
+LEAST_WEIGHT = 0.01
+"""Contributions below this many log units are no reason."""
+
+_WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+_LEAST_RISE = 1.5
+_LEAST_WEEKDAY_LIFT = 0.3
+_LEAST_PEOPLE = 3
+_SIMILAR_SLOTS = 3
+_UNITS_S = (
+    ("year", 365.25 * DAY_S),
+    ("month", 30.44 * DAY_S),
+    ("week", 7 * DAY_S),
+    ("day", DAY_S),
+    ("hour", 3600.0),
+    ("minute", 60.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Signals that a person would call one reason.
+
+    Attributes:
+        name: Short name.
+        source: As in `Reason.source`.
+        features: Their names in `FEATURE_NAMES`.
+        memory: The memory whose attention belongs to it.
+    """
+
+    name: str
+    source: str
+    features: tuple[str, ...]
+    memory: Literal["own", "near"] | None = None
+
+
+GROUPS = (
+    Group(
+        "picture",
+        "pixels",
+        (
+            "head_log_prob",
+            "head_known",
+            "bridge",
+            "words",
+            *(n for n in Prototypes.names if n != "recent_prototype"),
+        ),
+    ),
+    Group("neighbours", "pixels", ("neighbour_share",), "near"),
+    Group("own uses", "history", Reuse.names),
+    Group("own posts", "history", ("own_memory_share",), "own"),
+    Group("rising", "trend", (*Trend.names, "recent_prototype", "first_seen_log_days")),
+    Group("weekday", "trend", ("weekday_lift",)),
+    Group(
+        "company",
+        "general",
+        ("goes_with_candidates", "goes_with_candidates_lift", "goes_with_accepted"),
+    ),
+    Group("popular", "general", ("people_log", "uses_log", "daily_rate_log")),
+)
+
+
+def contributions(weights: network.Weights, scored: Scored, query: int, places: Ints) -> Floats:
+    """Measure what each group of signals added to the scores of some candidates.
+
+    Shapes:
+        K: candidates asked about. G: groups.
+
+    Args:
+        weights: The network.
+        scored: Candidates and signals from the state.
+        query: Which of its queries.
+        places: Which candidates of that query, `[K]`.
+
+    Returns:
+        Natural log units, `[K, G]`, in the order of `GROUPS`.
+    """
+    n = len(GROUPS) + 1
+    inputs: dict[str, NDArray[Any]] = {
+        "features": scored.features[query, places],
+        "context": scored.context[query],
+        "own_keys": scored.own_keys[query],
+        "own_filled": scored.own_filled[query].astype(np.float32),
+        "own_member": scored.own_member[query, places].astype(np.float32),
+        "near_keys": scored.near_keys[query],
+        "near_filled": scored.near_filled[query].astype(np.float32),
+        "near_member": scored.near_member[query, places].astype(np.float32),
+    }
+    inputs = {name: np.repeat(array[None], n, axis=0) for name, array in inputs.items()}
+    for i, group in enumerate(GROUPS):
+        columns = [FEATURE_NAMES.index(name) for name in group.features]
+        inputs["features"][i, :, columns] = weights["norm/mean"][columns][:, None]
+        if group.memory is not None:
+            inputs[f"{group.memory}_member"][i] = 0.0
+    scores = network.scores(weights, inputs)
+    return np.asarray(scores[-1][None] - scores[:-1], np.float32).T
+
+
+class Explainer:
+    """Puts the evidence for the candidates of one query into words.
+
+    Args:
+        state: Just asked, its running sums at this query's block.
+        scored: What it answered.
+        query: Which of the queries.
+        at: The query's time, Unix seconds UTC.
+        user: The person, or None.
+        accepted: Tags that the person has chosen already.
+        given: Tags of a history that was typed in, so that its times mean nothing, with how often
+            each was mentioned.
+        has_store: Whether the posts are anybody's that the person knows.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        scored: Scored,
+        query: int,
+        *,
+        at: float,
+        user: str | None,
+        accepted: tuple[str, ...] = (),
+        given: Mapping[str, int] | None = None,
+        has_store: bool = True,
+    ) -> None:
+        self._state = state
+        self._scored = scored
+        self._query = query
+        self._at = at
+        self._accepted = accepted
+        self._given = given or {}
+        self._has_store = has_store
+        self._own_tags, self._own_at = self._own_uses(user)
+
+    def reasons(
+        self, weights: network.Weights, places: Ints, offered: tuple[str, ...]
+    ) -> list[tuple[Reason, ...]]:
+        """Give the reasons of some candidates, strongest first.
+
+        Args:
+            weights: The network.
+            places: Which candidates of the query, `[K]`.
+            offered: All tags that are suggested together, best first.
+
+        Returns:
+            One tuple a candidate: what raised its score and can be said in words. Empty when
+            nothing did.
+        """
+        added = contributions(weights, self._scored, self._query, places)
+        out: list[tuple[Reason, ...]] = []
+        for row, place in enumerate(places.tolist()):
+            found: list[Reason] = []
+            for column, group in enumerate(GROUPS):
+                weight = float(added[row, column])
+                text = self._text(group.name, place, offered) if weight >= LEAST_WEIGHT else ""
+                if text:
+                    found.append(Reason(group.source, text, weight))
+            out.append(tuple(sorted(found, key=lambda r: -r.weight)))
+        return out
+
+    def _own_uses(self, user: str | None) -> tuple[Ints, NDArray[np.float64]]:
+        state, columns = self._state, self._state.columns
+        if user is None or user not in state.users:
+            return np.zeros(0, np.int64), np.zeros(0)
+        index = np.array([state.users.index(user)], np.int64)
+        cut = columns.cut(np.array([self._at]))
+        start, stop = columns.own_uses(index, cut)
+        mine = slice(int(start[0]), int(stop[0]))
+        return columns.use_tag_by_user[mine], columns.at[columns.use_row_by_user[mine]]
+
+    def _feature(self, name: str, place: int) -> float:
+        return float(self._scored.features[self._query, place, FEATURE_NAMES.index(name)])
+
+    def _text(self, group: str, place: int, offered: tuple[str, ...]) -> str:
+        match group:
+            case "picture":
+                return "in the picture"
+            case "neighbours":
+                member = self._scored.near_member[self._query, place]
+                n_all = int(self._scored.near_filled[self._query].sum())
+                n = int(member.sum())
+                return f"on {n} of the {n_all} most similar photos" if n else ""
+            case "own uses":
+                return self._own_text(place)
+            case "own posts":
+                return self._own_posts_text(place)
+            case "rising":
+                return self._rising_text(place)
+            case "weekday":
+                day = int((np.floor(self._at / DAY_S) + 3) % 7)
+                usual = self._feature("weekday_lift", place) > _LEAST_WEEKDAY_LIFT
+                return f"usual on {_WEEKDAYS[day]}" if usual else ""
+            case "company":
+                partner = self._partner(place, offered)
+                return f"goes with #{partner}" if partner else ""
+            case _:
+                n = round(np.expm1(self._feature("people_log", place)))
+                if n < _LEAST_PEOPLE:
+                    return ""
+                # Without a store the count is the bundle's, of people whom nobody here knows.
+                return f"popular: {n:,} people use it" if self._has_store else "popular"
+
+    def _own_text(self, place: int) -> str:
+        tag = int(self._scored.tag[self._query, place])
+        n_given = self._given.get(self._state.tags[tag], 0)
+        if n_given:
+            return f"in the history you gave{_times(n_given, ', ')}"
+        used_at = self._own_at[self._own_tags == tag]
+        if not len(used_at):
+            return ""
+        return f"you used it {ago(self._at - float(used_at.max()))}{_times(len(used_at), ', ')}"
+
+    def _own_posts_text(self, place: int) -> str:
+        scored, query = self._scored, self._query
+        carries = scored.own_member[query, place]
+        if not carries.any() or self._given:
+            return ""
+        keys = scored.own_keys[query]
+        has_both = keys[:, 2] > 0
+        if has_both.any():
+            alike = np.where(has_both, keys[:, 0], -np.inf)
+            most = np.argsort(-alike, kind="stable")[:_SIMILAR_SLOTS]
+            if (carries & has_both)[most].any():
+                return "on a photo of yours like this"
+        n = int(carries.sum())
+        return "on your last post" if carries[0] and n == 1 else f"on {n} of your latest posts"
+
+    def _rising_text(self, place: int) -> str:
+        best = 0.0
+        for name in Trend.names[: len(Trend.names) // 2]:
+            people = np.expm1(self._feature(name.replace("lift", "people"), place))
+            if people > 1.5:
+                best = max(best, self._feature(name, place))
+        ratio = float(np.exp(best))
+        if ratio < _LEAST_RISE:
+            return ""
+        shown = f"{ratio:.0f}" if ratio >= 3 else f"{ratio:.1f}"
+        return f"rising: {shown} times its usual rate"
+
+    def _partner(self, place: int, offered: tuple[str, ...]) -> str:
+        state = self._state
+        counts = state.cooccurrence.counts
+        tag = int(self._scored.tag[self._query, place])
+        if tag >= len(counts):
+            return ""
+        index = {t: i for i, t in enumerate(state.tags)}
+        for group in (self._accepted, offered):
+            known = [index[t] for t in group if t in index]
+            known = [t for t in known if t < len(counts) and t != tag]
+            share = [counts[t, tag] / (counts[t, t] + 3.0) for t in known]
+            if share and max(share) > 0:
+                return state.tags[known[int(np.argmax(share))]]
+        return ""
+
+
+def ago(age_s: float) -> str:
+    """Say how long ago something was.
+
+    Args:
+        age_s: Seconds, not negative.
+
+    Example:
+        >>> ago(3 * 86400), ago(86400 * 400), ago(30)
+        ('3 days ago', '1 year ago', 'just now')
+    """
+    for name, length_s in _UNITS_S:
+        n = int(age_s / length_s)
+        if n >= 1:
+            return f"{n} {name}{'s' if n > 1 else ''} ago"
+    return "just now"
+
+
+def _times(n: int, before: str) -> str:
+    return f"{before}{n:,} times" if n > 1 else ""

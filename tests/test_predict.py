@@ -1,0 +1,372 @@
+"""Predictor: the right evidence speaks, at the right time, and says why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import handmade
+import pixtag
+from pixtag.artifact import hash_post_ids
+from pixtag.errors import ImageError, InputError, ModelError
+from pixtag.images import digest
+from pixtag.predict import Predictor, photos_under, rising_tags
+from pixtag.predict.photos import sidecar_tags
+from pixtag.predict.reasons import GROUPS, ago
+from pixtag.state import FEATURE_NAMES
+from pixtag.store import Store
+from pixtag.types import Photo, Post, PostLog, Sources
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def post(name: str, user: str | None, when: datetime | None, *tags: str, photo: Path | None = None):
+    photos = () if photo is None else (Photo(str(photo), digest(photo)),)
+    return Post(name, user, None if when is None else when.timestamp(), tags, photos)
+
+
+def days(n: float) -> datetime:
+    """An instant n days before noon."""
+    return NOON - timedelta(days=n)
+
+
+def make_store(path: Path, posts: list[Post]) -> Path:
+    with Store.open(path, create=True) as store:
+        store.add_posts(posts)
+        encoder = handmade.encoder()
+        from pixtag.images import decode
+
+        for photo in store.missing_photos(encoder.digest):
+            row = encoder.embed(decode(Path(photo.path))[None]).astype(np.float16)
+            store.put_embeddings(encoder.digest, [photo.digest], row)
+    return path
+
+
+@pytest.fixture
+def stranger() -> Predictor:
+    return Predictor(handmade.bundle(), encoder=handmade.encoder())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Ana tags her coffee, three friends start to use a tag on the last day."""
+    posts = [post(f"ana-{i}", "ana", days(i), "coffee", "latteart") for i in range(3, 9)]
+    posts += [post("ana-secret", "ana", days(2), "secretproject")]
+    posts += [post(f"{u}-old", u, days(20), "sky") for u in ("bo", "cy", "di")]
+    posts += [post(f"{u}-{i}", u, days(i), "sky") for u in ("bo", "cy") for i in range(5, 30)]
+    posts += [post(f"{u}-new", u, days(0.2), "eclipse") for u in ("bo", "cy", "di")]
+    return make_store(tmp_path / "s.sqlite", posts)
+
+
+def tags(suggestions) -> list[str]:
+    return [s.tag for s in suggestions]
+
+
+def texts(suggestions, tag: str) -> str:
+    (found,) = [s for s in suggestions if s.tag == tag]
+    return "; ".join(r.text for r in found.reasons)
+
+
+@pytest.mark.parametrize("look", list(handmade.LOOKS))
+def test_a_stranger_gets_what_the_photo_shows(
+    stranger: Predictor, tmp_path: Path, look: str
+) -> None:
+    found = stranger.suggest(handmade.photo(tmp_path / "p.jpg", look, seed=7))
+    assert set(tags(found)[:2]) == set(handmade.LOOKS[look])
+    assert found[0].reasons[0].text == "in the picture"
+    assert [s.prob for s in found] == sorted((s.prob for s in found), reverse=True)
+    assert all(0 < s.prob < 1 for s in found)
+
+
+def test_path_text_and_bytes_are_the_same_photo(stranger: Predictor, tmp_path: Path) -> None:
+    path = handmade.photo(tmp_path / "p.jpg", "sky")
+    from_path = stranger.suggest(path, at=NOON)
+    assert stranger.suggest(str(path), at=NOON) == from_path
+    assert stranger.suggest(path.read_bytes(), at=NOON) == from_path
+
+
+def test_own_history_speaks_up_to_the_moment_asked_about(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    found = predictor.suggest(None, user="ana", at=NOON)
+    assert set(tags(found)[:2]) == {"coffee", "latteart"}
+    assert "you used it 3 days ago, 6 times" in texts(found, "coffee")
+    earlier = predictor.suggest(None, user="ana", at=days(5.5))
+    assert "you used it 12 hours ago, 3 times" in texts(earlier, "coffee")
+    assert "coffee" not in tags(predictor.suggest(None, user="ana", at=days(9)))
+    assert "coffee" not in tags(predictor.suggest(None, user="nobody known", at=NOON))
+
+
+def test_a_private_tag_stays_private(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    assert "secretproject" in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+    for user in (None, "bo"):
+        assert "secretproject" not in tags(predictor.suggest(None, user=user, at=NOON, k=50))
+
+
+def test_a_rising_tag_is_offered_while_it_rises(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    found = predictor.suggest(None, at=NOON)
+    assert "eclipse" in tags(found)
+    assert "rising" in texts(found, "eclipse")
+    assert "eclipse" not in tags(predictor.suggest(None, at=days(1), k=50))
+    assert [r.tag for r in predictor.trending(NOON)] == ["eclipse"]
+    assert predictor.trending(NOON)[0].n_people == 3
+    assert predictor.trending(days(1)) == []
+
+
+def test_one_persons_flood_is_no_trend() -> None:
+    flood = [post(f"f-{i}", "ana", days(i / 100), "spam") for i in range(1, 50)]
+    flood += [post(f"o-{i}", "bo", days(i), "calm") for i in range(30)]
+    assert rising_tags(PostLog.of(flood), at=NOON.timestamp(), k=9) == []
+
+
+def test_trends_need_posts(stranger: Predictor) -> None:
+    with pytest.raises(InputError, match="trends") as caught:
+        stranger.trending()
+    assert "store" in caught.value.hint
+
+
+def test_a_typed_history_counts_like_one(stranger: Predictor) -> None:
+    found = stranger.suggest(None, history=["Dog", "#dog", "Night Life", "love"], k=3, at=NOON)
+    assert tags(found)[0] in {"dog", "love"}
+    assert "nightlife" in tags(found)
+    assert texts(found, "dog") == "in the history you gave, 2 times"
+    assert "dog" not in tags(stranger.suggest(None, k=50, at=NOON)), "it must not stay"
+
+
+def test_a_typed_history_adds_to_the_stores(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    found = predictor.suggest(None, user="ana", history=["tea"], at=NOON)
+    assert {"tea", "coffee"} <= set(tags(found))
+    assert "in the history you gave" in texts(found, "tea")
+    assert "you used it 3 days ago" in texts(found, "coffee")
+
+
+def test_accepted_draws_in_its_company_and_refused_stays_out(tmp_path: Path) -> None:
+    posts = [
+        post(f"{user}-{i}", user, days(i), "lake", "swan")
+        for i, user in enumerate(["bo", "cy", "di", "ed"])
+    ]
+    posts += [
+        post(f"x-{user}-{i}", user, days(i), "road", "car")
+        for i, user in enumerate(["bo", "cy", "di", "ed"])
+    ]
+    predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+    found = predictor.suggest(None, at=NOON, accepted=["Lake"])
+    assert tags(found)[0] == "swan"
+    assert "goes with #lake" in texts(found, "swan")
+    assert "lake" not in tags(found)
+    assert "swan" not in tags(predictor.suggest(None, at=NOON, accepted=["lake"], refused=["Swan"]))
+    assert tags(predictor.suggest(None, at=NOON, accepted=["car"]))[0] == "road"
+
+
+def test_fewer_than_k_when_there_is_little(stranger: Predictor) -> None:
+    assert 0 < len(stranger.suggest(None, k=100)) < 100
+    assert len(stranger.suggest(None, k=2)) == 2
+
+
+def test_answers_come_in_order_and_survive_broken_photos(
+    stranger: Predictor, tmp_path: Path
+) -> None:
+    looks = list(handmade.LOOKS) * 7
+    paths = [handmade.photo(tmp_path / f"{i:02}.jpg", look, i) for i, look in enumerate(looks)]
+    paths[4].write_bytes(b"\xff\xd8\xff cut")
+    paths.insert(9, tmp_path / "gone.jpg")
+    answers = list(stranger.answers(paths, at=NOON))
+    assert [a.photo for a in answers] == [str(p) for p in paths]
+    broken = [i for i, a in enumerate(answers) if a.error is not None]
+    assert broken == [4, 9]
+    assert all(isinstance(answers[i].error, ImageError) for i in broken)
+    for path, answer in zip(paths, answers, strict=True):
+        if answer.error is None:
+            alone = stranger.suggest(path, at=NOON)
+            assert tags(answer.suggestions) == tags(alone)
+            probs = [[s.prob for s in found] for found in (answer.suggestions, alone)]
+            np.testing.assert_allclose(*probs, atol=1e-4)
+
+
+def test_a_known_photo_is_judged_as_of_its_post(tmp_path: Path) -> None:
+    photos = [handmade.photo(tmp_path / f"{i}.jpg", "sky", i) for i in range(4)]
+    posts = [post(f"p{i}", "ana", days(4 - i), f"day{i}", photo=p) for i, p in enumerate(photos)]
+    predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+    answers = list(predictor.answers(photos, user="ana", k=50))
+    for i, answer in enumerate(answers):
+        assert answer.own_tags == (f"day{i}",)
+        assert answer.is_as_posted
+        assert answer.at == days(4 - i).timestamp()
+        own = {t for t in tags(answer.suggestions) if t.startswith("day")}
+        assert own == {f"day{j}" for j in range(i)}, "it saw its own or a later post"
+
+
+@pytest.mark.parametrize("at", [None, NOON])
+def test_a_known_photo_never_looks_itself_up(tmp_path: Path, at: datetime | None) -> None:
+    photos = [handmade.photo(tmp_path / f"{i}.jpg", "sky", i) for i in range(4)]
+    untimed = [post(f"p{i}", f"u{i}", None, "mylabel", photo=p) for i, p in enumerate(photos)]
+    folder = make_store(tmp_path / "s.sqlite", untimed)
+    predictor = Predictor.load(handmade.bundle(), folder)
+    for answer in predictor.answers(photos, at=at, k=50):
+        assert answer.own_tags == ("mylabel",)
+        assert "mylabel" not in tags(answer.suggestions)
+    fresh = handmade.photo(tmp_path / "fresh.jpg", "sky", 99)
+    assert "mylabel" in tags(predictor.suggest(fresh, k=50)), "others may use those posts"
+
+
+def test_a_photo_of_the_training_is_called_so(tmp_path: Path) -> None:
+    seen, new = (handmade.photo(tmp_path / f"{n}.jpg", "sky", i) for i, n in enumerate("ab"))
+    posts = [post("old-3", "ana", days(1), "sky", photo=seen)]
+    posts += [post("new", "ana", days(1), "sky", photo=new)]
+    predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+    assert hash_post_ids(["old-3"])[0] in predictor.bundle.seen
+    assert [a.is_trained_on for a in predictor.answers([seen, new])] == [True, False]
+
+
+def test_changes_of_the_store_are_noticed(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    before = tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+    with Store.open(store) as writer:
+        writer.add_posts([post("ana-tea", "ana", days(0.1), "tea")])
+    assert "tea" not in before
+    assert "tea" in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+    with Store.open(store) as writer:
+        writer.forget("ana")
+    assert "tea" not in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+
+
+def test_observing_is_like_having_it_in_the_store(tmp_path: Path) -> None:
+    photos = [handmade.photo(tmp_path / f"{i}.jpg", "leaves", i) for i in range(3)]
+    posts = [post(f"p{i}", "ana", days(i + 1), "moss", photo=p) for i, p in enumerate(photos)]
+    stored = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+    watching = Predictor(handmade.bundle(), encoder=handmade.encoder())
+    watching.observe(posts[:2])
+    watching.observe(posts[2:])
+    fresh = handmade.photo(tmp_path / "new.jpg", "leaves", 9)
+    one, two = (p.suggest(fresh, user="ana", at=NOON) for p in (stored, watching))
+    assert tags(one) == tags(two)
+    np.testing.assert_allclose([s.prob for s in one], [s.prob for s in two], atol=1e-4)
+    watching.retract([p.post_id for p in posts])
+    assert "moss" not in tags(watching.suggest(fresh, user="ana", at=NOON, k=50))
+
+
+def test_rank_sees_only_what_lies_before() -> None:
+    posts = [post(f"p{i}", "ana", days(10 - i), f"t{i}", "daily") for i in range(10)]
+    predictor = Predictor(handmade.bundle(), encoder=handmade.encoder())
+    ranked = predictor.rank(PostLog.of(posts), 5, 10, k=20)
+    assert ranked.rows.tolist() == [5, 6, 7, 8, 9]
+    for row, ids in zip(ranked.rows.tolist(), ranked.tag_ids.tolist(), strict=True):
+        names = {ranked.tags[t] for t in ids if t < len(ranked.tags)}
+        assert f"t{row - 1}" in names
+        assert not names & {f"t{i}" for i in range(row, 10)}
+        assert ranked.tags[ids[0]] == "daily"
+    deaf = predictor.rank(PostLog.of(posts), 5, 10, sources=Sources(history=False))
+    names = {deaf.tags[t] for t in deaf.tag_ids.ravel().tolist() if t < len(deaf.tags)}
+    assert "daily" not in names
+
+
+def test_notes_name_what_would_surprise(store: Path, stranger: Predictor) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    assert predictor.notes(user="ana", at=NOON) == []
+    (unknown,) = predictor.notes(user="Ana", at=NOON)
+    assert "did you mean 'ana'?" in unknown
+    (early,) = predictor.notes(at=days(400))
+    assert "nothing counts" in early
+    (nobody,) = stranger.notes(user="ana")
+    assert "without a store" in nobody
+
+
+def test_a_clock_that_lags_behind_the_posts_is_noted(tmp_path: Path) -> None:
+    later = datetime.now(UTC) + timedelta(days=400)
+    posts = [post("now", "ana", NOON, "tea"), post("later", "ana", later, "flyingcar")]
+    predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+    (note,) = predictor.notes(user="ana")
+    assert note.startswith("1 of 2 posts in the store are later than now")
+    assert "flyingcar" not in tags(predictor.suggest(None, user="ana", k=50))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"k": 0}, "k = 0"), ({"at": datetime(2026, 1, 1)}, "has no zone")],  # noqa: DTZ001
+)
+def test_impossible_questions_are_refused(stranger: Predictor, options, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        stranger.suggest(None, **options)
+    with pytest.raises(InputError, match=message):
+        list(stranger.answers([], **options))
+
+
+def test_a_foreign_encoder_is_refused(tmp_path: Path) -> None:
+    class Other:
+        digest, width, input_px = "0" * 64, 1280, 224
+
+        def embed(self, images):
+            raise AssertionError
+
+    predictor = Predictor(handmade.bundle(), encoder=Other())
+    with pytest.raises(ModelError, match="needs the encoder"):
+        predictor.suggest(handmade.photo(tmp_path / "p.jpg", "sky"))
+
+
+def test_every_feature_has_a_reason() -> None:
+    named = [name for group in GROUPS for name in group.features]
+    assert sorted(named) == sorted(FEATURE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "text"),
+    [
+        (0, "just now"),
+        (61, "1 minute ago"),
+        (7300, "2 hours ago"),
+        (86400 * 6.9, "6 days ago"),
+        (86400 * 8, "1 week ago"),
+        (86400 * 100, "3 months ago"),
+        (86400 * 800, "2 years ago"),
+    ],
+)
+def test_ages_are_said_as_people_say_them(age_s: float, text: str) -> None:
+    assert ago(age_s) == text
+
+
+def test_folders_are_searched_and_files_taken_as_they_are(tmp_path: Path) -> None:
+    names = ["b/2.JPG", "b/1.png", "a.webp", "notes.txt", ".hidden.jpg", ".git/x.jpg", "b/._1.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = photos_under([tmp_path, tmp_path / "notes.txt", tmp_path / "gone.jpg"])
+    assert [str(p.relative_to(tmp_path)) for p in found] == [
+        "a.webp",
+        "b/1.png",
+        "b/2.JPG",
+        "notes.txt",
+        "gone.jpg",
+    ]
+    (tmp_path / "empty").mkdir()
+    assert list(photos_under([tmp_path / "empty"])) == [tmp_path / "empty"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("p.txt", "Sky, Night Life,\nana\n", ("sky", "nightlife")),
+        ("p.txt", "Look! #Sky #sky at the #lake\nmore", ("sky", "lake")),
+        ("p.txt", "sky", ("sky",)),
+        ("p.txt", "a photo of the sky", None),
+        ("p.txt", "", None),
+        ("q.txt", "sky", None),
+    ],
+)
+def test_a_sidecar_gives_the_photos_tags(tmp_path: Path, name: str, text: str, expected) -> None:
+    (tmp_path / name).write_text(text)
+    assert sidecar_tags(tmp_path / "p.jpg") == expected
+    if name == "p.txt":
+        assert sidecar_tags(tmp_path / "p_2.jpg") == expected
+
+
+def test_public_names_are_all_there() -> None:
+    assert len(pixtag.__all__) <= 22
+    for name in pixtag.__all__:
+        assert getattr(pixtag, name).__name__ == name
+    with pytest.raises(AttributeError, match="Predictr"):
+        pixtag.Predictr  # noqa: B018
