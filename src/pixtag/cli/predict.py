@@ -42,7 +42,7 @@ def predict(
     store: Path | None = None,
     history: str | None = None,
     at: str | None = None,
-    k: Annotated[int, Parameter(name=("-k", "--k")), Number(gte=1, lte=100)] = 5,
+    k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))] = 5,
     bundle: Path | None = None,
     format: Format = "table",
     json: bool = False,
@@ -58,8 +58,7 @@ def predict(
         user: Whose photos they are: a person in the store.
         store: Store of earlier posts, made by `pixtag import`.
         history: Tags that the person uses, comma-separated; repeat one that they use often.
-        at: Time to suggest for: 2026-05-01, 2026-05-01T18:30 or with a zone (+02:00); UTC when
-            none is given. Now by default.
+        at: Time to suggest for, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
         k: How many hashtags.
         bundle: Folder with a trained model; the shipped one by default.
         format: A table, JSON Lines, or one line of hashtags a photo, ready to paste.
@@ -97,7 +96,7 @@ def trending(
     *,
     store: Path,
     at: str | None = None,
-    k: Annotated[int, Parameter(name=("-k", "--k")), Number(gte=1, lte=1000)] = 20,
+    k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=1000))] = 20,
     json: bool = False,
 ) -> None:
     """List the tags that more people use than usual.
@@ -107,8 +106,7 @@ def trending(
 
     Args:
         store: Store of posts, made by `pixtag import`.
-        at: Time to look at: 2026-05-01, 2026-05-01T18:30 or with a zone (+02:00); UTC when
-            none is given. Now by default.
+        at: Time to look at, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
         k: How many tags at most.
         json: Print JSON Lines, one object for each tag.
 

@@ -1,0 +1,219 @@
+"""`pixtag predict` and `pixtag trending`, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import handmade
+from pixtag.cli.predict import parse_time
+from pixtag.errors import InputError
+from pixtag.images import digest
+from pixtag.store import Store
+from pixtag.types import Photo, Post
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return handmade.bundle_folder(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Ana drinks coffee; on the first of May three friends start to write #eclipse."""
+
+    def post(name: str, user: str, days_ago: float, *tags: str) -> Post:
+        return Post(name, user, (NOON - timedelta(days=days_ago)).timestamp(), tags)
+
+    posts = [post(f"ana-{i}", "ana", i, "coffee") for i in range(3, 15)]
+    posts += [post(f"{u}-{i}", u, i, "sky") for u in ("bo", "cy", "di") for i in range(5, 30)]
+    posts += [post(f"{u}-new", u, 0.2, "eclipse") for u in ("bo", "cy", "di")]
+    with Store.open(tmp_path / "my.sqlite", create=True) as store:
+        store.add_posts(posts)
+    return tmp_path / "my.sqlite"
+
+
+def records(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_photo_alone_is_enough(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    done = pixtag("p.jpg", "--bundle", bundle)
+    assert done.returncode == 0, done.stderr
+    first = next(line for line in done.stdout.splitlines() if "#" in line)
+    assert first.split()[0] in {"#sky", "#blue"}
+    assert "%" in first
+    assert "in the picture" in first
+    assert done.stderr == ""
+    assert pixtag("predict", "p.jpg", "--bundle", bundle).stdout == done.stdout
+
+
+def test_json_has_one_object_a_photo_and_survives_broken_ones(
+    pixtag, bundle: Path, tmp_path: Path
+) -> None:
+    for name, look in [("a/1.jpg", "sky"), ("a/2.jpg", "leaves"), ("z.jpg", "stripes")]:
+        handmade.photo(tmp_path / name, look)
+    (tmp_path / "a" / "0.jpg").write_bytes(b"")
+    done = pixtag("a", "gone.jpg", "z.jpg", "--bundle", bundle, "--json", "-k", "2")
+    assert done.returncode == 1
+    lines = records(done.stdout)
+    assert [r["photo"] for r in lines] == ["a/0.jpg", "a/1.jpg", "a/2.jpg", "gone.jpg", "z.jpg"]
+    assert ["error" in r for r in lines] == [True, False, False, True, False]
+    for name in ("kind", "message", "hint"):
+        assert lines[0]["error"][name]
+    assert lines[0]["error"]["kind"] == "image"
+    for record, look in [(lines[1], "sky"), (lines[2], "leaves"), (lines[4], "stripes")]:
+        assert {s["tag"] for s in record["suggestions"]} == set(handmade.LOOKS[look])
+        for suggestion in record["suggestions"]:
+            assert 0 < suggestion["prob"] < 1
+            assert {"source", "text", "weight"} == set(suggestion["reasons"][0])
+
+
+def test_txt_is_ready_to_paste(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "1.jpg", "sky")
+    handmade.photo(tmp_path / "3.jpg", "leaves")
+    done = pixtag("1.jpg", "2.jpg", "3.jpg", "--bundle", bundle, "--format", "txt", "-k", "2")
+    first, second, third = done.stdout.splitlines()
+    assert set(first.split()) == {"#sky", "#blue"}
+    assert second == ""
+    assert set(third.split()) == {"#forest", "#nature"}
+    assert done.returncode == 1
+    assert "no photo at 2.jpg" in done.stderr
+    assert "2 of 3 photos done" in done.stderr
+
+
+def test_own_tags_are_shown_and_marked(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p_1.jpg", "sky")
+    (tmp_path / "p.txt").write_text("Sky, Vacation\n7\n")
+    table = pixtag("p_1.jpg", "--bundle", bundle, "-k", "2").stdout
+    (sky,) = [line for line in table.splitlines() if line.strip().startswith("#sky")]
+    (blue,) = [line for line in table.splitlines() if line.strip().startswith("#blue")]
+    assert "right" in sky
+    assert "wrong" in blue
+    assert "its own tags (1 suggested): #sky #vacation" in table
+    (record,) = records(pixtag("p_1.jpg", "--bundle", bundle, "-k", "2", "--json").stdout)
+    assert record["tags"] == ["sky", "vacation"]
+    assert {s["tag"]: s["is_right"] for s in record["suggestions"]} == {"sky": True, "blue": False}
+
+
+def test_a_photo_of_the_store_is_judged_as_posted(
+    pixtag, bundle: Path, store: Path, tmp_path: Path
+) -> None:
+    path = handmade.photo(tmp_path / "p.jpg", "sky")
+    with Store.open(store) as opened:
+        when = NOON - timedelta(days=6, hours=2)
+        photo = Photo(str(path), digest(path))
+        opened.add_posts([Post("mine", "ana", when.timestamp(), ("sky", "home"), (photo,))])
+    done = pixtag("p.jpg", "--bundle", bundle, "--store", store, "--user", "ana", "--json", "-k9")
+    (record,) = records(done.stdout)
+    assert record["at"] == when.isoformat()
+    assert record["tags"] == ["sky", "home"]
+    suggested = {s["tag"]: s for s in record["suggestions"]}
+    assert "home" not in suggested
+    reasons = "; ".join(r["text"] for r in suggested["coffee"]["reasons"])
+    assert "you used it 22 hours ago, 8 times" in reasons
+    table = pixtag("p.jpg", "--bundle", bundle, "--store", store, "--user", "ana").stdout
+    assert "as of 2026-04-25 10:00 UTC" in table
+
+
+def test_history_by_store_and_by_word(pixtag, bundle: Path, store: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    known = ["p.jpg", "--bundle", bundle, "--at", "2026-05-01T12:00"]
+    done = pixtag(*known, "--store", store, "--user", "ana")
+    assert "you used it 3 days ago, 12 times" in done.stdout
+    assert "#eclipse" in done.stdout
+    assert "rising" in done.stdout
+    typed = pixtag(*known, "--history", "tea, Night Life, tea")
+    assert "#nightlife" in typed.stdout
+    assert "in the history you gave, 2 times" in typed.stdout
+
+
+def test_an_unknown_person_is_told_and_treated_as_new(
+    pixtag, bundle: Path, store: Path, tmp_path: Path
+) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    known = ["p.jpg", "--bundle", bundle, "--store", store, "--at", "2026-05-01", "--format", "txt"]
+    done = pixtag(*known, "--user", "anna")
+    assert done.returncode == 0
+    assert "did you mean 'ana'?" in done.stderr
+    assert done.stdout == pixtag(*known).stdout
+
+
+def test_trending_lists_what_rises(pixtag, store: Path) -> None:
+    done = pixtag("trending", "--store", store, "--at", "2026-05-01T12:00")
+    assert done.returncode == 0
+    assert "#eclipse" in done.stdout
+    assert "#sky" not in done.stdout
+    (record,) = records(
+        pixtag("trending", "--store", store, "--at", "2026-05-01T12:00Z", "--json").stdout
+    )
+    assert record["tag"] == "eclipse"
+    assert record["n_people"] == 3
+    assert record["times_usual"] > 1.5
+    quiet = pixtag("trending", "--store", store, "--at", "2026-04-20")
+    assert quiet.returncode == 0
+    assert quiet.stdout == ""
+    assert "nothing rises at 2026-04-20 00:00 UTC" in quiet.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "complaint"),
+    [
+        (["p.jpg", "--at", "yesterday"], 2, "'yesterday' is no time"),
+        (["p.jpg", "-k", "0"], 2, "-k"),
+        (["p.jpg", "--store", "none.sqlite"], 1, "none.sqlite"),
+        (["p.jpg", "--bundle", "."], 1, "not a bundle"),
+        (["predict"], 2, ""),
+        (["empty"], 1, "no photo in the folder empty"),
+    ],
+)
+def test_mistakes_are_explained(
+    pixtag, bundle: Path, tmp_path: Path, words: list[str], code: int, complaint: str
+) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    (tmp_path / "empty").mkdir()
+    if "--bundle" not in words and words != ["predict"]:
+        words = [*words, "--bundle", str(bundle)]
+    done = pixtag(*words)
+    assert done.returncode == code, done.stderr
+    assert complaint in done.stderr
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_damaged_bundle_is_refused_before_any_photo(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    copy = handmade.bundle_folder(tmp_path / "copy")
+    raw = bytearray((copy / "weights.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (copy / "weights.safetensors").write_bytes(raw)
+    done = pixtag("p.jpg", "--bundle", copy)
+    assert done.returncode == 1
+    assert "weights.safetensors is not what was written" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-05-01", datetime(2026, 5, 1, tzinfo=UTC)),
+        (" 2026-05-01T18:30 ", datetime(2026, 5, 1, 18, 30, tzinfo=UTC)),
+        ("2026-05-01T18:30+02:00", datetime(2026, 5, 1, 16, 30, tzinfo=UTC)),
+        ("2026-05-01 18:30:05.25Z", datetime(2026, 5, 1, 18, 30, 5, 250_000, tzinfo=UTC)),
+    ],
+)
+def test_times_are_read(text: str, expected: datetime) -> None:
+    assert parse_time(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "now-ish", "2026-13-01", "0001-01-01T00:00+05:00"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_time(text)
+    assert caught.value.hint
