@@ -108,6 +108,13 @@ def _pairs(rows: list[tuple[int, int]]) -> Ints:
 
 
 def _places(rows: Ints, wanted: Ints) -> Ints:
-    """Where each wanted row stands in `rows`, which holds every one of them."""
+    """Where each wanted row stands in `rows`.
+
+    Raises:
+        LookupError: A wanted row is not there.
+    """
     order = np.argsort(rows, kind="stable")
-    return order[np.searchsorted(rows, wanted, sorter=order)].astype(np.int64)
+    found = np.searchsorted(rows, wanted, sorter=order)
+    if len(wanted) and (found.max() == len(rows) or (rows[order[found]] != wanted).any()):
+        raise LookupError("a tag or photo of a post that is not there")
+    return order[found].astype(np.int64)

@@ -27,7 +27,7 @@ from pixtag.store.rows import (
     seconds,
     write_posts,
 )
-from pixtag.store.schema import connect, guarded
+from pixtag.store.schema import connect, consistent, guarded
 from pixtag.types import Halfs, Photo, Post, PostLog
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Store:
     @property
     def revision(self) -> int:
         """Grows with every change of posts or embeddings."""
-        return int(self._meta("revision"))
+        with consistent(self._path):
+            return int(self._meta("revision"))
 
     @property
     def identity(self) -> str:
@@ -165,8 +166,7 @@ class Store:
         ids = [row[0] for row in rows]
         for start in range(0, len(ids), _BATCH_POSTS):
             chunk = ids[start : start + _BATCH_POSTS]
-            with self._lock, guarded(self._path):
-                known = load_posts(self._db, chunk)
+            known = self._load(chunk)
             # A post that another process removed in the meantime is left out.
             yield from (known[i] for i in chunk if i in known)
 
@@ -180,7 +180,7 @@ class Store:
             Posts in time order, ties by post_id, those without a time first. A post's embedding
             is the mean over those of its photos that have one. D = 0 when no photo has one.
         """
-        with self._reading():
+        with self._reading(), consistent(self._path):
             return read_log(self._db, encoder_digest)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
@@ -196,8 +196,7 @@ class Store:
         )
         if not rows or not digest:
             return None
-        with self._lock, guarded(self._path):
-            return load_posts(self._db, [rows[0][0]]).get(rows[0][0])
+        return self._load([rows[0][0]]).get(rows[0][0])
 
     def summary(self) -> Summary:
         """Count what the store holds."""
@@ -273,6 +272,7 @@ class Store:
             raise InputError("an embedding holds a number that is not finite")
         vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
         with self._writing():
+            self._grow_revision()
             encoder = self._encoder_row(encoder_digest, vectors.shape[1])
             self._db.executemany(
                 "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
@@ -289,7 +289,7 @@ class Store:
             kind: Short name of what is wrong.
             message: What was said about it.
         """
-        with self._writing(is_change=False):
+        with self._writing():
             self._db.execute(
                 "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)",
                 (path_to_db(target), safe_text(kind), safe_text(message)),
@@ -302,7 +302,7 @@ class Store:
 
     def clear_failures(self) -> None:
         """Let every failed photo be tried again."""
-        with self._writing(is_change=False):
+        with self._writing():
             self._db.execute("DELETE FROM failures")
 
     # Bundles and forgetting
@@ -323,7 +323,7 @@ class Store:
             user_ids: The people whose posts it was fitted on.
         """
         key = path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
-        with self._writing(is_change=False):
+        with self._writing():
             self._db.execute(
                 "DELETE FROM bundle_users WHERE bundle IN (SELECT id FROM bundles WHERE path = ?)",
                 (key,),
@@ -373,7 +373,8 @@ class Store:
     # Inside
 
     def _add_batch(self, batch: list[Post]) -> AddResult:
-        known = known_posts(self._db, [post.post_id for post in batch])
+        with consistent(self._path):
+            known = known_posts(self._db, [post.post_id for post in batch])
         stored = {name: post for name, (_, post) in known.items()}
         latest: dict[str, Post] = {}
         added = updated = unchanged = 0
@@ -388,8 +389,14 @@ class Store:
                 updated += 1
             latest[post.post_id] = post
         fresh = [post for name, post in latest.items() if stored.get(name) != post]
+        if fresh:
+            self._grow_revision()
         write_posts(self._db, fresh, {name: row for name, (row, _) in known.items()})
         return AddResult(added, updated, unchanged)
+
+    def _load(self, rows: list[int]) -> dict[int, Post]:
+        with self._lock, guarded(self._path), consistent(self._path):
+            return load_posts(self._db, rows)
 
     def _encoder_row(self, encoder_digest: str, width: int) -> int:
         self._db.execute(
@@ -427,12 +434,8 @@ class Store:
                 self._db.execute("ROLLBACK")
 
     @contextmanager
-    def _writing(self, *, is_change: bool = True) -> Generator[None]:
-        """Run one transaction: all of it is kept or nothing.
-
-        Args:
-            is_change: Whether posts or embeddings change, so that the revision grows.
-        """
+    def _writing(self) -> Generator[None]:
+        """Run one transaction: all of it is kept or nothing."""
         if self._read_only:
             raise StoreError(
                 f"{self._path} was opened for reading only", hint="open it without read_only"
@@ -441,13 +444,14 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                if is_change:
-                    self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # SQLite itself may have rolled back, as on a full disk
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _grow_revision(self) -> None:
+        self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
 
 
 def _batches(

@@ -52,6 +52,7 @@ def forget_person(
     db.execute("PRAGMA secure_delete = ON")
     with writing():
         removed = _delete_rows(db, user_id)
+        db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
         db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
         used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
     n_files = _remove_copies(path, used) + _remove_snapshots(path)

@@ -135,6 +135,31 @@ def guarded(path: Path) -> Generator[None]:
         yield
     except sqlite3.Error as error:
         raise _explained(error, path) from error
+    except UnicodeDecodeError as error:  # in a name that SQLite quotes in its own message
+        raise _damaged(path, str(error)) from error
+
+
+@contextmanager
+def consistent(path: Path) -> Generator[None]:
+    """Report rows that do not fit together, which only a damaged file can hold.
+
+    Args:
+        path: The store's file, for the message.
+
+    Raises:
+        StoreError: A row refers to what is not there or holds what was never written.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise _damaged(path, f"rows do not fit together: {error}") from error
+
+
+def _damaged(path: Path, detail: str) -> StoreError:
+    return StoreError(
+        f"{path} is damaged ({detail})",
+        hint="restore it from a backup, or move it away and import again",
+    )
 
 
 def _check_place(path: Path, *, create: bool) -> bool:
@@ -244,10 +269,7 @@ def _explained(error: sqlite3.Error, path: Path) -> StoreError:
     if primary == sqlite3.SQLITE_NOTADB:
         return StoreError(f"{path} is not a Pixtag store", hint="check the path")
     if primary == sqlite3.SQLITE_CORRUPT:
-        return StoreError(
-            f"{path} is damaged ({error})",
-            hint="restore it from a backup, or move it away and import again",
-        )
+        return _damaged(path, str(error))
     if primary in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
         return StoreError(
             f"{path} cannot be written to", hint="check who owns the file and its folder"
