@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -362,6 +363,81 @@ def test_a_sidecar_gives_the_photos_tags(tmp_path: Path, name: str, text: str, e
     assert sidecar_tags(tmp_path / "p.jpg") == expected
     if name == "p.txt":
         assert sidecar_tags(tmp_path / "p_2.jpg") == expected
+
+
+@pytest.fixture
+def big_store(tmp_path: Path) -> Path:
+    """Enough posts that a snapshot is kept; every tenth has one of six photos."""
+    photos = [
+        handmade.photo(tmp_path / "photos" / f"{i}.jpg", look, i)
+        for i, look in enumerate([*handmade.LOOKS] * 2)
+    ]
+    posts = [
+        post(
+            f"p{i}",
+            f"user {i % 7}" if i % 11 else None,
+            days(600 - i) if i % 13 else None,
+            f"tag{i % 17}",
+            "zebra" if i % 2 else f"only{i % 40}",
+            photo=photos[i % 6] if i % 10 == 0 else None,
+        )
+        for i in range(600)
+    ]
+    return make_store(tmp_path / "big [1].sqlite", posts)
+
+
+def snapshots(store: Path) -> list[Path]:
+    return [p for p in store.parent.iterdir() if p.name.startswith(store.name + ".snapshot")]
+
+
+def ask(bundle, store: Path, photo: Path):
+    return Predictor.load(bundle, store).suggest(photo, user="user 3", at=NOON, k=50)
+
+
+@pytest.mark.parametrize("has_seen_it", [False, True])
+def test_a_snapshot_changes_nothing(big_store: Path, tmp_path: Path, has_seen_it: bool) -> None:
+    bundle = handmade.bundle()
+    if has_seen_it:  # then the bundle's prior is left out
+        bundle = replace(bundle, seen=hash_post_ids([f"p{i}" for i in range(600)]))
+    photo = handmade.photo(tmp_path / "new.jpg", "leaves", 50)
+    first = ask(bundle, big_store, photo)
+    (kept,) = snapshots(big_store)
+    written_at = kept.stat().st_mtime_ns
+    assert ask(bundle, big_store, photo) == first
+    assert snapshots(big_store) == [kept]
+    assert kept.stat().st_mtime_ns == written_at, "it was not used"
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other store"])
+def test_a_damaged_snapshot_is_made_again(big_store: Path, tmp_path: Path, damage: str) -> None:
+    photo = handmade.photo(tmp_path / "new.jpg", "leaves", 50)
+    first = ask(handmade.bundle(), big_store, photo)
+    (kept,) = snapshots(big_store)
+    raw = kept.read_bytes()
+    if damage == "other store":
+        make_store(tmp_path / "other.sqlite", [post(f"x{i}", "z", NOON, "q") for i in range(600)])
+        ask(handmade.bundle(), tmp_path / "other.sqlite", photo)
+        (foreign,) = snapshots(tmp_path / "other.sqlite")
+        kept.write_bytes(foreign.read_bytes())
+    else:
+        flipped = raw[:5000] + bytes([raw[5000] ^ 4]) + raw[5001:]
+        kept.write_bytes({"flip": flipped, "cut": raw[:-9], "empty": b""}[damage])
+    assert ask(handmade.bundle(), big_store, photo) == first
+    assert kept.read_bytes() == raw
+
+
+def test_a_snapshot_never_outlives_what_it_holds(big_store: Path, tmp_path: Path) -> None:
+    photo = handmade.photo(tmp_path / "new.jpg", "leaves", 50)
+    assert "tag3" in tags(ask(handmade.bundle(), big_store, photo))
+    with Store.open(big_store) as store:
+        store.add_posts([post("late", "user 3", days(0.5), "brandnew")])
+    assert "brandnew" in tags(ask(handmade.bundle(), big_store, photo))
+    assert any(b"user 3" in p.read_bytes() for p in snapshots(big_store))
+    with Store.open(big_store) as store:
+        store.forget("user 3")
+    assert snapshots(big_store) == []
+    assert "brandnew" not in tags(ask(handmade.bundle(), big_store, photo))
+    assert not any(b"user 3" in p.read_bytes() for p in snapshots(big_store))
 
 
 def test_public_names_are_all_there() -> None:

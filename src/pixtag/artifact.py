@@ -50,6 +50,9 @@ ENCODER = "encoder.onnx"
 CARD = "card.md"
 REQUIRED = (VOCABULARY, WEIGHTS, PRIOR, PRIOR_TAGS, SEEN, CARD)
 
+PRIOR_ID = "\0prior "
+"""How the names of a prior's posts begin."""
+
 Arrays = Mapping[str, NDArray[Any]]
 Hashes = NDArray[np.uint64]
 
@@ -385,7 +388,8 @@ def _prior_log(
     if not fits:
         raise ValueError("the arrays of its prior do not fit together")
     return PostLog(
-        post_ids=[f"prior-{i}" for i in range(n)],
+        # No store takes a NUL in a name, so these never meet the id of a real post.
+        post_ids=[f"{PRIOR_ID}{i}" for i in range(n)],
         users=[],
         tags=tags,
         user_of_post=np.zeros(n, np.int64),

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from pixtag.artifact import PRIOR_ID
 from pixtag.state import State
 from pixtag.store import Store
 
@@ -31,8 +32,8 @@ def notes_on(
         notes.append(_unknown(state, user, has_store=store is not None))
     if store is not None:
         notes += _times(state, at)
-        is_blind = state.log.has_photo.sum() == state.knowledge.prior.has_photo.sum()
-        if is_blind and store.summary().n_photos:
+        is_stored = np.array([not p.startswith(PRIOR_ID) for p in state.log.post_ids], np.bool_)
+        if not state.log.has_photo[is_stored].any() and store.summary().n_photos:
             notes.append(
                 "no photo of the store has an embedding for this bundle's encoder, so its posts "
                 "count without their pixels; `pixtag import` embeds them"

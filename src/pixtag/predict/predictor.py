@@ -21,6 +21,7 @@ from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
 from pixtag.predict.reasons import Explainer
 from pixtag.predict.rising import Rising, rising_tags
+from pixtag.predict.snapshot import state_with_store
 from pixtag.replay import best_of, rank, state_of
 from pixtag.signals.columns import DAY_S, Queries
 from pixtag.state import Scored, State
@@ -339,10 +340,10 @@ class Predictor:
         """The state with all that is known now."""
         revision = None if self._store is None else self._store.revision
         if self._cached_state is None or revision != self._revision:
-            log = None
-            if self._store is not None:
-                log = self._store.log(self._bundle.manifest.encoder_digest)
-            state = state_of(self._bundle, log)
+            if self._store is None:
+                state = state_of(self._bundle)
+            else:
+                state, revision = state_with_store(self._bundle, self._store)
             for observed in self._observed:
                 state.observe(observed)
             self._cached_state, self._revision = state, revision
