@@ -58,6 +58,7 @@ class Fault(StrEnum):
     """What is wrong with a photo."""
 
     MISSING = "missing"
+    CHANGED = "changed"
     UNREADABLE = "unreadable"
     EMPTY = "empty"
     NOT_AN_IMAGE = "not an image"
@@ -174,6 +175,9 @@ def read(path: Path) -> bytes:
         ImageError: The file is missing, unreadable, or larger than `LIMITS.max_bytes`.
     """
     try:
+        # Opening a pipe would wait for its writer, perhaps for ever.
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError(0, "not a file")
         with path.open("rb") as file:
             data = file.read(LIMITS.max_bytes + 1)
     except FileNotFoundError as error:
@@ -198,7 +202,7 @@ def read(path: Path) -> bytes:
     return data
 
 
-def decode(source: Path | bytes, *, target_px: int = 224) -> Pixels:
+def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pixels:
     """Turn a photo into the square of pixels that an encoder looks at.
 
     The largest centred square, scaled with an antialiasing bilinear filter: of the crops and
@@ -213,6 +217,7 @@ def decode(source: Path | bytes, *, target_px: int = 224) -> Pixels:
     Args:
         source: A file, or the bytes of one.
         target_px: Side of the result.
+        name: What to call the photo in messages; its path where it has one.
 
     Returns:
         RGB, `[P, P, 3]`.
@@ -220,11 +225,11 @@ def decode(source: Path | bytes, *, target_px: int = 224) -> Pixels:
     Raises:
         ImageError: The photo cannot be decoded; `fault` says which `Fault` it has.
     """
-    name = "the photo" if isinstance(source, bytes) else str(source)
+    name = name or ("the photo" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else read(source)
     kind = _supported_kind(data, name)
     try:
-        with _open(kind, data) as image:
+        with _open(kind, data, name) as image:
             _check_size(image, kind, name)
             if kind == "jpeg":
                 image.draft(None, (2 * target_px, 2 * target_px))
@@ -268,19 +273,19 @@ def _supported_kind(data: bytes, name: str) -> str:
     return kind
 
 
-def _open(kind: str, data: bytes) -> Image.Image:
+def _open(kind: str, data: bytes, name: str) -> Image.Image:
     """Read the header with the one decoder for this kind of file."""
     if kind == "heif":
-        return _open_heif(data)
+        return _open_heif(data, name)
     return _DECODERS[kind](io.BytesIO(data))
 
 
-def _open_heif(data: bytes) -> Image.Image:
+def _open_heif(data: bytes, name: str) -> Image.Image:
     try:
         from pillow_heif import open_heif
     except ImportError as error:
         raise ImageError(
-            "HEIC photos need the package pillow-heif",
+            f"{name} is a HEIC photo, which needs the package pillow-heif",
             hint="pip install 'pixtag[heif]', or save the photo as JPEG",
             fault=Fault.UNSUPPORTED,
         ) from error
@@ -288,7 +293,7 @@ def _open_heif(data: bytes) -> Image.Image:
     width, height = heif.size
     # Its pixels are decoded as soon as they are asked for, so the size is checked here already.
     if width * height > LIMITS.max_pixels:
-        raise _too_many_pixels("the photo", width, height)
+        raise _too_many_pixels(name, width, height)
     return heif.to_pillow()
 
 
