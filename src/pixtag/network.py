@@ -125,9 +125,10 @@ def copy_shares(
         Shares between 0 and 1, `[B, C, H]`; all 0 for an empty memory. A learned null slot takes
         what no post deserves, so shares need not sum to 1.
     """
-    hidden = keys @ weights[f"{name}/keys"] + (
-        context @ weights[f"{name}/context"] + weights[f"{name}/bias"]
-    )[:, None, :]
+    hidden = (
+        keys @ weights[f"{name}/keys"]
+        + (context @ weights[f"{name}/context"] + weights[f"{name}/bias"])[:, None, :]
+    )
     logits = xp.maximum(hidden, 0.0) @ weights[f"{name}/heads"]
     null = weights[f"{name}/null"]
     top = xp.maximum(xp.max(logits, axis=1, keepdims=True), null)
@@ -171,9 +172,10 @@ def scores(weights: Weights, inputs: Mapping[str, Any], *, xp: Any = np) -> Any:
     copied = [xp.log(s / COPY_FLOOR + 1.0) * 0.5 for s in shares]
     described = xp.concatenate([features, *copied], axis=-1)
     gate = 1.0 + xp.tanh(context @ weights["score/gate"])
-    hidden = described @ weights["score/features"] + (
-        context @ weights["score/context"] + weights["score/bias"]
-    )[:, None, :]
+    hidden = (
+        described @ weights["score/features"]
+        + (context @ weights["score/context"] + weights["score/bias"])[:, None, :]
+    )
     hidden = xp.maximum(hidden, 0.0) * gate[:, None, :]
     hidden = xp.maximum(hidden @ weights["score/hidden"] + weights["score/hidden_bias"], 0.0)
     return (hidden @ weights["score/out"] + described @ weights["score/linear"])[..., 0]

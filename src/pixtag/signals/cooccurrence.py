@@ -74,17 +74,13 @@ class CoOccurrence:
         not_self = seeds[pairs.query] != pairs.tag[:, None]
         total = np.einsum("pq,pq->p", rows * not_self, scale[pairs.query])
         # In-block posts: a post that carries a seed adds the seed's scale to all its tags.
-        total += block.at_pairs(
-            np.einsum("bq,bqr->br", scale, in_block) @ block.member, pairs
-        )
+        total += block.at_pairs(np.einsum("bq,bqr->br", scale, in_block) @ block.member, pairs)
         total -= self._self_share(block, pairs, seeds, scale, in_block)
         return np.where(pairs.tag < v, total, 0.0).astype(np.float32)
 
     def _seed_counts(self, block: Block, seeds: Ints) -> tuple[Floats, Floats]:
         """Posts with each seed before each query `[B, Q]`; in-block ones as 0/1 `[B, Q, R]`."""
-        carries = np.concatenate(
-            [block.member, np.zeros((len(block.rows), 1), np.float32)], axis=1
-        )
+        carries = np.concatenate([block.member, np.zeros((len(block.rows), 1), np.float32)], axis=1)
         in_block = carries[:, block.local_index(seeds)].transpose(1, 2, 0) * block.before[:, None]
         times = self.counts[seeds, seeds] + in_block.sum(axis=2)
         return times, in_block

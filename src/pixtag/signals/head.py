@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.types import Floats, Ints
+from pixtag.types import Floats, Ints, Numbers
 
 
 class Head:
@@ -55,7 +55,7 @@ class Head:
         return logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
 
 
-def top_of_rows(scores: Floats, *, limit: int) -> tuple[Ints, Ints]:
+def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
     """Row and column of the best `limit` finite scores of each row; ties by the first column.
 
     Scores are compared to four decimals, so that rounding in a sum cannot decide.

@@ -48,7 +48,9 @@ class Memory:
         kept = place < len(pairs)
         return place[kept], self.slot[kept]
 
-    def propose(self, weight: Floats, pairs_of: tuple[int, int], *, limit: int) -> tuple[Ints, Ints]:
+    def propose(
+        self, weight: Floats, pairs_of: tuple[int, int], *, limit: int
+    ) -> tuple[Ints, Ints]:
         """Tags of the slots, strongest total weight first.
 
         Args:
@@ -108,7 +110,9 @@ class OwnMemory:
         index = np.where(filled, stop[:, None] - 1 - place, 0)
         rows = columns.posts_by_user[index] if len(columns) else index
         rows = np.where(filled, rows, 0)
-        return Memory(rows, filled, self._keys(block, rows, filled), *_entries(columns, rows, filled))
+        return Memory(
+            rows, filled, self._keys(block, rows, filled), *_entries(columns, rows, filled)
+        )
 
     def _keys(self, block: Block, rows: Ints, filled: Bools) -> Floats:
         columns = self._columns

@@ -59,6 +59,7 @@ class Prototypes:
         """Similarity to the block's own rows before each query, and its sums, `[B, L]` each."""
         similarity = (block.photo @ self._photos[block.rows].T) * block.before
         carries = block.membership(self._carries[block.uses])
+        similarity = similarity.astype(np.float32)
         return similarity, similarity @ carries, block.before @ carries
 
     def scores(self, block: Block) -> Floats:
@@ -67,9 +68,11 @@ class Prototypes:
         total = block.photo @ self.sums.T
         total[:, block.local_tags] += dot
         n = block.to_dense(self.count, count)
-        return total / (n + SHRINK)
+        return (total / (n + SHRINK)).astype(np.float32)
 
-    def propose(self, block: Block, public: Bools, scores: Floats, *, limit: int) -> tuple[Ints, Ints]:
+    def propose(
+        self, block: Block, public: Bools, scores: Floats, *, limit: int
+    ) -> tuple[Ints, Ints]:
         """Public tags whose photos look most like this one."""
         masked = np.where(public & block.has_photo[:, None] & (scores > 0), scores, -np.inf)
         return top_of_rows(masked.astype(np.float32), limit=limit)

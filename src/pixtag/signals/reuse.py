@@ -149,9 +149,7 @@ class Reuse:
         return out
 
 
-def top_per_query(
-    query: Ints, tag: Ints, strength: Floats, *, limit: int
-) -> tuple[Ints, Ints]:
+def top_per_query(query: Ints, tag: Ints, strength: Floats, *, limit: int) -> tuple[Ints, Ints]:
     """Keep the strongest `limit` entries of each query; ties by the smaller tag index.
 
     Strengths are compared to about four digits, so that rounding in a sum cannot decide.

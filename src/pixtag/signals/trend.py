@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs
+from pixtag.signals.columns import Block, Columns, Pairs
 from pixtag.signals.head import top_of_rows
-from pixtag.types import Bools, Floats, Ints
+from pixtag.types import Bools, Doubles, Floats, Ints
 
 WINDOWS_HOURS = (6.0, 24.0, 72.0, 168.0)
 SHRINK = 0.5
@@ -63,7 +63,7 @@ class Trend:
 
     @staticmethod
     def _distinct(
-        others: Bools, at: Floats, previous: Floats, since: Floats, first: Ints
+        others: Bools, at: Doubles, previous: Doubles, since: Doubles, first: Ints
     ) -> Floats:
         # A use is its person's first in the window when the one before lies outside.
         newest = np.searchsorted(np.sort(at), since.min())
@@ -116,9 +116,7 @@ class Trend:
         out: list[Floats] = []
         people: list[Floats] = []
         for window, hours in enumerate(WINDOWS_HOURS):
-            padded = np.concatenate(
-                [counts[window], np.zeros((len(block), 1), np.float32)], axis=1
-            )
+            padded = np.concatenate([counts[window], np.zeros((len(block), 1), np.float32)], axis=1)
             seen = padded[pairs.query, at]
             out.append(np.log((seen + SHRINK) / (rate_per_day * (hours / 24.0) + SHRINK)))
             people.append(np.log1p(seen))

@@ -38,9 +38,9 @@ def fit_calibration(
     # Order within a query must never turn round.
     slope = max(float(solution[0]), 1e-3)
     fitted: dict[str, NDArray[np.float32]] = {
-        "calibration/slope": np.float32(slope).reshape(()),
+        "calibration/slope": np.array(slope, np.float32),
         "calibration/context": solution[1:-1].astype(np.float32),
-        "calibration/bias": np.float32(solution[-1]).reshape(()),
+        "calibration/bias": np.array(solution[-1], np.float32),
     }
     logit = calibration_logit({**weights, **fitted}, score, filled, context)[query, place]
     knots, values = _monotone(logit.astype(np.float64), answer)
@@ -64,9 +64,7 @@ def _logistic(design: Doubles, answer: Doubles) -> Doubles:
     return solution
 
 
-def _monotone(
-    logit: Doubles, answer: Doubles
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _monotone(logit: Doubles, answer: Doubles) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Pool quantile bins into a rising curve (pool adjacent violators) with distinct values."""
     order = np.argsort(logit, kind="stable")
     # Bins hold equal shares of what was used, so that the likely tags get fine bins too.

@@ -15,7 +15,7 @@ import numpy as np
 from pixtag.replay import replay
 from pixtag.signals.head import Head
 from pixtag.state import Knowledge, Scored, State, StateConfig
-from pixtag.train.network import Examples
+from pixtag.train.network import Examples, reorder_rows
 from pixtag.types import Ints, PostLog
 
 OnProgress = Callable[[int, int], None]
@@ -89,7 +89,7 @@ def replay_examples(
     for index, scored in replay(state, state.queries_of(log, rows), on_progress=on_progress):
         parts.append(compact(scored))
         places.append(index)
-    scored = reorder(join(parts), np.argsort(np.concatenate(places)))
+    scored = reorder_rows(join_scored(parts), np.argsort(np.concatenate(places)))
     return answered(scored, log, rows, state.tags)
 
 
@@ -116,22 +116,17 @@ def compact(scored: Scored) -> Scored:
     )
 
 
-def join(parts: Sequence[Scored]) -> Scored:
+def join_scored(parts: Sequence[Scored]) -> Scored:
     """Put blocks one after the other."""
     names = [f.name for f in fields(Scored)]
     return Scored(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
-
-
-def reorder(scored: Scored, order: Ints) -> Scored:
-    """The same queries in another order."""
-    return Scored(**{f.name: getattr(scored, f.name)[order] for f in fields(Scored)})
 
 
 def join_examples(parts: Sequence[Examples], rows: Sequence[Ints]) -> Examples:
     """Bring the folds' examples back into time order."""
     order = np.argsort(np.concatenate(rows))
     return Examples(
-        scored=reorder(join([p.scored for p in parts]), order),
+        scored=reorder_rows(join_scored([p.scored for p in parts]), order),
         used=np.concatenate([p.used for p in parts])[order],
         n_used=np.concatenate([p.n_used for p in parts])[order],
         weight=np.concatenate([p.weight for p in parts])[order],

@@ -16,12 +16,15 @@ from pixtag.types import Floats, Ints, PostLog
 MAX_TAGS = 30
 
 
-def tag_table(log: PostLog, vocabulary_of: Ints, *, width: int = MAX_TAGS) -> tuple[Ints, Floats]:
+def tag_table(
+    log: PostLog, vocabulary_of: Ints, *, n_tags: int, width: int = MAX_TAGS
+) -> tuple[Ints, Floats]:
     """Vocabulary indices of the posts' tags, padded.
 
     Args:
         log: N posts.
         vocabulary_of: Index into the vocabulary of each of the log's tags, V where it is not in.
+        n_tags: V.
         width: Tags kept for a post.
 
     Returns:
@@ -29,10 +32,9 @@ def tag_table(log: PostLog, vocabulary_of: Ints, *, width: int = MAX_TAGS) -> tu
     """
     ids = np.zeros((len(log), width), np.int64)
     mask = np.zeros((len(log), width), np.float32)
-    n_vocabulary = int(vocabulary_of.max(initial=-1))
     known = vocabulary_of[log.tag_ids]
     row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
-    inside = known < n_vocabulary
+    inside = known < n_tags
     row, known = row[inside], known[inside]
     first = np.searchsorted(row, np.arange(len(log)))
     place = np.arange(len(row)) - first[row]
@@ -85,7 +87,9 @@ def fit_head(
     rng = np.random.default_rng(seed)
     projection = rng.normal(0, 1 / np.sqrt(max(width, 1)), (width, joint)).astype(np.float32)
     if n == 0 or n_tags == 0:
-        return Head(center, projection, np.zeros((n_tags, joint), np.float32), np.zeros(n_tags, np.float32))
+        return Head(
+            center, projection, np.zeros((n_tags, joint), np.float32), np.zeros(n_tags, np.float32)
+        )
     uses = np.bincount(ids[mask > 0], minlength=n_tags)
     params = {
         "projection": projection,

@@ -14,8 +14,15 @@ import optax
 from numpy.typing import NDArray
 
 from pixtag.network import scores
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, HISTORY_NAMES, PIXEL_NAMES, TREND_LIKE
-from pixtag.state import TREND_NAMES, Scored
+from pixtag.state import (
+    CONTEXT_NAMES,
+    FEATURE_NAMES,
+    HISTORY_NAMES,
+    PIXEL_NAMES,
+    TREND_LIKE,
+    TREND_NAMES,
+    Scored,
+)
 from pixtag.types import Bools, Floats, Ints
 
 SIMILARITY_KEYS = 3
@@ -110,6 +117,11 @@ def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
         "n_used": examples.n_used[rows],
         "weight": examples.weight[rows],
     }
+
+
+def reorder_rows(scored: Scored, rows: Ints) -> Scored:
+    """Some of the queries."""
+    return Scored(**{f.name: getattr(scored, f.name)[rows] for f in fields(Scored)})
 
 
 def listwise_loss(weights: Any, batch: Mapping[str, Any], speaks: Any) -> Any:

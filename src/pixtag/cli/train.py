@@ -1,0 +1,186 @@
+"""Verbs about bundles: train, tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pixtag.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import App
+
+    from pixtag.types import PostLog
+
+Size = Literal["tiny", "small", "base"]
+_SHOWN = 40
+
+
+def register(app: App) -> None:
+    """Add this group's verbs.
+
+    Args:
+        app: The command line that is being built.
+    """
+    app.command(train)
+    app.command(tags)
+
+
+def train(
+    *,
+    store: Path,
+    out: Path,
+    size: Size | None = None,
+    tags: Path | None = None,
+    all: bool = False,
+    seed: int | None = None,
+    json: bool = False,
+) -> None:
+    """Train a bundle on the posts of a store.
+
+    Fits on the first 70 % of the posts in time order and calibrates on the next 10 %; the rest is
+    never read, so that `pixtag evaluate` can measure on it. An interrupted run goes on where it
+    was when the same command is given again. Training curves lie beside the bundle.
+
+    Args:
+        store: The store.
+        out: Folder of the bundle; an older bundle there is replaced.
+        size: Size dial; every width follows from it.
+        tags: A file with one tag a line: a fixed label set, nothing else is learned or offered.
+        all: Fit on the first 90 % and calibrate on the last 10: for use, not for measuring.
+        seed: Same seed, same posts, same machine: same bundle.
+        json: Print the bundle's manifest as JSON.
+
+    Examples:
+        pixtag train --store my.sqlite --out my-bundle
+        pixtag train --store my.sqlite --out my-bundle --size tiny --tags labels.txt
+        pixtag train --store my.sqlite --out my-bundle --all
+    """
+    fit = _import_fit()
+    from pixtag.cli.config import section
+    from pixtag.encoder import load_encoder
+    from pixtag.store import Store
+    from pixtag.train.config import TrainConfig
+
+    config = section(TrainConfig, "train", {"size": size, "seed": seed})
+    labels = None if tags is None else _read_labels(tags)
+    digest = load_encoder().digest
+    with Store.open(store, read_only=True) as opened:
+        log = opened.log(digest)
+    with output.progress("training", unit="steps") as bar:
+        bundle = fit(
+            log,
+            out=out,
+            config=config,
+            labels=labels,
+            use_all=all,
+            encoder_digest=digest,
+            title=store.name,
+            on_stage=lambda stage, done, total: bar.update(done, total, stage),
+        )
+    n_seen = bundle.manifest.trained.n_posts
+    with Store.open(store) as opened:
+        opened.record_bundle(
+            out, bundle.manifest.digest, bundle.manifest.trained.until_at, _people(log, n_seen)
+        )
+    if json:
+        output.print_json(bundle.manifest)
+    output.say(
+        f"wrote {out}: {len(bundle.vocabulary):,} tags, trained on {n_seen:,} posts; "
+        f"curves in {out}.curves.jsonl and {out}.curves.png"
+    )
+
+
+def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = False) -> None:
+    """List the tags of a bundle or of a store, with uses, people and band.
+
+    Bands by uses: the head holds the most used tags that make up half of all uses, the torso the
+    next 40 %, the tail the rest. Without --store and --bundle it lists the shipped bundle's.
+
+    Args:
+        store: List what this store's people used.
+        bundle: List what this bundle knows.
+        json: Print JSON Lines with every tag.
+
+    Examples:
+        pixtag tags
+        pixtag tags --store my.sqlite
+        pixtag tags --bundle my-bundle --json
+    """
+    import numpy as np
+
+    from pixtag.splits import BANDS, tag_bands
+
+    if store is not None and bundle is None:
+        from pixtag.store import Store
+
+        with Store.open(store, read_only=True) as opened:
+            log = opened.log()
+        names = log.tags
+        uses = np.bincount(log.tag_ids, minlength=len(names))
+        people = _people_of_tags(log)
+    else:
+        from pixtag.artifact import load_bundle
+
+        loaded = load_bundle(bundle)
+        names = loaded.vocabulary
+        index = {tag: i for i, tag in enumerate(names)}
+        of_tag = np.array([index[tag] for tag in loaded.prior.tags], np.int64)
+        uses = np.bincount(of_tag[loaded.prior.tag_ids], minlength=len(names))
+        people = loaded.extras["prior_people"].astype(np.int64)
+    bands = [BANDS[b] for b in tag_bands(uses)]
+    order = sorted(range(len(names)), key=lambda i: (-uses[i], names[i]))
+    rows = [(names[i], int(uses[i]), int(people[i]), bands[i]) for i in order]
+    if json:
+        for tag, n_uses, n_people, band in rows:
+            output.print_json_line({"tag": tag, "uses": n_uses, "people": n_people, "band": band})
+        return
+    output.print_table(
+        {"tag": "left", "uses": "right", "people": "right", "band": "left"},
+        [(f"#{tag}", f"{n:,}", f"{p:,}", band) for tag, n, p, band in rows[:_SHOWN]],
+    )
+    if len(rows) > _SHOWN:
+        output.say(f"{len(rows) - _SHOWN:,} more tags: --json lists all")
+
+
+def _import_fit():  # noqa: ANN202 - a function of the extra
+    from pixtag.errors import ConfigError
+
+    try:
+        from pixtag.train.fit import fit
+    except ImportError as error:
+        raise ConfigError(
+            f"training needs the extra packages that {error.name} belongs to",
+            hint="pip install 'pixtag[train]'",
+        ) from error
+    return fit
+
+
+def _read_labels(path: Path) -> list[str]:
+    from pixtag.errors import InputError
+    from pixtag.tags import tidy_tags
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8", hint="save it as UTF-8") from error
+    labels = tidy_tags(lines)
+    if not labels:
+        raise InputError(f"{path} holds no tag", hint="write one tag a line")
+    return list(labels)
+
+
+def _people(log: PostLog, n_posts: int) -> Sequence[str]:
+    return [log.users[u] for u in sorted(set(log.user_of_post[:n_posts])) if u < len(log.users)]
+
+
+def _people_of_tags(log: PostLog):  # noqa: ANN202 - an array
+    import numpy as np
+
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    user = log.user_of_post[row]
+    person = np.where(user == len(log.users), len(log.users) + row, user)
+    keys = np.unique(person * max(len(log.tags), 1) + log.tag_ids)
+    return np.bincount(keys % max(len(log.tags), 1), minlength=len(log.tags))

@@ -1,0 +1,28 @@
+"""All evidence up to now: what a bundle brings and what was observed, ready to be asked."""
+
+from pixtag.state.core import State
+from pixtag.state.features import (
+    CONTEXT_NAMES,
+    FEATURE_NAMES,
+    HISTORY_NAMES,
+    PIXEL_NAMES,
+    TREND_LIKE,
+    TREND_NAMES,
+    Scored,
+)
+from pixtag.state.knowledge import BridgeSignal, Knowledge, StateConfig, WordsSignal
+
+__all__ = [
+    "CONTEXT_NAMES",
+    "FEATURE_NAMES",
+    "HISTORY_NAMES",
+    "PIXEL_NAMES",
+    "TREND_LIKE",
+    "TREND_NAMES",
+    "BridgeSignal",
+    "Knowledge",
+    "Scored",
+    "State",
+    "StateConfig",
+    "WordsSignal",
+]

@@ -1,0 +1,203 @@
+"""The state: all evidence up to now, composed of the signals; scores queries, observes posts.
+
+    state.observe(posts)   the posts become part of the past
+    state.retract(ids)     as if they had never been
+    state.score(queries)   candidates and their signals, each query at its own time
+
+A query sees only what lies strictly before its time, whatever has been observed: posts of the
+same instant never see each other, a late arrival gives the state that a sorted log would, and
+a block of queries gets what the same queries one by one would get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import fields, replace
+
+import numpy as np
+
+from pixtag.errors import ShapeError
+from pixtag.signals.columns import Columns, Queries, concat_logs
+from pixtag.signals.cooccurrence import CoOccurrence
+from pixtag.signals.counts import Counts
+from pixtag.signals.memory import Neighbours, OwnMemory
+from pixtag.signals.prototypes import Prototypes
+from pixtag.signals.reuse import Reuse
+from pixtag.signals.trend import Trend
+from pixtag.state.features import Scored
+from pixtag.state.knowledge import Knowledge, StateConfig
+from pixtag.state.scoring import BlockScorer
+from pixtag.types import Ints, PostLog, Sources
+
+MAX_CELLS = 4_000_000
+MAX_SPAN_ROWS = 512
+
+
+class State:
+    """All evidence, at any time.
+
+    Args:
+        knowledge: What a bundle brings.
+        config: What is offered to the network.
+    """
+
+    def __init__(self, knowledge: Knowledge, config: StateConfig | None = None) -> None:
+        self.knowledge = knowledge
+        self.config = config or StateConfig()
+        self._log = _with_vocabulary(knowledge.prior, knowledge.vocabulary)
+        self._rebuild()
+
+    @property
+    def tags(self) -> list[str]:
+        """Every tag known, the vocabulary first, `[T]`."""
+        return self._log.tags
+
+    @property
+    def users(self) -> list[str]:
+        """Every person with a post, `[U]`."""
+        return self._log.users
+
+    @property
+    def log(self) -> PostLog:
+        """Every post observed, the prior first; embeddings are in the joint space."""
+        return self._log
+
+    @property
+    def n_prior(self) -> int:
+        """Posts at the front of the log that came with the bundle."""
+        return len(self.knowledge.prior)
+
+    @property
+    def columns(self) -> Columns:
+        """The log as the signals see it."""
+        return self._columns
+
+    def observe(self, posts: PostLog) -> None:
+        """Make posts part of the past, in any order; a known post_id is replaced.
+
+        Args:
+            posts: With encoder embeddings, `[N, D]`, or none (D = 0).
+
+        Raises:
+            ShapeError: The embeddings are not as wide as the pixel head expects.
+        """
+        self._log = concat_logs(self._log, self._project(posts))
+        self._rebuild()
+
+    def retract(self, post_ids: Collection[str]) -> None:
+        """Forget posts as if they had never been; unknown ids are ignored."""
+        gone = set(post_ids)
+        kept = np.array([p not in gone for p in self._log.post_ids], np.bool_)
+        self._log = self._log.select(kept)
+        self._rebuild()
+
+    def _project(self, posts: PostLog) -> PostLog:
+        head = self.knowledge.head
+        width = posts.embeddings.shape[1]
+        if width == 0:
+            rows = np.zeros((len(posts), head.width), np.float16)
+            return replace(posts, embeddings=rows, has_photo=np.zeros(len(posts), np.bool_))
+        if width != len(head.center):
+            raise ShapeError(
+                f"embeddings are {width} wide, the pixel head expects {len(head.center)}",
+                hint="embed the photos with the encoder that the bundle was trained with",
+            )
+        rows = np.zeros((len(posts), head.width), np.float16)
+        for start in range(0, len(posts), 4096):
+            part = slice(start, start + 4096)
+            rows[part] = head.project(posts.embeddings[part].astype(np.float32))
+        return replace(posts, embeddings=rows)
+
+    def _rebuild(self) -> None:
+        log, knowledge, config = self._log, self.knowledge, self.config
+        columns = Columns(log, n_tags=len(log.tags))
+        photos = log.embeddings.astype(np.float32)
+        people = np.zeros(len(log.tags))
+        people[: len(knowledge.prior_people)] = knowledge.prior_people
+        self._columns = columns
+        self._photos = photos
+        self.user_index = {u: i for i, u in enumerate(log.users)}
+        self.tag_index = {t: i for i, t in enumerate(log.tags)}
+        self.counts = Counts(columns, prior_people=people)
+        self.prototypes = Prototypes(columns, photos)
+        self.reuse = Reuse(columns)
+        self.own_memory = OwnMemory(columns, photos, n_slots=config.own_slots)
+        self.neighbours = Neighbours(columns, photos, n_slots=config.near_slots)
+        self.trend = Trend(columns)
+        counted = min(config.counted_tags, len(log.tags))
+        self.cooccurrence = CoOccurrence(columns, n_counted=counted)
+        words = knowledge.words
+        self.tag_vectors = None if words is None else words.tag_vectors(log.tags)
+
+    def queries_of(self, posts: PostLog, rows: Ints) -> Queries:
+        """Ask about posts at their own times.
+
+        Args:
+            posts: A log with encoder embeddings.
+            rows: Which of its posts, `[B]`.
+        """
+        users = (*posts.users, None)
+        width = len(self.knowledge.head.center)
+        embeddings = np.zeros((len(rows), width), np.float32)
+        if posts.embeddings.shape[1]:
+            embeddings[:] = posts.embeddings[rows]
+        return Queries(
+            at=posts.at[rows],
+            users=tuple(users[u] for u in posts.user_of_post[rows]),
+            embeddings=embeddings,
+            has_photo=posts.has_photo[rows] & bool(posts.embeddings.shape[1]),
+        )
+
+    def score(self, queries: Queries, *, sources: Sources | None = None) -> Scored:
+        """Find the candidates of each query and their signals, as of its own time.
+
+        Args:
+            queries: In any order.
+            sources: Which sources may speak; all by default.
+
+        Returns:
+            Candidates in no particular order. A query without any evidence (no photo, no
+            history, nothing popular) has none.
+        """
+        parts = list(self.score_blocks(queries, sources=sources))
+        if not parts:
+            raise ShapeError("no queries to score")
+        index = np.concatenate([p[0] for p in parts])
+        back = np.argsort(index)
+        scored = [p[1] for p in parts]
+        return Scored(
+            **{
+                f.name: np.concatenate([getattr(s, f.name) for s in scored])[back]
+                for f in fields(Scored)
+            }
+        )
+
+    def score_blocks(
+        self, queries: Queries, *, sources: Sources | None = None
+    ) -> Iterator[tuple[Ints, Scored]]:
+        """Score in blocks that lie close together in time.
+
+        Yields:
+            Positions among the queries `[B]`, ascending in time, and their candidates.
+        """
+        order = np.argsort(queries.at, kind="stable")
+        cuts = self._columns.cut(queries.at[order])
+        size = max(1, min(128, MAX_CELLS // max(1, len(self.tags))))
+        start = 0
+        while start < len(order):
+            stop = min(start + size, len(order))
+            span = int(np.searchsorted(cuts[start:stop], cuts[start] + MAX_SPAN_ROWS, "right"))
+            index = order[start : start + max(1, span)]
+            yield index, BlockScorer(self, queries.take(index), sources or Sources()).run()
+            start += len(index)
+
+
+def _with_vocabulary(prior: PostLog, vocabulary: list[str]) -> PostLog:
+    """Put the vocabulary first among a prior's tags."""
+    index = {t: i for i, t in enumerate(vocabulary)}
+    tags = [*vocabulary, *(t for t in prior.tags if t not in index)]
+    index = {t: i for i, t in enumerate(tags)}
+    of_tag = np.array([index[t] for t in prior.tags], np.int64)
+    return replace(
+        prior, tags=tags, tag_ids=of_tag[prior.tag_ids] if len(of_tag) else prior.tag_ids
+    )

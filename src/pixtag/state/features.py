@@ -1,0 +1,73 @@
+"""What the network reads of each candidate and each query: names, and the arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pixtag.signals.cooccurrence import CoOccurrence
+from pixtag.signals.counts import Counts
+from pixtag.signals.memory import Neighbours
+from pixtag.signals.prototypes import Prototypes
+from pixtag.signals.reuse import Reuse
+from pixtag.signals.trend import Trend
+from pixtag.types import Bools, Floats, Ints
+
+PIXEL_NAMES = (
+    "head_log_prob",
+    "head_known",
+    "bridge",
+    "words",
+    "neighbour_share",
+    *Prototypes.names,
+)
+HISTORY_NAMES = (*Reuse.names, "own_memory_share")
+TREND_NAMES = (*Trend.names,)
+GENERAL_NAMES = (*Counts.names, *CoOccurrence.names)
+FEATURE_NAMES = (*PIXEL_NAMES, *HISTORY_NAMES, *TREND_NAMES, *GENERAL_NAMES)
+CONTEXT_NAMES = (
+    "pixels_on",
+    "history_on",
+    "trend_on",
+    "head_top",
+    "head_entropy",
+    *Neighbours.context_names,
+    *Reuse.context_names,
+    "posts_log",
+)
+TREND_LIKE = ("recent_prototype", "weekday_lift", "first_seen_log_days")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates of some queries with everything that the network reads.
+
+    Shapes:
+        B: queries. C: candidates. S: features. X: context. M, N: slots of the two memories.
+
+    Attributes:
+        tag: Index into the state's tags, `[B, C]`; T pads.
+        filled: Whether a place holds a candidate, `[B, C]`.
+        features: As in `FEATURE_NAMES`, `[B, C, S]`.
+        context: As in `CONTEXT_NAMES`, `[B, X]`.
+        own_keys: `[B, M, F]`; own_filled: `[B, M]`.
+        own_member: 1 where the post in a slot carries a candidate, `[B, C, M]`.
+        near_keys: `[B, N, G]`; near_filled: `[B, N]`; near_member: `[B, C, N]`.
+        own_rows: Post in each slot of the person's memory, `[B, M]`.
+        near_rows: Post in each slot of the neighbours, `[B, N]`.
+    """
+
+    tag: Ints
+    filled: Bools
+    features: Floats
+    context: Floats
+    own_keys: Floats
+    own_filled: Bools
+    own_member: Bools
+    near_keys: Floats
+    near_filled: Bools
+    near_member: Bools
+    own_rows: Ints
+    near_rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.tag)

@@ -1,0 +1,297 @@
+"""One block of queries on its way through the signals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixtag.signals.columns import Block, Pairs, Queries
+from pixtag.signals.head import top_of_rows
+from pixtag.signals.memory import Memory
+from pixtag.signals.reuse import Reuse
+from pixtag.state.features import (
+    CONTEXT_NAMES,
+    FEATURE_NAMES,
+    PIXEL_NAMES,
+    TREND_LIKE,
+    TREND_NAMES,
+    Scored,
+)
+from pixtag.types import Bools, Floats, Ints, Numbers, Sources
+
+if TYPE_CHECKING:
+    from pixtag.state.core import State
+
+FLOOR_LOG_PROB = -12.0
+
+
+class BlockScorer:
+    """One block on its way through the signals."""
+
+    def __init__(self, state: State, queries: Queries, sources: Sources) -> None:
+        self.state = state
+        self.queries = queries
+        self.sources = sources
+        columns = state.columns
+        index = state.user_index
+        stranger = columns.n_users
+        user = np.array(
+            [stranger if u is None else index.get(u, stranger) for u in queries.users], np.int64
+        )
+        head = state.knowledge.head
+        has_photo = queries.has_photo & sources.pixels
+        embeddings = queries.embeddings * has_photo[:, None]
+        self.embeddings = embeddings
+        photo = head.project(embeddings)
+        self.block = Block(columns, queries.at, user, photo, has_photo)
+        # Trend leaves out the person asked about even when their history may not speak.
+        self.asker = replace_user(self.block, user if sources.history else user * 0 + stranger)
+        for signal in (state.counts, state.prototypes, state.cooccurrence):
+            signal.advance(self.block.base)
+
+    def run(self) -> Scored:
+        """Find the candidates and read every signal at them."""
+        state, block = self.state, self.block
+        n_tags = len(state.tags)
+        self.public = state.counts.public(block, least_people=state.config.least_people)
+        self.own = state.own_memory.recall(self.asker)
+        self.near = state.neighbours.recall(self.asker)
+        self.own_weight = _own_weight(self.own)
+        self.near_weight = _near_weight(self.near)
+        self._look()
+        self._windows()
+        query, tag = self._propose()
+        pairs = Pairs(query, tag, n_queries=len(block), n_tags=n_tags)
+        features = self._features(pairs)
+        return self._pack(pairs, features)
+
+    def _look(self) -> None:
+        """What the pixels say of every tag of the vocabulary."""
+        knowledge, block = self.state.knowledge, self.block
+        n = len(knowledge.vocabulary)
+        self.head_scores = np.full((len(block), n), FLOOR_LOG_PROB, np.float32)
+        self.bridge_scores = np.zeros((len(block), n), np.float32)
+        seen = block.has_photo
+        if seen.any() and n:
+            self.head_scores[seen] = knowledge.head.log_probs(block.photo[seen])
+            if knowledge.bridge is not None:
+                self.bridge_scores[seen] = knowledge.bridge.scores(self.embeddings[seen])
+        self.prototype_scores = self.state.prototypes.scores(block)
+
+    def _windows(self) -> None:
+        state, block = self.state, self.block
+        if self.sources.trend:
+            tags, counts = state.trend.window_counts(block)
+        else:
+            tags = np.zeros(0, np.int64)
+            counts = np.zeros((4, len(block), 0), np.float32)
+        self.trend_tags, self.trend_counts = tags, counts
+
+    def _propose(self) -> tuple[Ints, Ints]:
+        state, block, public = self.state, self.block, self.public
+        n_tags = len(state.tags)
+        found: list[tuple[Ints, Ints]] = []
+        found.append(state.counts.propose(block, public, limit=30))
+        if self.sources.history:
+            found.append(state.reuse.propose(self.asker, limit=96))
+        if block.has_photo.any():
+            near = self.near.propose(self.near_weight, (len(block), n_tags), limit=64)
+            allowed = public[near[0], near[1]]
+            found.append((near[0][allowed], near[1][allowed]))
+            n = self.head_scores.shape[1]
+            seen = public[:, :n] & block.has_photo[:, None]
+            for scores, limit in ((self.head_scores, 40), (self.bridge_scores, 20)):
+                rough = np.round(np.where(seen & (scores != 0), scores, -np.inf), 4)
+                found.append(top_of_rows(rough, limit=limit))
+            rough = np.round(self.prototype_scores, 4)
+            found.append(state.prototypes.propose(block, public, rough, limit=30))
+        if len(self.trend_tags):
+            rate = state.counts.rate_per_day(block, self.trend_tags)
+            lifts = state.trend.lifts(block, self.trend_counts, rate)
+            found.append(
+                state.trend.propose(self.trend_tags, self.trend_counts, lifts, public, limit=12)
+            )
+        accepted = self._accepted()
+        if accepted[0].shape[1]:
+            found.append(state.cooccurrence.propose(block, accepted, public, limit=40))
+        query = np.concatenate([f[0] for f in found])
+        tag = np.concatenate([f[1] for f in found])
+        if state.config.only_vocabulary:
+            known = tag < len(state.knowledge.vocabulary)
+            query, tag = query[known], tag[known]
+        return query, tag
+
+    def _accepted(self) -> tuple[Ints, Floats]:
+        given = self.queries.accepted
+        index = self.state.tag_index
+        known = [[index[t] for t in tags if t in index] for tags in given]
+        width = max((len(k) for k in known), default=0)
+        tags = np.zeros((len(self.block), width), np.int64)
+        weights = np.zeros((len(self.block), width), np.float32)
+        for i, row in enumerate(known):
+            tags[i, : len(row)] = row
+            weights[i, : len(row)] = 1.0
+        return tags, weights
+
+    def _features(self, pairs: Pairs) -> Floats:
+        state, block = self.state, self.block
+        out = np.zeros((len(pairs), len(FEATURE_NAMES)), np.float32)
+        general = state.counts.features(block, pairs)
+        history = (
+            state.reuse.features(self.asker, pairs)
+            if self.sources.history
+            else np.zeros((len(pairs), len(Reuse.names)), np.float32)
+        )
+        own_share = _share(self.own, self.own_weight, pairs)
+        near_share = _share(self.near, self.near_weight, pairs)
+        pixel = self._pixel_features(pairs, near_share)
+        first = 0.5 * np.minimum(1.0, own_share) + 0.3 * near_share
+        first = first + 0.2 * np.minimum(1.0, 5.0 * np.exp(pixel[:, 0])) * pixel[:, 1]
+        first = first + 1e-4 * general[:, 0]
+        self.first = first
+        likely = _strongest(pairs, first, n_queries=len(block), limit=8)
+        posts = np.maximum(block.cut, 1)[pairs.query]
+        base_rate = np.expm1(general[:, 1]) / posts
+        goes_with = state.cooccurrence.features(
+            block, pairs, likely, self._accepted(), base_rate.astype(np.float32)
+        )
+        trend = np.zeros((len(pairs), len(TREND_NAMES)), np.float32)
+        if self.sources.trend:
+            rate = np.exp(general[:, 2])
+            trend = state.trend.features(block, pairs, self.trend_tags, self.trend_counts, rate)
+        memory_share = np.log(own_share + 1e-3)[:, None] - np.float32(np.log(1e-3))
+        parts = [pixel, history, memory_share, trend, general, goes_with]
+        np.concatenate(parts, axis=1, out=out)
+        if not self.sources.trend:
+            for name in TREND_LIKE:
+                out[:, FEATURE_NAMES.index(name)] = 0.0
+        return out
+
+    def _pixel_features(self, pairs: Pairs, near_share: Floats) -> Floats:
+        state, block = self.state, self.block
+        out = np.zeros((len(pairs), len(PIXEL_NAMES)), np.float32)
+        n = self.head_scores.shape[1]
+        seen = block.has_photo[pairs.query]
+        known = (pairs.tag < n) & seen
+        tag = np.minimum(pairs.tag, max(n - 1, 0))
+        if n:
+            out[:, 0] = np.where(known, self.head_scores[pairs.query, tag], FLOOR_LOG_PROB)
+            out[:, 2] = np.where(known, self.bridge_scores[pairs.query, tag], 0.0)
+        out[:, 1] = known
+        vectors = state.tag_vectors
+        words = state.knowledge.words
+        if vectors is not None and words is not None:
+            photo = words.photo_vectors(self.embeddings)
+            out[:, 3] = np.where(
+                seen, np.einsum("pw,pw->p", photo[pairs.query], vectors[pairs.tag]), 0.0
+            )
+        out[:, 4] = np.log(near_share + 1e-3) - np.log(1e-3)
+        out[:, 5:] = state.prototypes.features(block, pairs, self.prototype_scores)
+        return out
+
+    def _context(self) -> Floats:
+        state, block, sources = self.state, self.block, self.sources
+        out = np.zeros((len(block), len(CONTEXT_NAMES)), np.float32)
+        out[:, 0] = block.has_photo
+        out[:, 1] = sources.history
+        out[:, 2] = sources.trend
+        if self.head_scores.shape[1]:
+            probs = np.exp(self.head_scores)
+            entropy = -(probs * self.head_scores).sum(axis=1)
+            out[:, 3] = np.where(block.has_photo, probs.max(axis=1), 0.0)
+            out[:, 4] = np.where(block.has_photo, entropy, 0.0)
+        out[:, 5:7] = state.neighbours.context(self.near)
+        out[:, 7:11] = state.reuse.context(self.asker)
+        out[:, 11] = np.log1p(block.cut)
+        return out
+
+    def _pack(self, pairs: Pairs, features: Floats) -> Scored:
+        block, limit = self.block, self.state.config.max_candidates
+        order, place = _places(pairs, self.first, n_queries=len(block), limit=limit)
+        query, n_tags = pairs.query[order], len(self.state.tags)
+        tag = np.full((len(block), limit), n_tags, np.int64)
+        tag[query, place] = pairs.tag[order]
+        packed = np.zeros((len(block), limit, features.shape[1]), np.float32)
+        packed[query, place] = features[order]
+        place_of_pair = np.full(len(pairs) + 1, limit, np.int64)
+        place_of_pair[order] = place
+        return Scored(
+            tag=tag,
+            filled=tag < n_tags,
+            features=packed,
+            context=self._context(),
+            own_keys=self.own.keys,
+            own_filled=self.own.filled,
+            own_member=_member(self.own, pairs, place_of_pair, limit),
+            near_keys=self.near.keys,
+            near_filled=self.near.filled,
+            near_member=_member(self.near, pairs, place_of_pair, limit),
+            own_rows=self.own.rows,
+            near_rows=self.near.rows,
+        )
+
+
+def replace_user(block: Block, user: Ints) -> Block:
+    """The same block asked as somebody else (as nobody, when history may not speak)."""
+    other = object.__new__(Block)
+    other.__dict__.update(block.__dict__)
+    other.user = user
+    return other
+
+
+def _own_weight(memory: Memory) -> Floats:
+    """A fixed kernel over the person's posts: recent in order, and alike when photos tell."""
+    place = np.expm1(memory.keys[:, :, 4] * 2.0)
+    recent = np.exp(-place / 8.0)
+    alike = np.exp(6.0 * (memory.keys[:, :, 0] - 0.5)) * memory.keys[:, :, 2]
+    weight = (recent * (0.3 + alike)) * memory.filled
+    return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+
+
+def _near_weight(memory: Memory) -> Floats:
+    """A fixed kernel over the neighbours: sharp in similarity."""
+    weight = memory.keys[:, :, 1] * memory.filled
+    return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+
+
+def _share(memory: Memory, weight: Floats, pairs: Pairs) -> Floats:
+    return pairs.total(memory.query, memory.tag, weight[memory.query, memory.slot])
+
+
+def _places(pairs: Pairs, strength: Numbers, *, n_queries: int, limit: int) -> tuple[Ints, Ints]:
+    """Order the pairs of each query by strength and give the best a place below `limit`."""
+    count = np.bincount(pairs.query, minlength=n_queries)
+    first = np.cumsum(count) - count
+    if count.max(initial=0) <= limit:
+        order = np.arange(len(pairs))
+        return order, order - first[pairs.query]
+    order = np.lexsort((pairs.tag, -np.round(strength, 5), pairs.query))
+    place = np.arange(len(pairs)) - first[pairs.query]
+    kept = place < limit
+    return order[kept], place[kept]
+
+
+def _strongest(
+    pairs: Pairs, strength: Numbers, *, n_queries: int, limit: int
+) -> tuple[Ints, Floats]:
+    """The strongest pairs of each query as tags `[B, limit]` and weights `[B, limit]`."""
+    count = np.bincount(pairs.query, minlength=n_queries)
+    first = np.cumsum(count) - count
+    order = np.lexsort((pairs.tag, -np.round(strength, 5), pairs.query))
+    rank = np.arange(len(pairs)) - first[pairs.query]
+    kept = rank < limit
+    tags = np.zeros((n_queries, limit), np.int64)
+    weights = np.zeros((n_queries, limit), np.float32)
+    query = pairs.query[kept]
+    tags[query, rank[kept]] = pairs.tag[order[kept]]
+    weights[query, rank[kept]] = strength[order[kept]]
+    return tags, weights
+
+
+def _member(memory: Memory, pairs: Pairs, place_of_pair: Ints, limit: int) -> Bools:
+    n_queries, n_slots = memory.filled.shape
+    out = np.zeros((n_queries, limit + 1, n_slots), np.bool_)
+    pair = pairs.find(memory.query, memory.tag)
+    out[memory.query, place_of_pair[pair], memory.slot] = True
+    return out[:, :limit]

@@ -1,0 +1,87 @@
+"""Puts what was learned into a bundle, without anybody's name."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+
+import numpy as np
+
+from pixtag.artifact import (
+    Arrays,
+    Bundle,
+    Manifest,
+    Trained,
+    anonymous_log,
+    hash_post_ids,
+    posts_digest,
+)
+from pixtag.signals.head import Head
+from pixtag.splits import Split
+from pixtag.train.card import write_card
+from pixtag.train.config import TrainConfig
+from pixtag.train.examples import people_of_tags
+from pixtag.types import PostLog
+
+
+def make_bundle(
+    log: PostLog,
+    split: Split,
+    config: TrainConfig,
+    vocabulary: list[str],
+    weights: Arrays,
+    head: Head,
+    *,
+    encoder_digest: str,
+    title: str,
+) -> Bundle:
+    """Describe and gather what was learned.
+
+    Args:
+        log: The posts of the fit and the calibration period.
+        split: Where the first ends.
+        config: The knobs.
+        vocabulary: Tags that were learned.
+        weights: Network, calibration and head.
+        head: The pixel head fitted on the whole fit period.
+        encoder_digest: Encoder that made the embeddings.
+        title: What the posts are.
+    """
+    timed = log.at[np.isfinite(log.at)]
+    trained = Trained(
+        n_posts=len(log),
+        first_at=float(timed[0]) if len(timed) else None,
+        until_at=float(log.at[split.train_stop - 1]),
+        calibrated_until=float(log.at[-1]),
+        posts_digest=posts_digest(log.post_ids),
+    )
+    manifest = Manifest(
+        pixtag=importlib.metadata.version("pixtag"),
+        size=config.size,
+        config=config.model_dump(mode="json"),
+        encoder_digest=encoder_digest,
+        encoder_width=log.embeddings.shape[1],
+        trained=trained,
+    )
+    return Bundle(
+        manifest=manifest,
+        vocabulary=vocabulary,
+        weights=weights,
+        prior=prior_of(log, vocabulary, head),
+        extras={"prior_people": people_of_tags(log, vocabulary).astype(np.float32)},
+        seen=hash_post_ids(log.post_ids),
+        card=write_card(manifest, vocabulary, title=title),
+    )
+
+
+def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
+    """Posts without names and times for people who bring no store; private tags are left out."""
+    index = {t: i for i, t in enumerate(vocabulary)}
+    lists = [[index[t] for t in log.tags_of(i) if t in index] for i in range(len(log))]
+    kept = [i for i, tags in enumerate(lists) if tags]
+    embeddings = np.zeros((len(kept), head.width), np.float16)
+    if log.embeddings.shape[1] and kept:
+        embeddings[:] = head.project(log.embeddings[kept].astype(np.float32))
+    return anonymous_log(
+        vocabulary, [lists[i] for i in kept], embeddings, has_photo=log.has_photo[kept]
+    )

@@ -1,0 +1,48 @@
+"""The knobs of training; free of JAX, so that settings can be explained without it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixtag.state import StateConfig
+
+
+class TrainConfig(BaseModel):
+    """How a bundle is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    size: Literal["tiny", "small", "base"] = "small"
+    """Size dial: every width follows from it."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Same seed, same posts, same machine: same bundle."""
+
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
+    """Heads fitted for out-of-fold scores."""
+
+    head_epochs: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Passes over the photos when a head is fitted."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Passes over the replayed posts when the network is fitted."""
+
+    batch: Annotated[int, Field(ge=8, le=4096)] = 128
+    """Posts a step."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    """Peak of the network's learning rate."""
+
+    drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of posts from which sources are taken in training, so that any may be missing."""
+
+    vocabulary: Annotated[int, Field(ge=1, le=65536)] = 4096
+    """Most tags that the pixel head learns."""
+
+    examples: Annotated[int, Field(ge=100)] = 20_000
+    """Most posts that the network is fitted on; a larger log is sampled."""
+
+    state: StateConfig = StateConfig()
+    """What the state offers to the network."""

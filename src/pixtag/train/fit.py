@@ -1,0 +1,396 @@
+"""From a log of posts to a bundle: heads, replayed examples, network, calibration.
+
+posts 0 .. .7 n   fit: folds of heads, replay with out-of-fold heads, network
+posts .. .8 n     choose the epoch and calibrate
+the rest          never read
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from pixtag.artifact import Bundle, posts_digest, save_bundle
+from pixtag.errors import ModelError
+from pixtag.network import SHAPES, Widths, initial_weights, scores
+from pixtag.replay import inputs_of
+from pixtag.signals.head import Head
+from pixtag.splits import Split, temporal_split
+from pixtag.train.bundle import make_bundle
+from pixtag.train.calibrate import fit_calibration
+from pixtag.train.checkpoints import Checkpoints
+from pixtag.train.config import TrainConfig
+from pixtag.train.curves import draw_curves
+from pixtag.train.examples import (
+    choose_vocabulary,
+    deal_folds,
+    join_examples,
+    knowledge_with,
+    replay_examples,
+)
+from pixtag.train.head import fit_head, tag_table
+from pixtag.train.network import Examples, Optimizer, constants, reorder_rows, run_epoch
+from pixtag.types import Floats, Ints, PostLog
+
+LEAST_POSTS = 200
+"""Posts with a time and a tag below which nothing worth having is learned."""
+
+OnStage = Callable[[str, int, int], None]
+Weights = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known before anything is fitted."""
+
+    log: PostLog
+    split: Split
+    config: TrainConfig
+    vocabulary: list[str]
+
+    @property
+    def rows_to_fit(self) -> Ints:
+        """Posts with a time in the fit period, thinned to the limit."""
+        rows = np.arange(self.log.n_untimed, self.split.train_stop)
+        if len(rows) <= self.config.examples:
+            return rows
+        rng = np.random.default_rng((self.config.seed, 23))
+        return np.sort(rng.choice(rows, self.config.examples, replace=False))
+
+    @property
+    def rows_to_choose(self) -> Ints:
+        """Posts that decide the epoch and the calibration, thinned to a quarter of the limit."""
+        rows = np.arange(self.split.train_stop, self.split.valid_stop)
+        most = max(100, self.config.examples // 4)
+        if len(rows) <= most:
+            return rows
+        rng = np.random.default_rng((self.config.seed, 29))
+        return np.sort(rng.choice(rows, most, replace=False))
+
+
+def fit(
+    log: PostLog,
+    *,
+    out: Path,
+    config: TrainConfig | None = None,
+    labels: Sequence[str] | None = None,
+    use_all: bool = False,
+    encoder_digest: str = "",
+    title: str = "",
+    on_stage: OnStage | None = None,
+) -> Bundle:
+    """Train a bundle on a log and write it.
+
+    An interrupted run leaves `OUT.partial`; the same call goes on from its last epoch and ends
+    with the same bundle as an unbroken run.
+
+    Args:
+        log: All posts, with encoder embeddings or none. Those after the calibration period are
+            never read.
+        out: Folder of the bundle. Curves lie beside it: `OUT.curves.jsonl`, `OUT.curves.png`.
+        config: Knobs.
+        labels: A fixed set of tags: no other is learned or offered.
+        use_all: Fit on the first 90 % and calibrate on the last 10.
+        encoder_digest: Encoder that made the embeddings.
+        title: What the posts are, for the model card.
+        on_stage: Called with a stage's name, what is done and how much there is.
+
+    Returns:
+        The bundle as written.
+
+    Raises:
+        ModelError: Too few posts to learn from, or none with a tag of `labels`.
+    """
+    config = config or TrainConfig()
+    if labels is not None:
+        log = only_tags(log, labels)
+        state = config.state.model_copy(update={"only_vocabulary": True})
+        config = config.model_copy(update={"state": state})
+    split = split_of(log, use_all=use_all)
+    _check_enough(log, split)
+    told = on_stage or _tell_nobody
+    fitted = log.select(np.arange(split.train_stop))
+    vocabulary = (
+        list(dict.fromkeys(labels))
+        if labels is not None
+        else choose_vocabulary(fitted, limit=config.vocabulary)
+    )
+    plan = _Plan(log.select(np.arange(split.valid_stop)), split, config, vocabulary)
+    checkpoints = Checkpoints(
+        out.with_name(out.name + ".partial"),
+        {
+            "config": config.model_dump(mode="json"),
+            "posts": posts_digest(plan.log.post_ids),
+            "vocabulary": vocabulary,
+            "encoder": encoder_digest,
+            "use_all": use_all,
+            "pixtag": importlib.metadata.version("pixtag"),
+            "jax": jax.__version__,
+        },
+    )
+    head, train, valid = _heads_and_examples(plan, checkpoints, told)
+    weights = _network(plan, checkpoints, train, valid, told)
+    told("calibrating", 0, 1)
+    score = score_examples(weights, valid)
+    weights |= fit_calibration(
+        weights,
+        score,
+        valid.scored.filled,
+        valid.scored.context.astype(np.float32),
+        valid.used,
+    )
+    weights |= {
+        "head/center": head.center,
+        "head/projection": head.projection,
+        "head/tag_vectors": head.tag_vectors,
+        "head/tag_bias": head.tag_bias,
+    }
+    bundle = make_bundle(
+        plan.log,
+        split,
+        config,
+        vocabulary,
+        weights,
+        head,
+        encoder_digest=encoder_digest,
+        title=title,
+    )
+    saved = save_bundle(out, bundle)
+    _keep_curves(out, checkpoints)
+    checkpoints.remove()
+    told("calibrating", 1, 1)
+    return saved
+
+
+def _tell_nobody(stage: str, done: int, total: int) -> None:
+    """Where nobody follows the progress."""
+
+
+def split_of(log: PostLog, *, use_all: bool = False) -> Split:
+    """Where fitting and calibration end; test is empty with `use_all`."""
+    if use_all:
+        return temporal_split(log, train=0.9, valid=1.0)
+    return temporal_split(log)
+
+
+def only_tags(log: PostLog, labels: Sequence[str]) -> PostLog:
+    """The log with a fixed label set: other tags go, posts without any stay as they are asked."""
+    wanted = set(labels)
+    kept_tags = [t for t in log.tags if t in wanted]
+    index = {t: i for i, t in enumerate(kept_tags)}
+    of_tag = np.array([index.get(t, -1) for t in log.tags], np.int64)
+    uses = of_tag[log.tag_ids]
+    keep = uses >= 0
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    lengths = np.bincount(row[keep], minlength=len(log))
+    return PostLog(
+        post_ids=log.post_ids,
+        users=log.users,
+        tags=kept_tags,
+        user_of_post=log.user_of_post,
+        at=log.at,
+        tag_start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        tag_ids=uses[keep],
+        has_photo=log.has_photo,
+        embeddings=log.embeddings,
+    )
+
+
+def _check_enough(log: PostLog, split: Split) -> None:
+    tagged = np.diff(log.tag_start) > 0
+    n_fit = int(tagged[log.n_untimed : split.train_stop].sum())
+    n_choose = int(tagged[split.train_stop : split.valid_stop].sum())
+    if n_fit < LEAST_POSTS or n_choose < LEAST_POSTS // 10:
+        raise ModelError(
+            f"too little to learn from: {n_fit} posts with a time and a tag to fit on and "
+            f"{n_choose} to calibrate on; training needs {LEAST_POSTS} and {LEAST_POSTS // 10}",
+            hint="use the bundle that ships with Pixtag: it needs no training, and "
+            "`pixtag predict --store` adds your own history to it",
+        )
+
+
+def _heads_and_examples(
+    plan: _Plan, checkpoints: Checkpoints, told: OnStage
+) -> tuple[Head, Examples, Examples]:
+    """Fit the folds' heads and the full one; replay the fit and the calibration period."""
+    config, split = plan.config, plan.split
+    fitted = plan.log.select(np.arange(split.train_stop))
+    index = {t: i for i, t in enumerate(plan.vocabulary)}
+    n_tags = len(index)
+    of_tag = np.array([index.get(t, n_tags) for t in [*fitted.tags, ""]], np.int64)
+    table = tag_table(fitted, of_tag, n_tags=n_tags)
+    fold = deal_folds(fitted, n_folds=config.folds, seed=config.seed)
+    asked = plan.rows_to_fit
+    folds = np.unique(fold[asked]).tolist()
+    has_heads = bool(fitted.has_photo.any())
+    parts: list[Examples] = []
+    rows: list[Ints] = []
+    n_steps = len(folds) + 1
+    for step, left_out in enumerate(folds):
+        told("learning what photos show", step, n_steps)
+        others = (fold != left_out) if has_heads else np.zeros(len(fitted), np.bool_)
+        head = _head(plan, checkpoints, fitted, table, others, f"head-{left_out}", left_out + 1)
+        mine = asked[fold[asked] == left_out]
+        knowledge = knowledge_with(head, plan.vocabulary)
+        parts.append(replay_examples(fitted, mine, knowledge, config.state))
+        rows.append(mine)
+    told("learning what photos show", len(folds), n_steps)
+    everyone = np.ones(len(fitted), np.bool_)
+    full = _head(plan, checkpoints, fitted, table, everyone, "head-full", 0)
+    valid = replay_examples(
+        plan.log, plan.rows_to_choose, knowledge_with(full, plan.vocabulary), config.state
+    )
+    told("learning what photos show", n_steps, n_steps)
+    return full, join_examples(parts, rows), valid
+
+
+def _head(
+    plan: _Plan,
+    checkpoints: Checkpoints,
+    fitted: PostLog,
+    table: tuple[Ints, Floats],
+    chosen: NDArray[np.bool_],
+    step: str,
+    offset: int,
+) -> Head:
+    known = checkpoints.load(step)
+    if known is not None:
+        return Head(known["center"], known["projection"], known["tags"], known["bias"])
+    rows = np.flatnonzero(chosen & fitted.has_photo)
+    head = fit_head(
+        fitted.embeddings[rows].astype(np.float32),
+        table[0][rows],
+        table[1][rows],
+        n_tags=len(plan.vocabulary),
+        joint=SHAPES[plan.config.size].joint,
+        epochs=plan.config.head_epochs,
+        seed=plan.config.seed * 100 + offset,
+    )
+    checkpoints.save(
+        step,
+        {
+            "center": head.center,
+            "projection": head.projection,
+            "tags": head.tag_vectors,
+            "bias": head.tag_bias,
+        },
+    )
+    return head
+
+
+def _network(
+    plan: _Plan, checkpoints: Checkpoints, train: Examples, valid: Examples, told: OnStage
+) -> Weights:
+    """Fit the network epoch by epoch; the epoch that ranks the calibration period best wins."""
+    config = plan.config
+    fixed = constants(train.scored)
+    moving = initial_weights(SHAPES[config.size], widths_of(train), seed=config.seed)
+    batch = min(config.batch, len(train))
+    settings = Optimizer(
+        learning_rate=config.learning_rate,
+        weight_decay=1e-2,
+        epochs=config.epochs,
+        steps=len(train) // batch,
+        batch=batch,
+        drop_sources=config.drop_sources,
+        seed=config.seed,
+    )
+    memory = settings.transform().init(moving)
+    best: tuple[float, Weights] = (-1.0, moving)
+    start = 0
+    for epoch in reversed(range(config.epochs)):
+        known = checkpoints.load(f"epoch-{epoch}")
+        if known is not None:
+            moving, memory, best = _unpack(known, moving, memory)
+            start = epoch + 1
+            break
+    told("learning to rank", start * settings.steps, config.epochs * settings.steps)
+    for epoch in range(start, config.epochs):
+        done = epoch * settings.steps
+        moving, memory, loss = run_epoch(
+            settings,
+            train,
+            moving,
+            fixed,
+            memory,
+            epoch,
+            on_batch=lambda step, _, done=done: told(
+                "learning to rank", done + step, config.epochs * settings.steps
+            ),
+        )
+        weights: Weights = {n: np.asarray(v) for n, v in moving.items()}
+        measured = precision_at_5({**weights, **fixed}, valid)
+        if measured > best[0]:
+            best = (measured, weights)
+        line = {"stage": "network", "step": epoch + 1, "loss": loss, "validation_p@5": measured}
+        checkpoints.note(line)
+        checkpoints.save(f"epoch-{epoch}", _pack(weights, memory, best))
+    return {**best[1], **fixed}
+
+
+def _pack(moving: Mapping[str, Any], memory: Any, best: tuple[float, Weights]) -> dict[str, Any]:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(memory)]
+    return (
+        {f"moving/{n}": np.asarray(v) for n, v in moving.items()}
+        | {f"memory/{i:04d}": np.atleast_1d(leaf) for i, leaf in enumerate(leaves)}
+        | {f"best/{n}": v for n, v in best[1].items()}
+        | {"measured": np.array([best[0]])}
+    )
+
+
+def _unpack(
+    known: Mapping[str, NDArray[Any]], moving: Mapping[str, Any], memory: Any
+) -> tuple[Weights, Any, tuple[float, Weights]]:
+    leaves, tree = jax.tree.flatten(memory)
+    restored = [
+        known[f"memory/{i:04d}"].reshape(np.shape(leaf)).astype(np.asarray(leaf).dtype)
+        for i, leaf in enumerate(leaves)
+    ]
+    weights: Weights = {n: known[f"moving/{n}"] for n in moving}
+    best: Weights = {n: known[f"best/{n}"] for n in moving}
+    return weights, jax.tree.unflatten(tree, restored), (float(known["measured"][0]), best)
+
+
+def widths_of(examples: Examples) -> Widths:
+    """The widths that the state dictated."""
+    scored = examples.scored
+    return Widths(
+        features=scored.features.shape[2],
+        context=scored.context.shape[1],
+        own_keys=scored.own_keys.shape[2],
+        near_keys=scored.near_keys.shape[2],
+    )
+
+
+def score_examples(weights: Mapping[str, Any], examples: Examples) -> Floats:
+    """The network's scores, `[N, C]`."""
+    parts: list[Floats] = []
+    for start in range(0, len(examples), 256):
+        rows = np.arange(start, min(start + 256, len(examples)))
+        part = reorder_rows(examples.scored, rows)
+        inputs = {n: v.astype(np.float32) for n, v in inputs_of(part).items()}
+        parts.append(scores(weights, inputs))
+    return np.concatenate(parts)
+
+
+def precision_at_5(weights: Mapping[str, Any], examples: Examples) -> float:
+    """Share of the first five candidates that were used, over posts with a tag."""
+    score = np.where(examples.scored.filled, score_examples(weights, examples), -np.inf)
+    top = np.argsort(-score, axis=1, kind="stable")[:, :5]
+    hits = np.take_along_axis(examples.used, top, axis=1).sum(axis=1)
+    return float(hits[examples.n_used > 0].mean() / 5.0)
+
+
+def _keep_curves(out: Path, checkpoints: Checkpoints) -> None:
+    source = checkpoints.folder / "curves.jsonl"
+    if source.exists():
+        target = out.with_name(out.name + ".curves.jsonl")
+        target.write_bytes(source.read_bytes())
+        draw_curves(checkpoints.curves(), out.with_name(out.name + ".curves.png"))
