@@ -40,7 +40,7 @@ check: $(VENV)/.installed-check ## Lint, format, types, import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --warnings src
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## Measure speeds as ratios in one run
