@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from zlib import crc32
 
 import numpy as np
 
@@ -29,7 +30,9 @@ def random_tags(*, seed: int = 0) -> Ranker:
         n_seen = np.maximum.accumulate(np.append(log.tag_ids, 0)) + 1
         for row, before in enumerate(posts_before(log, start, stop)):
             uses = int(log.tag_start[before])
-            rng = np.random.default_rng((seed, start + row))
+            # Seeded by name: the position of a post depends on what else the log holds.
+            name = log.post_ids[start + row].encode(errors="surrogatepass")
+            rng = np.random.default_rng((seed, crc32(name)))
             n = int(n_seen[uses - 1]) if uses else 0
             ranked[row, : min(n, k)] = rng.choice(n, min(n, k), replace=False)
         return as_rankings(log, start, ranked)

@@ -97,6 +97,10 @@ def linear_probe(
         learning_rate: Of Adam.
         min_uses: Tags used less often in training are not learned.
 
+    Returns:
+        The ranker; it ranks by popularity when nothing could be learned, and for posts without a
+        photo.
+
     Raises:
         InputError: There are no embeddings.
     """
@@ -104,6 +108,10 @@ def linear_probe(
     counts = np.bincount(log.tag_ids[: log.tag_start[train_stop]], minlength=len(log.tags))
     known = np.flatnonzero(counts >= min_uses)
     rows = np.flatnonzero(log.has_photo[:train_stop] & (np.diff(log.tag_start)[:train_stop] > 0))
+    if not len(rows) or not len(known):
+        return lambda log, start, stop, k: as_rankings(
+            log, start, popular_rows(log, start, stop, k)
+        )
     x = log.embeddings[rows].astype(np.float32)
     centre, spread = x.mean(axis=0), x.std(axis=0) + np.float32(1e-3)
     weights = _fit_softmax(

@@ -106,13 +106,14 @@ def leakcheck(
         begin = max(log.n_untimed, row - n_before)
         truth = scorer(log, begin, row + 1)
         for change in changes:
-            other, moved = _changed(log, row, change, rng)
-            again = scorer(other, begin - moved, row + 1 - moved)
+            other, place = _changed(log, row, change, rng)
             # Posts of the same instant as the query lie in its future.
-            compared = range(begin, row + 1) if change != "own" else range(row, row + 1)
-            kept = [i for i in compared if i == row or log.at[i] < log.at[row]]
+            earlier = [i for i in range(begin, row) if log.at[i] < log.at[row]]
+            kept = [row] if change == "own" else [*earlier, row]
+            again = scorer(other, min(begin, place), place + 1)
+            places = [i - min(begin, place) for i in [*kept[:-1], place]]
             n_compared += len(kept)
-            leaks += _moved(log, truth, again, kept, begin, change)
+            leaks += _moved(log, (truth, [i - begin for i in kept]), (again, places), kept, change)
             n_done += 1
             if on_progress:
                 on_progress(n_done, len(cuts) * len(changes))
@@ -120,11 +121,16 @@ def leakcheck(
 
 
 def _moved(
-    log: PostLog, truth: Rankings, again: Rankings, rows: list[int], begin: int, change: Change
+    log: PostLog,
+    truth: tuple[Rankings, list[int]],
+    again: tuple[Rankings, list[int]],
+    rows: list[int],
+    change: Change,
 ) -> list[Leak]:
+    """Compare what was said about some posts, found at given places of the two rankings."""
     leaks: list[Leak] = []
-    for row in rows:
-        before, after = _list(truth, row - begin), _list(again, row - begin)
+    for row, first, second in zip(rows, truth[1], again[1], strict=True):
+        before, after = _list(truth[0], first), _list(again[0], second)
         if before != after:
             shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
             leaks.append(
@@ -152,16 +158,16 @@ def _changed(
     stay in their places so that positions agree; their contents change.
 
     Returns:
-        The changed log, and by how much the post moved towards the front.
+        The changed log, and the position of the post in it.
     """
     first = int(np.searchsorted(log.at, log.at[row], side="left"))
     if change == "own":
-        return _retag(log, {row: _other_tags(log, row, rng)}), 0
+        return _retag(log, {row: _other_tags(log, row, rng)}), row
     if change == "delete":
         keep = np.arange(len(log)) < first
         keep[row] = True
         cut = log.select(keep)
-        return _retag(cut, {first: _other_tags(log, row, rng)}), row - first
+        return _retag(cut, {first: _other_tags(log, row, rng)}), first
     future = np.array([i for i in range(first, len(log)) if i != row], np.int64)
     if change == "permute":
         order = rng.permutation(future)
@@ -174,7 +180,7 @@ def _changed(
             embeddings=log.embeddings[source],
         )
         tags = {int(i): log.tags_of(int(j)) for i, j in zip(future, order, strict=True)}
-        return _retag(mixed, {**tags, row: _other_tags(log, row, rng)}), 0
+        return _retag(mixed, {**tags, row: _other_tags(log, row, rng)}), row
     noise = rng.normal(size=(len(future), log.embeddings.shape[1])).astype(np.float16)
     embeddings = log.embeddings.copy()
     embeddings[future] = noise * log.has_photo[future, None]
@@ -183,7 +189,7 @@ def _changed(
     users[future] = np.where(rng.random(len(future)) < 0.5, log.user_of_post[row], users[future])
     altered = replace(log, embeddings=embeddings, user_of_post=users)
     tags = {int(i): _other_tags(log, int(i), rng) for i in future}
-    return _retag(altered, {**tags, row: _other_tags(log, row, rng)}), 0
+    return _retag(altered, {**tags, row: _other_tags(log, row, rng)}), row
 
 
 def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
