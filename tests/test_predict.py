@@ -17,6 +17,8 @@ from pixtag.images import digest
 from pixtag.predict import Predictor, photos_under, rising_tags
 from pixtag.predict.photos import sidecar_tags
 from pixtag.predict.reasons import GROUPS, ago
+from pixtag.replay import rank, state_of
+from pixtag.signals.columns import Queries
 from pixtag.state import FEATURE_NAMES
 from pixtag.store import Store
 from pixtag.types import Photo, Post, PostLog, Sources
@@ -392,6 +394,28 @@ def snapshots(store: Path) -> list[Path]:
 
 def ask(bundle, store: Path, photo: Path):
     return Predictor.load(bundle, store).suggest(photo, user="user 3", at=NOON, k=50)
+
+
+@pytest.mark.parametrize("has_seen_it", [False, True])
+def test_a_store_is_seen_as_replay_sees_it(
+    big_store: Path, tmp_path: Path, has_seen_it: bool
+) -> None:
+    bundle = handmade.bundle()
+    if has_seen_it:  # then the bundle's prior is left out
+        bundle = replace(bundle, seen=hash_post_ids([f"p{i}" for i in range(600)]))
+    served = Predictor.load(bundle, big_store)
+    with Store.open(big_store) as store:
+        replayed = state_of(bundle, store.log(handmade.encoder().digest))
+    query = Queries(
+        at=np.array([NOON.timestamp(), days(300).timestamp()]),
+        users=("user 3", None),
+        embeddings=np.stack([handmade.embedding("sky", 3)] * 2),
+        has_photo=np.ones(2, np.bool_),
+    )
+    one, two = (rank(state, bundle, query, k=60) for state in (served._state(), replayed))
+    names = [[r.tags[t] if t < len(r.tags) else "" for t in r.tag_ids.ravel()] for r in (one, two)]
+    assert names[0] == names[1]
+    np.testing.assert_array_equal(one.probs, two.probs)
 
 
 @pytest.mark.parametrize("has_seen_it", [False, True])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtag import images
-from pixtag.encoder import Encoder
 from pixtag.errors import ImageError, PixtagError
-from pixtag.store import Store
 from pixtag.types import Floats, Post
+
+if TYPE_CHECKING:
+    from pixtag.encoder import Encoder
+    from pixtag.store import Store
 
 _N_READERS = 2
 
@@ -37,6 +41,15 @@ class Looker:
             if self._encoder is None:
                 self._encoder = self._load()
             return self._encoder
+
+    def prepare(self) -> None:
+        """Begin to load the encoder while others work."""
+        Thread(target=self._load_quietly, daemon=True).start()
+
+    def _load_quietly(self) -> None:
+        # What is wrong is said when somebody waits for the encoder.
+        with contextlib.suppress(PixtagError):
+            _ = self.encoder
 
     def look(self, photo: Path | str | bytes) -> Floats:
         """Embed one photo, `[D]`.

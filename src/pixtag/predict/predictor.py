@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
-from pixtag.encoder import Encoder, load_encoder
 from pixtag.errors import InputError, PixtagError
 from pixtag.predict.looking import Looker, known_posts
 from pixtag.predict.notes import notes_on
@@ -28,6 +28,9 @@ from pixtag.state import Scored, State
 from pixtag.store import Store
 from pixtag.tags import tidy_tags
 from pixtag.types import Floats, Post, PostLog, Rankings, Sources, Suggestion
+
+if TYPE_CHECKING:
+    from pixtag.encoder import Encoder
 
 _BATCH = 16
 """Photos that are read, embedded and scored together."""
@@ -117,7 +120,9 @@ class Predictor:
             bundle = load_bundle(None if bundle is None else Path(bundle))
         if store is not None and not isinstance(store, Store):
             store = Store.open(store, read_only=True)
-        return cls(bundle, store=store)
+        predictor = cls(bundle, store=store)
+        predictor._looker.prepare()
+        return predictor
 
     @property
     def bundle(self) -> Bundle:
@@ -332,6 +337,8 @@ class Predictor:
         return self._store is not None or bool(self._observed)
 
     def _load_encoder(self, given: Encoder | None) -> Encoder:
+        from pixtag.encoder import load_encoder  # takes long, so not before it is needed
+
         encoder = given or load_encoder(self._bundle.encoder_path)
         self._bundle.check_encoder(encoder.digest, encoder.width)
         return encoder

@@ -20,9 +20,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pixtag.artifact import PRIOR_ID, Bundle, hash_post_ids
+from pixtag.artifact import Bundle, hash_post_ids
 from pixtag.errors import PixtagError
-from pixtag.replay import knowledge_of, state_of, without_prior
+from pixtag.replay import knowledge_of, without_prior
 from pixtag.signals.columns import concat_logs
 from pixtag.state import State, StateConfig
 from pixtag.store import Store
@@ -33,6 +33,7 @@ LEAST_POSTS = 500
 
 _FORMAT = 1
 _KEPT = 2
+_ROWS = 4096
 _DIGEST_BYTES = 32
 _ARRAYS = ("at", "user_of_post", "tag_start", "tag_ids", "has_photo", "embeddings")
 
@@ -50,20 +51,31 @@ def state_with_store(bundle: Bundle, store: Store) -> tuple[State, int]:
     revision = store.revision
     path = _path(bundle, store)
     key = f"{_FORMAT} {store.identity} {revision}"
-    log = _read(path, key)
-    if log is not None:
-        return _state_of_projected(bundle, log), revision
-    state = state_of(bundle, store.log(bundle.manifest.encoder_digest))
-    is_settled = store.revision == revision
-    if is_settled and len(state.log) >= LEAST_POSTS:
+    kept = _read(path, key)
+    if kept is not None:
+        return _state_of_projected(bundle, kept), revision
+    log = _projected(bundle, store.log(bundle.manifest.encoder_digest))
+    if len(log) >= LEAST_POSTS and store.revision == revision:
         # Another process, a full disk or a folder that is not ours: then there is none.
         with contextlib.suppress(OSError):
-            _write(path, key, _without_prior_posts(state.log), store)
+            _write(path, key, log, store)
         # Somebody may have been forgotten in the meantime; nothing of them may stay.
         with contextlib.suppress(OSError, PixtagError):
             if store.revision != revision:
                 path.unlink(missing_ok=True)
-    return state, revision
+    return _state_of_projected(bundle, log), revision
+
+
+def _projected(bundle: Bundle, log: PostLog) -> PostLog:
+    """As `State.observe` projects posts: embeddings in the joint space, `[N, J]` fp16."""
+    head = knowledge_of(bundle).head
+    rows = np.zeros((len(log), head.width), np.float16)
+    if not log.embeddings.shape[1]:
+        return replace(log, embeddings=rows, has_photo=np.zeros(len(log), np.bool_))
+    for start in range(0, len(log), _ROWS):
+        part = slice(start, start + _ROWS)
+        rows[part] = head.project(log.embeddings[part].astype(np.float32))
+    return replace(log, embeddings=rows)
 
 
 def _state_of_projected(bundle: Bundle, log: PostLog) -> State:
@@ -76,10 +88,6 @@ def _state_of_projected(bundle: Bundle, log: PostLog) -> State:
     config = StateConfig.model_validate(bundle.manifest.config.get("state", {}))
     # A state begins with its prior; beginning with all posts at once builds it only once.
     return State(replace(knowledge, prior=concat_logs(knowledge.prior, log)), config)
-
-
-def _without_prior_posts(log: PostLog) -> PostLog:
-    return log.select(np.array([not p.startswith(PRIOR_ID) for p in log.post_ids], np.bool_))
 
 
 def _path(bundle: Bundle, store: Store) -> Path:
