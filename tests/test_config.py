@@ -9,12 +9,20 @@ from pixtag.config import Common, Config, default_files, load_settings
 from pixtag.errors import ConfigError
 
 
+class Look(Config):
+    slots: int = Field(48, ge=1)
+    """Earlier posts that are looked at."""
+
+
 class Training(Config):
     epochs: int = Field(4, ge=1)
     """Passes over the posts."""
 
     decays: tuple[float, ...] = (0.5, 1.0)
     """Exponents that are tried."""
+
+    state: Look = Look()
+    """What the state offers."""
 
 
 class Plain(BaseModel):
@@ -68,6 +76,7 @@ def test_explain_says_where_each_value_came_from(tmp_path):
         "k": ("file", str(file)),
         "train.epochs": ("flag", "--epochs"),
         "train.decays": ("default", "default"),
+        "train.state.slots": ("default", "default"),
     }
     meanings = {one.name: one.meaning for one in found}
     assert meanings["train.epochs"] == "Passes over the posts."
@@ -87,6 +96,25 @@ def test_none_is_put_into_words():
     assert shown["bundle"] == "the one in the package"
 
 
+def test_tables_inside_tables(tmp_path):
+    file = write(tmp_path / "pixtag.toml", "[train]\nepochs = 2\n[train.state]\nslots = 7\n")
+    settings = load([file])
+    assert settings.of(Training) == Training(epochs=2, state=Look(slots=7))
+    from_variable = load([file], {"PIXTAG_TRAIN_STATE_SLOTS": "9"})
+    assert from_variable.of(Training).state.slots == 9
+
+
+@pytest.mark.parametrize("text", ["train = 3\n", "[train]\nstate = 3\n", "[k]\nx = 3\n"])
+def test_a_value_where_a_table_belongs(tmp_path, text):
+    with pytest.raises(ConfigError):
+        load([write(tmp_path / "pixtag.toml", text)])
+
+
+def test_unknown_flag_names_are_refused():
+    with pytest.raises(ConfigError, match="epoch"):
+        load(flags={"train.epoch": 3})
+
+
 def test_lists_in_the_environment():
     assert load(environment={"PIXTAG_TRAIN_DECAYS": "[0.5, 1.7]"}).of(Training).decays == (0.5, 1.7)
     assert load(environment={"PIXTAG_TRAIN_DECAYS": "0.5, 1.7"}).of(Training).decays == (0.5, 1.7)
@@ -104,6 +132,8 @@ def test_paths_in_a_file_start_at_its_folder(tmp_path):
         ('stroe = "x"\n', "did you mean store?"),
         ("[trian]\nepochs = 1\n", "did you mean train?"),
         ("[train]\nepoch = 1\n", "did you mean epochs?"),
+        ("[train.stat]\nslots = 1\n", "did you mean state?"),
+        ("[train.state]\nslot = 1\n", "did you mean slots?"),
     ],
 )
 def test_unknown_keys_are_errors_with_the_likely_one(tmp_path, text, hint):
@@ -128,7 +158,10 @@ def test_tables_of_others_are_left_alone(tmp_path):
     assert settings.of(Common).k == 2
 
 
-@pytest.mark.parametrize("text", ["k = 0\n", 'k = "many"\n', "[train]\nepochs = -1\n"])
+BAD_SLOTS = "[train.state]\nslots = 0\n"
+
+
+@pytest.mark.parametrize("text", ["k = 0\n", 'k = "many"\n', "[train]\nepochs = -1\n", BAD_SLOTS])
 def test_values_out_of_bounds_name_the_value_and_the_place(tmp_path, text):
     file = write(tmp_path / "pixtag.toml", text)
     with pytest.raises(ConfigError) as caught:

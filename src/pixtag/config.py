@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pixtag.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _PREFIX = "PIXTAG_"
 
@@ -109,24 +109,53 @@ class Settings:
         """List every knob with its value and origin, in the order of the classes."""
         found: list[Setting] = []
         for table, config in self._sections.items():
-            for key, field in type(config).model_fields.items():
-                name = _dotted(table, key)
-                given = self._given.get(name)
-                value: object = getattr(config, key)
+            for knob in _knobs(type(config), table).values():
+                value = knob.value_in(config)
+                given = self._given.get(knob.name)
+                field = knob.owner.model_fields[knob.key]
                 extra = field.json_schema_extra
                 when_none = extra.get("when_none") if isinstance(extra, dict) else None
                 found.append(
                     Setting(
-                        name=name,
+                        name=knob.name,
                         value=value,
                         shown=str(when_none or "none") if value is None else str(value),
                         source=given.source if given else "default",
                         origin=given.origin if given else "default",
                         default=cast("object", field.get_default(call_default_factory=True)),
-                        meaning=_meaning(type(config), key),
+                        meaning=_meaning(knob.owner, knob.key),
                     )
                 )
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Knob:
+    """One leaf of a class and of the classes inside it."""
+
+    name: str  # dotted, with the table
+    path: tuple[str, ...]  # attributes from the class of the table down
+    owner: type[BaseModel]
+    key: str
+
+    def value_in(self, config: BaseModel) -> object:
+        value: object = config
+        for attribute in self.path:
+            value = getattr(value, attribute)
+        return value
+
+
+def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> dict[str, _Knob]:
+    """Find the knobs of a class by dotted name; a class inside it is a table inside its table."""
+    found: dict[str, _Knob] = {}
+    for key, field in model.model_fields.items():
+        inner: object = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= _knobs(inner, _dotted(table, key), (*path, key))
+        else:
+            name = _dotted(table, key)
+            found[name] = _Knob(name, (*path, key), model, key)
+    return found
 
 
 def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
@@ -174,12 +203,20 @@ def load_settings(
     for name, value in (flags or {}).items():
         if value is not None:
             flag = "--" + name.rpartition(".")[2].replace("_", "-")
+            _require_known(name, list(_all_knobs(sections)), "the command line")
             given[name] = _Given(value, "flag", flag)
-    checked = {
-        table: _check(model, table, {k: g for k, g in given.items() if _table_of(k) == table})
-        for table, model in sections.items()
-    }
+    checked: dict[str, BaseModel] = {}
+    for table, model in sections.items():
+        checked[table] = _check(model, _knobs(model, table), given)
     return Settings(checked, given)
+
+
+def _all_knobs(sections: Mapping[str, type[BaseModel]]) -> dict[str, _Knob]:
+    return {
+        name: knob
+        for table, model in sections.items()
+        for name, knob in _knobs(model, table).items()
+    }
 
 
 def _from_file(
@@ -193,28 +230,37 @@ def _from_file(
         raise ConfigError(f"{path} is not valid TOML: {error}", hint="correct that line") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    given: dict[str, _Given] = {}
+    names = list(_all_knobs(sections))
+    own = {key: value for key, value in content.items() if key not in tables - set(sections)}
+    return {
+        name: _Given(value, "file", str(path), path.parent)
+        for name, value in _flat(own, "", names, tables, str(path))
+    }
+
+
+def _flat(
+    content: dict[str, object], table: str, names: list[str], tables: set[str], place: str
+) -> Iterator[tuple[str, object]]:
+    """Walk a file's tables to their values, each with its dotted name."""
     for key, value in content.items():
-        if isinstance(value, dict) and key in tables:
-            if key in sections:
-                for inner, inner_value in cast("dict[str, object]", value).items():
-                    _require_known(inner, list(sections[key].model_fields), f"{path} [{key}]")
-                    given[f"{key}.{inner}"] = _Given(inner_value, "file", str(path), path.parent)
+        name = _dotted(table, key)
+        has_inner = any(known.startswith(name + ".") for known in names)
+        if isinstance(value, dict) and has_inner:
+            yield from _flat(cast("dict[str, object]", value), name, names, tables, place)
             continue
-        top = list(sections[""].model_fields) if "" in sections else []
-        _require_known(key, [*top, *sorted(tables)], str(path))
-        given[key] = _Given(value, "file", str(path), path.parent)
-    return given
+        depth = len(table) + 1 if table else 0
+        siblings = {known[depth:].partition(".")[0] for known in names if _is_in(known, table)}
+        siblings |= set() if table else tables
+        if name not in names:
+            _require_known(key, sorted(siblings), f"{place} [{table}]" if table else place)
+            raise ConfigError(f"{name} in {place} is a table, not a value")
+        yield name, value
 
 
 def _from_environment(
     variables: Mapping[str, str], sections: Mapping[str, type[BaseModel]], tables: set[str]
 ) -> dict[str, _Given]:
-    names = {
-        _PREFIX + _dotted(table, key).replace(".", "_").upper(): _dotted(table, key)
-        for table, model in sections.items()
-        for key in model.model_fields
-    }
+    names = {_PREFIX + name.replace(".", "_").upper(): name for name in _all_knobs(sections)}
     skipped = tuple(_PREFIX + table.upper() + "_" for table in tables - set(sections))
     given: dict[str, _Given] = {}
     for variable, text in variables.items():
@@ -225,29 +271,35 @@ def _from_environment(
     return given
 
 
-def _check(model: type[BaseModel], table: str, given: Mapping[str, _Given]) -> BaseModel:
-    values = {name.rpartition(".")[2]: _meant(model, name, one) for name, one in given.items()}
+def _check(
+    model: type[BaseModel], knobs: Mapping[str, _Knob], given: Mapping[str, _Given]
+) -> BaseModel:
+    values: dict[str, object] = {}
+    for name, knob in knobs.items():
+        if name in given:
+            inner = values
+            for part in knob.path[:-1]:
+                inner = cast("dict[str, object]", inner.setdefault(part, {}))
+            inner[knob.key] = _meant(knob, given[name])
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problem = error.errors()[0]
-        key = str(problem["loc"][0]) if problem["loc"] else ""
-        name = _dotted(table, key)
-        if name not in given:
+        where = tuple(str(part) for part in problem["loc"])
+        knob = next((k for k in knobs.values() if where[: len(k.path)] == k.path), None)
+        if knob is None or knob.name not in given:
             raise ConfigError(f"settings do not fit together: {problem['msg']}") from error
-        meaning = _meaning(model, key)
+        one = given[knob.name]
+        meaning = _meaning(knob.owner, knob.key)
         raise ConfigError(
-            f"{name} = {given[name].value!r} ({given[name].origin}): {problem['msg']}",
-            hint=f"{name} is: {meaning}" if meaning else "",
+            f"{knob.name} = {one.value!r} ({one.origin}): {problem['msg']}",
+            hint=f"{knob.name} is: {meaning}" if meaning else "",
         ) from error
 
 
-def _meant(model: type[BaseModel], name: str, given: _Given) -> object:
+def _meant(knob: _Knob, given: _Given) -> object:
     """Read text of the environment as TOML where the knob is no text; anchor relative paths."""
-    field = model.model_fields.get(name.rpartition(".")[2])
-    if field is None:
-        raise ConfigError(f"{name} is no setting of {model.__name__}")
-    annotation = str(field.annotation)
+    annotation = str(knob.owner.model_fields[knob.key].annotation)
     value = given.value
     if given.source == "environment" and isinstance(value, str) and _is_collection(annotation):
         try:
@@ -294,5 +346,5 @@ def _dotted(table: str, key: str) -> str:
     return f"{table}.{key}" if table else key
 
 
-def _table_of(name: str) -> str:
-    return name.rpartition(".")[0]
+def _is_in(name: str, table: str) -> bool:
+    return not table or name.startswith(table + ".")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TABLES: dict[str, str] = {
     "": "pixtag.config:Common",
+    "train": "pixtag.train.config:TrainConfig",
 }
 """The class of each table of the settings file, imported only when its values are asked for."""
 
