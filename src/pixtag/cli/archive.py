@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from pixtag.cli import output
 
 if TYPE_CHECKING:
+    from pixtag.embed import EmbedResult
     from pixtag.ingest import ImportReport
     from pixtag.store import ForgetResult, Store
 
@@ -79,12 +80,18 @@ def import_(
             )
         if not json:
             _show_report(report)
-        n_embedded = _embed(opened) if embed else None
+        looked = _embed(opened) if embed else None
         if json:
-            output.print_json({**report.as_dict(), "embedded": n_embedded, "store": str(store)})
+            output.print_json({**report.as_dict(), "embedding": looked, "store": str(store)})
         n_posts = opened.summary().n_posts
-    looked = "" if n_embedded is None else f", {_count(n_embedded, 'photo')} looked at"
-    output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{looked})")
+    if looked is not None and looked.failed:
+        faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
+        output.say(
+            f"{_count(looked.failed, 'photo')} could not be looked at ({faults}); "
+            f"`pixtag doctor {store}` lists them"
+        )
+    seen = "" if looked is None else f", {_count(looked.embedded, 'photo')} looked at"
+    output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
 
 
 def export(*, store: Path, out: Path, user: str | None = None) -> None:
@@ -245,17 +252,12 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     )
 
 
-def _embed(store: Store) -> int:
+def _embed(store: Store) -> EmbedResult:
     from pixtag.embed import embed_missing
     from pixtag.encoder import load_encoder
 
-    n_before = store.summary().n_embeddings
-    encoder = load_encoder()
-    n_missing = len(store.missing_photos(encoder.digest))
-    if n_missing:
-        with output.progress("looking at photos", n_missing, unit="photos") as bar:
-            embed_missing(store, encoder, progress=bar.update)
-    return store.summary().n_embeddings - n_before
+    with output.progress("looking at photos", unit="photos") as bar:
+        return embed_missing(store, load_encoder(), on_progress=bar.update)
 
 
 def _require_person(store: Store, user: str) -> None:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from pixtag.errors import InputError
 from pixtag.ingest.report import Problems
+from pixtag.store.rows import microseconds
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 EARLIEST_US = (datetime(1700, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-LATEST_US = (datetime(2250, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+LATEST_US = (datetime(2240, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 """Times outside are slips; inside, a float of Unix seconds is exact to the microsecond."""
 
 # A number of this size or more counts thousandths (or millionths) of a second: as seconds it
@@ -56,9 +57,8 @@ def iso_time(at: float | None) -> str | None:
         >>> iso_time(-0.5)
         '1969-12-31T23:59:59.500000+00:00'
     """
-    if at is None:
-        return None
-    return (_EPOCH + timedelta(microseconds=round(at * 1e6))).isoformat()
+    at_us = microseconds(at)
+    return None if at_us is None else (_EPOCH + timedelta(microseconds=at_us)).isoformat()
 
 
 def given_time(text: str) -> float:
@@ -86,7 +86,7 @@ def _number_us(value: float) -> int | None:
         return round(value)
     if abs(value) >= _MILLISECONDS_FROM:
         return round(value * 1e3)
-    return round(value * 1e6)
+    return microseconds(value)
 
 
 def _text_us(value: object, problems: Problems, where: str) -> int | None:

@@ -18,6 +18,7 @@ from pixtag.store.columns import read_log
 from pixtag.store.forgetting import compact, forget_person
 from pixtag.store.results import AddResult, BundleRecord, Failure, ForgetResult, Summary
 from pixtag.store.rows import (
+    MAX_SECONDS,
     known_posts,
     load_posts,
     microseconds,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 _BATCH_POSTS = 1000
 _BATCH_S = 2.0
 """A batch is committed when it is full or has gathered for this long: what a kill can lose."""
-
-_LAST_US = 2**53
-"""Times up to this far from 1970 (285 years) are exact to the microsecond as floats."""
 
 
 class Store:
@@ -138,7 +136,7 @@ class Store:
             How many were added, updated, unchanged; they add up to the posts given.
 
         Raises:
-            InputError: A name is no valid Unicode or a time is out of range (1685 to 2255).
+            InputError: A name is no valid Unicode or a time is out of range (1698 to 2242).
             StoreError: The store cannot be written. Earlier batches stay.
         """
         added = updated = unchanged = 0
@@ -484,8 +482,8 @@ def _check(post: Post) -> None:
                 hint="leave out lone surrogates and NUL",
             )
     at = post.posted_at
-    if at is not None and not (math.isfinite(at) and abs(at) * 1e6 < _LAST_US):
+    if at is not None and not (math.isfinite(at) and abs(at) < MAX_SECONDS):
         raise InputError(
             f"post {post.post_id!r} has the time {at}, out of range",
-            hint="times from 1685 to 2255 can be kept; use None for an unknown one",
+            hint="times from 1698 to 2242 can be kept; use None for an unknown one",
         )

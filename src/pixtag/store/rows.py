@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 from pixtag.types import Photo, Post
 
 if TYPE_CHECKING:
     import sqlite3
+
+MAX_SECONDS = 2.0**33
+"""Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
 
 
 def write_posts(db: sqlite3.Connection, posts: list[Post], row_of: dict[str, int]) -> None:
@@ -107,8 +111,12 @@ def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
 
 
 def microseconds(at: float | None) -> int | None:
-    """Turn Unix seconds into the whole number that is kept."""
-    return None if at is None else round(at * 1e6)
+    """Turn Unix seconds into the whole number that is kept; exact within `MAX_SECONDS` of 1970."""
+    if at is None:
+        return None
+    # `at * 1e6` in one go would be off by one from 2041 on.
+    whole = math.floor(at)
+    return whole * 1_000_000 + round((at - whole) * 1e6)
 
 
 def seconds(at_us: int | None) -> float | None:

@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import tempfile
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archives import jpeg
+from pixtag.errors import ArchiveError, InputError
+from pixtag.ingest import export_posts, find_sources, import_posts
+from pixtag.ingest.report import Problems
+from pixtag.ingest.times import EARLIEST_US, LATEST_US, iso_time, read_time
+from pixtag.store import Store
+from pixtag.tags import normalise_tag
+from pixtag.types import Photo, Post
+
+ROWS = [
+    {
+        "post_id": "p1",
+        "user_id": "ana",
+        "posted_at": "2026-01-05T00:14:24+00:00",
+        "image": "images/1.jpg",
+        "tags": ["Sea", "Sün"],
+    },
+    {
+        "post_id": "p2",
+        "user_id": "ben",
+        "posted_at": "2026-01-06T01:00:00+02:00",
+        "image": "",
+        "tags": "#sea #Sun",
+    },
+    {
+        "post_id": "p3",
+        "user_id": "ben",
+        "posted_at": None,
+        "image": None,
+        "caption": "Dusk, #dusk!",
+    },
+]
+EXPECTED = [
+    ("p3", "ben", None, ("dusk",)),
+    ("p1", "ana", "2026-01-05T00:14:24+00:00", ("sea", "sün")),
+    ("p2", "ben", "2026-01-05T23:00:00+00:00", ("sea", "sun")),
+]
+
+
+def write_json_lines(path: Path) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+
+
+def write_csv(path: Path, separator: str = ",") -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        names = ["post_id", "user_id", "posted_at", "image", "tags", "caption"]
+        table = csv.DictWriter(file, names, delimiter=separator)
+        table.writeheader()
+        for row in ROWS:
+            tags = row.get("tags")
+            table.writerow({**row, "tags": str(tags) if isinstance(tags, list) else tags})
+
+
+def write_parquet(path: Path) -> None:
+    lists = [row.get("tags") if isinstance(row.get("tags"), list) else None for row in ROWS]
+    captions = [
+        row.get("caption") or (row["tags"] if isinstance(row["tags"], str) else None)
+        for row in ROWS
+    ]
+    times = [row["posted_at"] and datetime.fromisoformat(row["posted_at"]) for row in ROWS]
+    pq.write_table(
+        pa.table(
+            {
+                "post_id": [row["post_id"] for row in ROWS],
+                "user_id": [row["user_id"] for row in ROWS],
+                "posted_at": pa.array(times, pa.timestamp("ns", "Europe/Berlin")),
+                "image": [row["image"] for row in ROWS],
+                "tags": lists,
+                "caption": captions,
+                "else": [1, 2, 3],
+            }
+        ),
+        path,
+    )
+
+
+def packed(path: Path, how: str) -> Path:
+    if how == "gz":
+        out = path.with_name(path.name + ".gz")
+        out.write_bytes(gzip.compress(path.read_bytes()))
+        return out
+    if how == "zst":
+        out = path.with_name(path.name + ".zst")
+        with pa.output_stream(str(out), compression="zstd") as file:
+            file.write(path.read_bytes())
+        return out
+    return path
+
+
+def shown(importer):
+    return [(p.post_id, p.user_id, iso_time(p.posted_at), p.tags) for p in importer.posts]
+
+
+@pytest.mark.parametrize("how", ["plain", "gz", "zst"])
+@pytest.mark.parametrize("write", [write_json_lines, write_csv, write_parquet])
+def test_every_table_gives_the_same_posts(tmp_path, importer, write, how):
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "1.jpg").write_bytes(jpeg(1))
+    write(folder / "posts")
+    report = importer(packed(folder / "posts", how))
+    assert shown(importer) == EXPECTED
+    assert (report.n_posts, report.added, report.n_people, report.n_photos) == (3, 3, 2, 1)
+    (photo,) = importer.posts[1].photos
+    assert photo.path == str(folder / "images" / "1.jpg")
+    assert len(photo.digest) == 64
+    again = importer(packed(folder / "posts", how))
+    assert (again.added, again.unchanged) == (0, 3)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_tables_with_other_separators_and_a_byte_order_mark(tmp_path, importer, separator):
+    path = tmp_path / "posts.csv"
+    write_csv(path, separator)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    importer(path)
+    assert shown(importer) == EXPECTED
+
+
+def test_a_folder_with_a_file_of_posts_is_read(tmp_path, importer):
+    write_json_lines(tmp_path / "posts.jsonl")
+    assert importer(tmp_path).n_posts == 3
+
+
+def test_broken_lines_are_counted_and_the_rest_is_read(tmp_path, importer):
+    good = json.dumps({"post_id": "ok", "tags": ["sea"]}).encode()
+    path = tmp_path / "posts.jsonl"
+    deep = b'{"tags":' + b"[" * 100_000 + b"\n"
+    path.write_bytes(good + b'\nnot json\n[1, 2]\n"text"\n\n' + deep + b"\xff\xfe\n" + good[:20])
+    report = importer(path)
+    problems = report.tally.problems.counts
+    assert report.n_posts == 1
+    assert problems["broken line"] == 5
+    assert problems["half-written last line"] == 1
+    assert report.tally.problems.examples["broken line"].startswith(f"{path}:2: not json")
+
+
+def test_a_compressed_file_that_ends_early_gives_what_is_there(tmp_path, importer):
+    lines = "".join(json.dumps({"post_id": f"p{i}", "tags": [f"t{i}"]}) + "\n" for i in range(5000))
+    whole = gzip.compress(lines.encode())
+    path = tmp_path / "posts.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    report = importer(path)
+    assert 100 < report.n_posts < 5000
+    assert report.tally.problems.counts["file is damaged or ends early"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"{broken\n{broken\n", "no line of"),
+        (b"\x00\x01\x02binary", "not a file of posts"),
+        (b"a,b,c\n1,2,3\n", "no column named tags"),
+        (b"PAR1 and nothing more", "no readable Parquet"),
+        (b"[1, 2]", "one JSON list"),
+        (b"\x1f\x8b damaged gzip", "is damaged"),
+        (b"\x28\xb5\x2f\xfd damaged zstd", "is damaged"),
+    ],
+)
+def test_files_that_hold_no_posts_say_so(tmp_path, importer, content, words):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match=words) as caught:
+        importer(path)
+    assert caught.value.hint
+
+
+def test_paths_and_kinds_that_are_nothing(tmp_path):
+    with pytest.raises(ArchiveError, match="nothing at"):
+        find_sources([tmp_path / "none"])
+    with pytest.raises(ArchiveError, match="no posts that are known"):
+        find_sources([tmp_path])
+    with pytest.raises(InputError, match="unknown kind"):
+        find_sources([tmp_path], "zip")
+    with pytest.raises(InputError, match="no file"):
+        find_sources([])
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    with pytest.raises(ArchiveError, match="without tags"):
+        find_sources([tmp_path])
+
+
+def test_problems_with_times_photos_and_repeats_are_told(tmp_path, importer):
+    rows = [
+        {"post_id": "future", "posted_at": "2199-01-01T00:00:00Z", "tags": ["a"]},
+        {"post_id": "old", "posted_at": "1901-02-03T04:05:06.000007Z", "tags": ["a"]},
+        {"post_id": "zoneless", "posted_at": "2026-01-01 00:00:00", "tags": ["a"]},
+        {"post_id": "wrong", "posted_at": "yesterday", "tags": ["a"]},
+        {"post_id": "far", "posted_at": 1e300, "tags": ["a"]},
+        {"post_id": "twice", "posted_at": 0, "tags": ["a"]},
+        {"post_id": "twice", "posted_at": 0, "tags": ["b"]},
+        {"post_id": "twice", "posted_at": 0, "tags": ["b"]},
+        {"post_id": "gone", "image": "gone.jpg", "tags": ["2026", "A"]},
+        {"post_id": "link", "image": "https://example.com/a.jpg", "tags": []},
+        {"post_id": "odd", "image": "/dev/zero", "tags": []},
+        {"post_id": "several", "image": ["one.jpg", "two.jpg"], "tags": []},
+    ]
+    for name in ("one.jpg", "two.jpg"):
+        (tmp_path / name).write_bytes(jpeg(1))
+    path = tmp_path / "posts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = importer(path, user_id="ana", now=1.8e9)
+    assert report.tally.problems.counts == {
+        "time in the future, kept": 1,
+        "time without a zone, read as UTC": 1,
+        "unreadable time": 1,
+        "time out of range": 1,
+        "same post again": 1,
+        "same post again with other content, the last one holds": 1,
+        "photo is missing": 1,
+        "photo is a link, not fetched": 1,
+        "photo is not a file": 1,
+    }
+    posts = {post.post_id: post for post in importer.posts}
+    assert posts["twice"].tags == ("b",)
+    assert posts["twice"].posted_at == 0.0
+    assert iso_time(posts["old"].posted_at) == "1901-02-03T04:05:06.000007+00:00"
+    assert posts["wrong"].posted_at is None
+    assert posts["gone"].photos == (Photo(str(tmp_path / "gone.jpg"), ""),)
+    assert len(posts["several"].photos) == 2
+    assert {post.user_id for post in importer.posts} == {"ana"}
+    assert report.tally.tags.dropped == {"only digits": 1}
+    assert report.n_untimed == 6
+    # The photo comes back: importing again finds it.
+    (tmp_path / "gone.jpg").write_bytes(jpeg(3))
+    assert importer(path, user_id="ana").n_photos == report.n_photos + 1
+
+
+def test_posts_without_an_id_do_not_come_twice(tmp_path, importer):
+    path = tmp_path / "posts.csv"
+    path.write_text("user_id,tags\nana,sea sun\nben,sea sun\nana,dusk\n")
+    assert importer(path).added == 3
+    assert importer(path).unchanged == 3
+
+
+def test_lone_surrogates_and_right_to_left_text_are_kept_sound(tmp_path, importer):
+    path = tmp_path / "posts.jsonl"
+    path.write_text(
+        r'{"post_id": "\ud800p", "user_id": "a\udfffna", '
+        r'"caption": "#\u05e9\u05d1\u05ea \ud83d #x\ud83dy"}'
+        "\n"
+    )
+    importer(path)
+    (post,) = importer.posts
+    assert (post.post_id, post.user_id, post.tags) == ("p", "ana", ("שבת", "xy"))
+
+
+def test_a_caption_with_ten_thousand_tags_ends_well(tmp_path, importer):
+    text = " ".join(f"#tag{i}" for i in range(10_000))
+    (tmp_path / "a.jsonl").write_text(json.dumps({"post_id": "a", "caption": text}) + "\n")
+    (tmp_path / "b.csv").write_text(f"post_id,caption\nb,{text}\n")
+    report = importer(tmp_path / "a.jsonl", tmp_path / "b.csv")
+    assert [len(tags) for tags in importer.tags] == [200, 200]
+    assert report.tally.tags.dropped["beyond 200 in one post"] == 2 * 9_800
+
+
+def test_a_photo_path_that_is_no_unicode(tmp_path, importer):
+    name = os.fsdecode(b"photo-\xff.jpg")
+    (tmp_path / name).write_bytes(jpeg(1))
+    path = tmp_path / "posts.jsonl"
+    path.write_bytes(b'{"post_id": "p", "image": "photo-\xff.jpg", "tags": ["a"]}\n')
+    assert importer(path).n_photos == 1
+    assert importer.posts[0].photos[0].path == str(tmp_path / name)
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-03-01", "2026-03-01T00:00:00+00:00"),
+        ("2026-03-01T12:00:00+05:30", "2026-03-01T06:30:00+00:00"),
+        ("2026-03-01T12:00:00.5Z", "2026-03-01T12:00:00.500000+00:00"),
+        (1_772_366_400, "2026-03-01T12:00:00+00:00"),
+        ("1772366400", "2026-03-01T12:00:00+00:00"),
+        (1_772_366_400_000, "2026-03-01T12:00:00+00:00"),
+        (1_772_366_400_000_000, "2026-03-01T12:00:00+00:00"),
+        (-1.5, "1969-12-31T23:59:58.500000+00:00"),
+        (
+            datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1))),
+            "2026-03-01T11:00:00+00:00",
+        ),
+        (None, None),
+        ("", None),
+        (math.nan, None),
+        (True, None),
+    ],
+)
+def test_times_in_every_form(value, expected):
+    assert iso_time(read_time(value, Problems(), "here")) == expected
+
+
+@given(st.integers(EARLIEST_US, LATEST_US - 1))
+def test_times_survive_writing_and_reading_to_the_microsecond(at_us):
+    text = iso_time(at_us / 1e6)
+    assert text == (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)).isoformat()
+    assert read_time(text, Problems(), "") == at_us / 1e6
+
+
+# Export and back
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+TAGS = st.text(max_size=8).map(normalise_tag).filter(bool)
+PATHS = st.binary(max_size=6).map(lambda raw: "/" + os.fsdecode(raw.replace(b"\0", b"")))
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.builds(
+            Post,
+            post_id=NAMES,
+            user_id=st.none() | NAMES,
+            posted_at=st.none() | st.integers(EARLIEST_US, LATEST_US - 1).map(lambda us: us / 1e6),
+            tags=st.lists(TAGS, max_size=4, unique=True).map(tuple),
+            photos=st.lists(st.builds(Photo, PATHS, st.just("")), max_size=3).map(tuple),
+        ),
+        max_size=6,
+    )
+)
+def test_export_import_export_is_byte_identical(posts):
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = Path(folder) / "1.jsonl", Path(folder) / "2.jsonl"
+        with Store.open(Path(folder) / "a.sqlite", create=True) as store:
+            store.add_posts(posts)
+            n_posts = export_posts(store, first)
+        if not n_posts:
+            return
+        with Store.open(Path(folder) / "b.sqlite", create=True) as store:
+            import_posts(find_sources([first]), store)
+            export_posts(store, second)
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_export_of_real_photos_reads_back_the_same(tmp_path, importer):
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "1.jpg").write_bytes(jpeg(1))
+    write_json_lines(folder / "posts.jsonl")
+    importer(folder / "posts.jsonl")
+    with Store.open(importer.path) as store:
+        export_posts(store, tmp_path / "out.jsonl.gz")
+        assert export_posts(store, tmp_path / "ben.jsonl", user_id="ben") == 2
+    with Store.open(tmp_path / "again.sqlite", create=True) as store:
+        import_posts(find_sources([tmp_path / "out.jsonl.gz"]), store)
+        assert list(store.posts()) == importer.posts
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_kept_copies_survive_the_loss_of_the_photos(tmp_path, importer):
+    (tmp_path / "1.JPG").write_bytes(jpeg(1))
+    path = tmp_path / "posts.jsonl"
+    path.write_text('{"post_id": "p", "image": "1.JPG", "tags": ["a"]}\n')
+    report = importer(path, keep_copies=True)
+    assert report.tally.n_photos_copied == 1
+    (photo,) = importer.posts[0].photos
+    kept = Path(photo.path)
+    assert kept.parent == importer.path.with_name("s.sqlite.photos")
+    assert kept.read_bytes() == jpeg(1)
+    assert kept.name == f"{photo.digest}.jpg"
+    assert importer(path, keep_copies=True).unchanged == 1
+
+
+def test_parquet_that_breaks_off_inside(tmp_path, importer):
+    table = pa.table({"post_id": [f"p{i}" for i in range(5000)], "tags": [["a"]] * 5000})
+    out = io.BytesIO()
+    pq.write_table(table, out, row_group_size=1000, compression="none", use_dictionary=False)
+    bad = bytearray(out.getvalue())
+    for place in range(len(bad) // 2, len(bad) // 2 + 400):
+        bad[place] ^= 0xFF
+    path = tmp_path / "posts.parquet"
+    path.write_bytes(bad)
+    try:
+        report = importer(path)
+        assert report.n_posts <= 5000
+    except ArchiveError as error:
+        assert error.hint  # noqa: PT017
