@@ -111,6 +111,7 @@ _DECODING_ERRORS = (
     AttributeError,
     RuntimeError,
     struct.error,
+    Image.DecompressionBombError,
 )
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -380,7 +381,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
 def _explain(error: Exception, kind: str, name: str) -> ImageError:
     """Say in one line what a decoder stumbled over."""
     text = str(error).lower()
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | Image.DecompressionBombError):
         return ImageError(
             f"{name} does not fit into memory", hint="export a smaller copy", fault=Fault.TOO_LARGE
         )
