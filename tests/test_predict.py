@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -286,6 +287,22 @@ def test_a_clock_that_lags_behind_the_posts_is_noted(tmp_path: Path) -> None:
     (note,) = predictor.notes(user="ana")
     assert note.startswith("1 of 2 posts in the store are later than now")
     assert "flyingcar" not in tags(predictor.suggest(None, user="ana", k=50))
+
+
+def test_threads_may_share_one(store: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    photos = [
+        handmade.photo(tmp_path / f"{n}.jpg", look, 3) for n, look in enumerate(handmade.LOOKS)
+    ]
+    asked = [(p, u, days(n)) for n in range(6) for p in photos for u in ("ana", "bo", None)]
+
+    def ask(question) -> list:
+        photo, user, at = question
+        return predictor.suggest(photo, user=user, at=at)
+
+    alone = [ask(question) for question in asked]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, asked)) == alone
 
 
 @pytest.mark.parametrize(

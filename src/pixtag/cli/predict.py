@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +59,7 @@ def predict(
         photos: Photos, or folders that are searched for photos.
         user: Whose photos they are: a person in the store.
         store: Store of earlier posts, made by `pixtag import`.
-        history: Tags that the person uses, comma-separated; repeat one that they use often.
+        history: Tags that the person uses, as "a, b" or "#a #b"; repeat one that they use often.
         at: Time to suggest for, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
         k: How many hashtags.
         bundle: Folder with a trained model; the shipped one by default.
@@ -73,22 +75,32 @@ def predict(
         pixtag photo.jpg --format txt
     """
     from pixtag.predict import Predictor, photos_under
+    from pixtag.tags import split_tags
 
     form: Format = "json" if json else format
     when = None if at is None else parse_time(at)
     predictor = Predictor.load(bundle, store=store)
     for note in predictor.notes(user=user, at=when):
         output.say(f"note: {note}")
-    n_photos = n_broken = 0
-    answers = predictor.answers(
-        photos_under(photos), user=user, history=_split_tags(history), at=when, k=k
+    paths = list(photos_under(photos))
+    given = None if history is None else split_tags(history)
+    answers = predictor.answers(paths, user=user, history=given, at=when, k=k)
+    n_broken = 0
+    # On a terminal the answers themselves show how far it is; a bar would write across them.
+    watched = (
+        nullcontext()
+        if sys.stdout.isatty()
+        else output.progress("looking at photos", len(paths), unit="photos")
     )
-    for answer in answers:
-        n_photos += 1
-        n_broken += answer.error is not None
-        _show(answer, form, is_dated=when is not None)
-    if n_broken and n_photos > 1:
-        output.say(f"{n_photos - n_broken} of {n_photos} photos done, {n_broken} could not be read")
+    with watched as bar:
+        for answer in answers:
+            n_broken += answer.error is not None
+            _show(answer, form, is_dated=when is not None)
+            if bar is not None:
+                bar.advance()
+    if n_broken and len(paths) > 1:
+        n_done = len(paths) - n_broken
+        output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
     return 1 if n_broken else 0
 
 
@@ -171,10 +183,6 @@ def parse_time(text: str) -> datetime:
         return when.astimezone(UTC)
     except OverflowError:
         raise InputError(f"{text!r} is too far away", hint="give a year from 1 to 9999") from None
-
-
-def _split_tags(text: str | None) -> list[str] | None:
-    return None if text is None else [part for part in text.split(",") if part.strip()]
 
 
 def _show(answer: Answer, form: Format, *, is_dated: bool) -> None:

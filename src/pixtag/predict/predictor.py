@@ -451,7 +451,7 @@ class Predictor:
             return ()
         place_of = {tag: place for place, tag in enumerate(scored.tag[row].tolist())}
         places = np.array([place_of[tag] for tag, _ in chosen], np.int64)
-        offered = tuple(state.tags[tag] for tag, _ in chosen)
+        offered = [tag for tag, _ in chosen]
         explainer = Explainer(
             state,
             scored,
@@ -464,8 +464,8 @@ class Predictor:
         )
         reasons = explainer.reasons(self._bundle.weights, places, offered)
         return tuple(
-            Suggestion(tag, float(prob), why)
-            for tag, (_, prob), why in zip(offered, chosen, reasons, strict=True)
+            Suggestion(state.tags[tag], prob, why)
+            for (tag, prob), why in zip(chosen, reasons, strict=True)
         )
 
 

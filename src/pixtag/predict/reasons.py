@@ -7,7 +7,7 @@ network that ranks, so a reason that made no difference is not shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ _LEAST_RISE = 1.5
 _LEAST_WEEKDAY_LIFT = 0.3
 _LEAST_PEOPLE = 3
 _SIMILAR_SLOTS = 3
+_SHRINK = 3.0
 _UNITS_S = (
     ("year", 365.25 * DAY_S),
     ("month", 30.44 * DAY_S),
@@ -150,20 +151,20 @@ class Explainer:
         self._scored = scored
         self._query = query
         self._at = at
-        self._accepted = accepted
+        self._accepted = [state.tags.index(t) for t in accepted if t in state.tags]
         self._given = given or {}
         self._has_store = has_store
         self._own_tags, self._own_at = self._own_uses(user)
 
     def reasons(
-        self, weights: network.Weights, places: Ints, offered: tuple[str, ...]
+        self, weights: network.Weights, places: Ints, offered: Sequence[int]
     ) -> list[tuple[Reason, ...]]:
         """Give the reasons of some candidates, strongest first.
 
         Args:
             weights: The network.
             places: Which candidates of the query, `[K]`.
-            offered: All tags that are suggested together, best first.
+            offered: Indices of all tags that are suggested together, best first.
 
         Returns:
             One tuple a candidate: what raised its score and can be said in words. Empty when
@@ -194,7 +195,7 @@ class Explainer:
     def _feature(self, name: str, place: int) -> float:
         return float(self._scored.features[self._query, place, FEATURE_NAMES.index(name)])
 
-    def _text(self, group: str, place: int, offered: tuple[str, ...]) -> str:
+    def _text(self, group: str, place: int, offered: Sequence[int]) -> str:
         match group:
             case "picture":
                 return "in the picture"
@@ -260,19 +261,17 @@ class Explainer:
         shown = f"{ratio:.0f}" if ratio >= 3 else f"{ratio:.1f}"
         return f"rising: {shown} times its usual rate"
 
-    def _partner(self, place: int, offered: tuple[str, ...]) -> str:
-        state = self._state
-        counts = state.cooccurrence.counts
+    def _partner(self, place: int, offered: Sequence[int]) -> str:
+        """The accepted tag, else the offered one, that a candidate stands beside most often."""
+        counts = self._state.cooccurrence.counts
         tag = int(self._scored.tag[self._query, place])
         if tag >= len(counts):
             return ""
-        index = {t: i for i, t in enumerate(state.tags)}
         for group in (self._accepted, offered):
-            known = [index[t] for t in group if t in index]
-            known = [t for t in known if t < len(counts) and t != tag]
-            share = [counts[t, tag] / (counts[t, t] + 3.0) for t in known]
+            known = [t for t in group if t < len(counts) and t != tag]
+            share = [counts[t, tag] / (counts[t, t] + _SHRINK) for t in known]
             if share and max(share) > 0:
-                return state.tags[known[int(np.argmax(share))]]
+                return self._state.tags[known[int(np.argmax(share))]]
         return ""
 
 
