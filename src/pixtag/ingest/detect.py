@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -27,6 +28,7 @@ _INSTAGRAM = re.compile(
     r"|media/posts_\d+\.(json|html)|personal_information/|account_information/"
     r"|messages/inbox/|connections/followers)",
 )
+_MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
 _MOST_NAMES = 50_000
 
 
@@ -101,6 +103,10 @@ def _look(path: Path) -> list[Source]:
         return [Source(_file_kind(file), (file,)) for file in sorted(files)]
     if _has_labelled_photos(names):
         return [Source("folders", (path,))]
+    zips = [path / name for name in names if "/" not in name and name.lower().endswith(".zip")]
+    parts = [file for file in zips if _is_instagram_zip(file)]
+    if parts:
+        return [Source("instagram", tuple(parts))]
     if any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in names):
         raise ArchiveError(
             f"the photos in {path} come without tags",
@@ -151,6 +157,16 @@ def _zips_of_folder(path: Path) -> list[Path]:
     files = [file for file in sorted(path.iterdir()) if not file.name.startswith(".")]
     zips = [file for file in files if file.is_file() and file.suffix.lower() == ".zip"]
     return zips if len(zips) == len(files) else []
+
+
+def _is_instagram_zip(path: Path) -> bool:
+    """Whether a zip is one, or a part of one: later parts hold nothing but media."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return looks_like_instagram(names) or any(_MEDIA_PART.search(name) for name in names)
 
 
 def _names(folder: Path) -> Iterator[str]:

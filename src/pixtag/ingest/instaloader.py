@@ -182,7 +182,9 @@ def _texts(files: _Files, node: dict[str, object], context: Context) -> tuple[st
     found.append(as_dict(caption).get("text") if isinstance(caption, dict) else caption)
     texts = [text for text in found if isinstance(text, str)]
     if not texts:
-        texts = [_read(path, context).decode("utf-8-sig", "replace") for path in files.texts]
+        texts = [
+            (_read(path, context) or b"").decode("utf-8-sig", "replace") for path in files.texts
+        ]
     repaired = [repair_text(text, context.tally) for text in texts]
     return tuple(dict.fromkeys(text for text in repaired if text))
 
@@ -239,25 +241,26 @@ def _clean(name: object) -> str:
 
 
 def _json(path: Path | None, context: Context) -> object:
-    if path is None:
+    raw = None if path is None else _read(path, context)
+    if raw is None:
         return None
     try:
-        return read_json(_read(path, context))[0]
+        return read_json(raw)[0]
     except ValueError as error:
         context.tally.problems.add("broken JSON", f"{path}: {error}")
         return None
 
 
-def _read(path: Path, context: Context) -> bytes:
-    """Read a small file whole, unpacking .xz; what is too large or damaged reads as empty."""
+def _read(path: Path, context: Context) -> bytes | None:
+    """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
     is_packed = PurePosixPath(path).suffix == ".xz"
     try:
         with lzma.open(path, "rb") if is_packed else path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, EOFError, lzma.LZMAError) as error:
         context.tally.problems.add("file cannot be read", f"{path}: {error}")
-        return b""
+        return None
     if len(data) > _MAX_BYTES:
         context.tally.problems.add("file is too large", str(path))
-        return b""
+        return None
     return data
