@@ -246,6 +246,19 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
     return np.asarray(square)
 
 
+def check(path: Path) -> ImageError | None:
+    """Tell what is wrong with a photo, by decoding all of it.
+
+    Returns:
+        The error that `decode` would raise, or None for a photo in order.
+    """
+    try:
+        decode(path)
+    except ImageError as error:
+        return error
+    return None
+
+
 def _supported_kind(data: bytes, name: str) -> str:
     """Tell the kind of a photo, or why it is none that can be decoded."""
     if not data:
