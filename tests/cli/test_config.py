@@ -1,13 +1,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
-
-import pytest
-
-needs_posts = pytest.mark.skipif(
-    find_spec("pixtag.cli.archive") is None, reason="`pixtag posts` is not there yet"
-)
 
 
 def test_config_shows_values_and_origins(pixtag, tmp_path):
@@ -28,7 +21,6 @@ def test_config_table_goes_to_stdout_and_files_to_stderr(pixtag):
     assert "pixtag.toml" in done.stderr
 
 
-@needs_posts
 def test_bad_setting_stops_every_verb_with_code_2(pixtag, tmp_path):
     (tmp_path / "pixtag.toml").write_text("stroe = 'x'\n", encoding="utf-8")
     done = pixtag("posts", "--store", "x.sqlite")
@@ -36,7 +28,6 @@ def test_bad_setting_stops_every_verb_with_code_2(pixtag, tmp_path):
     assert "did you mean store?" in done.stderr
 
 
-@needs_posts
 def test_settings_stand_in_for_flags_that_were_not_typed(pixtag, tmp_path):
     (tmp_path / "pixtag.toml").write_text("store = 'absent.sqlite'\n", encoding="utf-8")
     done = pixtag("posts")
