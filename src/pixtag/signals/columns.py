@@ -202,6 +202,14 @@ class Columns:
         base = user * (len(self.at) + 1)
         return np.searchsorted(self._use_key, base), np.searchsorted(self._use_key, base + cut)
 
+    def is_other(self, rows: Ints, user: Ints) -> Bools:
+        """Whether posts are by somebody else than each person, `[B, len(rows)]`.
+
+        A post of nobody is nobody's own, not even a stranger's.
+        """
+        stranger = (user >= self.n_users)[:, None]
+        return (self.user[rows][None, :] != user[:, None]) | stranger
+
     def uses_between(self, start_row: int, stop_row: int) -> slice:
         """The uses of the posts from one row to before another."""
         return slice(int(self.tag_start[start_row]), int(self.tag_start[stop_row]))

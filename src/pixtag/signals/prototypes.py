@@ -94,7 +94,7 @@ class Prototypes:
             return np.zeros(len(pairs), np.float32)
         at = columns.at[rows][None, :]
         seen = (rows[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
-        seen &= columns.user[rows][None, :] != block.user[:, None]
+        seen &= columns.is_other(rows, block.user)
         seen &= columns.has_photo[rows][None, :]
         similarity = np.where(seen, block.photo @ self._photos[rows].T, np.float32(0.0))
         uses = columns.uses_between(start, int(block.cut.max()))

@@ -51,9 +51,7 @@ class Trend:
         row = columns.row[uses][order]
         at = columns.at[row]
         previous = columns.previous_at[uses][order]
-        others = (row[None, :] < block.cut[:, None]) & (
-            columns.user[row][None, :] != block.user[:, None]
-        )
+        others = (row[None, :] < block.cut[:, None]) & columns.is_other(row, block.user)
         first = np.flatnonzero(np.r_[True, np.diff(tag) > 0])
         counts = [
             self._distinct(others, at, previous, block.at - hours * 3600.0, first)

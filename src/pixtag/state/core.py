@@ -44,7 +44,7 @@ class State:
     def __init__(self, knowledge: Knowledge, config: StateConfig | None = None) -> None:
         self.knowledge = knowledge
         self.config = config or StateConfig()
-        self._log = _with_vocabulary(knowledge.prior, knowledge.vocabulary)
+        self._log = knowledge.prior
         self._rebuild()
 
     @property
@@ -109,6 +109,7 @@ class State:
         return replace(posts, embeddings=rows)
 
     def _rebuild(self) -> None:
+        self._log = _renumbered(self._log, self.knowledge.vocabulary)
         log, knowledge, config = self._log, self.knowledge, self.config
         columns = Columns(log, n_tags=len(log.tags))
         photos = log.embeddings.astype(np.float32)
@@ -192,12 +193,35 @@ class State:
             start += len(index)
 
 
-def _with_vocabulary(prior: PostLog, vocabulary: list[str]) -> PostLog:
-    """Put the vocabulary first among a prior's tags."""
-    index = {t: i for i, t in enumerate(vocabulary)}
-    tags = [*vocabulary, *(t for t in prior.tags if t not in index)]
-    index = {t: i for i, t in enumerate(tags)}
-    of_tag = np.array([index[t] for t in prior.tags], np.int64)
+def _renumbered(log: PostLog, vocabulary: list[str]) -> PostLog:
+    """Number tags and people by their first post, after the vocabulary; drop unused ones.
+
+    Equal candidates go by their number, so it must not depend on the order of observation nor on
+    what was retracted.
+    """
+    known = {t: i for i, t in enumerate(vocabulary)}
+    fixed = np.array([known.get(t, -1) for t in log.tags], np.int64)
+    rest = np.flatnonzero(fixed < 0)
+    used = _by_first(log.tag_ids, n=len(log.tags))
+    others = used[fixed[used] < 0]
+    of_tag = fixed
+    of_tag[rest] = 0
+    of_tag[others] = len(vocabulary) + np.arange(len(others))
+    people = _by_first(log.user_of_post, n=len(log.users))
+    of_user = np.full(len(log.users) + 1, len(people), np.int64)
+    of_user[people] = np.arange(len(people))
     return replace(
-        prior, tags=tags, tag_ids=of_tag[prior.tag_ids] if len(of_tag) else prior.tag_ids
+        log,
+        tags=[*vocabulary, *(log.tags[t] for t in others)],
+        users=[log.users[u] for u in people],
+        tag_ids=of_tag[log.tag_ids] if len(of_tag) else log.tag_ids,
+        user_of_post=of_user[log.user_of_post],
     )
+
+
+def _by_first(values: Ints, *, n: int) -> Ints:
+    """The distinct values below `n`, by first appearance."""
+    first = np.full(n + 1, len(values), np.int64)
+    first[values[::-1]] = np.arange(len(values))[::-1]
+    order = np.argsort(first[:n], kind="stable")
+    return order[first[order] < len(values)]

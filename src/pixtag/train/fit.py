@@ -7,7 +7,9 @@ the rest          never read
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pixtag.artifact import Bundle, posts_digest, save_bundle
+from pixtag.artifact import Bundle, save_bundle
 from pixtag.errors import ModelError
 from pixtag.network import SHAPES, Widths, initial_weights, scores
 from pixtag.replay import inputs_of
@@ -127,7 +129,7 @@ def fit(
         out.with_name(out.name + ".partial"),
         {
             "config": config.model_dump(mode="json"),
-            "posts": posts_digest(plan.log.post_ids),
+            "posts": _digest_of(plan.log),
             "vocabulary": vocabulary,
             "encoder": encoder_digest,
             "use_all": use_all,
@@ -167,6 +169,20 @@ def fit(
     checkpoints.remove()
     told("calibrating", 1, 1)
     return saved
+
+
+def _digest_of(log: PostLog) -> str:
+    """SHA-256 in hex of posts with all that is known of them."""
+    # By name: numbers depend on posts that are not among these.
+    users = [*log.users, None]
+    posts = [
+        (post_id, users[user], log.tags_of(row))
+        for row, (post_id, user) in enumerate(zip(log.post_ids, log.user_of_post, strict=True))
+    ]
+    digest = hashlib.sha256(json.dumps(posts).encode())
+    for values in (log.at, log.has_photo, log.embeddings):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def _tell_nobody(stage: str, done: int, total: int) -> None:

@@ -196,13 +196,12 @@ def run_epoch(
     """
     rng = np.random.default_rng((settings.seed, epoch))
     order = rng.permutation(len(examples))
-    transform = settings.transform()
     losses: list[Any] = []
     for step in range(settings.steps):
         rows = order[step * settings.batch : (step + 1) * settings.batch]
         speaks = draw_sources(rng, len(rows), share=settings.drop_sources)
         moving, memory, loss = _step(
-            _Static(transform), moving, dict(fixed), memory, batch_of(examples, rows), speaks
+            settings, moving, dict(fixed), memory, batch_of(examples, rows), speaks
         )
         losses.append(loss)
         if on_batch is not None:
@@ -219,26 +218,13 @@ def draw_sources(rng: np.random.Generator, n: int, *, share: float) -> Floats:
     return speaks
 
 
-class _Static:
-    """Makes an optax transformation usable as a static argument: equal to itself alone."""
-
-    def __init__(self, transform: Any) -> None:
-        self.transform = transform
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Static)
-
-
 @partial(jax.jit, static_argnums=0)
 def _step(
-    static: _Static, moving: Any, fixed: Any, memory: Any, batch: Any, speaks: Any
+    settings: Optimizer, moving: Any, fixed: Any, memory: Any, batch: Any, speaks: Any
 ) -> tuple[Any, Any, Any]:
     def loss(moving: Any) -> Any:
         return listwise_loss({**moving, **fixed}, batch, speaks)
 
     value, gradient = jax.value_and_grad(loss)(moving)
-    updates, memory = static.transform.update(gradient, memory, moving)
+    updates, memory = settings.transform().update(gradient, memory, moving)
     return optax.apply_updates(moving, updates), memory, value

@@ -1,0 +1,100 @@
+"""A small invented world in which pixels, history and trend each tell something.
+
+People like a few looks, repeat themselves and sign their posts; events burst and fade among all;
+some tags return weekly. Some posts have no photo, no time or no person, and some share an instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from pixtag.signals.columns import DAY_S
+from pixtag.signals.head import Head
+from pixtag.state import Knowledge, State, StateConfig
+from pixtag.train.config import TrainConfig
+from pixtag.types import Post, PostLog
+
+START_AT = 1_700_000_000.0
+N_USERS, N_LOOKS, WIDTH, N_DAYS = 20, 10, 24, 60.0
+
+QUICK = TrainConfig(
+    size="tiny",
+    folds=2,
+    head_epochs=12,
+    epochs=3,
+    batch=64,
+    state=StateConfig(own_slots=16, near_slots=16, max_candidates=60),
+)
+"""Settings that train in a few seconds."""
+
+
+@cache
+def world(n_posts: int = 600, seed: int = 1, *, has_photos: bool = True) -> PostLog:
+    """The log; the same seed gives the same world.
+
+    Tags: `look3-1` goes with a look, `sign7` is one person's, `event2` bursts, `weekly4` returns
+    on a weekday, `all1` is used by everybody.
+    """
+    rng = np.random.default_rng(seed)
+    looks = rng.normal(size=(N_LOOKS, WIDTH))
+    interests = rng.dirichlet(np.full(N_LOOKS, 0.3), N_USERS)
+    taste = rng.dirichlet(np.full(6, 0.6), (N_USERS, N_LOOKS))
+    times = np.sort(rng.uniform(0, N_DAYS, n_posts)) * DAY_S + START_AT
+    posts: list[Post] = []
+    embeddings: dict[str, np.ndarray] = {}
+    last: dict[int, tuple[str, ...]] = {}
+    for i, at in enumerate(times):
+        user = min(int(rng.geometric(0.12)) - 1, N_USERS - 1)
+        look = int(rng.choice(N_LOOKS, p=interests[user]))
+        tags = [f"look{look}-{t}" for t in rng.choice(6, 3, p=taste[user, look])]
+        day = int((at - START_AT) // DAY_S)
+        tags += [f"all{rng.integers(3)}"] * (rng.random() < 0.3)
+        tags += [f"sign{user}"] * (user % 2 == 0 and rng.random() < 0.7)
+        tags += [f"event{day // 4}"] * (day % 4 < 2 and rng.random() < 0.4)
+        tags += [f"weekly{day % 7}"] * (day % 7 < 3 and rng.random() < 0.5)
+        chosen = tuple(dict.fromkeys(tags))
+        if user in last and rng.random() < 0.15:
+            chosen = last[user]
+        last[user] = chosen
+        post_id = f"p{i:05d}"
+        kind = rng.random()
+        name = None if kind < 0.03 else f"user{user}"
+        when = None if 0.03 <= kind < 0.06 else float(at)
+        if when is not None and posts and 0.06 <= kind < 0.1:
+            when = posts[-1].posted_at
+        posts.append(Post(post_id, name, when, chosen))
+        if has_photos and rng.random() > 0.1:
+            row = looks[look] + 0.5 * rng.normal(size=WIDTH)
+            embeddings[post_id] = row.astype(np.float16)
+    return PostLog.of(posts, embeddings)
+
+
+def random_head(
+    vocabulary: list[str], *, width: int = WIDTH, joint: int = 8, seed: int = 0
+) -> Head:
+    """A head that was never fitted."""
+    rng = np.random.default_rng(seed)
+    return Head(
+        center=np.zeros(width, np.float32),
+        projection=rng.normal(0, 0.3, (width, joint)).astype(np.float32),
+        tag_vectors=rng.normal(0, 1, (len(vocabulary), joint)).astype(np.float32),
+        tag_bias=np.zeros(len(vocabulary), np.float32),
+    )
+
+
+def knowledge(vocabulary: list[str], *, width: int = WIDTH, joint: int = 8) -> Knowledge:
+    """A head that was never fitted, and no prior."""
+    empty = replace(PostLog.of([]), embeddings=np.zeros((0, joint), np.float16))
+    head = random_head(vocabulary, width=width, joint=joint)
+    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)))
+
+
+def state_of(log: PostLog, *, n_known: int = 20, config: StateConfig | None = None) -> State:
+    """A state that has observed a log; its head knows the first tags by name."""
+    vocabulary = sorted(log.tags)[:n_known]
+    state = State(knowledge(vocabulary, width=max(1, log.embeddings.shape[1])), config)
+    state.observe(log)
+    return state
