@@ -40,6 +40,7 @@ class PhotoKeeper:
         self._folder = folder
         self._keep_copies = keep_copies
         self._tally = tally
+        self._part: Path | None = None
 
     def file(self, path: str) -> Photo:
         """Take note of a photo in a file.
@@ -89,9 +90,10 @@ class PhotoKeeper:
         return None
 
     def _copy(self, source: IO[bytes], suffix: str) -> Photo | None:
-        """Copy to FOLDER/DIGEST.ext. A kill leaves a .part file that the next copy replaces."""
-        self._folder.mkdir(exist_ok=True)
-        part = self._folder / f"{os.getpid()}.part"
+        """Copy to FOLDER/DIGEST.ext, which appears at once when it is whole."""
+        if self._part is None:
+            self._part = self._first_part()
+        part = self._part
         digest = hashlib.sha256()
         n_bytes = 0
         try:
@@ -111,6 +113,24 @@ class PhotoKeeper:
             return Photo(str(kept), digest.hexdigest())
         finally:
             part.unlink(missing_ok=True)
+
+    def _first_part(self) -> Path:
+        """Make the folder and sweep away what killed runs left half-written."""
+        self._folder.mkdir(exist_ok=True)
+        for file in self._folder.glob("*.part"):
+            if not (file.stem.isdecimal() and _is_running(int(file.stem))):
+                file.unlink(missing_ok=True)
+        return self._folder / f"{os.getpid()}.part"
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def _no_space(folder: Path) -> StoreError:

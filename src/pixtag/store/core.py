@@ -60,7 +60,7 @@ class Store:
         *,
         create: bool = False,
         read_only: bool = False,
-        busy_timeout_s: float = 10.0,
+        busy_timeout_s: float = 5.0,
     ) -> Store:
         """Open a store.
 

@@ -179,7 +179,11 @@ def _check_place(path: Path, *, create: bool) -> bool:
             )
         return True
     what = "there is no store at" if size_bytes is None else "this file is empty, not a store:"
-    raise StoreError(
+    raise _not_yet(path, what)
+
+
+def _not_yet(path: Path, what: str) -> StoreError:
+    return StoreError(
         f"{what} {path}", hint=f"make one with `pixtag import PATH --store {path.name}`"
     )
 
@@ -203,7 +207,9 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         n_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if n_tables == 0 and not read_only:  # killed between making the file and its tables
+        if n_tables == 0 and read_only:
+            raise _not_yet(path, "this file is empty, not a store:")
+        if n_tables == 0:  # killed between making the file and its tables
             _migrate(db)
             return
         raise StoreError(
