@@ -196,6 +196,10 @@ def test_predictions_are_lines_in_time_order(tmp_path, log, found):
 def test_run_files_give_the_same_figures_in_another_evaluator(tmp_path, found):
     files = write_trec(tmp_path / "trec", found.comparison)
     assert files[0].name == "qrels.txt"
+    assert len(files) == 1 + len(found.comparison.methods)
+    alone = write_trec(tmp_path / "mine.run", found.comparison)
+    assert alone[1].read_text() == (tmp_path / "trec" / f"{PIXTAG}.run").read_text()
+    assert alone[0].read_text() == files[0].read_text()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numba's own
         patch.setenv("NUMBA_DISABLE_JIT", "1")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from pixtag.errors import InputError
 from pixtag.evaluate.protocol import Comparison, Scored
 from pixtag.types import Ints, PostLog
 
@@ -93,42 +92,53 @@ def _list(scored: Scored, place: int, k: int) -> tuple[list[str], list[float]]:
     return tags, scored.rankings.probs[place, :k][filled].astype(float).tolist()
 
 
-def write_trec(folder: Path, compared: Comparison) -> list[Path]:
-    """Write a run file for each method, and `qrels.txt`, as trec_eval reads them.
+def write_trec(path: Path, compared: Comparison) -> list[Path]:
+    """Write run files and relevance judgements as trec_eval reads them.
 
     The score in a run file falls with the rank, since trec_eval sorts by score and breaks ties
     in its own way.
 
     Args:
-        folder: Where; made when it is missing.
+        path: A file name with a suffix (`pixtag.run`): the run of the first method, with the
+            judgements beside it (`pixtag.qrels`). Any other name: a folder that gets a run for
+            each method (`NAME.run`) and `qrels.txt`.
         compared: The methods.
 
     Returns:
-        The files, the relevance judgements first.
-
-    Raises:
-        InputError: The folder's name is taken by a file.
+        The files, the judgements first.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file", hint="--trec takes a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    log = compared.log
-    files = [folder / "qrels.txt"]
-    with files[0].open("w", encoding="utf-8") as file:
+    is_folder = path.is_dir() or not path.suffix
+    if is_folder:
+        path.mkdir(parents=True, exist_ok=True)
+    judgements = path / "qrels.txt" if is_folder else path.with_suffix(".qrels")
+    _write_qrels(judgements, compared)
+    if not is_folder:
+        name = next(iter(compared.methods))
+        _write_run(path, compared, name)
+        return [judgements, path]
+    for name in compared.methods:
+        _write_run(path / f"{name}.run", compared, name)
+    return [judgements, *(path / f"{name}.run" for name in compared.methods)]
+
+
+def _write_qrels(path: Path, compared: Comparison) -> None:
+    with path.open("w", encoding="utf-8") as file:
         for row in compared.rows.tolist():
-            post = _word(log.post_ids[row])
-            file.writelines(f"{post} 0 {tag} 1\n" for tag in log.tags_of(row))
-    for name, scored in compared.methods.items():
-        files.append(folder / f"{name}.run")
-        with files[-1].open("w", encoding="utf-8") as file:
-            for place, row in enumerate(compared.rows.tolist()):
-                post = _word(log.post_ids[row])
-                tags, _ = _list(scored, place, scored.rankings.tag_ids.shape[1])
-                file.writelines(
-                    f"{post} Q0 {tag} {rank} {1 / rank:.6f} {name}\n"
-                    for rank, tag in enumerate(tags, 1)
-                )
-    return files
+            post = _word(compared.log.post_ids[row])
+            file.writelines(f"{post} 0 {tag} 1\n" for tag in compared.log.tags_of(row))
+
+
+def _write_run(path: Path, compared: Comparison, name: str) -> None:
+    scored = compared.methods[name]
+    depth = scored.rankings.tag_ids.shape[1]
+    with path.open("w", encoding="utf-8") as file:
+        for place, row in enumerate(compared.rows.tolist()):
+            post = _word(compared.log.post_ids[row])
+            tags, _ = _list(scored, place, depth)
+            file.writelines(
+                f"{post} Q0 {tag} {rank} {1 / rank:.6f} {name}\n"
+                for rank, tag in enumerate(tags, 1)
+            )
 
 
 def _word(post_id: str) -> str:

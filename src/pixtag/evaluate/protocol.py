@@ -29,6 +29,8 @@ RANKS = 200
 """Ranks that count for MRR; a first hit further down counts as none."""
 
 RANKS_KEPT = 50
+"""Ranks that are kept of all methods but the first, once they are scored."""
+
 DECAYS = (0.5, 1.0, 1.7)
 
 OnProgress = Callable[[int, int, str], None]
@@ -43,7 +45,7 @@ class Scored:
         B: posts. K: ranks kept.
 
     Attributes:
-        rankings: Its suggestions, the first `RANKS_KEPT` of them.
+        rankings: Its suggestions.
         hits: Which of them were used, `[B, K]`.
         values: Metric name to values, `[B]`.
     """
@@ -133,22 +135,23 @@ def compare(
     for done, (name, ranker) in enumerate(rankers.items()):
         if on_progress:
             on_progress(done, len(rankers), name)
-        methods[name] = _score(log, ranker(log, start, stop, RANKS), rows)
+        kept = RANKS_KEPT if done else RANKS
+        methods[name] = _score(log, ranker(log, start, stop, RANKS), rows, kept)
     n_relevant = np.diff(log.tag_start)[rows]
     return Comparison(log, rows, n_relevant, methods, Bootstrap(people_of(log, rows)))
 
 
-def _score(log: PostLog, ranked: Rankings, rows: Ints) -> Scored:
+def _score(log: PostLog, ranked: Rankings, rows: Ints, n_kept: int) -> Scored:
     order = np.argsort(ranked.rows, kind="stable")
     place = order[np.searchsorted(ranked.rows, rows, sorter=order)]
     counted = replace(ranked, rows=rows, tag_ids=ranked.tag_ids[place], probs=ranked.probs[place])
     hits, n_relevant = find_hits(log, counted)
     kept = replace(
         counted,
-        tag_ids=counted.tag_ids[:, :RANKS_KEPT].copy(),
-        probs=counted.probs[:, :RANKS_KEPT].copy(),
+        tag_ids=counted.tag_ids[:, :n_kept].copy(),
+        probs=counted.probs[:, :n_kept].copy(),
     )
-    return Scored(kept, hits[:, :RANKS_KEPT].copy(), per_post(hits, n_relevant))
+    return Scored(kept, hits[:, :n_kept].copy(), per_post(hits, n_relevant))
 
 
 def people_of(log: PostLog, rows: Ints) -> Ints:

@@ -32,6 +32,9 @@ from pixtag.splits import Period, Split, cold_people, cold_view
 from pixtag.types import Ints, PostLog, Rankings, Sources
 
 PIXTAG = "pixtag"
+_STAND_IN = "base_level"
+"""The method whose suggestions are written out when no model is measured."""
+
 
 Model = Callable[[PostLog, int, int, int, Sources], Rankings]
 """Ranks with some sources only: `model(log, start, stop, k, sources)`."""
@@ -166,6 +169,8 @@ def evaluate(
     start, stop = split.bounds(period)
     rankers: dict[str, Ranker] = {} if model is None else {PIXTAG: _ranker(model, Sources())}
     rankers |= reference_methods(log, split, seed=seed) if methods is None else methods
+    if model is None and _STAND_IN in rankers:
+        rankers = {_STAND_IN: rankers[_STAND_IN]} | rankers
     sourced = {s.name: _ranker(model, s) for s in ALL_SOURCES[1:]} if model and ablation else {}
     n_all = len(rankers) + len(sourced)
     only = None if user is None else _rows_of(log, user, start, stop)

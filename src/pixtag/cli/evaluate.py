@@ -1,0 +1,444 @@
+"""Verbs that measure: evaluate, leakcheck."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from pixtag.cli import output
+from pixtag.errors import ConfigError, InputError, LeakError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pixtag.artifact import Bundle
+    from pixtag.evaluate import Evaluation, Figures, Model
+    from pixtag.splits import Split
+    from pixtag.store import Store
+    from pixtag.train.config import TrainConfig
+    from pixtag.types import PostLog, Rankings, Sources
+
+Size = Literal["tiny", "small", "base"]
+Period = Literal["test", "validation"]
+Protocol = Literal["temporal", "ancestor"]
+
+_SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
+
+
+def register(app: App) -> None:
+    """Add this group's verbs.
+
+    Args:
+        app: The command line that is being built.
+    """
+    app.command(evaluate)
+    app.command(leakcheck)
+
+
+def evaluate(
+    *,
+    store: Path,
+    bundle: Path | None = None,
+    user: str | None = None,
+    period: Period = "test",
+    protocol: Protocol = "temporal",
+    cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
+    ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
+    baselines_only: bool = False,
+    size: Size | None = None,
+    seed: Annotated[int, Number(gte=0)] = 0,
+    json: Path | None = None,
+    predictions: Path | None = None,
+    trec: Path | None = None,
+    html: Path | None = None,
+) -> None:
+    """Measure how well tags are predicted on posts that nothing was fitted on.
+
+    The last fifth of the posts is replayed in time order: each is ranked with what was known
+    before it, then learned from. Pixtag stands beside the baselines, with 95 % intervals over
+    people. Every look is noted in STORE.looks.jsonl.
+
+    Args:
+        store: The store.
+        bundle: Measure this bundle. Without it one is trained on the train period first and kept
+            as STORE.evaluated.
+        user: Count only this person's posts; everyone's are replayed.
+        period: The last fifth, or, while tuning, the tenth before it.
+        protocol: `ancestor` repeats the old protocol of random splits, for posts without times.
+        cold: Also train without a fifth of the people and measure on their first posts; not with
+            --bundle, which knows them.
+        ablation: Also measure every set of pixels, history and trend.
+        baselines_only: Leave Pixtag out.
+        size: Size of the bundle that is trained.
+        seed: Of training, the cold people and the random ranking.
+        json: Write all figures to this file.
+        predictions: Write ten suggestions for each post to this file, JSON Lines.
+        trec: Write run files for trec_eval: into this folder, or to this file when it has a
+            suffix.
+        html: Write a page with tables and plots to this file.
+
+    Examples:
+        pixtag evaluate --store my.sqlite
+        pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
+        pixtag evaluate --store my.sqlite --period validation --baselines-only
+        pixtag evaluate --store old.sqlite --protocol ancestor
+    """
+    if protocol == "ancestor":
+        _ancestor(store, seed=seed, json=json)
+        return
+    from pixtag.evaluate import HEADLINE, log_look
+    from pixtag.evaluate import evaluate as measure
+    from pixtag.splits import temporal_split
+    from pixtag.store import Store
+
+    config = _config(size, seed)
+    with Store.open(store) as opened:
+        given = _load(bundle)
+        log = opened.log(_encoder_digest(given))
+        split = temporal_split(log)
+        _require_posts(log, split, store)
+        notes: tuple[str, ...] = ()
+        if given is not None:
+            notes = _leak_notes(given, log, split, period)
+        elif not baselines_only:
+            given = _train(opened, log, split, period, config, name="evaluated")
+        model = None if given is None or baselines_only else _model(given)
+        with output.progress("measuring", unit="methods") as bar:
+            found = measure(
+                log,
+                model=model,
+                split=split,
+                period=period,
+                user=user,
+                ablation=ablation,
+                notes=notes,
+                seed=seed,
+                on_progress=lambda done, total, name: bar.update(done, total, name),
+            )
+        if cold and bundle is None and user is None:
+            found = _with_cold(found, opened, log, split, period, None if model is None else config)
+        figures = found.as_dict()
+        look = log_look(
+            store,
+            command=" ".join(["pixtag", *sys.argv[1:]]),
+            period=period,
+            bundle_digest=None if model is None or given is None else given.manifest.digest,
+            headline={
+                name: figures["methods"][next(iter(figures["methods"]))][name]["mean"]
+                for name in HEADLINE
+            },
+        )
+        _show(figures)
+        _write(found, figures, opened, json=json, predictions=predictions, trec=trec, html=html)
+    if given is not None and bundle is None:
+        output.say(f"the bundle that was measured is kept in {_beside(store, 'evaluated')}")
+    output.say(f"this look at the {period} period is noted in {look}")
+
+
+def leakcheck(
+    *,
+    store: Path,
+    bundle: Path | None = None,
+    times: Annotated[int, Number(gte=1, lte=1000)] = 12,
+    last: Annotated[int, Number(gte=50)] = 3000,
+    seed: Annotated[int, Number(gte=0)] = 0,
+    json: bool = False,
+) -> int:
+    """Change what lies after many query times and demand the same scores.
+
+    The future is permuted, altered and deleted, and the tags of the very post that is asked
+    about are exchanged. A score that moves has seen what it could not have known.
+
+    Args:
+        store: The store.
+        bundle: The bundle whose scores are checked; the shipped one by default.
+        times: How many query times, spread evenly.
+        last: Check within this many of the last posts.
+        seed: Of the changes.
+        json: Print one JSON object.
+
+    Examples:
+        pixtag leakcheck --store my.sqlite
+        pixtag leakcheck --store my.sqlite --bundle my-bundle --times 40
+    """
+    import numpy as np
+
+    from pixtag.artifact import load_bundle
+    from pixtag.evaluate import leakcheck as check
+    from pixtag.store import Store
+    from pixtag.types import Sources
+
+    given = load_bundle(bundle)
+    with Store.open(store, read_only=True) as opened:
+        log = opened.log(_encoder_digest(given))
+    # Two same instants must not be torn apart, or the first post kept would lose its company.
+    first = int(np.searchsorted(log.at, log.at[max(0, len(log) - last)])) if len(log) else 0
+    part = log.select(np.arange(first, len(log)))
+    model = _model(given)
+
+    def scorer(changed: PostLog, start: int, stop: int) -> Rankings:
+        return model(changed, start, stop, 50, Sources())
+
+    with output.progress("checking", unit="runs") as bar:
+        report = check(part, scorer, n_times=times, seed=seed, on_progress=bar.update)
+    if json:
+        output.print_json(report)
+    for leak in report.leaks[:10]:
+        output.say(
+            f"leak: {leak.change} after {_instant(leak.cut_at)} moved post {leak.post_id}: "
+            f"{' '.join(leak.before)} became {' '.join(leak.after)}"
+        )
+    if report.leaks:
+        raise LeakError(
+            f"{len(report.leaks)} of {report.n_compared:,} suggestions moved with the future",
+            hint="this is a bug in the model or in Pixtag: please report it",
+        )
+    output.say(
+        f"no leak: {report.n_compared:,} lists of suggestions at {report.n_times} query times "
+        "stayed the same to the last bit"
+    )
+    return 0
+
+
+def _instant(at: float) -> str:
+    from pixtag.evaluate.looks import iso
+
+    return iso(at)
+
+
+def _config(size: Size | None, seed: int) -> TrainConfig:
+    from pixtag.cli.config import section
+    from pixtag.train.config import TrainConfig
+
+    return section(TrainConfig, "train", {"size": size, "seed": seed or None})
+
+
+def _load(path: Path | None) -> Bundle | None:
+    from pixtag.artifact import load_bundle
+
+    return None if path is None else load_bundle(path)
+
+
+def _encoder_digest(bundle: Bundle | None) -> str:
+    from pixtag.encoder import load_encoder
+
+    return load_encoder(None if bundle is None else bundle.encoder_path).digest
+
+
+def _require_posts(log: PostLog, split: Split, store: Path) -> None:
+    if split.test_stop - split.valid_stop < 1:
+        n_timed = len(log) - log.n_untimed
+        raise InputError(
+            f"{store} holds {n_timed} posts with a time: too few to set some apart and measure",
+            hint="import more posts; for posts without times use --protocol ancestor",
+        )
+
+
+def _leak_notes(bundle: Bundle, log: PostLog, split: Split, period: Period) -> tuple[str, ...]:
+    import numpy as np
+
+    from pixtag.evaluate import check_bundle
+
+    notes = check_bundle(bundle, log, np.arange(*split.bounds(period)))
+    for note in notes:
+        output.say(f"note: {note}")
+    return tuple(notes)
+
+
+def _beside(store: Path, name: str) -> Path:
+    return store.with_name(f"{store.name}.{name}")
+
+
+def _train(
+    store: Store, log: PostLog, split: Split, period: Period, config: TrainConfig, *, name: str
+) -> Bundle:
+    """Train on what lies before the period, so that the rest is not even at hand."""
+    import numpy as np
+
+    from pixtag.encoder import load_encoder
+
+    try:
+        from pixtag.train.fit import fit
+    except ImportError as error:
+        raise ConfigError(
+            f"without --bundle one is trained first, and {error.name} is not installed",
+            hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
+        ) from error
+    start, _ = split.bounds(period)
+    # The usual cut of the whole log ends training and calibration where the test period begins.
+    # A log that was shortened first is cut at nine tenths instead.
+    is_usual = period == "test" and name == "evaluated"
+    known = log if is_usual else log.select(np.arange(start))
+    out = _beside(store.path, name if period == "test" else f"{name}-{period}")
+    with output.progress("training", unit="steps") as bar:
+        bundle = fit(
+            known,
+            out=out,
+            config=config,
+            use_all=not is_usual,
+            encoder_digest=load_encoder().digest,
+            title=store.path.name,
+            on_stage=lambda stage, done, total: bar.update(done, total, stage),
+        )
+    # So that forgetting a person names this bundle too.
+    trained = bundle.manifest.trained
+    people = np.unique(known.user_of_post[: trained.n_posts])
+    names = [known.users[u] for u in people if u < len(known.users)]
+    store.record_bundle(out, bundle.manifest.digest, trained.until_at, names)
+    return bundle
+
+
+def _model(bundle: Bundle) -> Model:
+    from pixtag.predict import Predictor
+
+    predictor = Predictor(bundle)
+
+    def rank(log: PostLog, start: int, stop: int, k: int, sources: Sources) -> Rankings:
+        return predictor.rank(log, start, stop, k=k, sources=sources)
+
+    return rank
+
+
+def _with_cold(
+    found: Evaluation,
+    store: Store,
+    log: PostLog,
+    split: Split,
+    period: Period,
+    config: TrainConfig | None,
+) -> Evaluation:
+    from dataclasses import replace
+
+    from pixtag.evaluate import evaluate_cold
+
+    def fit(kept: PostLog, cut: Split) -> Model:
+        assert config is not None  # noqa: S101 - fit is handed over only with a config
+        return _model(_train(store, kept, cut, period, config, name="evaluated-cold"))
+
+    with output.progress("measuring cold people", unit="methods") as bar:
+        cold = evaluate_cold(
+            log,
+            fit=None if config is None else fit,
+            split=split,
+            period=period,
+            on_progress=lambda done, total, name: bar.update(done, total, name),
+        )
+    return replace(found, cold=cold)
+
+
+def _show(figures: Figures) -> None:
+    measured = figures["split"]["measured"]
+    rows = [
+        [name, *(_interval(values[m]) for m in _SHOWN)]
+        for name, values in figures["methods"].items()
+    ]
+    rows.append(["perfect ranking", *(f"{figures['ceiling'][m]:.3f}" for m in _SHOWN)])
+    output.print_table(
+        {"method": "left", **dict.fromkeys(_SHOWN, "right")},
+        rows,
+        title=(
+            f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
+            f"{measured['from'][:10]} to {measured['to'][:10]} ({figures['split']['period']})"
+        ),
+    )
+    if "ablation" in figures:
+        output.print_table(
+            {"sources": "left", **dict.fromkeys(_SHOWN, "right")},
+            [
+                [name, *(_interval(values[m]) for m in _SHOWN)]
+                for name, values in figures["ablation"].items()
+            ],
+        )
+    _show_segments(figures)
+    if "calibration" in figures:
+        output.print_line(f"expected calibration error {figures['calibration']['ece']:.3f}")
+
+
+def _show_segments(figures: Figures) -> None:
+    methods = [m for m in ("pixtag", "base_level", "popularity") if m in figures["methods"]]
+    rows: list[list[Any]] = []
+    segments = figures["segments"]
+    for label, part in [
+        *((f"history {name}", part) for name, part in segments["history"].items()),
+        *((f"{name} set", part) for name, part in segments["set"].items()),
+        *([("cold people", segments["cold"])] if "cold" in segments else []),
+    ]:
+        if part["n_posts"]:
+            shown = [_interval(part["methods"][m]["p@5"]) for m in methods]
+            rows.append([label, f"{part['n_posts']:,} posts", "p@5", *shown])
+    for name, part in segments["tags"].items():
+        if part["n_uses"]:
+            shown = [_interval(part["methods"][m]["r@10"]) for m in methods]
+            rows.append([f"{name} tags", f"{part['n_uses']:,} uses", "r@10", *shown])
+    output.print_table(
+        {"segment": "left", "size": "right", "metric": "left", **dict.fromkeys(methods, "right")},
+        rows,
+    )
+
+
+def _interval(figure: dict[str, float]) -> str:
+    low, high = (f"{figure[end]:.3f}".removeprefix("0") for end in ("low", "high"))
+    return f"{figure['mean']:.3f} {low}\u2013{high}"
+
+
+def _write(
+    found: Evaluation,
+    figures: Figures,
+    store: Store,
+    *,
+    json: Path | None,
+    predictions: Path | None,
+    trec: Path | None,
+    html: Path | None,
+) -> None:
+    from pixtag.evaluate import write_predictions, write_trec
+
+    compared = found.comparison
+    first = next(iter(compared.methods))
+    if json is not None:
+        json.write_text(output.to_json(figures, indent=2) + "\n", encoding="utf-8")
+        output.say(f"wrote all figures to {json}")
+    if predictions is not None:
+        n_lines = write_predictions(predictions, compared.log, compared.methods[first])
+        output.say(f"wrote suggestions of {first} for {n_lines:,} posts to {predictions}")
+    if trec is not None:
+        files = write_trec(trec, compared)
+        output.say(f"wrote {len(files)} files for trec_eval to {trec}")
+    if html is not None:
+        from pixtag.report import write_report
+
+        write_report(html, found, figures, store, title=store.path.name)
+        output.say(f"wrote a page to {html}")
+
+
+def _ancestor(store: Path, *, seed: int, json: Path | None) -> None:
+    from pixtag.ancestor import evaluate_ancestor
+    from pixtag.store import Store
+
+    with Store.open(store, read_only=True) as opened:
+        log = opened.log(_encoder_digest(None))
+    shown: Callable[[dict[str, float]], list[str]] = lambda v: [  # noqa: E731
+        f"{v[m]:.3f}" for m in ("p@1", "p@3", "p@5", "p@10", "related p@1", "related p@5", "recall")
+    ]
+    with output.progress("measuring", unit="methods"):
+        figures = evaluate_ancestor(log, seed=seed)
+    output.print_table(
+        {
+            "method": "left",
+            **dict.fromkeys(
+                ("p@1", "p@3", "p@5", "p@10", "related p@1", "related p@5", "recall"), "right"
+            ),
+            "history": "left",
+        },
+        [[name, *shown(v), v["history"]] for name, v in figures["methods"].items()],
+        title=figures["title"],
+    )
+    for note in figures["notes"]:
+        output.say(f"note: {note}")
+    if json is not None:
+        json.write_text(output.to_json(figures, indent=2) + "\n", encoding="utf-8")
+        output.say(f"wrote all figures to {json}")
