@@ -328,6 +328,30 @@ def test_a_foreign_encoder_is_refused(tmp_path: Path) -> None:
         predictor.suggest(handmade.photo(tmp_path / "p.jpg", "sky"))
 
 
+def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> None:
+    bundle = handmade.bundle()
+    no_width = {
+        "head/center": np.zeros(0, np.float32),
+        "head/projection": np.zeros((0, handmade.WIDTH), np.float32),
+    }
+    bundle = replace(
+        bundle,
+        weights={**bundle.weights, **no_width},
+        manifest=bundle.manifest.model_copy(update={"encoder_width": 0}),
+    )
+    predictor = Predictor.load(bundle, store)
+    assert any("without photos" in note for note in predictor.notes(at=NOON))
+    photo = handmade.photo(tmp_path / "p.jpg", "sky")
+    found = predictor.suggest(photo, user="ana", at=NOON)
+    assert found == predictor.suggest(None, user="ana", at=NOON)
+    assert "coffee" in tags(found)
+    photo.write_bytes(b"")
+    (answer,) = predictor.answers([photo], user="ana", at=NOON)
+    assert isinstance(answer.error, ImageError)
+    predictor.observe([post("o", "ana", days(0.1), "tea", photo=handmade.photo(photo, "sky"))])
+    assert "tea" in tags(predictor.suggest(None, user="ana", at=NOON))
+
+
 def test_every_feature_has_a_reason() -> None:
     named = [name for group in GROUPS for name in group.features]
     assert sorted(named) == sorted(FEATURE_NAMES)

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 _N_READERS = 2
 
 
+class NoEncoder:
+    """Stands in for a bundle that was trained without photos: reads them and sees nothing."""
+
+    digest, width, input_px = "", 0, 64
+
+    def embed(self, images: images.Pixels) -> Floats:
+        """Give embeddings without any width, `[B, 0]`."""
+        return np.zeros((len(images), 0), np.float32)
+
+
 class Looker:
     """Reads photos and embeds them; the encoder is loaded when the first photo comes.
 

@@ -8,17 +8,18 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from pixtag.artifact import PRIOR_ID
+from pixtag.artifact import PRIOR_ID, Bundle
 from pixtag.state import State
 from pixtag.store import Store
 
 
 def notes_on(
-    state: State, *, user: str | None, at: datetime | None, store: Store | None
+    bundle: Bundle, state: State, *, user: str | None, at: datetime | None, store: Store | None
 ) -> list[str]:
     """Look for what would surprise a person.
 
     Args:
+        bundle: The model.
         state: The evidence.
         user: The person that will be asked about.
         at: The time that will be asked about; now when None.
@@ -30,10 +31,14 @@ def notes_on(
     notes: list[str] = []
     if user is not None and user not in state.users:
         notes.append(_unknown(state, user, has_store=store is not None))
+    has_eyes = bundle.manifest.encoder_width > 0
+    if not has_eyes:
+        notes.append("this bundle was trained without photos: it goes by history and trend alone")
     if store is not None:
         notes += _times(state, at)
         is_stored = np.array([not p.startswith(PRIOR_ID) for p in state.log.post_ids], np.bool_)
-        if not state.log.has_photo[is_stored].any() and store.summary().n_photos:
+        is_blind = has_eyes and not state.log.has_photo[is_stored].any()
+        if is_blind and store.summary().n_photos:
             notes.append(
                 "no photo of the store has an embedding for this bundle's encoder, so its posts "
                 "count without their pixels; `pixtag import` embeds them"

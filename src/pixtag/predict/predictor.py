@@ -16,7 +16,7 @@ import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
 from pixtag.errors import InputError, PixtagError
-from pixtag.predict.looking import Looker, known_posts
+from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
 from pixtag.predict.reasons import Explainer
@@ -273,10 +273,11 @@ class Predictor:
                 out.
         """
         posts = list(posts)
+        has_eyes = self._bundle.manifest.encoder_width > 0
         embeddings = {
             post.post_id: np.mean(list(rows), axis=0).astype(np.float16)
             for post in posts
-            if (rows := self._looker.readable(Path(p.path) for p in post.photos))
+            if has_eyes and (rows := self._looker.readable(Path(p.path) for p in post.photos))
         }
         log = PostLog.of(posts, embeddings)
         with self._lock:
@@ -328,7 +329,7 @@ class Predictor:
         """
         with self._lock:
             state = self._state()
-        return notes_on(state, user=user, at=at, store=self._store)
+        return notes_on(self._bundle, state, user=user, at=at, store=self._store)
 
     # Inside
 
@@ -337,6 +338,8 @@ class Predictor:
         return self._store is not None or bool(self._observed)
 
     def _load_encoder(self, given: Encoder | None) -> Encoder:
+        if not self._bundle.manifest.encoder_width:
+            return NoEncoder()
         from pixtag.encoder import load_encoder  # takes long, so not before it is needed
 
         encoder = given or load_encoder(self._bundle.encoder_path)
@@ -395,7 +398,7 @@ class Predictor:
             at=np.array(times, np.float64),
             users=(user,) * len(seen),
             embeddings=embeddings,
-            has_photo=np.array([e is not None for e in seen], np.bool_),
+            has_photo=np.array([e is not None and len(e) > 0 for e in seen], np.bool_),
             accepted=(person.accepted,) * len(seen) if person.accepted else (),
         )
 

@@ -167,20 +167,22 @@ class Explainer:
             offered: Indices of all tags that are suggested together, best first.
 
         Returns:
-            One tuple a candidate: what raised its score and can be said in words. Empty when
-            nothing did.
+            One tuple a candidate: what raised its score and can be said in words; where nothing
+            did, the first thing that can be said at all.
         """
         added = contributions(weights, self._scored, self._query, places)
-        out: list[tuple[Reason, ...]] = []
-        for row, place in enumerate(places.tolist()):
-            found: list[Reason] = []
-            for column, group in enumerate(GROUPS):
-                weight = float(added[row, column])
-                text = self._text(group.name, place, offered) if weight >= LEAST_WEIGHT else ""
-                if text:
-                    found.append(Reason(group.source, text, weight))
-            out.append(tuple(sorted(found, key=lambda r: -r.weight)))
-        return out
+        return [self._said(added[row], place, offered) for row, place in enumerate(places.tolist())]
+
+    def _said(self, added: Floats, place: int, offered: Sequence[int]) -> tuple[Reason, ...]:
+        found: list[Reason] = []
+        for column in np.argsort(-added, kind="stable").tolist():
+            # What added nothing is said only where nothing else can be.
+            if added[column] < LEAST_WEIGHT and found:
+                break
+            text = self._text(GROUPS[column].name, place, offered)
+            if text:
+                found.append(Reason(GROUPS[column].source, text, float(added[column])))
+        return tuple(found)
 
     def _own_uses(self, user: str | None) -> tuple[Ints, NDArray[np.float64]]:
         state, columns = self._state, self._state.columns

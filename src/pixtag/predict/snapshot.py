@@ -54,7 +54,8 @@ def state_with_store(bundle: Bundle, store: Store) -> tuple[State, int]:
     kept = _read(path, key)
     if kept is not None:
         return _state_of_projected(bundle, kept), revision
-    log = _projected(bundle, store.log(bundle.manifest.encoder_digest))
+    has_eyes = bundle.manifest.encoder_width > 0
+    log = _projected(bundle, store.log(bundle.manifest.encoder_digest if has_eyes else None))
     if len(log) >= LEAST_POSTS and store.revision == revision:
         # Another process, a full disk or a folder that is not ours: then there is none.
         with contextlib.suppress(OSError):
