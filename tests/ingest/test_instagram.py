@@ -352,6 +352,28 @@ def test_zips_of_two_people_are_two_archives(tmp_path, importer):
     assert report.n_people == 2
 
 
+def test_the_json_alone_leads_to_its_archive(tmp_path, importer):
+    for layout in ("2021", "2025"):
+        write_tree(tmp_path / layout, LAYOUTS[layout])
+    importer(tmp_path / "2021" / "content" / "posts_1.json")
+    assert importer.tags == TAGS
+    path = tmp_path / "2025" / "your_instagram_activity" / "media" / "posts_1.json"
+    assert importer(path).n_photos == 3
+
+
+def test_zips_among_other_files(tmp_path, importer):
+    folder = write_tree(tmp_path / "downloads", {"holiday.jpg": jpeg(1), "notes.txt": "hello"})
+    write_zip(
+        folder / "instagram-ana-2026-03-01-x.zip",
+        {"your_instagram_activity/media/posts_1.json": [ONE, SEVERAL]},
+    )
+    write_zip(folder / "instagram-ana-2026-03-01-y.zip", PHOTOS)
+    write_zip(folder / "other.zip", {"posts_1.json": "[]"})
+    report = importer(folder)
+    assert (report.n_photos, importer.tags) == (3, TAGS)
+    assert "other.zip" not in report.sources[0][0]
+
+
 def test_who_posted(tmp_path, importer):
     files = {"content/posts_1.json": [ONE], **PHOTOS}
     plain = write_zip(tmp_path / "a.zip", files)

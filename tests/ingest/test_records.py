@@ -394,3 +394,18 @@ def test_parquet_that_breaks_off_inside(tmp_path, importer):
         assert report.n_posts <= 5000
     except ArchiveError as error:
         assert error.hint  # noqa: PT017
+
+
+@pytest.mark.shared
+def test_the_world_comes_back_as_it_was(tmp_path, importer, shared_data):
+    path = shared_data / "world" / "posts.jsonl"
+    report = importer(path)
+    assert (report.n_posts, report.n_photos, report.n_people) == (11_975, 11_975, 448)
+    assert not report.tally.problems.counts
+    with Store.open(importer.path) as store:
+        export_posts(store, tmp_path / "out.jsonl")
+    with path.open() as file, (tmp_path / "out.jsonl").open() as out:
+        for written, given in zip(out, file, strict=True):
+            expected = json.loads(given)
+            expected["image"] = str(path.parent / expected["image"])
+            assert json.loads(written) == expected

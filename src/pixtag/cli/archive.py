@@ -238,8 +238,8 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
         _show_forgotten(result)
     if not result.is_compacted:
         output.say(
-            f"hint: another process has {store} open, so the file could not shrink yet; close it, "
-            f"then run `pixtag forget` or `pixtag import` once more"
+            f"hint: {store} could not shrink yet, because another process has it open or the disk "
+            f"is full; the next command that writes to it tries again"
         )
     for bundle in result.bundles:
         output.say(
@@ -286,7 +286,9 @@ def _show_report(report: ImportReport) -> None:
             "without a time": f"{report.n_untimed:,}" if report.n_untimed else None,
             "time span": span,
             "photos": f"{report.n_photos:,}",
-            "copied": f"{tally.n_photos_copied:,}" if tally.n_photos_copied else None,
+            "copied": f"{tally.n_photos_copied:,} beside the store"
+            if tally.n_photos_copied
+            else None,
             "people": f"{report.n_people:,}",
             "hashtags": f"{report.n_tags:,} in {report.n_tag_uses:,} uses",
             "videos skipped": f"{tally.n_videos:,}" if tally.n_videos else None,

@@ -24,8 +24,8 @@ _PARQUET_MAGIC = b"PAR1"
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 _INSTALOADER = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC")
 _INSTAGRAM = re.compile(
-    r"(^|/)(media\.json|your_instagram_activity/|content/posts_\d+\.(json|html)"
-    r"|media/posts_\d+\.(json|html)|personal_information/|account_information/"
+    r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
+    r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
     r"|messages/inbox/|connections/followers)",
 )
 _MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
@@ -92,7 +92,8 @@ def looks_like_instagram(names: Sequence[str]) -> bool:
 
 def _look(path: Path) -> list[Source]:
     if path.is_file():
-        return [Source(_file_kind(path), (path,))]
+        top = _top_of_archive(path)
+        return [Source("instagram", (top,)) if top else Source(_file_kind(path), (path,))]
     names = list(_names(path))
     if looks_like_instagram(names):
         return [Source("instagram", (path,))]
@@ -117,6 +118,17 @@ def _look(path: Path) -> list[Source]:
         f"{path} holds no posts that are known here",
         hint=f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}",
     )
+
+
+def _top_of_archive(path: Path) -> Path | None:
+    """Find the archive that a `posts_1.json` lies in, when somebody names that file alone."""
+    if not re.fullmatch(r"posts(_\d+)?\.json", path.name):
+        return None
+    folder = path.absolute().parent
+    if folder.name not in {"content", "media"}:
+        return None
+    top = folder.parent
+    return top.parent if top.name == "your_instagram_activity" else top
 
 
 def _file_kind(path: Path) -> Kind:

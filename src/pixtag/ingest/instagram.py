@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 NOBODY = "me"
 """Who posted, when neither the archive nor the person at the keyboard says it."""
 
-_POSTS = re.compile(r"(?:^|/)posts_\d+\.json$")
+_POSTS = re.compile(r"(?:^|/)posts(?:_\d+)?\.json$")
 _OLD_POSTS = re.compile(r"(?:^|/)media(?:_\d+)?\.json$")
-_HTML_POSTS = re.compile(r"(?:^|/)posts_\d+\.html$")
+_HTML_POSTS = re.compile(r"(?:^|/)(?:posts(?:_\d+)?|start_here)\.html$")
 _REELS = re.compile(r"(?:^|/)reels(?:_\d+)?\.json$")
 _STORIES = re.compile(r"(?:^|/)stories(?:_\d+)?\.json$")
 _VIDEOS = re.compile(r"(?:^|/)igtv_videos(?:_\d+)?\.json$")

@@ -24,6 +24,7 @@ _ORPHANS = {
         "AND target NOT IN (SELECT path FROM photos)"
     ),
 }
+_TRY_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 
 def forget_person(
@@ -78,14 +79,15 @@ def compact(db: sqlite3.Connection, path: Path) -> bool:
         path: Its file.
 
     Returns:
-        False when another process has the store open and the file could not shrink.
+        False when another process has the store open or the disk has no room for the new file;
+        the next opening for writing tries again.
     """
     with guarded(path):
         try:
             db.execute("VACUUM")
             is_busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            if error.sqlite_errorcode & 0xFF not in _TRY_LATER:
                 raise
             return False
         if is_busy:

@@ -92,8 +92,8 @@ class ForgetResult:
         bytes_before: Size of the store's files before.
         bytes_after: Size of the store's files after.
         bundles: Bundles that were trained on the person. They are not changed.
-        is_compacted: False when another process kept the file from shrinking; the next opening
-            for writing tries again.
+        is_compacted: False when another process or a full disk kept the file from shrinking; the
+            next opening for writing tries again.
     """
 
     posts: int
