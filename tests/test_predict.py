@@ -345,6 +345,7 @@ def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> 
     found = predictor.suggest(photo, user="ana", at=NOON)
     assert found == predictor.suggest(None, user="ana", at=NOON)
     assert "coffee" in tags(found)
+    assert not [r for s in found for r in s.reasons if r.source == "pixels"]
     photo.write_bytes(b"")
     (answer,) = predictor.answers([photo], user="ana", at=NOON)
     assert isinstance(answer.error, ImageError)

@@ -19,7 +19,7 @@ from pixtag.signals.columns import DAY_S
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
 from pixtag.signals.trend import Trend
-from pixtag.state import FEATURE_NAMES, Scored, State
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, Scored, State
 from pixtag.types import Floats, Ints, Reason
 
 LEAST_WEIGHT = 0.01
@@ -29,6 +29,7 @@ _WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Satur
 _LEAST_RISE = 1.5
 _LEAST_WEEKDAY_LIFT = 0.3
 _LEAST_PEOPLE = 3
+_POPULAR_SHARE = 0.05
 _SIMILAR_SLOTS = 3
 _SHRINK = 3.0
 _UNITS_S = (
@@ -200,7 +201,8 @@ class Explainer:
     def _text(self, group: str, place: int, offered: Sequence[int]) -> str:
         match group:
             case "picture":
-                return "in the picture"
+                has_photo = self._scored.context[self._query, CONTEXT_NAMES.index("pixels_on")]
+                return "in the picture" if has_photo else ""
             case "neighbours":
                 member = self._scored.near_member[self._query, place]
                 n_all = int(self._scored.near_filled[self._query].sum())
@@ -220,11 +222,17 @@ class Explainer:
                 partner = self._partner(place, offered)
                 return f"goes with #{partner}" if partner else ""
             case _:
-                n = round(np.expm1(self._feature("people_log", place)))
-                if n < _LEAST_PEOPLE:
-                    return ""
-                # Without a store the count is the bundle's, of people whom nobody here knows.
-                return f"popular: {n:,} people use it" if self._has_store else "popular"
+                return self._people_text(place)
+
+    def _people_text(self, place: int) -> str:
+        n = round(np.expm1(self._feature("people_log", place)))
+        if n < _LEAST_PEOPLE:
+            return ""
+        # Without a store the count is the bundle's, of people whom nobody here knows.
+        if not self._has_store:
+            return "popular"
+        is_popular = n >= _POPULAR_SHARE * len(self._state.users)
+        return f"{'popular: ' if is_popular else ''}{n:,} people use it"
 
     def _own_text(self, place: int) -> str:
         tag = int(self._scored.tag[self._query, place])
