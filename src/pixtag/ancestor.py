@@ -12,22 +12,28 @@ suggestion of a related tag as right in its second figure.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
+from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, Post, PostLog, Rankings
 
 N_LABELS = 32
 N_TRAIN, N_TEST = 3000, 500
+_FIRST_AT = 1.5e9
 CUTOFFS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 RELATED_SHARE = 0.5
 
 LEAKY = "history includes the test posts"
 CLEAN = "history of the training posts only"
 NONE = "no history"
+PREQUENTIAL = "history of earlier posts, in an invented order"
+
+
+OldModel = Callable[[PostLog, int], Rankings]
 
 
 @dataclass(frozen=True)
@@ -147,15 +153,15 @@ def old_figures(task: OldTask, scores: Floats) -> dict[str, float]:
 
 
 def evaluate_ancestor(
-    log: PostLog, *, seed: int = 0, methods: dict[str, Any] | None = None
+    log: PostLog, *, seed: int = 0, model: OldModel | None = None
 ) -> dict[str, Any]:
     """Repeat the old protocol with simple methods on today's embeddings.
 
     Args:
         log: Posts, with times or without.
         seed: Of the split and the fits.
-        methods: Further methods: name to (scores of the test posts `[len(test), L]`, what their
-            history held).
+        model: Pixtag: from a log whose last posts are asked about, and how many those are, to
+            their rankings.
 
     Returns:
         `title`, `split`, `labels`, `methods` (figures and `history` each) and `notes`.
@@ -180,7 +186,9 @@ def evaluate_ancestor(
         }
         for name, (x, label) in inputs.items():
             made[name] = (_fit(x[task.train], answers[task.train], x[task.test], seed), label)
-    made |= methods or {}
+    if model is not None:
+        ranked = model(in_some_order(log, task), len(task.test))
+        made["pixtag"] = (label_scores(task, ranked), PREQUENTIAL)
     return {
         "title": (
             f"The old protocol: {len(task.labels)} labels, {len(task.train):,} posts to train on "
@@ -198,6 +206,49 @@ def evaluate_ancestor(
         },
         "notes": _notes(made),
     }
+
+
+def in_some_order(log: PostLog, task: OldTask) -> PostLog:
+    """Give the posts times, an hour apart, so that a method that lives in time can take part.
+
+    The training posts come first, then the test posts, each in the order of the log; only labels
+    are kept as tags.
+
+    Args:
+        log: The log of the task.
+        task: Its split.
+
+    Returns:
+        `len(train) + len(test)` posts, the test posts last.
+    """
+    labels = set(task.labels)
+    posts: list[Post] = []
+    embeddings: dict[str, Halfs] = {}
+    for hour, place in enumerate([*task.train.tolist(), *task.test.tolist()]):
+        row = int(task.rows[place])
+        user = int(log.user_of_post[row])
+        posts.append(
+            Post(
+                post_id=log.post_ids[row],
+                user_id=log.users[user] if user < len(log.users) else None,
+                posted_at=_FIRST_AT + 3600.0 * hour,
+                tags=tuple(tag for tag in log.tags_of(row) if tag in labels),
+            )
+        )
+        if log.has_photo[row]:
+            embeddings[log.post_ids[row]] = log.embeddings[row]
+    return PostLog.of(posts, embeddings or None)
+
+
+def label_scores(task: OldTask, ranked: Rankings) -> Floats:
+    """Turn rankings of the test posts into a score for every label, `[len(test), L]`."""
+    place = {label: i for i, label in enumerate(task.labels)}
+    of_tag = np.array([*(place.get(tag, -1) for tag in ranked.tags), -1], np.int64)
+    labels = of_tag[ranked.tag_ids]
+    scores = np.full((len(labels), len(task.labels) + 1), -np.inf, np.float32)
+    ranks = np.arange(labels.shape[1], 0, -1, dtype=np.float32)
+    np.put_along_axis(scores, labels, np.broadcast_to(ranks, labels.shape), axis=1)
+    return scores[:, :-1]
 
 
 def _notes(made: dict[str, tuple[Floats, str]]) -> list[str]:

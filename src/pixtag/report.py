@@ -19,6 +19,7 @@ from pixtag.store import Store
 from pixtag.types import Ints, Post
 
 _SHOWN = ("p@1", "p@3", "p@5", "p@10", "r@5", "r@10", "hit@5", "ndcg@5", "mrr")
+_LIFTED = ("p@1", "p@5", "r@10")
 _N_EXAMPLES = 12
 _N_GAINS = 12
 _COLOURS = ("#3a6ea5", "#d98032", "#6a9f4f", "#9d6fb0")
@@ -132,20 +133,22 @@ def _lifts(figures: Figures) -> str:
     bars = sorted(
         ((name, values["p@5"]) for name, values in ablation.items()), key=lambda b: b[1]["mean"]
     )
-    whole = ablation["pixels+history+trend"]["p@5"]["mean"]
-    rows: list[list[str]] = []
-    for source, others in (
-        ("pixels", "history+trend"),
-        ("history", "pixels+trend"),
-        ("trend", "pixels+history"),
-    ):
-        alone = ablation[source]["p@5"]["mean"] - ablation["nothing"]["p@5"]["mean"]
-        last = whole - ablation[others]["p@5"]["mean"]
-        rows.append([source, _number(alone, signed=True), _number(last, signed=True)])
+    rows = [
+        [
+            source,
+            _number(
+                ablation[source]["p@5"]["mean"] - ablation["nothing"]["p@5"]["mean"], signed=True
+            ),
+            *(_cell(added[metric], signed=True) for metric in _LIFTED),
+        ]
+        for source, added in figures["lift"].items()
+    ]
     return (
         "<h2>What each source adds</h2>"
         + _bars(bars, label="P@5 with each set of sources")
-        + _table(["source", "P@5 added to nothing", "P@5 added to the other two"], rows)
+        + _table(
+            ["source", "P@5 added to nothing", *(f"{m} added to the others" for m in _LIFTED)], rows
+        )
     )
 
 

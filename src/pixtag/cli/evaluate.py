@@ -13,8 +13,6 @@ from pixtag.cli import output
 from pixtag.errors import ConfigError, InputError, LeakError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pixtag.artifact import Bundle
     from pixtag.evaluate import Evaluation, Figures, Model
     from pixtag.splits import Split
@@ -88,7 +86,8 @@ def evaluate(
         pixtag evaluate --store old.sqlite --protocol ancestor
     """
     if protocol == "ancestor":
-        _ancestor(store, seed=seed, json=json)
+        config = None if baselines_only else _config(size, seed)
+        _ancestor(store, config, seed=seed, json=json)
         return
     from pixtag.evaluate import HEADLINE, log_look
     from pixtag.evaluate import evaluate as measure
@@ -105,7 +104,7 @@ def evaluate(
         if given is not None:
             notes = _leak_notes(given, log, split, period)
         elif not baselines_only:
-            given = _train(opened, log, split, period, config, name="evaluated")
+            given = _train(opened, log, split, period, config)
         model = None if given is None or baselines_only else _model(given)
         with output.progress("measuring", unit="methods") as bar:
             found = measure(
@@ -134,8 +133,6 @@ def evaluate(
         )
         _show(figures)
         _write(found, figures, opened, json=json, predictions=predictions, trec=trec, html=html)
-    if given is not None and bundle is None:
-        output.say(f"the bundle that was measured is kept in {_beside(store, 'evaluated')}")
     output.say(f"this look at the {period} period is noted in {look}")
 
 
@@ -253,10 +250,23 @@ def _beside(store: Path, name: str) -> Path:
     return store.with_name(f"{store.name}.{name}")
 
 
-def _train(
-    store: Store, log: PostLog, split: Split, period: Period, config: TrainConfig, *, name: str
-) -> Bundle:
-    """Train on what lies before the period, so that the rest is not even at hand."""
+def _train(store: Store, log: PostLog, split: Split, period: Period, config: TrainConfig) -> Bundle:
+    """Train for the period that is measured, on what lies before it."""
+    if period == "test":
+        return _fit(store, log, None, config, name="evaluated")
+    return _fit(store, log, split.bounds(period)[0], config, name=f"evaluated-{period}")
+
+
+def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, name: str) -> Bundle:
+    """Train and keep a bundle beside the store.
+
+    Args:
+        store: Notes whose posts were used, so that forgetting a person names the bundle.
+        log: The whole log, cut as usual, when `stop` is None.
+        stop: Hand over only what lies before this post, to fit on nine tenths of it.
+        config: Knobs of training.
+        name: After the store's name.
+    """
     import numpy as np
 
     from pixtag.encoder import load_encoder
@@ -268,27 +278,23 @@ def _train(
             f"without --bundle one is trained first, and {error.name} is not installed",
             hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
         ) from error
-    start, _ = split.bounds(period)
-    # The usual cut of the whole log ends training and calibration where the test period begins.
-    # A log that was shortened first is cut at nine tenths instead.
-    is_usual = period == "test" and name == "evaluated"
-    known = log if is_usual else log.select(np.arange(start))
-    out = _beside(store.path, name if period == "test" else f"{name}-{period}")
+    known = log if stop is None else log.select(np.arange(stop))
+    out = _beside(store.path, name)
     with output.progress("training", unit="steps") as bar:
         bundle = fit(
             known,
             out=out,
             config=config,
-            use_all=not is_usual,
+            use_all=stop is not None,
             encoder_digest=load_encoder().digest,
             title=store.path.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )
-    # So that forgetting a person names this bundle too.
     trained = bundle.manifest.trained
     people = np.unique(known.user_of_post[: trained.n_posts])
     names = [known.users[u] for u in people if u < len(known.users)]
     store.record_bundle(out, bundle.manifest.digest, trained.until_at, names)
+    output.say(f"trained {out}, which is kept")
     return bundle
 
 
@@ -317,7 +323,8 @@ def _with_cold(
 
     def fit(kept: PostLog, cut: Split) -> Model:
         assert config is not None  # noqa: S101 - fit is handed over only with a config
-        return _model(_train(store, kept, cut, period, config, name="evaluated-cold"))
+        start, _ = cut.bounds(period)
+        return _model(_fit(store, kept, start, config, name="evaluated-cold"))
 
     with output.progress("measuring cold people", unit="methods") as bar:
         cold = evaluate_cold(
@@ -353,6 +360,10 @@ def _show(figures: Figures) -> None:
                 for name, values in figures["ablation"].items()
             ],
         )
+        output.print_table(
+            {"added by": "left", **dict.fromkeys(_SHOWN, "right")},
+            [[name, *(_interval(v[m]) for m in _SHOWN)] for name, v in figures["lift"].items()],
+        )
     _show_segments(figures)
     if "calibration" in figures:
         output.print_line(f"expected calibration error {figures['calibration']['ece']:.3f}")
@@ -381,7 +392,7 @@ def _show_segments(figures: Figures) -> None:
 
 
 def _interval(figure: dict[str, float]) -> str:
-    low, high = (f"{figure[end]:.3f}".removeprefix("0") for end in ("low", "high"))
+    low, high = (f"{figure[end]:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
     return f"{figure['mean']:.3f} {low}\u2013{high}"
 
 
@@ -415,26 +426,28 @@ def _write(
         output.say(f"wrote a page to {html}")
 
 
-def _ancestor(store: Path, *, seed: int, json: Path | None) -> None:
+def _ancestor(store: Path, config: TrainConfig | None, *, seed: int, json: Path | None) -> None:
     from pixtag.ancestor import evaluate_ancestor
     from pixtag.store import Store
+    from pixtag.types import Sources
 
-    with Store.open(store, read_only=True) as opened:
+    with Store.open(store) as opened:
         log = opened.log(_encoder_digest(None))
-    shown: Callable[[dict[str, float]], list[str]] = lambda v: [  # noqa: E731
-        f"{v[m]:.3f}" for m in ("p@1", "p@3", "p@5", "p@10", "related p@1", "related p@5", "recall")
-    ]
-    with output.progress("measuring", unit="methods"):
-        figures = evaluate_ancestor(log, seed=seed)
+
+        def model(ordered: PostLog, n_asked: int) -> Rankings:
+            assert config is not None  # noqa: S101 - the model is handed over only with a config
+            start = len(ordered) - n_asked
+            bundle = _fit(opened, ordered, start, config, name="evaluated-ancestor")
+            return _model(bundle)(ordered, start, len(ordered), 50, Sources())
+
+        figures = evaluate_ancestor(log, seed=seed, model=None if config is None else model)
+    shown = ("p@1", "p@3", "p@5", "p@10", "related p@1", "related p@5", "recall")
     output.print_table(
-        {
-            "method": "left",
-            **dict.fromkeys(
-                ("p@1", "p@3", "p@5", "p@10", "related p@1", "related p@5", "recall"), "right"
-            ),
-            "history": "left",
-        },
-        [[name, *shown(v), v["history"]] for name, v in figures["methods"].items()],
+        {"method": "left", **dict.fromkeys(shown, "right"), "history": "left"},
+        [
+            [name, *(f"{figure[m]:.3f}" for m in shown), figure["history"]]
+            for name, figure in figures["methods"].items()
+        ],
         title=figures["title"],
     )
     for note in figures["notes"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -100,9 +100,23 @@ class Evaluation:
                 name: means(scored, self.ablation.bootstrap)
                 for name, scored in self.ablation.methods.items()
             }
+            found["lift"] = _lift(self.ablation)
         if self.cold is not None:
             found["segments"]["cold"] = _cold_figures(self.cold)
         return found
+
+
+def _lift(ablation: Comparison) -> Figures:
+    """What each source adds to the other two, post by post."""
+    whole = ablation.methods[Sources().name].values
+    found: Figures = {}
+    for source in ("pixels", "history", "trend"):
+        without = ablation.methods[replace(Sources(), **{source: False}).name].values
+        found[source] = {
+            metric: ablation.bootstrap.over_posts(whole[metric] - without[metric]).as_dict()
+            for metric in whole
+        }
+    return found
 
 
 def _describe(log: PostLog, split: Split, period: Period, rows: Ints) -> Figures:
@@ -186,8 +200,8 @@ def evaluate(
     lifted = None
     if sourced:
         lifted = compare(log, start, stop, sourced, only=only, on_progress=tell(len(rankers)))
-        # With all sources the model is the model itself.
-        lifted.methods[ALL_SOURCES[0].name] = compared.methods[PIXTAG]
+        whole = {ALL_SOURCES[0].name: compared.methods[PIXTAG]}
+        lifted = replace(lifted, methods=whole | lifted.methods)
     return Evaluation(split, period, compared, lifted, None, notes)
 
 
