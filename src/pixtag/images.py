@@ -234,6 +234,7 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
             _check_size(image, kind, name)
             if kind == "jpeg":
                 image.draft(None, (2 * target_px, 2 * target_px))
+            image.load()  # first: a PNG may keep its EXIF behind its pixels
             turn = _turn(image)
             square = _square(image, target_px)
     except ImageError:
@@ -339,13 +340,12 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             return None
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except _DECODING_ERRORS:
+    except (*_DECODING_ERRORS, UserWarning):  # Pillow warns of damaged notes
         return None
 
 
 def _square(image: Image.Image, side_px: int) -> Image.Image:
     """Cut the largest centred square, scale it, and make it RGB."""
-    image.load()
     picture = _plain(image)
     width, height = picture.size
     edge = min(width, height)
