@@ -232,8 +232,8 @@ def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
         padded = np.full((n_rows, n_groups * group), -np.inf, np.float32)
         padded[:, :n] = similarity
         grouped = padded.reshape(n_rows, n_groups, group)
-        best_groups = np.argpartition(-grouped.max(axis=2), limit - 1, axis=1)[:, :limit]
-        best_groups.sort(axis=1)
+        keys = _keys(grouped.max(axis=2), np.arange(n_groups))
+        best_groups = np.argpartition(keys, limit - 1, axis=1)[:, :limit]
         columns = (best_groups[:, :, None] * group + np.arange(group)).reshape(n_rows, -1)
         values = np.take_along_axis(grouped, best_groups[:, :, None], axis=1).reshape(n_rows, -1)
     else:
@@ -241,15 +241,20 @@ def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
         values = np.full((n_rows, width), -np.inf, np.float32)
         values[:, :n] = similarity
         columns = np.broadcast_to(np.arange(width), values.shape)
-    # Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
-    rough = np.round(values, 5)
-    part = np.argpartition(-rough, limit - 1, axis=1)[:, :limit]
-    order = np.lexsort(
-        (np.take_along_axis(columns, part, axis=1), -np.take_along_axis(rough, part, axis=1)),
-        axis=1,
-    )
+    keys = _keys(values, columns)
+    part = np.argpartition(keys, limit - 1, axis=1)[:, :limit]
+    order = np.argsort(np.take_along_axis(keys, part, axis=1), axis=1)
     part = np.take_along_axis(part, order, axis=1)
     return (
         np.take_along_axis(columns, part, axis=1).astype(np.int64),
         np.take_along_axis(values, part, axis=1),
     )
+
+
+def _keys(similarity: Floats, columns: Ints) -> Ints:
+    """Distinct whole numbers, smaller for a higher similarity, then for an earlier column.
+
+    Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
+    """
+    distance = np.rint((1.5 - np.maximum(similarity, -1.5)).astype(np.float64) * 1e5)
+    return distance.astype(np.int64) * (1 << 40) + columns

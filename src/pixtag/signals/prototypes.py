@@ -90,14 +90,14 @@ class Prototypes:
         window_s = RECENT_DAYS * DAY_S
         start = int(columns.cut(np.array([block.at.min() - window_s]))[0])
         rows = np.arange(start, int(block.cut.max()))
-        if not len(rows):
+        uses = columns.uses_between(start, start + len(rows))
+        if uses.start == uses.stop:
             return np.zeros(len(pairs), np.float32)
         at = columns.at[rows][None, :]
         seen = (rows[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
         seen &= columns.is_other(rows, block.user)
         seen &= columns.has_photo[rows][None, :]
         similarity = np.where(seen, block.photo @ self._photos[rows].T, np.float32(0.0))
-        uses = columns.uses_between(start, int(block.cut.max()))
         order = np.argsort(columns.tag[uses], kind="stable")
         tag = columns.tag[uses][order]
         of_row = columns.row[uses][order] - start
