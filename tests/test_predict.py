@@ -22,6 +22,8 @@ from pixtag.replay import rank, state_of
 from pixtag.signals.columns import Queries
 from pixtag.state import FEATURE_NAMES
 from pixtag.store import Store
+from pixtag.train.config import TrainConfig
+from pixtag.train.fit import fit
 from pixtag.types import Photo, Post, PostLog, Sources
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -351,6 +353,30 @@ def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> 
     assert isinstance(answer.error, ImageError)
     predictor.observe([post("o", "ana", days(0.1), "tea", photo=handmade.photo(photo, "sky"))])
     assert "tea" in tags(predictor.suggest(None, user="ana", at=NOON))
+
+
+def test_a_trained_bundle_predicts_from_disk(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    looks = list(handmade.LOOKS)
+    seen = {look: np.stack([handmade.embedding(look, i) for i in range(4)]) for look in looks}
+    posts, embeddings = [], {}
+    for i in range(300):
+        look, user = looks[int(rng.integers(3))], f"u{rng.integers(9)}"
+        posts.append(post(f"p{i}", user, days(300 - i), *handmade.LOOKS[look], f"of{user}"))
+        noisy = seen[look][int(rng.integers(4))] + rng.normal(0, 0.05, 1280)
+        embeddings[f"p{i}"] = noisy.astype(np.float16)
+    fit(
+        PostLog.of(posts, embeddings),
+        out=tmp_path / "bundle",
+        config=TrainConfig(size="tiny", epochs=2, head_epochs=6, folds=2),
+        encoder_digest=handmade.encoder().digest,
+    )
+    predictor = Predictor.load(tmp_path / "bundle")
+    for look in looks:
+        found = predictor.suggest(handmade.photo(tmp_path / "p.jpg", look, 77))
+        assert set(tags(found)[:2]) == set(handmade.LOOKS[look])
+        assert found[0].reasons[0].source == "pixels"
+        assert not [t for t in tags(found) if t.startswith("of")], "one person's tag"
 
 
 def test_every_feature_has_a_reason() -> None:
