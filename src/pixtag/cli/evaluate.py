@@ -273,7 +273,9 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
 
     try:
         from pixtag.train.fit import fit
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "pixtag":
+            raise
         raise ConfigError(
             f"without --bundle one is trained first, and {error.name} is not installed",
             hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",

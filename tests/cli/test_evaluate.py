@@ -1,0 +1,134 @@
+"""`pixtag evaluate` and `pixtag leakcheck`, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from logs import invented_log
+
+QUICK = {"PIXTAG_TRAIN_EPOCHS": "8", "PIXTAG_TRAIN_BATCH": "32", "PIXTAG_TRAIN_FOLDS": "2"}
+
+
+def write_posts(path, log, *, timed=True):
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(len(log)):
+            at = datetime.fromtimestamp(float(log.at[i]), UTC).isoformat()
+            line = {
+                "post_id": log.post_ids[i],
+                "user_id": log.users[log.user_of_post[i]],
+                "posted_at": at if timed else None,
+                "image": "",
+                "tags": log.tags_of(i),
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+@pytest.fixture
+def store(tmp_path, pixtag):
+    write_posts(tmp_path / "posts.jsonl", invented_log(420, n_users=12, width=0, seed=4))
+    done = pixtag("import", "posts.jsonl", "--store", "my.sqlite", "--no-embed")
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "my.sqlite"
+
+
+def test_baselines_alone_need_no_training(store, pixtag):
+    done = pixtag("evaluate", "--store", store, "--baselines-only", "--json", "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "base_level" in done.stdout
+    assert "perfect ranking" in done.stdout
+    assert "pixtag" not in json.loads((store.parent / "f.json").read_text())["methods"]
+    look = json.loads((store.parent / "my.sqlite.looks.jsonl").read_text())
+    assert look["bundle"] is None
+    assert look["period"] == "test"
+    assert look["command"].startswith("pixtag evaluate --store")
+
+
+def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
+    folder = store.parent
+    done = pixtag(
+        "evaluate", "--store", store, "--size", "tiny", "--json", "f.json", "--predictions",
+        "p.jsonl", "--trec", "runs", "--html", "r.html", env=QUICK, timeout_s=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "trained" in done.stderr
+    figures = json.loads((folder / "f.json").read_text())
+    assert next(iter(figures["methods"])) == "pixtag"
+    assert set(figures["paired"]) == set(figures["methods"]) - {"pixtag"}
+    assert len(figures["ablation"]) == 8
+    assert figures["lift"]["history"]["p@5"]["low"] > 0
+    assert figures["segments"]["cold"]["n_people"] >= 1
+    assert "ece" in figures["calibration"]
+    lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
+    assert len(lines) == figures["split"]["measured"]["n_posts"] == 84
+    assert (folder / "runs" / "pixtag.run").exists()
+    page = (folder / "r.html").read_text()
+    assert "<svg" in page
+    assert "http" not in page.replace("http://www.w3.org/", "")
+    assert (folder / "my.sqlite.evaluated" / "manifest.json").exists()
+
+    again = pixtag(
+        "evaluate", "--store", store, "--bundle", "my.sqlite.evaluated", "--json", "g.json",
+        "--no-ablation",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    same = json.loads((folder / "g.json").read_text())
+    assert same["methods"]["pixtag"] == figures["methods"]["pixtag"]
+    assert len((folder / "my.sqlite.looks.jsonl").read_text().splitlines()) == 2
+
+    early = pixtag(
+        "evaluate", "--store", store, "--bundle", "my.sqlite.evaluated", "--period", "validation"
+    )
+    assert early.returncode == 1
+    assert "error: the bundle learned from 42 of the 42 posts" in early.stderr
+    assert "hint:" in early.stderr
+
+    check = pixtag(
+        "leakcheck", "--store", store, "--bundle", "my.sqlite.evaluated", "--times", "4",
+        "--last", "84", "--json",
+    )  # fmt: skip
+    assert check.returncode == 0, check.stderr
+    report = json.loads(check.stdout)
+    assert report["leaks"] == []
+    assert report["n_compared"] > 100
+    assert "no leak" in check.stderr
+
+
+def test_a_store_of_few_posts_says_what_to_do(tmp_path, pixtag):
+    write_posts(tmp_path / "posts.jsonl", invented_log(30, width=0))
+    pixtag("import", "posts.jsonl", "--store", "small.sqlite", "--no-embed")
+    done = pixtag("evaluate", "--store", "small.sqlite")
+    assert done.returncode == 1
+    assert "too little to learn from" in done.stderr
+    assert "hint:" in done.stderr
+    alone = pixtag("evaluate", "--store", "small.sqlite", "--baselines-only", "--no-cold")
+    assert alone.returncode == 0, alone.stderr
+
+
+def test_an_unknown_person_and_a_missing_store_are_errors(store, pixtag):
+    done = pixtag("evaluate", "--store", store, "--user", "nobody", "--baselines-only")
+    assert done.returncode == 2
+    assert "nobody named 'nobody'" in done.stderr
+    done = pixtag("evaluate", "--store", "missing.sqlite")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_posts_without_times_have_the_old_protocol(tmp_path, pixtag):
+    log = invented_log(300, n_users=5, n_tags=40, width=0)
+    write_posts(tmp_path / "posts.jsonl", log, timed=False)
+    pixtag("import", "posts.jsonl", "--store", "old.sqlite", "--no-embed")
+    done = pixtag("evaluate", "--store", "old.sqlite", "--baselines-only")
+    assert done.returncode == 2
+    assert "--protocol ancestor" in done.stderr
+    done = pixtag(
+        "evaluate", "--store", "old.sqlite", "--protocol", "ancestor", "--baselines-only",
+        "--json", "old.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "history includes the test posts" in done.stdout
+    figures = json.loads((tmp_path / "old.json").read_text())
+    assert len(figures["labels"]) == 32
+    assert figures["methods"]["counts"]["p@1"] > figures["methods"]["most frequent"]["p@1"]
