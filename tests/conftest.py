@@ -62,8 +62,9 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, o
 def clean_settings(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test sees the settings of the person who runs it."""
-    for name in [name for name in os.environ if name.startswith("PIXTAG_")]:
+    """No test sees the settings or the terminal of the person who runs it."""
+    terminal = {"COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"}
+    for name in [name for name in os.environ if name.startswith("PIXTAG_") or name in terminal]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-settings"))
 
