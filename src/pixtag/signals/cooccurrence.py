@@ -65,6 +65,8 @@ class CoOccurrence:
             `[P]`, between 0 and the sum of the weights.
         """
         v = self.n_counted
+        if not v:
+            return np.zeros(len(pairs), np.float32)
         known = (seeds < v) & (weights > 0)
         seeds = np.where(known, seeds, 0)
         times, in_block = self._seed_counts(block, seeds)

@@ -32,7 +32,7 @@ class Counts:
         self.daily = np.zeros(columns.n_tags)
         self.weekday = np.zeros((columns.n_tags, 8))
         timed = np.isfinite(columns.at)
-        self._started_at = float(columns.at[timed][0]) if timed.any() else 0.0
+        self._started_at = float(columns.at[timed][0]) if timed.any() else np.inf
         self.first_at = np.full(columns.n_tags, np.inf)
         order = np.arange(len(columns.tag))[::-1]
         use_at = columns.at[columns.row[order]]
