@@ -1,0 +1,101 @@
+"""The page: complete, self-contained, harmless whatever names it shows."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from logs import invented_log
+from pixtag.baselines import base_level, popularity
+from pixtag.evaluate import evaluate
+from pixtag.report import make_report, write_report
+from pixtag.splits import temporal_split
+from pixtag.store import Store
+from pixtag.types import Photo, Post, Rankings
+
+
+def model(log, start, stop, k, sources):
+    ranked = (base_level(0.5) if sources.history else popularity)(log, start, stop, k)
+    probs = np.tile(1 / np.arange(2, k + 2), (stop - start, 1)).astype(np.float32)
+    return Rankings(ranked.rows, ranked.tag_ids, probs, ranked.tags)
+
+
+@pytest.fixture(scope="module")
+def log():
+    return invented_log(150, n_users=5, seed=6)
+
+
+@pytest.fixture(scope="module")
+def found(log):
+    return evaluate(log, model=model, split=temporal_split(log), notes=("<b>careful</b>",))
+
+
+class Nesting(HTMLParser):
+    """Checks that every tag is closed where it was opened."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_has_every_part_and_asks_for_nothing(found):
+    page = make_report(found, found.as_dict(), None, title="my store")
+    for heading in ("Methods", "What each source adds", "For whom", "percentages", "Beyond",
+                    "gained and lost"):  # fmt: skip
+        assert heading in page
+    assert page.count("<svg") == 5
+    assert "<script" not in page
+    assert not re.search(r"""(src|href)=["']?(?!data:)""", page)
+    parser = Nesting()
+    parser.feed(page)
+    assert parser.open == []
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
+
+
+def test_names_cannot_break_out(found):
+    page = make_report(found, found.as_dict(), None, title='<script>alert("x")</script>')
+    assert "<script" not in page
+    assert "<b>careful" not in page
+    assert "&lt;b&gt;careful" in page
+
+
+def test_a_page_without_a_model_leaves_out_what_it_has_not(log):
+    bare = evaluate(log, split=temporal_split(log), methods={"popularity": popularity})
+    page = make_report(bare, bare.as_dict(), None, title="x")
+    assert "What each source adds" not in page
+    assert "percentages" not in page
+
+
+def test_examples_show_readable_photos_and_skip_the_others(tmp_path, log, found):
+    photos = {}
+    for row in range(120, 150):
+        path = tmp_path / f"{row}.png"
+        Image.new("RGB", (60, 40), (row, 20, 90)).save(path)
+        photos[log.post_ids[row]] = path
+    photos[log.post_ids[120]].write_bytes(b"broken")
+    with Store.open(tmp_path / "my.sqlite", create=True) as store:
+        store.add_posts(
+            Post(name, "ana", float(log.at[i]), tuple(log.tags_of(i)),
+                 (Photo(str(photos[name]), f"{i:064x}"),))
+            for i, name in enumerate(log.post_ids) if name in photos
+        )  # fmt: skip
+        write_report(tmp_path / "r.html", found, found.as_dict(), store, title="x")
+    page = (tmp_path / "r.html").read_text()
+    assert 5 <= page.count("data:image/jpeg;base64,") <= 12
+    assert 'class="right"' in page
