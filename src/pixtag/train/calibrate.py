@@ -10,6 +10,8 @@ from pixtag.types import Bools, Doubles, Floats
 
 N_KNOTS = 24
 RIDGE = 1.0
+MOST = 0.998
+"""No chance is shown as higher."""
 
 
 def fit_calibration(
@@ -72,8 +74,11 @@ def _monotone(logit: Doubles, answer: Doubles) -> tuple[NDArray[np.float32], NDA
     edges = np.searchsorted(mass, np.linspace(0, mass[-1], N_KNOTS + 1)[1:-1])
     groups = [g for g in np.split(order, edges) if len(g)]
     stack: list[list[float]] = []
+    usual = float(answer.mean())
     for group in groups:
-        stack.append([float(logit[group].mean()), float(answer[group].mean()), float(len(group))])
+        # One more answer, the usual one: a small bin of nothing but hits is no certainty.
+        chance = (float(answer[group].sum()) + usual) / (len(group) + 1)
+        stack.append([float(logit[group].mean()), chance, float(len(group) + 1)])
         while len(stack) > 1 and stack[-2][1] >= stack[-1][1]:
             x2, y2, n2 = stack.pop()
             x1, y1, n1 = stack.pop()
@@ -84,5 +89,5 @@ def _monotone(logit: Doubles, answer: Doubles) -> tuple[NDArray[np.float32], NDA
     x = np.concatenate([[first], middle[:, 0], [last]])
     top = min(0.995, middle[-1, 1] + 0.5 * (1 - middle[-1, 1]))
     y = np.concatenate([[1e-5], np.maximum(middle[:, 1], 2e-5), [max(top, middle[-1, 1] + 1e-4)]])
-    y = np.maximum.accumulate(y) + np.arange(len(y)) * 1e-7
+    y = np.minimum(np.maximum.accumulate(y), MOST) + np.arange(len(y)) * 1e-7
     return x.astype(np.float32), y.astype(np.float32)

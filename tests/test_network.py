@@ -1,0 +1,199 @@
+"""The network: one formula for numpy and JAX, every source heard, a silent one not."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asking import sampled
+from pixtag.network import (
+    SHAPES,
+    calibrated,
+    copy_shares,
+    initial_weights,
+    log_shares,
+    scores,
+)
+from pixtag.replay import inputs_of, knowledge_of, without_prior
+from pixtag.state import (
+    CONTEXT_NAMES,
+    FEATURE_NAMES,
+    HISTORY_NAMES,
+    PIXEL_NAMES,
+    TREND_LIKE,
+    TREND_NAMES,
+    Scored,
+    State,
+)
+from pixtag.train.fit import widths_of
+from pixtag.train.network import Examples, constants, silence
+from pixtag.types import Sources
+from worlds import QUICK, bundle, world
+
+OF_SOURCE = {
+    "pixels": [n for n in PIXEL_NAMES if n not in TREND_LIKE],
+    "history": list(HISTORY_NAMES),
+    "trend": [*TREND_NAMES, *(n for n in TREND_LIKE if n not in PIXEL_NAMES)],
+}
+FLAGS = [CONTEXT_NAMES.index(n) for n in ("pixels_on", "history_on", "trend_on")]
+
+
+@cache
+def scored(sources: Sources | None = None) -> Scored:
+    state = State(without_prior(knowledge_of(bundle())), QUICK.state)
+    state.observe(world())
+    return state.score(sampled(world(), 24), sources=sources)
+
+
+def random_weights(size: str, seed: int = 1) -> dict[str, np.ndarray]:
+    """Weights of which none is zero, with the constants of the inputs."""
+    some = scored()
+    examples = Examples(some, some.filled, np.ones(len(some)), np.ones(len(some), np.float32))
+    drawn = initial_weights(SHAPES[size], widths_of(examples), seed=seed)
+    rng = np.random.default_rng(seed)
+    noisy = {n: (w + 0.05 * rng.normal(size=w.shape)).astype(np.float32) for n, w in drawn.items()}
+    return noisy | constants(some)
+
+
+def weights_of(kind: str) -> dict[str, np.ndarray]:
+    return dict(bundle().weights) if kind == "trained" else random_weights(kind)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "small", "base", "trained"])
+def test_numpy_and_jax_agree(kind):
+    weights, inputs = weights_of(kind), inputs_of(scored())
+    served = scores(weights, inputs)
+    given = {n: jnp.asarray(v) for n, v in inputs.items()}
+    network = {n: jnp.asarray(v) for n, v in weights.items()}
+    trained = jax.jit(lambda w, i: scores(w, i, xp=jnp))(network, given)
+    filled = scored().filled
+    np.testing.assert_allclose(served[filled], np.asarray(trained)[filled], rtol=1e-5, atol=1e-5)
+    assert np.abs(served[filled]).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["small", "trained"])
+def test_gradients_of_every_source_reach_its_inputs(kind):
+    weights = {n: jnp.asarray(v) for n, v in weights_of(kind).items()}
+    inputs = {n: jnp.asarray(v) for n, v in inputs_of(scored()).items()}
+    filled = jnp.asarray(scored().filled)
+    # The score of a candidate alone could move in step with all others: ask for differences.
+    pattern = jnp.asarray(np.random.default_rng(0).normal(size=filled.shape), jnp.float32)
+
+    def spread(given):
+        return (jax.nn.log_softmax(scores(weights, given, xp=jnp)) * pattern * filled).sum()
+
+    gradient = jax.grad(spread)(inputs)
+    size = {n: np.abs(np.asarray(g)) for n, g in gradient.items()}
+    for source, names in OF_SOURCE.items():
+        columns = [FEATURE_NAMES.index(n) for n in names]
+        reached = size["features"][:, :, columns].max(axis=(0, 1))
+        assert reached.max() > 1e-3, source
+        assert (reached > 0).mean() > 0.5, dict(zip(names, reached.tolist(), strict=True))
+    assert size["own_keys"].max() > 1e-4
+    assert size["near_keys"].max() > 1e-4
+    assert size["context"].max() > 1e-4
+
+
+@pytest.mark.parametrize("source", list(OF_SOURCE))
+@pytest.mark.parametrize("kind", ["small", "trained"])
+def test_a_silent_source_changes_nothing_when_its_features_change(source, kind):
+    weights, inputs = weights_of(kind), inputs_of(scored())
+    columns = [FEATURE_NAMES.index(n) for n in OF_SOURCE[source]]
+    noise = np.random.default_rng(2).normal(size=(*scored().filled.shape, len(columns)))
+    changed = inputs["features"].copy()
+    changed[:, :, columns] += 3.0 * noise.astype(np.float32)
+    loud = scores(weights, {**inputs, "features": changed})
+    assert np.abs(loud - scores(weights, inputs)).max() > 1e-3
+    context = inputs["context"].copy()
+    context[:, FLAGS[list(OF_SOURCE).index(source)]] = 0.0
+    silent = scores(weights, {**inputs, "context": context})
+    still = scores(weights, {**inputs, "context": context, "features": changed})
+    np.testing.assert_array_equal(silent, still)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        Sources(pixels=False),
+        Sources(history=False),
+        Sources(trend=False),
+        Sources(pixels=False, trend=False),
+        Sources(pixels=False, history=False, trend=False),
+    ],
+    ids=lambda s: s.name,
+)
+def test_training_silences_sources_as_the_state_does(sources):
+    inputs = {n: jnp.asarray(v) for n, v in inputs_of(scored()).items()}
+    speaks = np.array([[sources.pixels, sources.history, sources.trend]], np.float32)
+    # Queries without a photo have no pixels to begin with.
+    speaks = np.repeat(speaks, len(scored()), axis=0)
+    speaks[:, 0] *= np.asarray(inputs["context"])[:, FLAGS[0]]
+    trained = {n: np.asarray(v) for n, v in silence(inputs, jnp.asarray(speaks)).items()}
+    served = inputs_of(scored(sources))
+    np.testing.assert_allclose(trained["context"], served["context"], atol=1e-5)
+    for name in ("own_filled", "near_filled"):
+        np.testing.assert_array_equal(trained[name], served[name], err_msg=name)
+    for name in ("own", "near"):
+        filled = served[f"{name}_filled"] > 0
+        keys = trained[f"{name}_keys"][filled], served[f"{name}_keys"][filled]
+        np.testing.assert_allclose(*keys, atol=1e-5, err_msg=name)
+
+
+def test_the_place_of_a_candidate_does_not_matter():
+    weights, inputs = random_weights("small"), inputs_of(scored())
+    order = np.random.default_rng(3).permutation(scored().filled.shape[1])
+    by_candidate = ("features", "own_member", "near_member")
+    shuffled = {n: v[:, order] if n in by_candidate else v for n, v in inputs.items()}
+    moved = scores(weights, shuffled)
+    np.testing.assert_allclose(moved, scores(weights, inputs)[:, order], rtol=1e-5, atol=1e-5)
+
+
+def test_copying_gives_shares_and_an_empty_memory_gives_none():
+    weights, some = random_weights("small"), inputs_of(scored())
+    context = (some["context"] - weights["norm/context_mean"]) / weights["norm/context_std"]
+    for name in ("own", "near"):
+        memory = [some[f"{name}_{part}"] for part in ("keys", "filled", "member")]
+        shares = copy_shares(weights, name, *memory, context)
+        assert shares.min() >= 0.0
+        assert shares.max() <= 1.0 + 1e-5
+        assert shares.max() > 0.01
+        memory[1] = np.zeros_like(memory[1])
+        assert not copy_shares(weights, name, *memory, context).any()
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.floats(-20, 20))
+def test_chances_keep_the_order_of_the_scores(seed, shift):
+    rng = np.random.default_rng(seed)
+    score = (3 * rng.normal(size=(3, 40)) + shift).astype(np.float32)
+    filled = rng.random((3, 40)) < 0.8
+    context = scored().context[:3].astype(np.float32)
+    chance = calibrated(bundle().weights, score, filled, context)
+    assert chance.min() >= 0.0
+    assert chance.max() < 1.0
+    assert not chance[~filled].any()
+    for i in range(3):
+        ordered = chance[i][filled[i]][np.argsort(score[i][filled[i]], kind="stable")]
+        assert (np.diff(ordered) >= 0).all()
+    shares = np.exp(log_shares(score, filled)) * filled
+    assert shares.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-4)
+
+
+def test_a_query_without_candidates_has_chances_of_zero():
+    filled = np.zeros((2, 5), np.bool_)
+    chance = calibrated(
+        bundle().weights, np.zeros((2, 5), np.float32), filled, scored().context[:2]
+    )
+    assert not chance.any()
+
+
+def test_the_same_seed_draws_the_same_weights():
+    first, again, other = (random_weights("tiny", seed) for seed in (5, 5, 6))
+    assert all(np.array_equal(first[n], again[n]) for n in first)
+    assert not np.array_equal(first["own/keys"], other["own/keys"])
