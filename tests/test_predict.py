@@ -330,6 +330,14 @@ def test_a_foreign_encoder_is_refused(tmp_path: Path) -> None:
         predictor.suggest(handmade.photo(tmp_path / "p.jpg", "sky"))
 
 
+def test_a_bundle_with_other_signals_is_refused() -> None:
+    weights = dict(handmade.bundle().weights)
+    weights["score/features"] = weights["score/features"][1:]
+    with pytest.raises(ModelError, match="whose signals were others") as caught:
+        Predictor(replace(handmade.bundle(), weights=weights))
+    assert "pixtag train" in caught.value.hint
+
+
 def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> None:
     bundle = handmade.bundle()
     no_width = {

@@ -16,6 +16,7 @@ import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
 from pixtag.errors import InputError, PixtagError
+from pixtag.predict.checks import check_network, check_question
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
@@ -86,12 +87,13 @@ class Predictor:
         encoder: Turns photos into embeddings; the bundle's when None, loaded at the first photo.
 
     Raises:
-        ModelError: The encoder is not the one that the bundle was trained with.
+        ModelError: The bundle's network reads other signals than this version gives.
     """
 
     def __init__(
         self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None
     ) -> None:
+        check_network(bundle)
         self._bundle = bundle
         self._store = store
         self._looker = Looker(lambda: self._load_encoder(encoder))
@@ -166,7 +168,7 @@ class Predictor:
             ImageError: The photo cannot be read.
             StoreError: The store cannot be read.
         """
-        _check(k, at)
+        check_question(k, at)
         seen = None if photo is None else self._looker.look(photo)
         at_s = time.time() if at is None else at.timestamp()
         person = _person(user, history, accepted, refused)
@@ -204,7 +206,7 @@ class Predictor:
             InputError: `k` is not positive, or `at` has no zone.
             StoreError: The store cannot be read.
         """
-        _check(k, at)
+        check_question(k, at)
         paths = [Path(p) for p in photos]
         now = time.time() if at is None else at.timestamp()
         person = _person(user, history, (), ())
@@ -255,7 +257,7 @@ class Predictor:
         Raises:
             InputError: There is no store, `k` is not positive, or `at` has no zone.
         """
-        _check(k, at)
+        check_question(k, at)
         if not self._has_posts:
             raise InputError(
                 "without posts nothing can be said about trends",
@@ -469,15 +471,6 @@ class Predictor:
         return tuple(
             Suggestion(state.tags[tag], prob, why)
             for (tag, prob), why in zip(chosen, reasons, strict=True)
-        )
-
-
-def _check(k: int, at: datetime | None) -> None:
-    if k < 1:
-        raise InputError(f"k = {k}: at least one hashtag must be asked for", hint="use k=5")
-    if at is not None and at.tzinfo is None:
-        raise InputError(
-            f"the time {at} has no zone", hint="use an aware one: datetime(..., tzinfo=UTC)"
         )
 
 
