@@ -154,7 +154,8 @@ def scores(weights: Weights, inputs: Mapping[str, Any], *, xp: Any = np) -> Any:
     """
     context = (inputs["context"] - weights["norm/context_mean"]) / weights["norm/context_std"]
     # A silent source contributes the mean of its features: nothing.
-    speaks = inputs["context"][:, :3] @ weights["source/of_feature"] + weights["source/always"]
+    silent = (1.0 - inputs["context"][:, :3])[:, :, None] * weights["source/needed"]
+    speaks = xp.prod(1.0 - silent, axis=1)
     features = (inputs["features"] - weights["norm/mean"]) / weights["norm/std"]
     features = xp.clip(features, -5.0, 5.0) * speaks[:, None, :]
     shares = [

@@ -42,6 +42,23 @@ class Memory:
     slot: Ints
     tag: Ints
 
+    def with_key(self, index: int, of_entry: Floats, *, missing: float = 0.0) -> Memory:
+        """The same memory with a key filled in: the mean over a slot's tags of a value each.
+
+        Args:
+            index: Which key.
+            of_entry: `[A]`; entries that are not finite do not count.
+            missing: For slots without a counted entry.
+        """
+        counted = np.isfinite(of_entry)
+        n_slots = self.filled.shape[1]
+        place = self.query[counted] * n_slots + self.slot[counted]
+        n = np.bincount(place, minlength=self.filled.size)
+        total = np.bincount(place, weights=of_entry[counted], minlength=self.filled.size)
+        mean = np.where(n > 0, total / np.maximum(n, 1), missing).reshape(self.filled.shape)
+        self.keys[:, :, index] = mean * self.filled
+        return self
+
     def member(self, pairs: Pairs) -> tuple[Ints, Ints]:
         """Pair and slot of the entries whose tag is a candidate."""
         place = pairs.find(self.query, self.tag)
@@ -87,6 +104,7 @@ class OwnMemory:
         "similarity",
         "similarity_sharp",
         "has_both_photos",
+        "fits_photo",
         "log_hours",
         "log_place",
         "is_last",
@@ -129,6 +147,7 @@ class OwnMemory:
                 similarity,
                 np.exp(4.0 * (similarity - 1.0)) * both,
                 both,
+                np.zeros_like(similarity),
                 np.log(np.maximum(age_s, 60.0) / HOUR_S) / 4.0,
                 np.log1p(place) / 2.0,
                 place == 0,
@@ -155,6 +174,7 @@ class Neighbours:
         "log_hours",
         "has_time",
         "is_own",
+        "asker_uses",
         "log_tags",
     )
     context_names = ("nearest_similarity", "mean_similarity")
@@ -199,6 +219,7 @@ class Neighbours:
                 np.where(timed, log_age, UNKNOWN_AGE_LOG_HOURS) / 4.0,
                 timed,
                 own,
+                np.zeros_like(similarity),
                 np.log1p(columns.n_tags_of_post[rows]) / 2.0,
             ],
             axis=-1,

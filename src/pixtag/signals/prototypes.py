@@ -10,6 +10,8 @@ from pixtag.types import Bools, Floats, Ints
 
 SHRINK = 2.0
 RECENT_DAYS = 3.0
+RECENT_SHARPNESS = 8.0
+RECENT_SHRINK = 0.5
 
 
 class Prototypes:
@@ -27,7 +29,7 @@ class Prototypes:
         photos: Unit vectors, `[N, J]`; zeros without a photo.
     """
 
-    names = ("prototype", "recent_prototype", "photos_log")
+    names = ("prototype", "recent_prototype", "recent_share", "photos_log")
 
     def __init__(self, columns: Columns, photos: Floats) -> None:
         self._columns = columns
@@ -78,21 +80,27 @@ class Prototypes:
         return top_of_rows(masked.astype(np.float32), limit=limit)
 
     def features(self, block: Block, pairs: Pairs, scores: Floats) -> Floats:
-        """Similarities at the pairs, `[P, 3]`, as in `names`."""
+        """Similarities at the pairs, `[P, 4]`, as in `names`."""
         _, _, count = self._in_block(block)
         n = self.count[pairs.tag] + block.at_pairs(count, pairs)
         recent = self._recent(block, pairs)
-        return np.stack([scores[pairs.query, pairs.tag], recent, np.log1p(n)], axis=1)
+        return np.concatenate(
+            [scores[pairs.query, pairs.tag][:, None], recent, np.log1p(n)[:, None]], axis=1
+        )
 
     def _recent(self, block: Block, pairs: Pairs) -> Floats:
-        """Mean similarity to the photos that other people tagged so in the last days, `[P]`."""
+        """What other people did with photos like this one in the last days, `[P, 2]`.
+
+        Mean similarity to the photos that they gave the tag, and the log share of the photos
+        like this one, sharply weighted, that got it.
+        """
         columns = self._columns
         window_s = RECENT_DAYS * DAY_S
         start = int(columns.cut(np.array([block.at.min() - window_s]))[0])
         rows = np.arange(start, int(block.cut.max()))
         uses = columns.uses_between(start, start + len(rows))
         if uses.start == uses.stop:
-            return np.zeros(len(pairs), np.float32)
+            return np.zeros((len(pairs), 2), np.float32)
         at = columns.at[rows][None, :]
         seen = (rows[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
         seen &= columns.is_other(rows, block.user)
@@ -105,7 +113,11 @@ class Prototypes:
         total = np.add.reduceat(similarity[:, of_row], first, axis=1)
         n = np.add.reduceat(seen[:, of_row].astype(np.float32), first, axis=1)
         mean = total / (n + SHRINK)
+        alike = np.exp(RECENT_SHARPNESS * (similarity - 1.0)) * seen
+        carried = np.add.reduceat(alike[:, of_row], first, axis=1)
+        share = carried / (alike.sum(axis=1, keepdims=True) + RECENT_SHRINK)
+        recent = np.stack([mean, np.log1p(share / 0.01)])
         column = np.full(columns.n_tags + 1, len(first), np.int64)
         column[tag[first]] = np.arange(len(first))
-        padded = np.concatenate([mean, np.zeros((len(mean), 1), np.float32)], axis=1)
-        return padded[pairs.query, column[pairs.tag]].astype(np.float32)
+        padded = np.concatenate([recent, np.zeros((2, len(mean), 1), np.float32)], axis=2)
+        return padded[:, pairs.query, column[pairs.tag]].T.astype(np.float32)

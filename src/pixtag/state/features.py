@@ -22,8 +22,9 @@ PIXEL_NAMES = (
 )
 HISTORY_NAMES = (*Reuse.names, "own_memory_share")
 TREND_NAMES = (*Trend.names,)
+TASTE_NAMES = ("taste_broad", "taste_sharp")
 GENERAL_NAMES = (*Counts.names, *CoOccurrence.names)
-FEATURE_NAMES = (*PIXEL_NAMES, *HISTORY_NAMES, *TREND_NAMES, *GENERAL_NAMES)
+FEATURE_NAMES = (*PIXEL_NAMES, *HISTORY_NAMES, *TASTE_NAMES, *TREND_NAMES, *GENERAL_NAMES)
 CONTEXT_NAMES = (
     "pixels_on",
     "history_on",
@@ -34,7 +35,7 @@ CONTEXT_NAMES = (
     *Reuse.context_names,
     "posts_log",
 )
-TREND_LIKE = ("recent_prototype", "weekday_lift", "first_seen_log_days")
+TREND_LIKE = ("recent_prototype", "recent_share", "weekday_lift", "first_seen_log_days")
 
 
 @dataclass(frozen=True)

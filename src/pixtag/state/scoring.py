@@ -8,7 +8,7 @@ import numpy as np
 
 from pixtag.signals.columns import Block, Pairs, Queries
 from pixtag.signals.head import top_of_rows
-from pixtag.signals.memory import Memory
+from pixtag.signals.memory import Memory, Neighbours, OwnMemory
 from pixtag.signals.reuse import Reuse
 from pixtag.state.features import (
     CONTEXT_NAMES,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pixtag.state.core import State
 
 FLOOR_LOG_PROB = -12.0
+TASTE_KERNELS = ((3.0, 0.5), (10.0, 0.5))
+"""Sharpness of the similarity, and how many posts the habits of others stand for."""
 
 
 class BlockScorer:
@@ -60,6 +62,7 @@ class BlockScorer:
         self.own_weight = _own_weight(self.own)
         self.near_weight = _near_weight(self.near)
         self._look()
+        self._describe_memories()
         self._windows()
         query, tag = self._propose()
         pairs = Pairs(query, tag, n_queries=len(block), n_tags=n_tags)
@@ -78,6 +81,22 @@ class BlockScorer:
             if knowledge.bridge is not None:
                 self.bridge_scores[seen] = knowledge.bridge.scores(self.embeddings[seen])
         self.prototype_scores = self.state.prototypes.scores(block)
+
+    def _describe_memories(self) -> None:
+        """How well the tags of earlier posts fit this photo and this person."""
+        n_tags, n_known = len(self.state.tags), self.head_scores.shape[1]
+        if len(self.own.query) and n_known:
+            known = (self.own.tag < n_known) & self.block.has_photo[self.own.query]
+            tag = np.minimum(self.own.tag, n_known - 1)
+            lift = self.head_scores[self.own.query, tag] - self.state.knowledge.head.tag_bias[tag]
+            self.own.with_key(
+                OwnMemory.key_names.index("fits_photo"), np.where(known, lift / 4.0, np.nan)
+            )
+        if len(self.near.query) and self.sources.history:
+            query, tag, _, _ = self.state.reuse.uses(self.asker)
+            pairs = Pairs(query, tag, n_queries=len(self.block), n_tags=n_tags)
+            uses = pairs.find(self.near.query, self.near.tag) < len(pairs)
+            self.near.with_key(Neighbours.key_names.index("asker_uses"), uses.astype(np.float32))
 
     def _windows(self) -> None:
         state, block = self.state, self.block
@@ -161,12 +180,32 @@ class BlockScorer:
             rate = np.exp(general[:, 2])
             trend = state.trend.features(block, pairs, self.trend_tags, self.trend_counts, rate)
         memory_share = np.log(own_share + 1e-3)[:, None] - np.float32(np.log(1e-3))
-        parts = [pixel, history, memory_share, trend, general, goes_with]
+        taste = self._taste(pairs, pixel, near_share)
+        parts = [pixel, history, memory_share, taste, trend, general, goes_with]
         np.concatenate(parts, axis=1, out=out)
         if not self.sources.trend:
             for name in TREND_LIKE:
                 out[:, FEATURE_NAMES.index(name)] = 0.0
         return out
+
+    def _taste(self, pairs: Pairs, pixel: Floats, near_share: Floats) -> Floats:
+        """How often this person uses a tag where it fits, shrunk to how often others do.
+
+        The person's posts are weighted by how much their photos look like this one; what others
+        do with such photos stands for a few more posts.
+        """
+        head_chance = np.minimum(1.0, 5.0 * np.exp(pixel[:, 0])) * pixel[:, 1]
+        others = np.maximum(0.5 * near_share + 0.5 * head_chance, 1e-3)
+        similarity = self.own.keys[:, :, 0]
+        place = np.expm1(self.own.keys[:, :, OwnMemory.key_names.index("log_place")] * 2.0)
+        recent = np.exp(-place / 32.0) * self.own.filled
+        columns: list[Floats] = []
+        for sharpness, strength in TASTE_KERNELS:
+            weight = (np.exp(sharpness * (similarity - 1.0)) * recent).astype(np.float32)
+            used = _share(self.own, weight, pairs)
+            total = weight.sum(axis=1)[pairs.query]
+            columns.append(np.log((used + strength * others) / (total + strength)))
+        return np.stack(columns, axis=1).astype(np.float32)
 
     def _pixel_features(self, pairs: Pairs, near_share: Floats) -> Floats:
         state, block = self.state, self.block
@@ -242,7 +281,7 @@ def replace_user(block: Block, user: Ints) -> Block:
 
 def _own_weight(memory: Memory) -> Floats:
     """A fixed kernel over the person's posts: recent in order, and alike when photos tell."""
-    place = np.expm1(memory.keys[:, :, 4] * 2.0)
+    place = np.expm1(memory.keys[:, :, OwnMemory.key_names.index("log_place")] * 2.0)
     recent = np.exp(-place / 8.0)
     alike = np.exp(6.0 * (memory.keys[:, :, 0] - 0.5)) * memory.keys[:, :, 2]
     weight = (recent * (0.3 + alike)) * memory.filled

@@ -74,17 +74,16 @@ def _monotone(logit: Doubles, answer: Doubles) -> tuple[NDArray[np.float32], NDA
     edges = np.searchsorted(mass, np.linspace(0, mass[-1], N_KNOTS + 1)[1:-1])
     groups = [g for g in np.split(order, edges) if len(g)]
     stack: list[list[float]] = []
-    usual = float(answer.mean())
     for group in groups:
-        # One more answer, the usual one: a small bin of nothing but hits is no certainty.
-        chance = (float(answer[group].sum()) + usual) / (len(group) + 1)
-        stack.append([float(logit[group].mean()), chance, float(len(group) + 1)])
+        stack.append([float(logit[group].mean()), float(answer[group].mean()), float(len(group))])
         while len(stack) > 1 and stack[-2][1] >= stack[-1][1]:
             x2, y2, n2 = stack.pop()
             x1, y1, n1 = stack.pop()
             n = n1 + n2
             stack.append([(x1 * n1 + x2 * n2) / n, (y1 * n1 + y2 * n2) / n, n])
-    middle = np.array([[x, y] for x, y, _ in stack])
+    # One more answer, the usual one: a small bin of nothing but hits is no certainty.
+    usual = float(answer.mean())
+    middle = np.array([[x, (y * n + usual) / (n + 1)] for x, y, n in stack])
     first, last = float(logit.min()) - 8.0, max(float(logit.max()), middle[-1, 0] + 1.0) + 4.0
     x = np.concatenate([[first], middle[:, 0], [last]])
     top = min(0.995, middle[-1, 1] + 0.5 * (1 - middle[-1, 1]))

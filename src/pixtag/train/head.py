@@ -14,6 +14,7 @@ from pixtag.signals.head import Head
 from pixtag.types import Floats, Ints, PostLog
 
 MAX_TAGS = 30
+LEAST_BATCH = 32
 
 
 def tag_table(
@@ -74,7 +75,7 @@ def fit_head(
         learning_rate: Peak; falls to zero along a cosine.
         weight_decay: Decoupled.
         dropout: Share of embedding dimensions silenced in training.
-        batch: Posts a step.
+        batch: Posts a step, at most.
 
     Returns:
         The head; all zeros when there is no post or no tag to learn from.
@@ -96,7 +97,8 @@ def fit_head(
         "tags": rng.normal(0, 0.1, (n_tags, joint)).astype(np.float32),
         "bias": np.log((uses + 1.0) / (uses.sum() + n_tags)).astype(np.float32),
     }
-    batch = min(batch, n)
+    # A small log needs steps too: at least sixteen an epoch.
+    batch = min(batch, n, max(LEAST_BATCH, n // 16))
     steps = n // batch
     optimizer = optax.adamw(
         optax.cosine_decay_schedule(learning_rate, epochs * steps), weight_decay=weight_decay

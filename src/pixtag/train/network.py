@@ -19,14 +19,18 @@ from pixtag.state import (
     FEATURE_NAMES,
     HISTORY_NAMES,
     PIXEL_NAMES,
+    TASTE_NAMES,
     TREND_LIKE,
     TREND_NAMES,
     Scored,
 )
 from pixtag.types import Bools, Floats, Ints
 
-SIMILARITY_KEYS = 3
-"""The first key features of both memories that come from pixels."""
+OWN_PIXEL_KEYS = 4
+"""The first key features of the own memory come from pixels."""
+
+NEAR_HISTORY_KEYS = (5, 6)
+"""Key features of the neighbours that come from the asker's history."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,11 @@ def constants(scored: Scored) -> dict[str, NDArray[np.float32]]:
     """Means and spreads of the inputs, and which source each feature belongs to."""
     filled = scored.features[scored.filled].astype(np.float32)
     context = scored.context.astype(np.float32)
-    of_feature = np.zeros((3, len(FEATURE_NAMES)), np.float32)
-    always = np.zeros(len(FEATURE_NAMES), np.float32)
+    needed = np.zeros((3, len(FEATURE_NAMES)), np.float32)
     for i, name in enumerate(FEATURE_NAMES):
-        if name in PIXEL_NAMES and name not in TREND_LIKE:
-            of_feature[0, i] = 1.0
-        elif name in HISTORY_NAMES:
-            of_feature[1, i] = 1.0
-        elif name in TREND_NAMES or name in TREND_LIKE:
-            of_feature[2, i] = 1.0
-        else:
-            always[i] = 1.0
+        needed[0, i] = name in PIXEL_NAMES or name in TASTE_NAMES
+        needed[1, i] = name in HISTORY_NAMES or name in TASTE_NAMES
+        needed[2, i] = name in TREND_NAMES or name in TREND_LIKE
     mean, std = context.mean(axis=0), context.std(axis=0) + 1e-3
     # Flags that were always on in training must not explode when one goes off.
     std[:3] = np.maximum(std[:3], 0.3)
@@ -72,8 +70,7 @@ def constants(scored: Scored) -> dict[str, NDArray[np.float32]]:
         "norm/std": filled.std(axis=0) + 1e-3,
         "norm/context_mean": mean,
         "norm/context_std": std,
-        "source/of_feature": of_feature,
-        "source/always": always,
+        "source/needed": needed,
     }
 
 
@@ -93,11 +90,15 @@ def silence(inputs: Mapping[str, Any], speaks: Any) -> dict[str, Any]:
     keep = keep.at[:, jnp.array(pixel_context)].set(pixels[:, None])
     keep = keep.at[:, jnp.array(history_context)].set(history[:, None])
     own_keys = inputs["own_keys"]
-    own_keys = own_keys.at[:, :, :SIMILARITY_KEYS].multiply(pixels[:, None, None])
+    own_keys = own_keys.at[:, :, :OWN_PIXEL_KEYS].multiply(pixels[:, None, None])
+    near_keys = inputs["near_keys"]
+    of_history = jnp.array(NEAR_HISTORY_KEYS)
+    near_keys = near_keys.at[:, :, of_history].multiply(history[:, None, None])
     return {
         **inputs,
         "context": context * keep,
         "own_keys": own_keys,
+        "near_keys": near_keys,
         "own_filled": inputs["own_filled"] * history[:, None],
         "near_filled": inputs["near_filled"] * pixels[:, None],
     }
