@@ -307,6 +307,11 @@ def load_bundle(path: Path | None = None, *, verify: bool = True) -> Bundle:
     Raises:
         ModelError: Not a bundle, a file is missing or damaged, or its format is newer.
     """
+    if path is None and not default_bundle_path().is_dir():
+        raise ModelError(
+            "no bundle came with this installation",
+            hint="train one with `pixtag train --store FILE --out FOLDER` and give it by --bundle",
+        )
     folder = _existing(default_bundle_path() if path is None else path)
     manifest = _read_manifest(folder)
     missing = [n for n in REQUIRED if n not in manifest.files]
