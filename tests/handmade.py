@@ -135,18 +135,17 @@ def _network() -> dict[str, np.ndarray]:
         weights["score/linear"][state.FEATURE_NAMES.index(name)] = weight
     mean = np.zeros(widths.features, np.float32)
     mean[state.FEATURE_NAMES.index("head_log_prob")] = -4.0
-    of_feature = np.zeros((3, widths.features), np.float32)
-    sources = (state.PIXEL_NAMES, state.HISTORY_NAMES, state.TREND_NAMES)
+    needed = np.zeros((3, widths.features), np.float32)
+    sources = (state.PIXEL_NAMES, state.HISTORY_NAMES, (*state.TREND_NAMES, *state.TREND_LIKE))
     for row, names in enumerate(sources):
-        of_feature[row, [state.FEATURE_NAMES.index(n) for n in names]] = 1.0
+        needed[row, [state.FEATURE_NAMES.index(n) for n in names]] = 1.0
     knots = np.linspace(-8.0, 8.0, 33)
     return weights | {
         "norm/mean": mean,
         "norm/std": np.ones(widths.features, np.float32),
         "norm/context_mean": np.zeros(widths.context, np.float32),
         "norm/context_std": np.ones(widths.context, np.float32),
-        "source/of_feature": of_feature,
-        "source/always": 1.0 - of_feature.sum(axis=0),
+        "source/needed": needed,
         "calibration/slope": np.array(1.0, np.float32),
         "calibration/context": np.zeros(widths.context, np.float32),
         "calibration/bias": np.array(0.5, np.float32),

@@ -16,10 +16,21 @@ from numpy.typing import NDArray
 
 from pixtag import network
 from pixtag.signals.columns import DAY_S
-from pixtag.signals.prototypes import Prototypes
-from pixtag.signals.reuse import Reuse
+from pixtag.signals.cooccurrence import CoOccurrence
+from pixtag.signals.counts import Counts
+from pixtag.signals.memory import OwnMemory
 from pixtag.signals.trend import Trend
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, Scored, State
+from pixtag.state import (
+    CONTEXT_NAMES,
+    FEATURE_NAMES,
+    HISTORY_NAMES,
+    PIXEL_NAMES,
+    TASTE_NAMES,
+    TREND_LIKE,
+    TREND_NAMES,
+    Scored,
+    State,
+)
 from pixtag.types import Floats, Ints, Reason
 
 LEAST_WEIGHT = 0.01
@@ -59,29 +70,23 @@ class Group:
     memory: Literal["own", "near"] | None = None
 
 
+def _but(names: tuple[str, ...], *others: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if not any(name in other for other in others))
+
+
+_NEAR = ("neighbour_share",)
+_OWN_POSTS = ("own_memory_share", *TASTE_NAMES)
+_WEEKDAY = ("weekday_lift",)
+
 GROUPS = (
-    Group(
-        "picture",
-        "pixels",
-        (
-            "head_log_prob",
-            "head_known",
-            "bridge",
-            "words",
-            *(n for n in Prototypes.names if n != "recent_prototype"),
-        ),
-    ),
-    Group("neighbours", "pixels", ("neighbour_share",), "near"),
-    Group("own uses", "history", Reuse.names),
-    Group("own posts", "history", ("own_memory_share",), "own"),
-    Group("rising", "trend", (*Trend.names, "recent_prototype", "first_seen_log_days")),
-    Group("weekday", "trend", ("weekday_lift",)),
-    Group(
-        "company",
-        "general",
-        ("goes_with_candidates", "goes_with_candidates_lift", "goes_with_accepted"),
-    ),
-    Group("popular", "general", ("people_log", "uses_log", "daily_rate_log")),
+    Group("picture", "pixels", _but(PIXEL_NAMES, _NEAR, TREND_LIKE)),
+    Group("neighbours", "pixels", _NEAR, "near"),
+    Group("own uses", "history", _but(HISTORY_NAMES, _OWN_POSTS)),
+    Group("own posts", "history", _OWN_POSTS, "own"),
+    Group("rising", "trend", (*TREND_NAMES, *_but(TREND_LIKE, _WEEKDAY))),
+    Group("weekday", "trend", _WEEKDAY),
+    Group("company", "general", CoOccurrence.names),
+    Group("popular", "general", _but(Counts.names, TREND_LIKE)),
 )
 
 
@@ -250,9 +255,10 @@ class Explainer:
         if not carries.any() or self._given:
             return ""
         keys = scored.own_keys[query]
-        has_both = keys[:, 2] > 0
+        has_both = keys[:, OwnMemory.key_names.index("has_both_photos")] > 0
         if has_both.any():
-            alike = np.where(has_both, keys[:, 0], -np.inf)
+            similarity = keys[:, OwnMemory.key_names.index("similarity")]
+            alike = np.where(has_both, similarity, -np.inf)
             most = np.argsort(-alike, kind="stable")[:_SIMILAR_SLOTS]
             if (carries & has_both)[most].any():
                 return "on a photo of yours like this"
