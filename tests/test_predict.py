@@ -383,7 +383,7 @@ def test_a_trained_bundle_predicts_from_disk(tmp_path: Path) -> None:
     for look in looks:
         found = predictor.suggest(handmade.photo(tmp_path / "p.jpg", look, 77))
         assert set(tags(found)[:2]) == set(handmade.LOOKS[look])
-        assert found[0].reasons[0].source == "pixels"
+        assert "pixels" in {reason.source for reason in found[0].reasons}
         assert not [t for t in tags(found) if t.startswith("of")], "one person's tag"
 
 
