@@ -2,7 +2,7 @@
 
     python bench/predict.py [--bundle FOLDER] [--posts 12000] [--json FILE]
 
-Makes a store of posts by invented people with random photos' embeddings and a photo of 1080 px,
+Makes a store of posts by invented people with random photos' embeddings and a photo of 1080 x 1350 px,
 then measures, all in one run:
 
 - cold: the whole command, start of Python to last line, without and with the store; the first
@@ -63,18 +63,18 @@ def main() -> None:
         asked.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def make_photo(path: Path, side_px: int = 1080) -> Path:
-    """A photo with shapes of many sizes, so that its JPEG is as large as a camera's."""
+def make_photo(path: Path) -> Path:
+    """A photo of 1080 x 1350 px with shapes of many sizes, so that its JPEG is a real one's size."""
     rng = np.random.default_rng(5)
     layers = [
-        Image.fromarray(rng.integers(0, 256, (side_px // n, side_px // n, 3), np.uint8)).resize(
-            (side_px, side_px), Image.Resampling.BICUBIC
+        Image.fromarray(rng.integers(0, 256, (1350 // n, 1080 // n, 3), np.uint8)).resize(
+            (1080, 1350), Image.Resampling.BICUBIC
         )
         for n in (4, 16, 64, 256)
     ]
     mixed = np.mean([np.asarray(layer, np.float32) for layer in layers], axis=0)
     smooth = Image.fromarray(mixed.astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
-    smooth.save(path, quality=90)
+    smooth.save(path, quality=85)
     return path
 
 
