@@ -2,8 +2,8 @@
 
     python bench/predict.py [--bundle FOLDER] [--posts 12000] [--json FILE]
 
-Makes a store of posts by invented people with random photos' embeddings and a photo of 1080 x 1350 px,
-then measures, all in one run:
+Makes a store of posts by invented people with random photos' embeddings, and a photo of 1080 x
+1350 px; then measures, all in one run:
 
 - cold: the whole command, start of Python to last line, without and with the store; the first
   run after a change of the store apart from later ones. Beside it a bare program that only loads
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def make_photo(path: Path) -> Path:
-    """A photo of 1080 x 1350 px with shapes of many sizes, so that its JPEG is a real one's size."""
+    """A photo with shapes of many sizes, so that its JPEG is as large as a real one's."""
     rng = np.random.default_rng(5)
     layers = [
         Image.fromarray(rng.integers(0, 256, (1350 // n, 1080 // n, 3), np.uint8)).resize(
