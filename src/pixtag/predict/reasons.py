@@ -38,6 +38,8 @@ LEAST_WEIGHT = 0.01
 
 _WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 _LEAST_RISE = 1.5
+_TWO = float(np.log1p(1.5))
+"""Above this a logged count of people is two or more."""
 _LEAST_WEEKDAY_LIFT = 0.3
 _LEAST_PEOPLE = 3
 _POPULAR_SHARE = 0.05
@@ -90,6 +92,17 @@ GROUPS = (
 )
 
 
+_COLUMN = {name: i for i, name in enumerate(FEATURE_NAMES)}
+_COLUMNS_OF = [np.array([_COLUMN[name] for name in group.features]) for group in GROUPS]
+_PIXELS_ON = CONTEXT_NAMES.index("pixels_on")
+_SIMILARITY = OwnMemory.key_names.index("similarity")
+_HAS_BOTH = OwnMemory.key_names.index("has_both_photos")
+_LIFTS = [
+    (_COLUMN[name], _COLUMN[name.replace("lift", "people")])
+    for name in Trend.names[: len(Trend.names) // 2]
+]
+
+
 def contributions(weights: network.Weights, scored: Scored, query: int, places: Ints) -> Floats:
     """Measure what each group of signals added to the scores of some candidates.
 
@@ -105,25 +118,32 @@ def contributions(weights: network.Weights, scored: Scored, query: int, places: 
     Returns:
         Natural log units, `[K, G]`, in the order of `GROUPS`.
     """
+    # Every variant of a candidate is one more candidate of the same query, the whole one last.
     n = len(GROUPS) + 1
-    inputs: dict[str, NDArray[Any]] = {
-        "features": scored.features[query, places],
-        "context": scored.context[query],
-        "own_keys": scored.own_keys[query],
-        "own_filled": scored.own_filled[query].astype(np.float32),
-        "own_member": scored.own_member[query, places].astype(np.float32),
-        "near_keys": scored.near_keys[query],
-        "near_filled": scored.near_filled[query].astype(np.float32),
-        "near_member": scored.near_member[query, places].astype(np.float32),
+    features = np.repeat(scored.features[query, places][None], n, axis=0)
+    members = {
+        "own": np.repeat(scored.own_member[query, places][None], n, axis=0),
+        "near": np.repeat(scored.near_member[query, places][None], n, axis=0),
     }
-    inputs = {name: np.repeat(array[None], n, axis=0) for name, array in inputs.items()}
     for i, group in enumerate(GROUPS):
-        columns = [FEATURE_NAMES.index(name) for name in group.features]
-        inputs["features"][i, :, columns] = weights["norm/mean"][columns][:, None]
+        columns = _COLUMNS_OF[i]
+        features[i, :, columns] = weights["norm/mean"][columns][:, None]
         if group.memory is not None:
-            inputs[f"{group.memory}_member"][i] = 0.0
-    scores = network.scores(weights, inputs)
-    return np.asarray(scores[-1][None] - scores[:-1], np.float32).T
+            members[group.memory][i] = False
+    one = slice(query, query + 1)
+    inputs: dict[str, NDArray[Any]] = {
+        "features": features.reshape(1, -1, features.shape[-1]),
+        "context": scored.context[one],
+        "own_keys": scored.own_keys[one],
+        "own_filled": scored.own_filled[one].astype(np.float32),
+        "near_keys": scored.near_keys[one],
+        "near_filled": scored.near_filled[one].astype(np.float32),
+    }
+    for name, member in members.items():
+        flat = member.reshape(1, -1, member.shape[-1])
+        inputs[f"{name}_member"] = flat.astype(np.float32)
+    scores = network.scores(weights, inputs).reshape(n, len(places))
+    return np.asarray(scores[-1] - scores[:-1], np.float32).T
 
 
 class Explainer:
@@ -201,12 +221,12 @@ class Explainer:
         return columns.use_tag_by_user[mine], columns.at[columns.use_row_by_user[mine]]
 
     def _feature(self, name: str, place: int) -> float:
-        return float(self._scored.features[self._query, place, FEATURE_NAMES.index(name)])
+        return float(self._scored.features[self._query, place, _COLUMN[name]])
 
     def _text(self, group: str, place: int, offered: Sequence[int]) -> str:
         match group:
             case "picture":
-                has_photo = self._scored.context[self._query, CONTEXT_NAMES.index("pixels_on")]
+                has_photo = self._scored.context[self._query, _PIXELS_ON]
                 return "in the picture" if has_photo else ""
             case "neighbours":
                 member = self._scored.near_member[self._query, place]
@@ -255,10 +275,9 @@ class Explainer:
         if not carries.any() or self._given:
             return ""
         keys = scored.own_keys[query]
-        has_both = keys[:, OwnMemory.key_names.index("has_both_photos")] > 0
+        has_both = keys[:, _HAS_BOTH] > 0
         if has_both.any():
-            similarity = keys[:, OwnMemory.key_names.index("similarity")]
-            alike = np.where(has_both, similarity, -np.inf)
+            alike = np.where(has_both, keys[:, _SIMILARITY], -np.inf)
             most = np.argsort(-alike, kind="stable")[:_SIMILAR_SLOTS]
             if (carries & has_both)[most].any():
                 return "on a photo of yours like this"
@@ -266,11 +285,8 @@ class Explainer:
         return "on your last post" if carries[0] and n == 1 else f"on {n} of your latest posts"
 
     def _rising_text(self, place: int) -> str:
-        best = 0.0
-        for name in Trend.names[: len(Trend.names) // 2]:
-            people = np.expm1(self._feature(name.replace("lift", "people"), place))
-            if people > 1.5:
-                best = max(best, self._feature(name, place))
+        features = self._scored.features[self._query, place]
+        best = max((float(features[lift]) for lift, n in _LIFTS if features[n] > _TWO), default=0.0)
         ratio = float(np.exp(best))
         if ratio < _LEAST_RISE:
             return ""
