@@ -6,7 +6,7 @@ served.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -34,16 +34,23 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
         vocabulary=bundle.vocabulary,
         head=head,
         prior=bundle.prior,
-        prior_people=_beyond_prior(bundle),
+        prior_people=beyond_prior(
+            bundle.prior, bundle.vocabulary, bundle.extras["prior_people"].astype(np.float64)
+        ),
     )
 
 
-def _beyond_prior(bundle: Bundle) -> Doubles:
-    """People who used each tag, less the prior's posts, each of which counts as one person."""
-    people = bundle.extras["prior_people"].astype(np.float64)
-    index = {tag: i for i, tag in enumerate(bundle.vocabulary)}
-    place = np.array([index.get(tag, len(people)) for tag in bundle.prior.tags], np.int64)
-    uses = np.bincount(place[bundle.prior.tag_ids], minlength=len(people) + 1)[: len(people)]
+def beyond_prior(prior: PostLog, vocabulary: Sequence[str], people: Doubles) -> Doubles:
+    """People who used each tag, less the prior's posts, each of which counts as one person.
+
+    Args:
+        prior: Anonymous posts.
+        vocabulary: Tags, V of them.
+        people: People behind the prior who used each, `[V]`.
+    """
+    index = {tag: i for i, tag in enumerate(vocabulary)}
+    place = np.array([index.get(tag, len(people)) for tag in prior.tags], np.int64)
+    uses = np.bincount(place[prior.tag_ids], minlength=len(people) + 1)[: len(people)]
     return people - uses
 
 

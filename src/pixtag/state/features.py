@@ -35,7 +35,13 @@ CONTEXT_NAMES = (
     *Reuse.context_names,
     "posts_log",
 )
-TREND_LIKE = ("recent_prototype", "recent_share", "weekday_lift", "first_seen_log_days")
+TREND_LIKE = (
+    "recent_prototype",
+    "recent_share",
+    "daily_rate_log",
+    "weekday_lift",
+    "first_seen_log_days",
+)
 
 
 @dataclass(frozen=True)

@@ -232,16 +232,19 @@ class BlockScorer:
     def _context(self) -> Floats:
         state, block, sources = self.state, self.block, self.sources
         out = np.zeros((len(block), len(CONTEXT_NAMES)), np.float32)
+        person = state.reuse.context(self.asker)
+        # A source with nothing to say is as silent as one that may not speak, so the network
+        # has met a newcomer, or a store without recent posts, whenever it has met silence.
         out[:, 0] = block.has_photo
-        out[:, 1] = sources.history
-        out[:, 2] = sources.trend
+        out[:, 1] = sources.history * (person[:, 0] > 0)
+        out[:, 2] = sources.trend * (self.trend_counts.sum(axis=(0, 2)) > 0)
         if self.head_scores.shape[1]:
             probs = np.exp(self.head_scores)
             entropy = -(probs * self.head_scores).sum(axis=1)
             out[:, 3] = np.where(block.has_photo, probs.max(axis=1), 0.0)
             out[:, 4] = np.where(block.has_photo, entropy, 0.0)
         out[:, 5:7] = state.neighbours.context(self.near)
-        out[:, 7:11] = state.reuse.context(self.asker)
+        out[:, 7:11] = person
         out[:, 11] = np.log1p(block.cut)
         return out
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from pixtag.artifact import (
     Bundle,
     Manifest,
     Trained,
-    anonymous_log,
     hash_post_ids,
     posts_digest,
 )
@@ -21,6 +19,7 @@ from pixtag.splits import Split
 from pixtag.train.card import write_card
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import people_of_tags
+from pixtag.train.visitors import prior_of
 from pixtag.types import PostLog
 
 
@@ -71,17 +70,4 @@ def make_bundle(
         extras={"prior_people": people_of_tags(log, vocabulary).astype(np.float32)},
         seen=hash_post_ids(log.post_ids),
         card=write_card(manifest, vocabulary, title=title),
-    )
-
-
-def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
-    """Posts without names and times for people who bring no store; private tags are left out."""
-    index = {t: i for i, t in enumerate(vocabulary)}
-    lists = [[index[t] for t in log.tags_of(i) if t in index] for i in range(len(log))]
-    kept = [i for i, tags in enumerate(lists) if tags]
-    embeddings = np.zeros((len(kept), head.width), np.float16)
-    if log.embeddings.shape[1] and kept:
-        embeddings[:] = head.project(log.embeddings[kept].astype(np.float32))
-    return anonymous_log(
-        vocabulary, [lists[i] for i in kept], embeddings, has_photo=log.has_photo[kept]
     )

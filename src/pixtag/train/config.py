@@ -38,6 +38,10 @@ class TrainConfig(BaseModel):
     drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Share of posts from which sources are taken in training, so that any may be missing."""
 
+    first_users: Annotated[int, Field(ge=0)] = 0
+    """People who are also replayed as first users of a bundle that was made without them: for a
+    bundle that will meet people with no store, or with a store of their own posts alone."""
+
     vocabulary: Annotated[int, Field(ge=1, le=65536)] = 4096
     """Most tags that the pixel head learns."""
 

@@ -38,7 +38,15 @@ from pixtag.train.examples import (
     replay_examples,
 )
 from pixtag.train.head import fit_head, tag_table
-from pixtag.train.network import Examples, Optimizer, constants, reorder_rows, run_epoch
+from pixtag.train.network import (
+    Examples,
+    Optimizer,
+    constants,
+    reorder_rows,
+    run_epoch,
+    without_sources,
+)
+from pixtag.train.visitors import first_users
 from pixtag.types import Floats, Ints, PostLog
 
 LEAST_POSTS = 200
@@ -140,13 +148,14 @@ def fit(
     head, train, valid = _heads_and_examples(plan, checkpoints, told)
     weights = _network(plan, checkpoints, train, valid, told)
     told("calibrating", 0, 1)
-    score = score_examples(weights, valid)
+    # Silent sources are calibrated too: on copies of the same posts with some taken away.
+    heard = join_examples([valid, without_sources(valid, seed=config.seed)])
     weights |= fit_calibration(
         weights,
-        score,
-        valid.scored.filled,
-        valid.scored.context.astype(np.float32),
-        valid.used,
+        score_examples(weights, heard),
+        heard.scored.filled,
+        heard.scored.context.astype(np.float32),
+        heard.used,
     )
     weights |= {
         "head/center": head.center,
@@ -247,24 +256,49 @@ def _heads_and_examples(
     folds = np.unique(fold[asked]).tolist()
     has_heads = bool(fitted.has_photo.any())
     parts: list[Examples] = []
-    rows: list[Ints] = []
-    n_steps = len(folds) + 1
+    n_folds = len(folds)
+    n_steps = n_folds + 1
     for step, left_out in enumerate(folds):
         told("learning what photos show", step, n_steps)
         others = (fold != left_out) if has_heads else np.zeros(len(fitted), np.bool_)
         head = _head(plan, checkpoints, fitted, table, others, f"head-{left_out}", left_out + 1)
         mine = asked[fold[asked] == left_out]
         knowledge = knowledge_with(head, plan.vocabulary)
-        parts.append(replay_examples(fitted, mine, knowledge, config.state))
-        rows.append(mine)
-    told("learning what photos show", len(folds), n_steps)
+        if len(mine):
+            parts.append(replay_examples(fitted, mine, knowledge, config.state))
+        if config.first_users:
+            hidden = fold == left_out
+            parts += first_users(
+                fitted,
+                hidden,
+                np.flatnonzero(hidden),
+                knowledge,
+                config.state,
+                most_people=-(-config.first_users // n_folds),
+                seed=config.seed,
+            )
+    told("learning what photos show", n_folds, n_steps)
     everyone = np.ones(len(fitted), np.bool_)
     full = _head(plan, checkpoints, fitted, table, everyone, "head-full", 0)
-    valid = replay_examples(
-        plan.log, plan.rows_to_choose, knowledge_with(full, plan.vocabulary), config.state
-    )
+    knowledge = knowledge_with(full, plan.vocabulary)
+    asked = plan.rows_to_choose
+    valid = [replay_examples(plan.log, asked, knowledge, config.state)]
+    if config.first_users:
+        user = plan.log.user_of_post
+        people = np.unique(user[asked])[::2]
+        hidden = np.isin(user, people) & (user < len(plan.log.users))
+        rows = asked[hidden[asked]]
+        valid += first_users(
+            plan.log,
+            hidden,
+            rows,
+            knowledge,
+            config.state,
+            most_people=config.first_users // 4,
+            seed=config.seed,
+        )
     told("learning what photos show", n_steps, n_steps)
-    return full, join_examples(parts, rows), valid
+    return full, join_examples(parts), join_examples(valid)
 
 
 def _head(

@@ -97,8 +97,8 @@ def fit_head(
         "tags": rng.normal(0, 0.1, (n_tags, joint)).astype(np.float32),
         "bias": np.log((uses + 1.0) / (uses.sum() + n_tags)).astype(np.float32),
     }
-    # A small log needs steps too: at least sixteen an epoch.
-    batch = min(batch, n, max(LEAST_BATCH, n // 16))
+    # A small log needs steps too, about as many an epoch as a large one.
+    batch = min(batch, n, max(LEAST_BATCH, n // 32))
     steps = n // batch
     optimizer = optax.adamw(
         optax.cosine_decay_schedule(learning_rate, epochs * steps), weight_decay=weight_decay

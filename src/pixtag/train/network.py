@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -106,6 +106,26 @@ def silence(inputs: Mapping[str, Any], speaks: Any) -> dict[str, Any]:
 
 _PIXEL_CONTEXT = ("head_top", "head_entropy", "nearest_similarity", "mean_similarity")
 _HISTORY_CONTEXT = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
+
+
+def without_sources(examples: Examples, *, seed: int) -> Examples:
+    """The same posts, each with a drawn subset of the sources silenced."""
+    speaks = draw_sources(np.random.default_rng((seed, 37)), len(examples), share=1.0)
+    scored = examples.scored
+    names = ("context", "own_keys", "near_keys", "own_filled", "near_filled")
+    inputs = {n: jnp.asarray(getattr(scored, n), jnp.float32) for n in names}
+    silent = {n: np.asarray(v) for n, v in silence(inputs, jnp.asarray(speaks)).items()}
+    return replace(
+        examples,
+        scored=replace(
+            scored,
+            context=silent["context"],
+            own_keys=silent["own_keys"].astype(scored.own_keys.dtype),
+            near_keys=silent["near_keys"].astype(scored.near_keys.dtype),
+            own_filled=silent["own_filled"] > 0,
+            near_filled=silent["near_filled"] > 0,
+        ),
+    )
 
 
 def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,96 @@
+"""Posts replayed as people meet a shipped bundle: with its prior, and nothing but their own posts.
+
+A person's first use of Pixtag is not like a post in a full store: what others did is known only
+as anonymous posts without a time, nothing is rising, and the only history is their own. The
+network meets that in training, with a prior that never held the person asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pixtag.artifact import anonymous_log
+from pixtag.replay import beyond_prior
+from pixtag.signals.head import Head
+from pixtag.state import Knowledge, State, StateConfig
+from pixtag.train.examples import answered, compact, people_of_tags, replay_examples
+from pixtag.train.network import Examples
+from pixtag.types import Bools, Ints, PostLog
+
+
+def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
+    """Posts without names and times for people who bring no store; private tags are left out."""
+    index = {t: i for i, t in enumerate(vocabulary)}
+    lists = [[index[t] for t in log.tags_of(i) if t in index] for i in range(len(log))]
+    kept = [i for i, tags in enumerate(lists) if tags]
+    embeddings = np.zeros((len(kept), head.width), np.float16)
+    if log.embeddings.shape[1] and kept:
+        embeddings[:] = head.project(log.embeddings[kept].astype(np.float32))
+    return anonymous_log(
+        vocabulary, [lists[i] for i in kept], embeddings, has_photo=log.has_photo[kept]
+    )
+
+
+def with_prior(knowledge: Knowledge, log: PostLog) -> Knowledge:
+    """The same knowledge with a prior made of a log."""
+    prior = prior_of(log, knowledge.vocabulary, knowledge.head)
+    people = people_of_tags(log, knowledge.vocabulary).astype(np.float64)
+    beyond = beyond_prior(prior, knowledge.vocabulary, people)
+    return replace(knowledge, prior=prior, prior_people=beyond)
+
+
+def first_users(
+    log: PostLog,
+    hidden: Bools,
+    rows: Ints,
+    knowledge: Knowledge,
+    config: StateConfig,
+    *,
+    most_people: int,
+    seed: int,
+) -> list[Examples]:
+    """Replay people one by one as first users of a bundle that was made without them.
+
+    Args:
+        log: All posts that may be known.
+        hidden: Posts that the prior leaves out, `[N]`: those of everybody who may be asked.
+        rows: Posts to ask about, all hidden; posts of nobody are asked as a stranger's.
+        knowledge: A head that was not fitted on the hidden posts.
+        config: Of the state.
+        most_people: People asked, drawn by `seed`.
+        seed: Of the draw.
+
+    Returns:
+        Examples of each person, and of the posts of nobody.
+    """
+    knowledge = with_prior(knowledge, log.select(~hidden))
+    nobody = len(log.users)
+    people = np.unique(log.user_of_post[rows])
+    named = people[people < nobody]
+    if len(named) > most_people:
+        rng = np.random.default_rng((seed, 31))
+        named = np.sort(rng.choice(named, most_people, replace=False))
+    parts: list[Examples] = []
+    for person in named.tolist():
+        mine = rows[(log.user_of_post[rows] == person) & np.isfinite(log.at[rows])]
+        if len(mine):
+            own = log.select(np.flatnonzero(log.user_of_post == person))
+            places = np.searchsorted(np.flatnonzero(log.user_of_post == person), mine)
+            parts.append(replay_examples(own, places, knowledge, config))
+    strangers = rows[log.user_of_post[rows] == nobody]
+    if len(strangers):
+        parts.append(_strangers(log, strangers, knowledge, config))
+    return parts
+
+
+def _strangers(log: PostLog, rows: Ints, knowledge: Knowledge, config: StateConfig) -> Examples:
+    """Ask about posts of nobody after everything else, with the prior alone."""
+    state = State(knowledge, config)
+    timed = log.at[np.isfinite(log.at)]
+    queries = state.queries_of(log, rows)
+    now = float(timed[-1]) + 1.0 if len(timed) else 0.0
+    scored = state.score(replace(queries, at=np.full(len(rows), now)))
+    return answered(compact(scored), log, rows, state.tags)
