@@ -1,4 +1,4 @@
-"""The reviewed map from image classes to hashtags: whole, in Pixtag's form, and sensible."""
+"""The map from image classes to hashtags: whole, in Pixtag's form, and sensible."""
 
 from __future__ import annotations
 
