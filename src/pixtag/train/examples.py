@@ -58,11 +58,19 @@ def people_of_tags(log: PostLog, vocabulary: Sequence[str]) -> Ints:
     return np.bincount(keys % n, minlength=n)[:-1]
 
 
-def deal_folds(log: PostLog, *, n_folds: int, seed: int) -> Ints:
+def deal_folds(
+    log: PostLog, *, n_folds: int, seed: int, groups: Sequence[str] | None = None
+) -> Ints:
     """A fold for each post, `[N]`; one fold when no post has a photo.
 
     All posts of a person share a fold, so that a head never saw the person that it is asked
     about; posts of nobody, and all posts where there are few people, are dealt one by one.
+
+    Args:
+        log: The posts to fit on.
+        n_folds: How many folds.
+        seed: Of the deal.
+        groups: A name for each post, `[N]`: posts of one name share a fold; empty for the rest.
     """
     if not log.has_photo.any():
         return np.zeros(len(log), np.int64)
@@ -73,7 +81,14 @@ def deal_folds(log: PostLog, *, n_folds: int, seed: int) -> Ints:
     if n_people < 4 * n_folds:
         return of_post
     named = log.user_of_post < len(log.users)
-    return np.where(named, of_person[log.user_of_post], of_post)
+    folds = np.where(named, of_person[log.user_of_post], of_post)
+    if groups is not None:
+        names = sorted(set(groups) - {""})
+        of_group = dict(zip(names, rng.integers(0, n_folds, len(names)).tolist(), strict=True))
+        folds = np.array(
+            [of_group.get(g, f) for g, f in zip(groups, folds.tolist(), strict=True)], np.int64
+        )
+    return folds
 
 
 def replay_examples(

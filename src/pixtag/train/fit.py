@@ -64,6 +64,7 @@ class _Plan:
     split: Split
     config: TrainConfig
     vocabulary: list[str]
+    groups: list[str]
 
     @property
     def rows_to_fit(self) -> Ints:
@@ -92,6 +93,7 @@ def fit(
     config: TrainConfig | None = None,
     labels: Sequence[str] | None = None,
     use_all: bool = False,
+    groups: Sequence[str] | None = None,
     encoder_digest: str = "",
     title: str = "",
     on_stage: OnStage | None = None,
@@ -108,6 +110,9 @@ def fit(
         config: Knobs.
         labels: A fixed set of tags: no other is learned or offered.
         use_all: Fit on the first 90 % and calibrate on the last 10.
+        groups: A name for each post of the log: posts of one name (photos of one kind) are kept
+            out of a head together, so that the network learns what to do with a kind of photo
+            that no head ever saw. Empty names are dealt one by one.
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
         on_stage: Called with a stage's name, what is done and how much there is.
@@ -132,7 +137,8 @@ def fit(
         if labels is not None
         else choose_vocabulary(fitted, limit=config.vocabulary)
     )
-    plan = _Plan(log.select(np.arange(split.valid_stop)), split, config, vocabulary)
+    named = [""] * len(log) if groups is None else list(groups)
+    plan = _Plan(log.select(np.arange(split.valid_stop)), split, config, vocabulary, named)
     checkpoints = Checkpoints(
         out.with_name(out.name + ".partial"),
         {
@@ -141,6 +147,7 @@ def fit(
             "vocabulary": vocabulary,
             "encoder": encoder_digest,
             "use_all": use_all,
+            "groups": [] if groups is None else named,
             "pixtag": importlib.metadata.version("pixtag"),
             "jax": jax.__version__,
         },
@@ -251,7 +258,9 @@ def _heads_and_examples(
     n_tags = len(index)
     of_tag = np.array([index.get(t, n_tags) for t in [*fitted.tags, ""]], np.int64)
     table = tag_table(fitted, of_tag, n_tags=n_tags)
-    fold = deal_folds(fitted, n_folds=config.folds, seed=config.seed)
+    fold = deal_folds(
+        fitted, n_folds=config.folds, seed=config.seed, groups=plan.groups[: len(fitted)]
+    )
     asked = plan.rows_to_fit
     folds = np.unique(fold[asked]).tolist()
     has_heads = bool(fitted.has_photo.any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -100,27 +101,41 @@ def fit_head(
     # A small log needs steps too, about as many an epoch as a large one.
     batch = min(batch, n, max(LEAST_BATCH, n // 32))
     steps = n // batch
-    optimizer = optax.adamw(
-        optax.cosine_decay_schedule(learning_rate, epochs * steps), weight_decay=weight_decay
-    )
+    recipe = _Recipe(learning_rate, weight_decay, dropout, epochs, steps, batch)
     data = (
         jnp.asarray(embeddings - center, jnp.float32),
         jnp.asarray(ids, jnp.int32),
         jnp.asarray(mask),
     )
-    state = (params, optimizer.init(params))
+    state = (params, recipe.optimizer().init(params))
     for epoch in range(epochs):
         key = jax.random.PRNGKey(seed * 1000 + epoch)
-        state = _epoch(optimizer, dropout, batch, steps, data, state, key)
+        state = _epoch(recipe, data, state, key)
     fitted: dict[str, Any] = jax.tree.map(np.asarray, state[0])
     return Head(center.astype(np.float32), fitted["projection"], fitted["tags"], fitted["bias"])
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _epoch(
-    optimizer: Any, dropout: float, batch: int, steps: int, data: Any, state: Any, key: Any
-) -> Any:
+@dataclass(frozen=True)
+class _Recipe:
+    """What is compiled into a pass over the posts; equal ones are compiled once."""
+
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    epochs: int
+    steps: int
+    batch: int
+
+    def optimizer(self) -> Any:
+        schedule = optax.cosine_decay_schedule(self.learning_rate, self.epochs * self.steps)
+        return optax.adamw(schedule, weight_decay=self.weight_decay)
+
+
+@partial(jax.jit, static_argnums=0)
+def _epoch(recipe: _Recipe, data: Any, state: Any, key: Any) -> Any:
     embeddings, ids, mask = data
+    steps, batch, dropout = recipe.steps, recipe.batch, recipe.dropout
+    optimizer = recipe.optimizer()
     order_key, drop_key = jax.random.split(key)
     order = jax.random.permutation(order_key, embeddings.shape[0])[: steps * batch]
 
