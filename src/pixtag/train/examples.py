@@ -59,17 +59,21 @@ def people_of_tags(log: PostLog, vocabulary: Sequence[str]) -> Ints:
 
 
 def deal_folds(
-    log: PostLog, *, n_folds: int, seed: int, groups: Sequence[str] | None = None
+    log: PostLog,
+    *,
+    n_folds: int,
+    seed: int,
+    by_person: bool = False,
+    groups: Sequence[str] | None = None,
 ) -> Ints:
     """A fold for each post, `[N]`; one fold when no post has a photo.
-
-    All posts of a person share a fold, so that a head never saw the person that it is asked
-    about; posts of nobody, and all posts where there are few people, are dealt one by one.
 
     Args:
         log: The posts to fit on.
         n_folds: How many folds.
         seed: Of the deal.
+        by_person: Keep all posts of a person in one fold, so that a head never saw the person
+            that it is asked about; where there are few people, posts are dealt one by one.
         groups: A name for each post, `[N]`: posts of one name share a fold; empty for the rest.
     """
     if not log.has_photo.any():
@@ -78,9 +82,9 @@ def deal_folds(
     of_post = rng.integers(0, n_folds, len(log))
     of_person = np.append(rng.integers(0, n_folds, len(log.users)), 0)
     n_people = len(np.unique(log.user_of_post[log.user_of_post < len(log.users)]))
-    if n_people < 4 * n_folds:
-        return of_post
     named = log.user_of_post < len(log.users)
+    if not by_person or n_people < 4 * n_folds:
+        named = np.zeros(len(log), np.bool_)
     folds = np.where(named, of_person[log.user_of_post], of_post)
     if groups is not None:
         names = sorted(set(groups) - {""})

@@ -259,7 +259,11 @@ def _heads_and_examples(
     of_tag = np.array([index.get(t, n_tags) for t in [*fitted.tags, ""]], np.int64)
     table = tag_table(fitted, of_tag, n_tags=n_tags)
     fold = deal_folds(
-        fitted, n_folds=config.folds, seed=config.seed, groups=plan.groups[: len(fitted)]
+        fitted,
+        n_folds=config.folds,
+        seed=config.seed,
+        by_person=config.first_users > 0,
+        groups=plan.groups[: len(fitted)],
     )
     asked = plan.rows_to_fit
     folds = np.unique(fold[asked]).tolist()
