@@ -376,7 +376,7 @@ def test_a_trained_bundle_predicts_from_disk(tmp_path: Path) -> None:
     fit(
         PostLog.of(posts, embeddings),
         out=tmp_path / "bundle",
-        config=TrainConfig(size="tiny", epochs=2, head_epochs=6, folds=2),
+        config=TrainConfig(size="tiny", epochs=6, batch=16, head_epochs=8, folds=2),
         encoder_digest=handmade.encoder().digest,
     )
     predictor = Predictor.load(tmp_path / "bundle")
