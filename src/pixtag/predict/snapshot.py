@@ -24,7 +24,8 @@ from pixtag.artifact import Bundle, hash_post_ids
 from pixtag.errors import PixtagError
 from pixtag.replay import knowledge_of, without_prior
 from pixtag.signals.columns import concat_logs
-from pixtag.state import State, StateConfig
+from pixtag.signals.head import Head
+from pixtag.state import Knowledge, State, StateConfig
 from pixtag.store import Store
 from pixtag.types import PostLog
 
@@ -51,11 +52,13 @@ def state_with_store(bundle: Bundle, store: Store) -> tuple[State, int]:
     revision = store.revision
     path = _path(bundle, store)
     key = f"{_FORMAT} {store.identity} {revision}"
+    knowledge = knowledge_of(bundle)
     kept = _read(path, key)
     if kept is not None:
-        return _state_of_projected(bundle, kept), revision
+        return _state_of_projected(bundle, knowledge, kept), revision
     has_eyes = bundle.manifest.encoder_width > 0
-    log = _projected(bundle, store.log(bundle.manifest.encoder_digest if has_eyes else None))
+    log = store.log(bundle.manifest.encoder_digest if has_eyes else None)
+    log = _projected(knowledge.head, log)
     if len(log) >= LEAST_POSTS and store.revision == revision:
         # Another process, a full disk or a folder that is not ours: then there is none.
         with contextlib.suppress(OSError):
@@ -64,12 +67,11 @@ def state_with_store(bundle: Bundle, store: Store) -> tuple[State, int]:
         with contextlib.suppress(OSError, PixtagError):
             if store.revision != revision:
                 path.unlink(missing_ok=True)
-    return _state_of_projected(bundle, log), revision
+    return _state_of_projected(bundle, knowledge, log), revision
 
 
-def _projected(bundle: Bundle, log: PostLog) -> PostLog:
+def _projected(head: Head, log: PostLog) -> PostLog:
     """As `State.observe` projects posts: embeddings in the joint space, `[N, J]` fp16."""
-    head = knowledge_of(bundle).head
     rows = np.zeros((len(log), head.width), np.float16)
     if not log.embeddings.shape[1]:
         return replace(log, embeddings=rows, has_photo=np.zeros(len(log), np.bool_))
@@ -79,9 +81,8 @@ def _projected(bundle: Bundle, log: PostLog) -> PostLog:
     return replace(log, embeddings=rows)
 
 
-def _state_of_projected(bundle: Bundle, log: PostLog) -> State:
+def _state_of_projected(bundle: Bundle, knowledge: Knowledge, log: PostLog) -> State:
     """As `replay.state_of`, for posts whose embeddings are in the joint space already."""
-    knowledge = knowledge_of(bundle)
     if len(log) and len(bundle.prior):
         known = np.isin(hash_post_ids(log.post_ids), bundle.seen)
         if known.sum() * 2 >= len(bundle.prior):
