@@ -6,8 +6,11 @@ some tags return weekly. Some posts have no photo, no time or no person, and som
 
 from __future__ import annotations
 
+import gzip
+import json
 import tempfile
 from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +32,7 @@ N_USERS, N_LOOKS, WIDTH, N_DAYS = 20, 10, 24, 60.0
 QUICK = TrainConfig(
     size="tiny",
     folds=2,
-    head_epochs=12,
+    head_epochs=60,
     epochs=3,
     batch=64,
     state=StateConfig(own_slots=16, near_slots=16, max_candidates=60),
@@ -115,3 +118,24 @@ def bundle() -> Bundle:
 
     with tempfile.TemporaryDirectory() as folder:
         return fit(world(), out=Path(folder) / "bundle", config=QUICK)
+
+
+@cache
+def evaluation_log() -> PostLog:
+    """The evaluation set that ships with the repository: 11,975 posts with embeddings."""
+    folder = Path(__file__).parent.parent / "evalset"
+    with gzip.open(folder / "posts.jsonl.gz", "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in lines]
+    posts = [
+        Post(
+            r["post_id"],
+            r["user_id"],
+            datetime.fromisoformat(r["posted_at"]).timestamp(),
+            tuple(r["tags"]),
+        )
+        for r in records
+    ]
+    packed = np.load(folder / "embeddings.npz")
+    rows = packed["floor"] + (packed["step"] * packed["codes"].astype(np.float32)) ** 2
+    ids = [post.post_id for post in posts]
+    return PostLog.of(posts, dict(zip(ids, rows.astype(np.float16), strict=True)))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
@@ -23,6 +22,9 @@ from pixtag.errors import ModelError, ShapeError
 from pixtag.types import Floats
 
 Backend = Literal["onnxruntime", "openvino"]
+
+SHIPPED_DIGEST = "48b42517f9b26281c95b7f1b24c2b0b78f95b2f270eacbbe7b218c203e6166f3"
+"""Digest of the shipped encoder, known without reading it; the classes belong to it alone."""
 
 _PREPARATION = b"pixtag preparation 1: centred square, bilinear, (RGB / 255 - 0.5) / 0.5"
 """Part of every encoder's digest: embeddings of differently prepared pixels never mix."""
@@ -169,7 +171,7 @@ def class_logits(embeddings: NDArray[np.floating]) -> Floats:
     Raises:
         ShapeError: The embeddings are of another width.
     """
-    weight, bias = _classifier()
+    weight, bias = classifier()
     if embeddings.ndim != 2 or embeddings.shape[1] != weight.shape[1]:
         raise ShapeError(
             f"class logits want embeddings [B, {weight.shape[1]}], not {list(embeddings.shape)}",
@@ -179,7 +181,8 @@ def class_logits(embeddings: NDArray[np.floating]) -> Floats:
 
 
 @cache
-def _classifier() -> tuple[Floats, Floats]:
+def classifier() -> tuple[Floats, Floats]:
+    """Give the shipped encoder's last layer: weight `[1000, 1280]` and bias `[1000]`."""
     data = files("pixtag").joinpath("data", "classifier.safetensors").read_bytes()
     tensors = load_safetensors(data)
     return tensors["weight"].astype(np.float32), tensors["bias"].astype(np.float32)
@@ -194,6 +197,8 @@ def _normalised(images: NDArray[np.uint8]) -> Floats:
 
 
 def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> tuple[Any, list[Any], int]:
+    import onnxruntime  # takes long, and the names of the classes need none of it
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1

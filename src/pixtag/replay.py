@@ -12,11 +12,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pixtag.artifact import Bundle, hash_post_ids
+from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
+from pixtag.errors import ModelError
 from pixtag.network import calibrated, scores
 from pixtag.signals.columns import Queries
 from pixtag.signals.head import Head
+from pixtag.signals.words import Bridge, Classifier, Words
 from pixtag.state import Knowledge, Scored, State, StateConfig
-from pixtag.types import Doubles, Floats, Ints, PostLog, Rankings, Sources
+from pixtag.types import Doubles, Floats, Halfs, Ints, PostLog, Rankings, Sources
 
 OnProgress = Callable[[int, int], None]
 
@@ -30,6 +33,11 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
         tag_vectors=weights["head/tag_vectors"],
         tag_bias=weights["head/tag_bias"],
     )
+    bridge, words = readers_of_classes(
+        encoder_digest=bundle.manifest.encoder_digest,
+        matrix=bundle.extras.get("bridge"),
+        has_words=bundle.manifest.config.get("words") is True,
+    )
     return Knowledge(
         vocabulary=bundle.vocabulary,
         head=head,
@@ -37,7 +45,38 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
         prior_people=beyond_prior(
             bundle.prior, bundle.vocabulary, bundle.extras["prior_people"].astype(np.float64)
         ),
+        bridge=bridge,
+        words=words,
     )
+
+
+def readers_of_classes(
+    *, encoder_digest: str, matrix: Halfs | None, has_words: bool
+) -> tuple[Bridge | None, Words | None]:
+    """Make the signals that read the encoder's classes; training and serving both use these.
+
+    Shapes:
+        V: vocabulary.
+
+    Args:
+        encoder_digest: Encoder that makes the embeddings.
+        matrix: Chance of each tag on a photo of each class, `[1000, V]`; None for no bridge.
+        has_words: Whether words are compared with photos.
+
+    Raises:
+        ModelError: One is asked for, but only the shipped encoder has these classes.
+    """
+    if matrix is None and not has_words:
+        return None, None
+    if encoder_digest != SHIPPED_DIGEST:
+        raise ModelError(
+            f"the encoder {encoder_digest[:12] or 'without a name'} does not name the classes "
+            "that the bridge and the words read",
+            hint="train a bundle with the encoder that ships with this version of Pixtag",
+        )
+    shared = Classifier(*classifier())
+    bridge = None if matrix is None else Bridge(matrix, shared)
+    return bridge, Words.load(shared, class_synonyms()) if has_words else None
 
 
 def beyond_prior(prior: PostLog, vocabulary: Sequence[str], people: Doubles) -> Doubles:
@@ -54,7 +93,7 @@ def beyond_prior(prior: PostLog, vocabulary: Sequence[str], people: Doubles) -> 
     return people - uses
 
 
-def state_of(bundle: Bundle, log: PostLog | None = None) -> State:
+def state_of(bundle: Bundle, log: PostLog | None = None, *, judged_by: int | None = None) -> State:
     """A state that has observed a log on top of a bundle's prior.
 
     When the bundle was trained on most of the same posts, its prior would count them twice and
@@ -63,10 +102,12 @@ def state_of(bundle: Bundle, log: PostLog | None = None) -> State:
     Args:
         bundle: The model.
         log: The store's posts; None for a stranger without a store.
+        judged_by: How many posts at the front tell whether it was the same posts; all by
+            default. Evaluation names those before the period, so that no later post has a say.
     """
     knowledge = knowledge_of(bundle)
     if log is not None and len(log) and len(bundle.prior):
-        known = np.isin(hash_post_ids(log.post_ids), bundle.seen)
+        known = np.isin(hash_post_ids(log.post_ids[:judged_by]), bundle.seen)
         if known.sum() * 2 >= len(bundle.prior):
             knowledge = without_prior(knowledge)
     config = StateConfig.model_validate(bundle.manifest.config.get("state", {}))

@@ -314,7 +314,7 @@ class Predictor:
             sources: Which sources may speak; all when None.
         """
         rows = np.arange(start, stop)
-        state = state_of(self._bundle, log)
+        state = state_of(self._bundle, log, judged_by=start)
         ranked = rank(state, self._bundle, state.queries_of(log, rows), k=k, sources=sources)
         return Rankings(rows, ranked.tag_ids, ranked.probs, ranked.tags)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.signals.head import Head
-from pixtag.types import Doubles, Floats, PostLog
+from pixtag.types import Bools, Doubles, Floats, PostLog
 
 
 class StateConfig(BaseModel):
@@ -59,6 +59,9 @@ class Knowledge:
 
 class BridgeSignal(Protocol):
     """Interface of the bridge: encoder embeddings to tag scores."""
+
+    covers: Bools
+    """Which tags of the vocabulary a class leads to, `[V]`: words that are nobody's secret."""
 
     def scores(self, embeddings: Floats) -> Floats:
         """Log of the expected weight of each tag of the vocabulary, `[B, V]`."""

@@ -57,6 +57,9 @@ class BlockScorer:
         state, block = self.state, self.block
         n_tags = len(state.tags)
         self.public = state.counts.public(block, least_people=state.config.least_people)
+        if state.knowledge.bridge is not None:
+            covers = state.knowledge.bridge.covers
+            self.public[:, : len(covers)] |= covers
         self.own = state.own_memory.recall(self.asker)
         self.near = state.neighbours.recall(self.asker)
         self.own_weight = _own_weight(self.own)
@@ -221,10 +224,12 @@ class BlockScorer:
         vectors = state.tag_vectors
         words = state.knowledge.words
         if vectors is not None and words is not None:
-            photo = words.photo_vectors(self.embeddings)
-            out[:, 3] = np.where(
-                seen, np.einsum("pw,pw->p", photo[pairs.query], vectors[pairs.tag]), 0.0
-            )
+            # The same photos as the bridge was asked about: they are looked at once.
+            photo = np.zeros((len(block), vectors.shape[1]), np.float32)
+            photo[block.has_photo] = words.photo_vectors(self.embeddings[block.has_photo])
+            cosine = np.einsum("pw,pw->p", photo[pairs.query], vectors[pairs.tag])
+            # Words of another field say no more against a tag than no words at all.
+            out[:, 3] = np.maximum(cosine, 0.0)
         out[:, 4] = np.log(near_share + 1e-3) - np.log(1e-3)
         out[:, 5:] = state.prototypes.features(block, pairs, self.prototype_scores)
         return out

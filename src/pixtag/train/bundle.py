@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixtag.artifact import (
     Arrays,
@@ -20,7 +22,7 @@ from pixtag.train.card import write_card
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import people_of_tags
 from pixtag.train.visitors import prior_of
-from pixtag.types import PostLog
+from pixtag.types import Halfs, PostLog
 
 
 def make_bundle(
@@ -33,6 +35,7 @@ def make_bundle(
     *,
     encoder_digest: str,
     title: str,
+    bridge: Halfs | None = None,
 ) -> Bundle:
     """Describe and gather what was learned.
 
@@ -45,6 +48,7 @@ def make_bundle(
         head: The pixel head fitted on the whole fit period.
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are.
+        bridge: Chance of each tag on a photo of each class, `[1000, V]`.
     """
     timed = log.at[np.isfinite(log.at)]
     trained = Trained(
@@ -62,12 +66,17 @@ def make_bundle(
         encoder_width=log.embeddings.shape[1],
         trained=trained,
     )
+    extras: dict[str, NDArray[Any]] = {
+        "prior_people": people_of_tags(log, vocabulary).astype(np.float32)
+    }
+    if bridge is not None:
+        extras["bridge"] = bridge
     return Bundle(
         manifest=manifest,
         vocabulary=vocabulary,
         weights=weights,
         prior=prior_of(log, vocabulary, head),
-        extras={"prior_people": people_of_tags(log, vocabulary).astype(np.float32)},
+        extras=extras,
         seen=hash_post_ids(log.post_ids),
         card=write_card(manifest, vocabulary, title=title),
     )

@@ -50,18 +50,32 @@ def fit_calibration(
 
 
 def _logistic(design: Doubles, answer: Doubles) -> Doubles:
-    """Ridge logistic regression by Newton's method."""
+    """Ridge logistic regression by Newton's method, each step halved until the loss falls.
+
+    Undamped steps run away where a start is steep.
+    """
+    base_rate = np.clip(answer.mean(), 1e-6, 1 - 1e-6)
     solution = np.zeros(design.shape[1])
-    solution[0] = 1.0
+    solution[-1] = np.log(base_rate / (1 - base_rate))
     penalty = np.full(design.shape[1], RIDGE)
     penalty[-1] = 1e-6
-    for _ in range(30):
+
+    def loss(at: Doubles) -> float:
+        logit = design @ at
+        return float((np.logaddexp(0.0, logit) - answer * logit).sum() + 0.5 * penalty @ at**2)
+
+    now = loss(solution)
+    for _ in range(50):
         prob = 1.0 / (1.0 + np.exp(-np.clip(design @ solution, -30, 30)))
         gradient = design.T @ (prob - answer) + penalty * solution
         curve = (design * (prob * (1 - prob))[:, None]).T @ design + np.diag(penalty)
         step = np.linalg.solve(curve, gradient)
-        solution = solution - step
-        if np.abs(step).max() < 1e-8:
+        size = 1.0
+        while size > 1e-6 and loss(solution - size * step) > now:
+            size /= 2
+        solution = solution - size * step
+        before, now = now, loss(solution)
+        if before - now < 1e-9 * abs(before):
             break
     return solution
 

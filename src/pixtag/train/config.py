@@ -42,6 +42,10 @@ class TrainConfig(BaseModel):
     """People who are also replayed as first users of a bundle that was made without them: for a
     bundle that will meet people with no store, or with a store of their own posts alone."""
 
+    words: bool = True
+    """Whether the words of a tag are compared with what a photo shows; needs photos that the
+    shipped encoder looked at."""
+
     vocabulary: Annotated[int, Field(ge=1, le=65536)] = 4096
     """Most tags that the pixel head learns."""
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pixtag.replay import replay
 from pixtag.signals.head import Head
-from pixtag.state import Knowledge, Scored, State, StateConfig
+from pixtag.state import BridgeSignal, Knowledge, Scored, State, StateConfig, WordsSignal
 from pixtag.train.network import Examples, reorder_rows
 from pixtag.types import Ints, PostLog
 
@@ -162,8 +162,13 @@ def join_examples(parts: Sequence[Examples]) -> Examples:
     )
 
 
-def knowledge_with(head: Head, vocabulary: list[str]) -> Knowledge:
-    """Knowledge of a head alone, without a prior."""
+def knowledge_with(
+    head: Head,
+    vocabulary: list[str],
+    bridge: BridgeSignal | None = None,
+    words: WordsSignal | None = None,
+) -> Knowledge:
+    """Knowledge of a head, and of what reads the encoder's classes, without a prior."""
     empty = PostLog.of([])
     empty = replace(empty, embeddings=np.zeros((0, head.width), np.float16))
-    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)))
+    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, words)

@@ -20,11 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixtag.artifact import Bundle, save_bundle
+from pixtag.encoder import SHIPPED_DIGEST
 from pixtag.errors import ModelError
 from pixtag.network import SHAPES, Widths, initial_weights, scores
-from pixtag.replay import inputs_of
+from pixtag.replay import inputs_of, readers_of_classes
 from pixtag.signals.head import Head
+from pixtag.signals.words import Bridge, Words, class_tag_matrix
 from pixtag.splits import Split, temporal_split
+from pixtag.state import Knowledge
 from pixtag.train.bundle import make_bundle
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
@@ -65,6 +68,12 @@ class _Plan:
     config: TrainConfig
     vocabulary: list[str]
     groups: list[str]
+    bridge: Bridge | None
+    words: Words | None
+
+    def knowledge(self, head: Head) -> Knowledge:
+        """A head with what serving will also have, without a prior."""
+        return knowledge_with(head, self.vocabulary, self.bridge, self.words)
 
     @property
     def rows_to_fit(self) -> Ints:
@@ -94,6 +103,7 @@ def fit(
     labels: Sequence[str] | None = None,
     use_all: bool = False,
     groups: Sequence[str] | None = None,
+    bridge_tags: Sequence[Sequence[str]] | None = None,
     encoder_digest: str = "",
     title: str = "",
     on_stage: OnStage | None = None,
@@ -113,6 +123,8 @@ def fit(
         groups: A name for each post of the log: posts of one name (photos of one kind) are kept
             out of a head together, so that the network learns what to do with a kind of photo
             that no head ever saw. Empty names are dealt one by one.
+        bridge_tags: For each class that the shipped encoder names, the tags that people put on
+            such photos, best first; those of the vocabulary become the bundle's bridge.
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
         on_stage: Called with a stage's name, what is done and how much there is.
@@ -121,7 +133,8 @@ def fit(
         The bundle as written.
 
     Raises:
-        ModelError: Too few posts to learn from, or none with a tag of `labels`.
+        ModelError: Too few posts to learn from, or none with a tag of `labels`; `bridge_tags`
+            with another encoder than the shipped one.
     """
     config = config or TrainConfig()
     if labels is not None:
@@ -137,8 +150,19 @@ def fit(
         if labels is not None
         else choose_vocabulary(fitted, limit=config.vocabulary)
     )
+    if bridge_tags is not None and labels is None:
+        # Words of the reviewed map are nobody's secret: they may be offered before anyone used
+        # them, once a photo calls for them.
+        vocabulary = list(dict.fromkeys([*vocabulary, *(t for row in bridge_tags for t in row)]))
+    has_words = config.words and encoder_digest == SHIPPED_DIGEST and fitted.has_photo.any()
+    config = config.model_copy(update={"words": bool(has_words)})
+    matrix = None if bridge_tags is None else class_tag_matrix(bridge_tags, vocabulary)
+    bridge, words = readers_of_classes(
+        encoder_digest=encoder_digest, matrix=matrix, has_words=config.words
+    )
     named = [""] * len(log) if groups is None else list(groups)
-    plan = _Plan(log.select(np.arange(split.valid_stop)), split, config, vocabulary, named)
+    known = log.select(np.arange(split.valid_stop))
+    plan = _Plan(known, split, config, vocabulary, named, bridge, words)
     checkpoints = Checkpoints(
         out.with_name(out.name + ".partial"),
         {
@@ -148,6 +172,7 @@ def fit(
             "encoder": encoder_digest,
             "use_all": use_all,
             "groups": [] if groups is None else named,
+            "bridge": "" if matrix is None else hashlib.sha256(matrix.tobytes()).hexdigest(),
             "pixtag": importlib.metadata.version("pixtag"),
             "jax": jax.__version__,
         },
@@ -179,6 +204,7 @@ def fit(
         head,
         encoder_digest=encoder_digest,
         title=title,
+        bridge=matrix,
     )
     saved = save_bundle(out, bundle)
     _keep_curves(out, checkpoints)
@@ -276,7 +302,7 @@ def _heads_and_examples(
         others = (fold != left_out) if has_heads else np.zeros(len(fitted), np.bool_)
         head = _head(plan, checkpoints, fitted, table, others, f"head-{left_out}", left_out + 1)
         mine = asked[fold[asked] == left_out]
-        knowledge = knowledge_with(head, plan.vocabulary)
+        knowledge = plan.knowledge(head)
         if len(mine):
             parts.append(replay_examples(fitted, mine, knowledge, config.state))
         if config.first_users:
@@ -293,7 +319,7 @@ def _heads_and_examples(
     told("learning what photos show", n_folds, n_steps)
     everyone = np.ones(len(fitted), np.bool_)
     full = _head(plan, checkpoints, fitted, table, everyone, "head-full", 0)
-    knowledge = knowledge_with(full, plan.vocabulary)
+    knowledge = plan.knowledge(full)
     asked = plan.rows_to_choose
     valid = [replay_examples(plan.log, asked, knowledge, config.state)]
     if config.first_users:

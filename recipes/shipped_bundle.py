@@ -1,0 +1,174 @@
+"""The bundle that ships: trained on world and on labelled photos, with the bridge from classes.
+
+    python recipes/shipped_bundle.py --shared ../shared                       # the bundle itself
+    python recipes/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
+    python recipes/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
+
+Posts of world keep their people and times; names of the simulation's events go. Labelled photos
+become posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
+Half of the concepts are dealt into folds whole, so that the network learns what to do with a
+photo of a kind that it never saw, and the other half photo by photo. Everything is kept in
+out/shipped.sqlite: an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pixtag.cli import output
+from pixtag.embed import embed_missing
+from pixtag.encoder import load_encoder
+from pixtag.images import digest
+from pixtag.ingest import find_sources, import_posts
+from pixtag.store import Store
+from pixtag.train.config import TrainConfig
+from pixtag.train.fit import fit
+from pixtag.types import Photo, Post, PostLog
+
+ROOT = Path(__file__).parent.parent
+RECIPES = ROOT / "recipes"
+CHANCES = (0.8, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
+"""Chance of a concept's tag by its place in the map."""
+
+N_HELD_CONCEPTS = 36
+SEED = 20_260_105
+CONFIG = TrainConfig(first_users=160, drop_sources=0.4, epochs=8)
+
+
+def concept_tags() -> dict[str, list[str]]:
+    """Tags of each concept, best first."""
+    return tomllib.loads((RECIPES / "concept_tags.toml").read_text(encoding="utf-8"))["tags"]
+
+
+def class_tags() -> list[list[str]]:
+    """Tags of each of the encoder's classes, best first, in index order."""
+    tags = tomllib.loads((RECIPES / "class_tags.toml").read_text(encoding="utf-8"))["tags"]
+    return [tags[str(i)] for i in range(len(tags))]
+
+
+def simulated_tags() -> set[str]:
+    """Names that the simulation invented."""
+    lines = (RECIPES / "simulated_tags.txt").read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+def concept_of(post_id: str) -> str:
+    """The concept of a labelled photo's post."""
+    return post_id.removeprefix("photo-").rsplit("-", 1)[0]
+
+
+def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
+    """Labelled photos kept apart: a fifth photo by photo, or all photos of 36 concepts.
+
+    Args:
+        post_ids: Of the labelled photos, sorted.
+        kind: `photos` or `concepts`.
+    """
+    if kind == "photos":
+        drawn = np.random.default_rng(SEED).random(len(post_ids)) < 0.2
+        return {p for p, is_held in zip(post_ids, drawn, strict=True) if is_held}
+    concepts = sorted({concept_of(p) for p in post_ids})
+    chosen = np.random.default_rng(SEED + 1).choice(len(concepts), N_HELD_CONCEPTS, replace=False)
+    apart = {concepts[i] for i in chosen}
+    return {p for p in post_ids if concept_of(p) in apart}
+
+
+def photo_posts(folder: Path) -> list[Post]:
+    """Labelled photos as posts of nobody; tags are drawn by a seed of each photo's own."""
+    tags_of = concept_tags()
+    posts: list[Post] = []
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            path = folder / row["file"]
+            rng = np.random.default_rng([SEED, *row["file"].encode()])
+            tags = tags_of[row["concept"]]
+            drawn = [t for t, chance in zip(tags, CHANCES, strict=False) if rng.random() < chance]
+            name = f"photo-{row['concept']}-{Path(row['file']).stem}"
+            photo = Photo(str(path.absolute()), digest(path))
+            posts.append(Post(name, None, None, tuple(drawn or tags[:1]), (photo,)))
+    return posts
+
+
+def fill(store: Path, shared: Path) -> None:
+    """Read world and the labelled photos into a store and look at them."""
+    with Store.open(store, create=True) as opened, output.progress("reading") as bar:
+        import_posts(find_sources([shared / "data/world/posts.jsonl"]), opened)
+        opened.add_posts(photo_posts(shared / "data/photos"))
+        embed_missing(opened, load_encoder(), on_progress=bar.update)
+
+
+def training_log(store: Path, *, hold_out: str | None) -> PostLog:
+    """The posts to learn from.
+
+    Args:
+        store: From `fill`.
+        hold_out: `photos`, `concepts`, or None for everything.
+    """
+    with Store.open(store, read_only=True) as opened:
+        log = opened.log(load_encoder().digest)
+    photos = sorted(p for p in log.post_ids if p.startswith("photo-"))
+    apart = held_out(photos, hold_out) if hold_out else set[str]()
+    log = log.select(np.array([p not in apart for p in log.post_ids]))
+    invented = simulated_tags()
+    known = np.array([t not in invented for t in log.tags])
+    return without_tags(log, known)
+
+
+def without_tags(log: PostLog, known: np.ndarray) -> PostLog:
+    """Drop the uses of tags that are not `known`, and posts that are left with none."""
+    kept = known[log.tag_ids]
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    lengths = np.bincount(row[kept], minlength=len(log))
+    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    thinned = replace(log, tag_start=start, tag_ids=log.tag_ids[kept])
+    return thinned.select(lengths > 0)
+
+
+def groups_of(log: PostLog) -> list[str]:
+    """Which posts are dealt into folds together: every second concept whole."""
+    concepts = sorted({concept_of(p) for p in log.post_ids if p.startswith("photo-")})
+    whole = set(concepts[::2])
+    return [
+        concept_of(p) if p.startswith("photo-") and concept_of(p) in whole else ""
+        for p in log.post_ids
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
+    parser.add_argument("--hold-out", choices=["photos", "concepts"])
+    parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
+    given = parser.parse_args()
+    name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"
+    out = given.out or ROOT / "out" / name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    store = ROOT / "out" / "shipped.sqlite"
+    if not store.exists() or "--refill" in sys.argv:
+        fill(store, given.shared)
+    log = training_log(store, hold_out=given.hold_out)
+    with output.progress("training", unit="steps") as bar:
+        fit(
+            log,
+            out=out,
+            config=CONFIG,
+            use_all=True,
+            encoder_digest=load_encoder().digest,
+            bridge_tags=class_tags(),
+            groups=groups_of(log),
+            title="a simulation of people on real photos, and labelled photos of 180 concepts",
+            on_stage=lambda stage, done, total: bar.update(done, total, stage),
+        )
+    print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    main()

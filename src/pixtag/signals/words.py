@@ -1,0 +1,340 @@
+"""Words and the bridge: from the classes that the encoder names to tags.
+
+The words signal compares what a tag says with what a photo shows, by word vectors: it needs
+nobody to have used the tag before. The bridge knows for every class which tags people put on
+such photos, from a reviewed map.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_safetensors
+
+from pixtag.errors import ShapeError
+from pixtag.types import Floats, Halfs, Ints
+
+PLACE_WEIGHTS = (0.8, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1)
+"""Chance of a tag on a photo of a class, by its place in the class's list; then the last."""
+
+BRIDGE_FLOOR = 1e-3
+"""Expected weight below which a tag says next to nothing."""
+
+_N_LIKELIEST = 20
+_TEMPERATURE = 2.0
+_MOST_CACHED = 200_000
+_MOST_LETTERS = 64
+_LONGEST_WORD = 20
+_UNKNOWN_LETTER = 12.0
+_DEAREST_LETTER = 3.3
+_PIECES = {"insta": 8.0, "stagram": 8.0, "instagram": 6.0}
+"""Pieces of tags that say nothing, and what they cost: no dearer than a common word."""
+
+_RUNS = re.compile("[a-z]+")
+_SAYS_NOTHING = frozenset(
+    """
+    a all am an and are as at be been by can daily day days do for from get go got gram had has have
+    he her here hi him his how i if in insta instagram is it its just me mr my no not of oh ok on or
+    our out photo photographer photographers photography photos pic pics so that the their them
+    there they this to too up us vs was we were what when who will with you your
+    """.split()  # noqa: SIM905 - a list of words reads better as lines
+)
+"""Words that say nothing of what a photo shows."""
+
+
+class Classifier:
+    """The encoder's last layer: embeddings to the chances of its classes.
+
+    Several signals ask about the same photos one after the other, so the last answer is kept.
+
+    Shapes:
+        B: photos. D: encoder width. K: classes. N: classes kept of each photo, at most 20.
+
+    Args:
+        weight: `[K, D]`.
+        bias: `[K]`.
+    """
+
+    def __init__(self, weight: Floats, bias: Floats) -> None:
+        self.weight = weight
+        self.bias = bias
+        self._last: tuple[Floats, Ints, Floats] | None = None
+
+    def __len__(self) -> int:
+        return len(self.bias)
+
+    def likeliest(self, embeddings: Floats) -> tuple[Ints, Floats]:
+        """Give the likeliest classes of photos, in no particular order.
+
+        The logits are divided by a temperature of 2 first: the encoder names one class where
+        people see several things.
+
+        Args:
+            embeddings: From the encoder, `[B, D]`.
+
+        Returns:
+            Classes `[B, N]` and their chances among all classes `[B, N]`; all chances of an
+            embedding of zeros are 0.
+
+        Raises:
+            ShapeError: The embeddings are of another width.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.weight.shape[1]:
+            raise ShapeError(
+                f"classes want embeddings [B, {self.weight.shape[1]}], "
+                f"not {list(embeddings.shape)}",
+                hint="only the encoder that has these classes can be asked",
+            )
+        last = self._last  # read once: another thread may put its own answer there
+        if last is not None and np.array_equal(last[0], embeddings):
+            return last[1], last[2]
+        rows = embeddings.astype(np.float32)
+        chance = rows @ self.weight.T
+        chance += self.bias
+        chance -= chance.max(axis=1, keepdims=True)
+        chance /= np.float32(_TEMPERATURE)
+        np.exp(chance, out=chance)
+        first = max(0, len(self) - _N_LIKELIEST)
+        classes = np.argpartition(chance, first, axis=1)[:, first:]
+        kept = np.take_along_axis(chance, classes, axis=1) / chance.sum(axis=1, keepdims=True)
+        kept[~rows.any(axis=1)] = 0.0
+        self._last = (rows, classes, kept)
+        return classes, kept
+
+
+class Words:
+    """Compares tags with photos by the words in both.
+
+    A photo is the convex combination of the vectors of its likeliest classes' names (ConSE,
+    Norouzi et al. 2014); a tag is the mean of its words' vectors. GloVe (Pennington et al. 2014),
+    its common part taken out (`recipes/word_vectors.py`).
+
+    Shapes:
+        N: words. W: width of a word vector. K: classes. T: tags. B: photos.
+
+    Args:
+        words: Lower-case letters, the most frequent first, `[N]`.
+        vectors: Unit vectors, `[N, W]`.
+        classifier: Of the encoder that makes the embeddings.
+        class_names: All names of each class, `[K]`.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        vectors: Halfs,
+        classifier: Classifier,
+        class_names: Sequence[Sequence[str]],
+    ) -> None:
+        self._row = dict(zip(words, range(len(words)), strict=True))
+        self._cost = _costs(words)
+        self._vectors = vectors
+        self._classifier = classifier
+        self._cache: dict[str, tuple[int, ...]] = {}
+        self._class_vectors = self._means([self._rows_of_names(names) for names in class_names])
+
+    @classmethod
+    def load(cls, classifier: Classifier, class_names: Sequence[Sequence[str]]) -> Words:
+        """Load the words that come with the package.
+
+        Args:
+            classifier: Of the encoder that makes the embeddings.
+            class_names: All names of each class, `[K]`.
+        """
+        words, vectors = _packaged()
+        return cls(words, vectors, classifier, class_names)
+
+    def tag_vectors(self, tags: list[str]) -> Floats:
+        """Unit vectors of tags, `[T, W]`; zeros for a tag without words that say something."""
+        cached = self._cache
+        # A tag is split once; a server that runs for months doesn't keep every tag it ever met.
+        if len(cached) > _MOST_CACHED:
+            cached.clear()
+        rows: list[tuple[int, ...]] = []
+        for tag in tags:
+            known = cached.get(tag)
+            if known is None:
+                known = cached[tag] = self._rows_of_words(self.split(tag))
+            rows.append(known)
+        return self._means(rows)
+
+    def photo_vectors(self, embeddings: Floats) -> Floats:
+        """Unit vectors of what photos show, `[B, W]`; zeros for an embedding of zeros.
+
+        Raises:
+            ShapeError: The embeddings are not as wide as the classifier expects.
+        """
+        classes, chance = self._classifier.likeliest(embeddings)
+        mixed = np.matmul(chance[:, None, :], self._class_vectors[classes])[:, 0, :]
+        return _unit(mixed)
+
+    def split(self, tag: str) -> list[str]:
+        """Split a tag into words: `dogsofinstagram` into dogs, of, instagram.
+
+        The cheapest way to write each run of letters in known words, where a word costs the
+        negative log of its chance under Zipf's law. Letters beyond the 64th are not looked at.
+
+        Args:
+            tag: Without '#'.
+
+        Returns:
+            The known words in order. None of a run that known words explain badly.
+        """
+        found: list[str] = []
+        for run in _RUNS.findall(tag[:_MOST_LETTERS].casefold()):
+            found += [run] if run in self._row else _cheapest(run, self._cost)
+        return found
+
+    def _rows_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
+        row = self._row
+        return tuple(row[w] for w in words if w in row and w not in _SAYS_NOTHING)
+
+    def _rows_of_names(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Names are written in words already; what is unknown is mostly Latin."""
+        return self._rows_of_words(_RUNS.findall(" ".join(names).casefold()))
+
+    def _means(self, rows: Sequence[tuple[int, ...]]) -> Floats:
+        """Unit mean of each group of words, `[T, W]`; zeros for an empty group."""
+        lengths = np.fromiter((len(r) for r in rows), np.int64, len(rows))
+        flat = np.fromiter((i for r in rows for i in r), np.int64, int(lengths.sum()))
+        out = np.zeros((len(rows), self._vectors.shape[1]), np.float32)
+        some = np.flatnonzero(lengths)
+        if len(some):
+            starts = (np.cumsum(lengths) - lengths)[some]
+            gathered = self._vectors[flat].astype(np.float32)
+            out[some] = np.add.reduceat(gathered, starts, axis=0)
+        return _unit(out)
+
+
+class Bridge:
+    """What people tag photos with, given the classes that the encoder sees in them.
+
+    Shapes:
+        B: photos. D: encoder width. K: classes. V: vocabulary.
+
+    Args:
+        matrix: Chance of each tag on a photo of each class, mostly zeros, `[K, V]`.
+        classifier: Of the encoder that makes the embeddings.
+
+    Attributes:
+        covers: Which tags some class leads to, `[V]`.
+
+    Raises:
+        ShapeError: The matrix has other classes than the classifier.
+    """
+
+    def __init__(self, matrix: NDArray[np.floating], classifier: Classifier) -> None:
+        if matrix.ndim != 2 or len(matrix) != len(classifier):
+            raise ShapeError(
+                f"the bridge wants a matrix [{len(classifier)}, V], not {list(matrix.shape)}",
+                hint="train the bundle again with this version",
+            )
+        self._classifier = classifier
+        self._n_tags = matrix.shape[1]
+        of_class, self._tag = np.nonzero(matrix != 0)
+        self._weight = matrix[of_class, self._tag].astype(np.float32)
+        self.covers = np.asarray((matrix != 0).any(axis=0))
+        self._count = np.bincount(of_class, minlength=len(matrix))
+        self._start = np.cumsum(self._count) - self._count
+
+    def scores(self, embeddings: Floats) -> Floats:
+        """Score how much a photo's classes call for each tag.
+
+        The log of the expected weight above a floor, over the twenty likeliest classes:
+        `log(sum_c p(c) matrix[c, v] + floor) - log(floor)`.
+
+        Args:
+            embeddings: From the encoder, `[B, D]`.
+
+        Returns:
+            `[B, V]`, natural log units, 0 for a tag that no likely class calls for; zeros for an
+            embedding of zeros.
+
+        Raises:
+            ShapeError: The embeddings are not as wide as the classifier expects.
+        """
+        classes, chance = self._classifier.likeliest(embeddings)
+        # One entry for each tag of each likely class: a few hundred a photo.
+        count = self._count[classes].ravel()
+        first = np.cumsum(count) - count
+        total = int(count.sum())
+        entry = np.arange(total) + np.repeat(self._start[classes].ravel() - first, count)
+        photo = np.repeat(np.repeat(np.arange(len(classes)), classes.shape[1]), count)
+        place = photo * self._n_tags + self._tag[entry]
+        weight = np.repeat(chance.ravel(), count) * self._weight[entry]
+        size = len(classes) * self._n_tags
+        expected = np.bincount(place, weights=weight, minlength=size)
+        out = np.zeros(size, np.float32)
+        out[place] = np.log1p(expected[place] / BRIDGE_FLOOR)
+        return out.reshape(len(classes), self._n_tags)
+
+
+def class_tag_matrix(tags_of_class: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> Halfs:
+    """Lay out the chance of each tag on a photo of each class, by its place in the class's list.
+
+    Shapes:
+        K: classes. V: vocabulary.
+
+    Args:
+        tags_of_class: Tags that people put on photos of each class, best first, `[K]`.
+        vocabulary: Tags, V of them; others in the lists are left out, but keep their place.
+
+    Returns:
+        `[K, V]`; of a tag that is listed twice the better place counts.
+    """
+    index = {tag: i for i, tag in enumerate(vocabulary)}
+    matrix = np.zeros((len(tags_of_class), len(vocabulary)), np.float16)
+    for row, tags in enumerate(tags_of_class):
+        for place, tag in reversed(list(enumerate(tags))):
+            if tag in index:
+                matrix[row, index[tag]] = PLACE_WEIGHTS[min(place, len(PLACE_WEIGHTS) - 1)]
+    return matrix
+
+
+@cache
+def _packaged() -> tuple[tuple[str, ...], Halfs]:
+    data = files("pixtag").joinpath("data", "words.safetensors").read_bytes()
+    tensors = load_safetensors(data)
+    return tuple(tensors["words"].tobytes().decode("ascii").split("\n")), tensors["vectors"]
+
+
+def _costs(words: Sequence[str]) -> dict[str, float]:
+    """Negative log of each word's chance: Zipf's law over its rank."""
+    total = math.log(math.log(max(len(words), 3)))
+    ranks = np.log(np.arange(1, len(words) + 1)) + total
+    return dict(zip(words, ranks.tolist(), strict=True)) | _PIECES
+
+
+def _cheapest(run: str, costs: dict[str, float]) -> list[str]:
+    """The known words of the cheapest split; none when it is dear for its length."""
+    cost_of = costs.get
+    best = [0.0] * (len(run) + 1)
+    back = [0] * (len(run) + 1)
+    for stop in range(1, len(run) + 1):
+        low, start = best[stop - 1] + _UNKNOWN_LETTER, stop - 1
+        for begin in range(max(0, stop - _LONGEST_WORD), stop):
+            before = best[begin]
+            if before < low:
+                cost = cost_of(run[begin:stop])
+                if cost is not None and before + cost < low:
+                    low, start = before + cost, begin
+        best[stop], back[stop] = low, start
+    if best[-1] > _DEAREST_LETTER * len(run):
+        return []
+    words: list[str] = []
+    stop = len(run)
+    while stop:
+        words.append(run[back[stop] : stop])
+        stop = back[stop]
+    return [w for w in reversed(words) if w in costs]
+
+
+def _unit(rows: Floats) -> Floats:
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.maximum(norm, np.float32(1e-9))

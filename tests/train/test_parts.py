@@ -1,0 +1,179 @@
+"""Vocabulary, folds, head, calibration, checkpoints and dropped sources, each by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pixtag.network import calibrated
+from pixtag.train.calibrate import fit_calibration
+from pixtag.train.checkpoints import Checkpoints
+from pixtag.train.config import TrainConfig
+from pixtag.train.examples import choose_vocabulary, deal_folds, people_of_tags
+from pixtag.train.fit import only_tags
+from pixtag.train.head import fit_head, tag_table
+from pixtag.train.network import draw_sources
+from pixtag.types import Post, PostLog
+from worlds import world
+
+
+def test_the_vocabulary_is_what_several_people_use_most_people_first():
+    posts = [Post(f"a{i}", user, float(i), ("wide",)) for i, user in enumerate("abcde")]
+    posts += [Post(f"b{i}", user, float(i), ("mid",)) for i, user in enumerate("abc")]
+    posts += [Post(f"c{i}", "a", float(i), ("flood",)) for i in range(30)]
+    posts += [Post(f"d{i}", user, float(i), ("few",)) for i, user in enumerate("ab")]
+    posts += [Post(f"e{i}", None, float(i), ("anon",)) for i in range(4)]
+    log = PostLog.of(posts)
+    assert choose_vocabulary(log, limit=10) == ["wide", "anon", "mid"]
+    assert choose_vocabulary(log, limit=1) == ["wide"]
+    assert people_of_tags(log, ["flood", "anon", "wide", "never"]).tolist() == [1, 4, 5, 0]
+    assert choose_vocabulary(PostLog.of([]), limit=5) == []
+
+
+def test_one_persons_archive_has_a_vocabulary_too():
+    posts = [Post(f"p{i}", "me", float(i), ("often", f"once{i}")) for i in range(5)]
+    assert choose_vocabulary(PostLog.of(posts), limit=10) == ["often"]
+
+
+def test_folds_are_even_and_the_same_for_a_seed():
+    log = world()
+    fold = deal_folds(log, n_folds=4, seed=0)
+    assert np.array_equal(fold, deal_folds(log, n_folds=4, seed=0))
+    assert not np.array_equal(fold, deal_folds(log, n_folds=4, seed=1))
+    assert np.bincount(fold, minlength=4).min() > 0.15 * len(log)
+    blind = world(400, seed=4, has_photos=False)
+    assert set(deal_folds(blind, n_folds=4, seed=0).tolist()) == {0}
+
+
+def test_a_fixed_label_set_keeps_all_posts_and_only_its_tags():
+    log = world()
+    kept = only_tags(log, ["all1", "look3-2"])
+    assert kept.post_ids == log.post_ids
+    for row in range(len(log)):
+        assert kept.tags_of(row) == [t for t in log.tags_of(row) if t in {"all1", "look3-2"}]
+
+
+def head_of(log: PostLog, rows: np.ndarray, *, seed: int = 0, epochs: int = 120):
+    vocabulary = choose_vocabulary(log, limit=100)
+    index = {t: i for i, t in enumerate(vocabulary)}
+    of_tag = np.array([index.get(t, len(index)) for t in log.tags], np.int64)
+    ids, mask = tag_table(log, of_tag, n_tags=len(index))
+    head = fit_head(
+        log.embeddings[rows].astype(np.float32),
+        ids[rows],
+        mask[rows],
+        n_tags=len(index),
+        joint=16,
+        epochs=epochs,
+        seed=seed,
+    )
+    return head, vocabulary
+
+
+def test_a_head_recognises_new_photos():
+    log = world()
+    photos = np.flatnonzero(log.has_photo)
+    head, vocabulary = head_of(log, photos[:350])
+    new = photos[350:]
+    best = head.log_probs(head.project(log.embeddings[new].astype(np.float32))).argmax(axis=1)
+    right = [vocabulary[b] in log.tags_of(row) for b, row in zip(best, new, strict=True)]
+    assert np.mean(right) > 0.4
+    again, _ = head_of(log, photos[:350])
+    assert np.array_equal(again.projection, head.projection)
+
+
+def test_a_head_without_anything_to_learn_says_nothing():
+    head = fit_head(
+        np.zeros((0, 8), np.float32),
+        np.zeros((0, 30), np.int64),
+        np.zeros((0, 30), np.float32),
+        n_tags=3,
+        joint=4,
+        epochs=2,
+        seed=0,
+    )
+    chance = head.log_probs(head.project(np.ones((1, 8), np.float32)))
+    assert chance == pytest.approx(np.log(np.full((1, 3), 1 / 3)), abs=1e-5)
+
+
+def test_tags_of_posts_are_laid_out_in_order_and_cut():
+    log = PostLog.of([Post("a", "u", 1.0, tuple("xyz")), Post("b", "u", 2.0, ("q", "x"))])
+    ids, mask = tag_table(log, np.array([0, 1, 3, 2]), n_tags=3, width=2)
+    assert ids[mask > 0].tolist() == [0, 1, 2, 0]
+    assert mask.tolist() == [[1, 1], [1, 1]]
+
+
+def test_calibrated_chances_come_true():
+    rng = np.random.default_rng(0)
+    n, width = 800, 30
+    score = rng.normal(0, 2, (n, width)).astype(np.float32)
+    filled = rng.random((n, width)) < 0.9
+    context = rng.normal(size=(n, 2)).astype(np.float32)
+    truth = 1 / (1 + np.exp(-(1.3 * score - 3.0 + context[:, :1])))
+    used = (rng.random((n, width)) < truth) & filled
+    weights = {
+        "norm/context_mean": np.zeros(2, np.float32),
+        "norm/context_std": np.ones(2, np.float32),
+    }
+    half = slice(0, n // 2)
+    fitted = fit_calibration(weights, score[half], filled[half], context[half], used[half])
+    rest = slice(n // 2, n)
+    chance = calibrated({**weights, **fitted}, score[rest], filled[rest], context[rest])
+    said, true = chance[filled[rest]], used[rest][filled[rest]]
+    order = np.argsort(said)
+    for part in np.array_split(order, 8):
+        assert said[part].mean() == pytest.approx(true[part].mean(), abs=0.06)
+
+
+def test_calibration_of_an_all_too_easy_sample_stays_below_certainty():
+    score = np.tile(np.array([[9.0, 0.0, 0.0]], np.float32), (40, 1))
+    filled = np.ones((40, 3), np.bool_)
+    used = score > 5
+    context = np.zeros((40, 1), np.float32)
+    weights = {
+        "norm/context_mean": np.zeros(1, np.float32),
+        "norm/context_std": np.ones(1, np.float32),
+    }
+    fitted = fit_calibration(weights, score, filled, context, used)
+    chance = calibrated({**weights, **fitted}, score, filled, context)
+    assert 0.9 < chance[:, 0].min() <= chance.max() < 1.0
+    assert chance[:, 1:].max() < 0.1
+
+
+def test_checkpoints_of_a_plan_are_found_again_and_of_another_are_not(tmp_path):
+    folder = tmp_path / "b.partial"
+    first = Checkpoints(folder, {"seed": 0})
+    first.save("epoch-0", {"weights": np.arange(3.0)})
+    first.note({"stage": "network", "step": 1, "loss": 2.0})
+    first.note({"stage": "network", "step": 1, "loss": 1.5})
+    again = Checkpoints(folder, {"seed": 0})
+    known = again.load("epoch-0")
+    assert known is not None
+    assert known["weights"].tolist() == [0.0, 1.0, 2.0]
+    assert again.curves() == [{"stage": "network", "step": 1, "loss": 1.5}]
+    assert again.load("epoch-1") is None
+    (folder / "epoch-0.safetensors").write_bytes(b"\x00" * 20)
+    assert again.load("epoch-0") is None
+    other = Checkpoints(folder, {"seed": 1})
+    assert other.load("epoch-0") is None
+    assert other.curves() == []
+    other.remove()
+    assert not folder.exists()
+
+
+def test_sources_are_dropped_for_the_asked_share_of_posts():
+    rng = np.random.default_rng(0)
+    speaks = draw_sources(rng, 4000, share=0.25)
+    complete = speaks.all(axis=1).mean()
+    assert complete == pytest.approx(0.75, abs=0.03)
+    assert len(np.unique(speaks, axis=0)) == 8
+    assert draw_sources(rng, 50, share=0.0).all()
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"folds": 1}, {"epochs": 0}, {"size": "huge"}, {"drop_sources": 1.5}, {"lr": 0.1}]
+)
+def test_impossible_knobs_are_refused(knobs):
+    with pytest.raises(ValidationError):
+        TrainConfig(**knobs)
