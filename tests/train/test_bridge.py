@@ -1,0 +1,135 @@
+"""What reads the encoder's classes: alike in training and serving, and with its encoder alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from pixtag.artifact import load_bundle
+from pixtag.encoder import SHIPPED_DIGEST, class_names, classifier, load_encoder
+from pixtag.errors import ModelError
+from pixtag.replay import knowledge_of, state_of
+from pixtag.splits import temporal_split
+from pixtag.state import FEATURE_NAMES
+from pixtag.train import fit as fitting
+from pixtag.train.fit import fit
+from pixtag.types import PostLog
+from worlds import QUICK, world
+
+BRIDGE, WORDS = FEATURE_NAMES.index("bridge"), FEATURE_NAMES.index("words")
+
+CLASSES = {
+    "dog": "golden retriever",
+    "cat": "tabby",
+    "pizza": "pizza",
+    "beach": "seashore",
+    "car": "sports car",
+    "flower": "daisy",
+    "guitar": "acoustic guitar",
+    "bird": "robin",
+    "shoe": "running shoe",
+    "church": "church",
+}
+"""What the looks of the small world are called, and the class that the encoder names."""
+
+
+@cache
+def world_of_classes() -> PostLog:
+    """The small world as the shipped encoder would see it: each look is one of its classes."""
+    log, things = world(400), list(CLASSES)
+    tags = [f"{things[int(t[4])]}{t[6]}" if t.startswith("look") else t for t in log.tags]
+    log = replace(log, tags=tags)
+    weight = classifier()[0][[class_names().index(name) for name in CLASSES.values()]]
+    rng = np.random.default_rng(5)
+    rows = np.zeros((len(log), weight.shape[1]), np.float16)
+    for row in np.flatnonzero(log.has_photo):
+        looks = [things.index(t[:-1]) for t in log.tags_of(row) if t[:-1] in CLASSES]
+        direction = weight[looks[0]] if looks else weight.mean(axis=0)
+        rows[row] = direction * 8.0 + 0.1 * rng.normal(size=weight.shape[1])
+    return replace(log, embeddings=rows)
+
+
+def tags_of_class() -> list[list[str]]:
+    tags: list[list[str]] = [[] for _ in class_names()]
+    for thing, name in CLASSES.items():
+        tags[class_names().index(name)] = [f"{thing}{i}" for i in range(6)]
+    return tags
+
+
+def test_the_shipped_encoder_is_the_one_that_has_the_classes():
+    assert load_encoder(n_threads=1).digest == SHIPPED_DIGEST
+
+
+def test_serving_computes_what_training_learned_from(monkeypatch, tmp_path):
+    log, learned = world_of_classes(), fitting._network
+    seen: list[fitting.Examples] = []
+
+    def look_on(plan, checkpoints, train, valid, told):
+        seen.extend((train, valid))
+        return learned(plan, checkpoints, train, valid, told)
+
+    monkeypatch.setattr(fitting, "_network", look_on)
+    fit(
+        log,
+        out=tmp_path / "b",
+        config=QUICK,
+        encoder_digest=SHIPPED_DIGEST,
+        bridge_tags=tags_of_class(),
+    )
+    bundle = load_bundle(tmp_path / "b")
+    matrix = bundle.extras["bridge"]
+    assert matrix.shape == (1000, len(bundle.vocabulary))
+    row = matrix[class_names().index("tabby")]
+    assert row[bundle.vocabulary.index("cat0")] == np.float16(0.8)
+    assert bundle.manifest.config["words"] is True
+
+    split = temporal_split(log)
+    rows = np.arange(split.train_stop, split.valid_stop)
+    state = state_of(bundle, log.select(np.arange(split.valid_stop)))
+    served, (train, valid) = state.score(state.queries_of(log, rows)), seen
+    assert np.array_equal(served.tag, valid.scored.tag)
+    learned_from = valid.scored.features.astype(np.float32)
+    np.testing.assert_allclose(served.features, learned_from, rtol=2e-3, atol=2e-3)
+    for examples in (train, valid):
+        features = examples.scored.features.astype(np.float32)
+        for column in (BRIDGE, WORDS):
+            used, unused = features[examples.used], features[~examples.used]
+            assert used[:, column].mean() > 2 * unused[:, column].mean() > 0
+            assert features[:, :, column].min() == 0
+
+
+def test_without_photos_of_the_shipped_encoder_nothing_reads_classes(tmp_path):
+    strange = fit(world(400), out=tmp_path / "a", config=QUICK, encoder_digest="e" * 64)
+    blind = fit(
+        world(400, seed=4, has_photos=False),
+        out=tmp_path / "b",
+        config=QUICK,
+        encoder_digest=SHIPPED_DIGEST,
+    )
+    for bundle in (strange, blind):
+        assert bundle.manifest.config["words"] is False
+        assert "bridge" not in bundle.extras
+        assert knowledge_of(bundle).words is knowledge_of(bundle).bridge is None
+
+
+def test_words_can_be_left_out(tmp_path):
+    log, config = world_of_classes(), QUICK.model_copy(update={"words": False})
+    bundle = fit(log, out=tmp_path / "b", config=config, encoder_digest=SHIPPED_DIGEST)
+    state = state_of(bundle, log)
+    scored = state.score(state.queries_of(log, np.arange(300, 320)))
+    assert not scored.features[:, :, [BRIDGE, WORDS]].any()
+
+
+def test_a_bridge_needs_the_encoder_that_has_the_classes(tmp_path):
+    with pytest.raises(ModelError, match="does not name the classes"):
+        fit(
+            world(400),
+            out=tmp_path / "b",
+            config=QUICK,
+            encoder_digest="e" * 64,
+            bridge_tags=tags_of_class(),
+        )
+    assert not list(tmp_path.iterdir())
