@@ -227,7 +227,7 @@ class BlockScorer:
             # The same photos as the bridge was asked about: they are looked at once.
             photo = np.zeros((len(block), vectors.shape[1]), np.float32)
             photo[block.has_photo] = words.photo_vectors(self.embeddings[block.has_photo])
-            cosine = np.einsum("pw,pw->p", photo[pairs.query], vectors[pairs.tag])
+            cosine = (photo @ vectors.T)[pairs.query, pairs.tag]
             # Words of another field say no more against a tag than no words at all.
             out[:, 3] = np.maximum(cosine, 0.0)
         out[:, 4] = np.log(near_share + 1e-3) - np.log(1e-3)
