@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from asking import queries_about, sampled
+from pixtag import replay as replaying
 from pixtag.baselines import popularity
 from pixtag.replay import best_of, inputs_of, rank, replay, state_of
 from pixtag.signals.columns import Queries
@@ -95,6 +96,38 @@ def test_blocks_tell_of_their_progress_and_cover_every_query_once():
     assert len(seen) > 1
     assert told[-1] == (200, 200)
     assert [n for n, _ in told] == sorted(n for n, _ in told)
+
+
+def test_threads_give_the_same_bits_and_the_same_answers_as_one(monkeypatch):
+    log = world()
+    state = state_of(bundle(), log)
+    queries = state.queries_of(log, np.arange(log.n_untimed, len(log)))
+    alone = rank(state, bundle(), queries, k=20)
+    monkeypatch.setattr(replaying, "LEAST_PART", 60)
+    found = []
+    for n_cores in (1, 3):
+        monkeypatch.setattr(replaying.os, "cpu_count", lambda n=n_cores: n)
+        told: list[tuple[int, int]] = []
+        state = state_of(bundle(), log)
+        found.append(
+            rank(state, bundle(), queries, k=20, on_progress=lambda *d, told=told: told.append(d))
+        )
+        assert [n for n, _ in told] == sorted(n for n, _ in told)
+        assert told[-1] == (len(queries), len(queries))
+    assert np.array_equal(found[0].tag_ids, found[1].tag_ids)
+    assert np.array_equal(found[0].probs, found[1].probs)
+    np.testing.assert_allclose(found[0].probs, alone.probs, atol=1e-4)
+
+
+def test_a_run_on_threads_may_be_left_early(monkeypatch):
+    log = world()
+    state = state_of(bundle(), log)
+    monkeypatch.setattr(replaying, "LEAST_PART", 60)
+    blocks = replay(state, state.queries_of(log, np.arange(log.n_untimed, len(log))))
+    index, scored = next(blocks)
+    assert len(index) == len(scored)
+    blocks.close()
+    assert len(rank(state, bundle(), sampled(log, 9)).rows) == 9
 
 
 def test_the_best_come_first_and_ties_go_by_the_tag():

@@ -6,7 +6,11 @@ served.
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,6 +26,12 @@ from pixtag.state import Knowledge, Scored, State, StateConfig
 from pixtag.types import Doubles, Floats, Halfs, Ints, PostLog, Rankings, Sources
 
 OnProgress = Callable[[int, int], None]
+Result = TypeVar("Result")
+
+LEAST_PART = 1024
+"""Queries below which a thread of its own is not worth its start."""
+
+MOST_PARTS = 16
 
 
 def knowledge_of(bundle: Bundle) -> Knowledge:
@@ -145,10 +155,7 @@ def replay(
     sources: Sources | None = None,
     on_progress: OnProgress | None = None,
 ) -> Iterator[tuple[Ints, Scored]]:
-    """Score queries in blocks, in time order.
-
-    Small matrix products gain nothing from threads and lose much when other work wants the
-    same cores, so they run on one.
+    """Score queries in blocks, in time order; many of them on several threads.
 
     Args:
         state: Has observed all posts; each query still sees only what lies before it.
@@ -159,17 +166,7 @@ def replay(
     Yields:
         Positions among the queries and their candidates.
     """
-    done = 0
-    blocks = state.score_blocks(queries, sources=sources)
-    while True:
-        with threadpool_limits(1, user_api="blas"):
-            block = next(blocks, None)
-        if block is None:
-            return
-        done += len(block[0])
-        yield block
-        if on_progress is not None:
-            on_progress(done, len(queries))
+    yield from _replayed(state, queries, lambda scored: scored, sources, on_progress)
 
 
 def rank(
@@ -197,9 +194,67 @@ def rank(
     keep = min(k, state.config.max_candidates)
     tag_ids = np.full((len(queries), keep), len(state.tags), np.int64)
     probs = np.zeros((len(queries), keep), np.float32)
-    for index, scored in replay(state, queries, sources=sources, on_progress=on_progress):
-        tag_ids[index], probs[index] = best_of(bundle, scored, k=keep)
+
+    def best(scored: Scored) -> tuple[Ints, Floats]:
+        return _best_of(bundle, scored, keep)
+
+    for index, found in _replayed(state, queries, best, sources, on_progress):
+        tag_ids[index], probs[index] = found
     return Rankings(np.arange(len(queries)), tag_ids, probs, state.tags)
+
+
+def _replayed(
+    state: State,
+    queries: Queries,
+    then: Callable[[Scored], Result],
+    sources: Sources | None,
+    on_progress: OnProgress | None,
+) -> Iterator[tuple[Ints, Result]]:
+    """Score queries in blocks and do something with each block.
+
+    Small matrix products gain nothing from threads and lose much when other work wants the
+    same cores, so each runs on one; instead, parts of the queries run side by side. A part
+    starts with sums of its own, and where it starts does not depend on the number of threads:
+    the same queries give the same bits on any number of cores.
+    """
+    order = np.argsort(queries.at, kind="stable")
+    n_parts = min(MOST_PARTS, len(queries) // LEAST_PART)
+    parts = [order] if n_parts < 2 else np.array_split(order, n_parts)
+
+    def run(part: Ints) -> list[tuple[Ints, Result]]:
+        blocks = state.fork().score_blocks(queries.take(part), sources=sources)
+        return [(part[index], then(scored)) for index, scored in blocks]
+
+    def run_alone() -> Iterator[tuple[Ints, Result]]:
+        for index, scored in state.score_blocks(queries, sources=sources):
+            yield index, then(scored)
+
+    done = 0
+    with threadpool_limits(1, user_api="blas"):
+        found = run_alone() if len(parts) == 1 else _side_by_side(run, parts)
+        for index, result in found:
+            done += len(index)
+            yield index, result
+            if on_progress is not None:
+                on_progress(done, len(queries))
+
+
+def _side_by_side(
+    run: Callable[[Ints], list[tuple[Ints, Result]]], parts: Sequence[Ints]
+) -> Iterator[tuple[Ints, Result]]:
+    """Run parts on threads, a few ahead of the one that is handed out, in their order."""
+    n_threads = min(len(parts), os.cpu_count() or 1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        running: deque[Future[list[tuple[Ints, Result]]]] = deque()
+        waiting = deque(parts)
+        try:
+            while waiting or running:
+                while waiting and len(running) <= n_threads:
+                    running.append(pool.submit(run, waiting.popleft()))
+                yield from running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
 
 
 def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
@@ -208,9 +263,13 @@ def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
     Returns:
         Tags `[B, k]`, T in the padding, and their probabilities `[B, k]`.
     """
-    weights = bundle.weights
     with threadpool_limits(1, user_api="blas"):
-        score = scores(weights, inputs_of(scored))
+        return _best_of(bundle, scored, k)
+
+
+def _best_of(bundle: Bundle, scored: Scored, k: int) -> tuple[Ints, Floats]:
+    weights = bundle.weights
+    score = scores(weights, inputs_of(scored))
     prob = calibrated(weights, score, scored.filled, scored.context)
     order = np.lexsort((scored.tag, -np.where(scored.filled, score, -np.inf)), axis=1)[:, :k]
     return (

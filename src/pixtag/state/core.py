@@ -11,6 +11,7 @@ a block of queries gets what the same queries one by one would get.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator
 from dataclasses import fields, replace
 
@@ -119,16 +120,28 @@ class State:
         self._photos = photos
         self.user_index = {u: i for i, u in enumerate(log.users)}
         self.tag_index = {t: i for i, t in enumerate(log.tags)}
-        self.counts = Counts(columns, prior_people=people)
-        self.prototypes = Prototypes(columns, photos)
+        self._prior_people = people
         self.reuse = Reuse(columns)
         self.own_memory = OwnMemory(columns, photos, n_slots=config.own_slots)
         self.neighbours = Neighbours(columns, photos, n_slots=config.near_slots)
         self.trend = Trend(columns)
-        counted = min(config.counted_tags, len(log.tags))
-        self.cooccurrence = CoOccurrence(columns, n_counted=counted)
         words = knowledge.words
         self.tag_vectors = None if words is None else words.tag_vectors(log.tags)
+        self._start_sums()
+
+    def _start_sums(self) -> None:
+        """Make the signals that keep running sums up to a cursor, at the start of the log."""
+        columns, n_tags = self._columns, len(self._log.tags)
+        self.counts = Counts(columns, prior_people=self._prior_people)
+        self.prototypes = Prototypes(columns, self._photos)
+        counted = min(self.config.counted_tags, n_tags)
+        self.cooccurrence = CoOccurrence(columns, n_counted=counted)
+
+    def fork(self) -> State:
+        """The same evidence with running sums of its own, for another thread to ask."""
+        other = copy.copy(self)
+        other._start_sums()
+        return other
 
     def queries_of(self, posts: PostLog, rows: Ints) -> Queries:
         """Ask about posts at their own times.
