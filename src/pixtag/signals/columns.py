@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
+from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, PostLog
 
 DAY_S = 86_400.0
 
@@ -31,6 +31,26 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     owner = np.repeat(np.arange(len(length)), length)
     first = np.cumsum(length) - length
     return owner, np.arange(len(owner)) - np.repeat(first - start, length)
+
+
+def strongest_first(query: Ints, strength: Numbers, *, step: float) -> Ints:
+    """Order entries by query, then by strength; ties by their place.
+
+    Strengths are compared in whole steps, so that rounding in a sum cannot decide. One sort of
+    whole numbers is several times quicker than a sort by three keys.
+
+    Args:
+        query: Query of each entry, `[P]`, not negative.
+        strength: Finite; beyond four million steps all are alike, `[P]`.
+        step: Size of a step.
+
+    Returns:
+        `[P]`.
+    """
+    most = 1 << 22
+    steps = np.clip(np.rint(strength.astype(np.float64) / step), -most, most - 1)
+    keys = (query * (2 * most) + (most - 1 - steps.astype(np.int64))) * len(query)
+    return np.argsort(keys + np.arange(len(query)))
 
 
 @dataclass(frozen=True)
@@ -161,6 +181,7 @@ class Columns:
         self._user_key = self.user[order] * (n + 1) + order
         use_user = self.user[self.row]
         use_order = np.argsort(use_user, kind="stable")
+        self.uses_by_user = use_order
         self.use_tag_by_user = self.tag[use_order]
         self.use_row_by_user = self.row[use_order]
         self._use_key = use_user[use_order] * (n + 1) + self.use_row_by_user

@@ -17,6 +17,8 @@ from pixtag.types import Bools, Floats, Ints
 
 HOUR_S = 3600.0
 UNKNOWN_AGE_LOG_HOURS = 10.0
+GROUP = 32
+LEAST_SIMILARITY = -1.5
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ class Neighbours:
         unseen = block.rows[None, :] >= block.cut[:, None]
         similarity[:, block.base :][unseen] = -np.inf
         similarity[:, ~columns.has_photo[:stop]] = -np.inf
+        similarity[~block.has_photo] = -np.inf
         rows, best = nearest(similarity, limit=self.n_slots)
         filled = np.isfinite(best) & block.has_photo[:, None]
         rows = np.where(filled, rows, 0)
@@ -236,46 +239,34 @@ class Neighbours:
 def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
     """The highest similarities of each row, best first; ties by the earlier column.
 
-    The best columns all lie in the groups of columns with the best maxima, so only those are
-    searched: exact, and several times quicker than a search of everything.
+    At least `limit` groups of columns have a maximum as high as the `limit`-th best one, so
+    nothing below that maximum is among the best: exact, and several times quicker than a search
+    of everything.
 
     Args:
-        similarity: `[B, N]`; `-inf` is never better than anything.
+        similarity: `[B, N]`, at most 1.5; `-inf` is never better than anything.
         limit: Columns kept, M.
 
     Returns:
-        Columns `[B, M]` and their similarities `[B, M]`; `-inf` where there are too few.
+        Columns `[B, M]` and their similarities `[B, M]`; 0 and `-inf` where there are too few.
     """
     n_rows, n = similarity.shape
-    group = 32
-    if n > 4 * limit * group:
-        n_groups = -(-n // group)
-        padded = np.full((n_rows, n_groups * group), -np.inf, np.float32)
-        padded[:, :n] = similarity
-        grouped = padded.reshape(n_rows, n_groups, group)
-        keys = _keys(grouped.max(axis=2), np.arange(n_groups))
-        best_groups = np.argpartition(keys, limit - 1, axis=1)[:, :limit]
-        columns = (best_groups[:, :, None] * group + np.arange(group)).reshape(n_rows, -1)
-        values = np.take_along_axis(grouped, best_groups[:, :, None], axis=1).reshape(n_rows, -1)
-    else:
-        width = max(n, limit)
-        values = np.full((n_rows, width), -np.inf, np.float32)
-        values[:, :n] = similarity
-        columns = np.broadcast_to(np.arange(width), values.shape)
-    keys = _keys(values, columns)
-    part = np.argpartition(keys, limit - 1, axis=1)[:, :limit]
-    order = np.argsort(np.take_along_axis(keys, part, axis=1), axis=1)
-    part = np.take_along_axis(part, order, axis=1)
-    return (
-        np.take_along_axis(columns, part, axis=1).astype(np.int64),
-        np.take_along_axis(values, part, axis=1),
-    )
-
-
-def _keys(similarity: Floats, columns: Ints) -> Ints:
-    """Distinct whole numbers, smaller for a higher similarity, then for an earlier column.
-
-    Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
-    """
-    distance = np.rint((1.5 - np.maximum(similarity, -1.5)).astype(np.float64) * 1e5)
-    return distance.astype(np.int64) * (1 << 40) + columns
+    least = np.full(n_rows, -np.inf, np.float32)
+    n_groups = n // GROUP
+    if n_groups > limit:
+        grouped = similarity[:, : n_groups * GROUP].reshape(n_rows, GROUP, n_groups)
+        least = np.partition(grouped.max(axis=1), -limit, axis=1)[:, -limit]
+    # A little lower, since similarities that agree when rounded are ties.
+    row, column = np.nonzero(similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None])
+    found = similarity[row, column]
+    # Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
+    distance = np.rint((1.5 - found).astype(np.float64) * 1e5).astype(np.int64)
+    order = np.argsort((row * (1 << 20) + distance) * (1 << 24) + column)
+    count = np.bincount(row, minlength=n_rows)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    kept = order[place < limit]
+    columns = np.zeros((n_rows, limit), np.int64)
+    values = np.full((n_rows, limit), -np.inf, np.float32)
+    columns[row[kept], place[place < limit]] = column[kept]
+    values[row[kept], place[place < limit]] = found[kept]
+    return columns, values

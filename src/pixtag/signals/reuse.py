@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged
+from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged, strongest_first
 from pixtag.types import Floats, Ints
 
 DECAYS = (0.5, 1.0, 1.7)
@@ -156,15 +156,14 @@ def top_per_query(query: Ints, tag: Ints, strength: Floats, *, limit: int) -> tu
 
     Args:
         query: Query of each entry, `[P]`, ascending.
-        tag: Tag of each entry, `[P]`.
+        tag: Tag of each entry, `[P]`, ascending within a query.
         strength: Higher is better, `[P]`, positive.
         limit: Entries kept for each query.
     """
     count = np.bincount(query)
     if not len(count) or count.max() <= limit:
         return query, tag
-    rough = np.round(np.log(np.maximum(strength, 1e-30)), 4)
-    order = np.lexsort((tag, -rough, query))
+    order = strongest_first(query, np.log(np.maximum(strength, 1e-30)), step=1e-4)
     first = np.cumsum(count) - count
     within = np.arange(len(query)) - first[query]
     kept = order[within < limit]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import Block, Columns, Pairs
+from pixtag.signals.columns import Block, Columns, Pairs, ragged
 from pixtag.signals.head import top_of_rows
-from pixtag.types import Bools, Doubles, Floats, Ints
+from pixtag.types import Bools, Floats, Ints
 
 WINDOWS_HOURS = (6.0, 24.0, 72.0, 168.0)
 SHRINK = 0.5
@@ -41,34 +41,51 @@ class Trend:
         longest_s = max(WINDOWS_HOURS) * 3600.0
         start = int(columns.cut(np.array([block.at.min() - longest_s]))[0])
         start = max(start, int(np.searchsorted(columns.at, -np.inf, side="right")))
-        stop = int(block.cut.max())
-        uses = columns.uses_between(start, max(stop, start))
-        order = np.argsort(columns.tag[uses], kind="stable")
-        tag = columns.tag[uses][order]
-        if not len(tag):
-            empty = np.zeros((len(WINDOWS_HOURS), len(block), 0), np.float32)
-            return np.zeros(0, np.int64), empty
-        row = columns.row[uses][order]
-        at = columns.at[row]
-        previous = columns.previous_at[uses][order]
-        others = (row[None, :] < block.cut[:, None]) & columns.is_other(row, block.user)
-        first = np.flatnonzero(np.r_[True, np.diff(tag) > 0])
-        counts = [
-            self._distinct(others, at, previous, block.at - hours * 3600.0, first)
-            for hours in WINDOWS_HOURS
-        ]
-        return tag[first], np.stack(counts)
+        uses = columns.uses_between(start, max(int(block.cut.max()), start))
+        tags, column = np.unique(columns.tag[uses], return_inverse=True)
+        counts = np.zeros((len(WINDOWS_HOURS), len(block), len(tags)), np.float32)
+        if len(tags):
+            self._count_everyone(block, uses, column, counts)
+            self._take_out_own(block, start, tags, counts)
+        return tags, counts
 
-    @staticmethod
-    def _distinct(
-        others: Bools, at: Doubles, previous: Doubles, since: Doubles, first: Ints
-    ) -> Floats:
-        # A use is its person's first in the window when the one before lies outside.
-        newest = np.searchsorted(np.sort(at), since.min())
-        if newest == len(at):
-            return np.zeros((len(others), len(first)), np.float32)
-        counted = others & (at >= since[:, None]) & (previous < since[:, None])
-        return np.add.reduceat(counted, first, axis=1, dtype=np.int16).astype(np.float32)
+    def _count_everyone(self, block: Block, uses: slice, column: Ints, out: Floats) -> None:
+        """Count the people behind every tag, the asker too.
+
+        A use counts for the queries after it, up to the one whose window it leaves; and from
+        the one whose window has left the same person's use before. With the queries in time
+        order that is a run of them, so its two ends are noted and summed up once.
+        """
+        columns = self._columns
+        row, previous = columns.row[uses], columns.previous_at[uses]
+        at = columns.at[row]
+        order = np.argsort(block.at, kind="stable")
+        n_tags = out.shape[2]
+        first_after = np.searchsorted(block.cut[order], row, side="right")
+        for window, hours in enumerate(WINDOWS_HOURS):
+            since = block.at[order] - hours * 3600.0
+            begin = np.maximum(first_after, np.searchsorted(since, previous, side="right"))
+            end = np.searchsorted(since, at, side="right")
+            counted = begin < end
+            steps = np.zeros((len(block) + 1) * n_tags, np.int32)
+            np.add.at(steps, begin[counted] * n_tags + column[counted], 1)
+            np.subtract.at(steps, end[counted] * n_tags + column[counted], 1)
+            out[window, order] = steps.reshape(-1, n_tags).cumsum(axis=0)[:-1]
+
+    def _take_out_own(self, block: Block, start: int, tags: Ints, counts: Floats) -> None:
+        """Take the asker's own uses from row `start` on out of the counts."""
+        columns = self._columns
+        _, begin = columns.own_uses(block.user, np.full(len(block), start))
+        _, end = columns.own_uses(block.user, block.cut)
+        known = block.user < columns.n_users
+        query, place = ragged(begin, np.where(known, np.maximum(end - begin, 0), 0))
+        use = columns.uses_by_user[place]
+        at, previous = columns.at[columns.row[use]], columns.previous_at[use]
+        column = np.searchsorted(tags, columns.tag[use])
+        for window, hours in enumerate(WINDOWS_HOURS):
+            since = block.at[query] - hours * 3600.0
+            counted = (at >= since) & (previous < since)
+            np.subtract.at(counts[window], (query[counted], column[counted]), 1.0)
 
     def lifts(self, block: Block, counts: Floats, rate_per_day: Floats) -> Floats:
         """Log ratio of seen to expected people, shrunk, `[W, B, K]`.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.signals.columns import Block, Pairs, Queries
+from pixtag.signals.columns import Block, Pairs, Queries, strongest_first
 from pixtag.signals.head import top_of_rows
 from pixtag.signals.memory import Memory, Neighbours, OwnMemory
 from pixtag.signals.reuse import Reuse
@@ -313,7 +313,7 @@ def _places(pairs: Pairs, strength: Numbers, *, n_queries: int, limit: int) -> t
     if count.max(initial=0) <= limit:
         order = np.arange(len(pairs))
         return order, order - first[pairs.query]
-    order = np.lexsort((pairs.tag, -np.round(strength, 5), pairs.query))
+    order = strongest_first(pairs.query, strength, step=1e-5)
     place = np.arange(len(pairs)) - first[pairs.query]
     kept = place < limit
     return order[kept], place[kept]
@@ -325,7 +325,7 @@ def _strongest(
     """The strongest pairs of each query as tags `[B, limit]` and weights `[B, limit]`."""
     count = np.bincount(pairs.query, minlength=n_queries)
     first = np.cumsum(count) - count
-    order = np.lexsort((pairs.tag, -np.round(strength, 5), pairs.query))
+    order = strongest_first(pairs.query, strength, step=1e-5)
     rank = np.arange(len(pairs)) - first[pairs.query]
     kept = rank < limit
     tags = np.zeros((n_queries, limit), np.int64)
