@@ -56,8 +56,18 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
             bundle.prior, bundle.vocabulary, bundle.extras["prior_people"].astype(np.float64)
         ),
         bridge=bridge,
+        kinds=_kinds_of(bundle),
         words=words,
     )
+
+
+def _kinds_of(bundle: Bundle) -> Bridge | None:
+    extras = bundle.extras
+    if "kinds/weight" not in extras:
+        return None
+    weight, bias = extras["kinds/weight"], extras["kinds/bias"]
+    classifier = Classifier(weight.astype(np.float32), bias.astype(np.float32))
+    return Bridge(extras["kinds/matrix"], classifier)
 
 
 def readers_of_classes(
@@ -136,6 +146,7 @@ def without_prior(knowledge: Knowledge) -> Knowledge:
         prior=empty,
         prior_people=np.zeros_like(knowledge.prior_people),
         bridge=knowledge.bridge,
+        kinds=knowledge.kinds,
         words=knowledge.words,
     )
 

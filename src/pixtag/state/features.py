@@ -16,6 +16,7 @@ PIXEL_NAMES = (
     "head_log_prob",
     "head_known",
     "bridge",
+    "kinds",
     "words",
     "neighbour_share",
     *Prototypes.names,

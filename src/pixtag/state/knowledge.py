@@ -46,6 +46,7 @@ class Knowledge:
         prior: Anonymous posts without a time; embeddings are unit vectors in the joint space.
         prior_people: People who used each tag of the vocabulary elsewhere, `[V]`.
         bridge: From photos' embeddings to log tag weights over the vocabulary, or None.
+        kinds: As the bridge, for kinds of photos that training had labels of, or None.
         words: From photos' embeddings and tags to similarity, or None.
     """
 
@@ -54,6 +55,7 @@ class Knowledge:
     prior: PostLog
     prior_people: Doubles
     bridge: BridgeSignal | None = None
+    kinds: BridgeSignal | None = None
     words: WordsSignal | None = None
 
 

@@ -57,9 +57,9 @@ class BlockScorer:
         state, block = self.state, self.block
         n_tags = len(state.tags)
         self.public = state.counts.public(block, least_people=state.config.least_people)
-        if state.knowledge.bridge is not None:
-            covers = state.knowledge.bridge.covers
-            self.public[:, : len(covers)] |= covers
+        for bridge in (state.knowledge.bridge, state.knowledge.kinds):
+            if bridge is not None:
+                self.public[:, : len(bridge.covers)] |= bridge.covers
         self.own = state.own_memory.recall(self.asker)
         self.near = state.neighbours.recall(self.asker)
         self.own_weight = _own_weight(self.own)
@@ -78,11 +78,14 @@ class BlockScorer:
         n = len(knowledge.vocabulary)
         self.head_scores = np.full((len(block), n), FLOOR_LOG_PROB, np.float32)
         self.bridge_scores = np.zeros((len(block), n), np.float32)
+        self.kind_scores = np.zeros((len(block), n), np.float32)
         seen = block.has_photo
         if seen.any() and n:
             self.head_scores[seen] = knowledge.head.log_probs(block.photo[seen])
             if knowledge.bridge is not None:
                 self.bridge_scores[seen] = knowledge.bridge.scores(self.embeddings[seen])
+            if knowledge.kinds is not None:
+                self.kind_scores[seen] = knowledge.kinds.scores(self.embeddings[seen])
         self.prototype_scores = self.state.prototypes.scores(block)
 
     def _describe_memories(self) -> None:
@@ -123,7 +126,8 @@ class BlockScorer:
             found.append((near[0][allowed], near[1][allowed]))
             n = self.head_scores.shape[1]
             seen = public[:, :n] & block.has_photo[:, None]
-            for scores, limit in ((self.head_scores, 40), (self.bridge_scores, 20)):
+            looks = ((self.head_scores, 40), (self.bridge_scores, 20), (self.kind_scores, 20))
+            for scores, limit in looks:
                 rough = np.round(np.where(seen & (scores != 0), scores, -np.inf), 4)
                 found.append(top_of_rows(rough, limit=limit))
             rough = np.round(self.prototype_scores, 4)
@@ -220,6 +224,7 @@ class BlockScorer:
         if n:
             out[:, 0] = np.where(known, self.head_scores[pairs.query, tag], FLOOR_LOG_PROB)
             out[:, 2] = np.where(known, self.bridge_scores[pairs.query, tag], 0.0)
+            out[:, 3] = np.where(known, self.kind_scores[pairs.query, tag], 0.0)
         out[:, 1] = known
         vectors = state.tag_vectors
         words = state.knowledge.words
@@ -229,9 +234,9 @@ class BlockScorer:
             photo[block.has_photo] = words.photo_vectors(self.embeddings[block.has_photo])
             cosine = (photo @ vectors.T)[pairs.query, pairs.tag]
             # Words of another field say no more against a tag than no words at all.
-            out[:, 3] = np.maximum(cosine, 0.0)
-        out[:, 4] = np.log(near_share + 1e-3) - np.log(1e-3)
-        out[:, 5:] = state.prototypes.features(block, pairs, self.prototype_scores)
+            out[:, 4] = np.maximum(cosine, 0.0)
+        out[:, 5] = np.log(near_share + 1e-3) - np.log(1e-3)
+        out[:, 6:] = state.prototypes.features(block, pairs, self.prototype_scores)
         return out
 
     def _context(self) -> Floats:

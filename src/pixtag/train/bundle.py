@@ -21,6 +21,7 @@ from pixtag.splits import Split
 from pixtag.train.card import write_card
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import people_of_tags
+from pixtag.train.kinds import Kinds
 from pixtag.train.visitors import prior_of
 from pixtag.types import Halfs, PostLog
 
@@ -36,6 +37,7 @@ def make_bundle(
     encoder_digest: str,
     title: str,
     bridge: Halfs | None = None,
+    kinds: Kinds | None = None,
 ) -> Bundle:
     """Describe and gather what was learned.
 
@@ -49,6 +51,7 @@ def make_bundle(
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are.
         bridge: Chance of each tag on a photo of each class, `[1000, V]`.
+        kinds: The classifier of labelled kinds of photos.
     """
     timed = log.at[np.isfinite(log.at)]
     trained = Trained(
@@ -71,6 +74,10 @@ def make_bundle(
     }
     if bridge is not None:
         extras["bridge"] = bridge
+    if kinds is not None:
+        extras["kinds/weight"] = kinds.weight.astype(np.float16)
+        extras["kinds/bias"] = kinds.bias
+        extras["kinds/matrix"] = kinds.matrix
     return Bundle(
         manifest=manifest,
         vocabulary=vocabulary,

@@ -18,19 +18,23 @@ from pixtag.state import BridgeSignal, Knowledge, Scored, State, StateConfig, Wo
 from pixtag.train.network import Examples, reorder_rows
 from pixtag.types import Ints, PostLog
 
+LEAST_PARTS = 3
 OnProgress = Callable[[int, int], None]
 
 
 def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
     """The tags that the head and the co-occurrence counts learn: those that several people use.
 
+    A tag that bursts and is gone (an event's) is left out: a head that was fitted on the whole
+    burst would know it before it began, which no head does in life. The open signals find it.
+
     Args:
         log: The posts to fit on.
         limit: Most tags kept.
 
     Returns:
-        Tags of at least three people (of as many as there are, when fewer) and three uses, by
-        people, then uses, then name.
+        Tags of at least three people (of as many as there are, when fewer) and three uses, in
+        three of eight parts of the period or without a time; by people, then uses, then name.
     """
     n_tags, nobody = len(log.tags), len(log.users)
     row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
@@ -41,9 +45,24 @@ def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
     people = np.bincount(keys % max(n_tags, 1), minlength=n_tags)
     uses = np.bincount(log.tag_ids, minlength=n_tags)
     least = min(3, len(np.unique(person)))
-    kept = np.flatnonzero((people >= least) & (uses >= 3)).tolist()
+    lasts = _parts_used(log, row) >= LEAST_PARTS
+    kept = np.flatnonzero((people >= least) & (uses >= 3) & lasts).tolist()
     ordered = sorted(kept, key=lambda t: (-people[t], -uses[t], log.tags[t]))
     return [log.tags[t] for t in ordered[:limit]]
+
+
+def _parts_used(log: PostLog, row: Ints) -> Ints:
+    """In how many of eight equal parts of the timed posts each tag is used, `[T]`.
+
+    A tag that is used without a time counts as used in all.
+    """
+    n_tags, n_timed = len(log.tags), len(log) - log.n_untimed
+    part = (row - log.n_untimed) * 8 // max(n_timed, 1)
+    timed = row >= log.n_untimed
+    keys = np.unique(part[timed] * n_tags + log.tag_ids[timed])
+    parts = np.bincount(keys % max(n_tags, 1), minlength=n_tags)
+    parts[log.tag_ids[~timed]] = 8
+    return parts
 
 
 def people_of_tags(log: PostLog, vocabulary: Sequence[str]) -> Ints:
@@ -166,9 +185,10 @@ def knowledge_with(
     head: Head,
     vocabulary: list[str],
     bridge: BridgeSignal | None = None,
+    kinds: BridgeSignal | None = None,
     words: WordsSignal | None = None,
 ) -> Knowledge:
     """Knowledge of a head, and of what reads the encoder's classes, without a prior."""
     empty = PostLog.of([])
     empty = replace(empty, embeddings=np.zeros((0, head.width), np.float16))
-    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, words)
+    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, kinds, words)

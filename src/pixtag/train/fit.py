@@ -41,6 +41,7 @@ from pixtag.train.examples import (
     replay_examples,
 )
 from pixtag.train.head import fit_head, tag_table
+from pixtag.train.kinds import Kinds, fit_kinds
 from pixtag.train.network import (
     Examples,
     Optimizer,
@@ -70,10 +71,22 @@ class _Plan:
     groups: list[str]
     bridge: Bridge | None
     words: Words | None
+    kinds: list[str]
+    kind_tags: Mapping[str, Sequence[str]]
 
-    def knowledge(self, head: Head) -> Knowledge:
-        """A head with what serving will also have, without a prior."""
-        return knowledge_with(head, self.vocabulary, self.bridge, self.words)
+    def fit_kinds(self, chosen: NDArray[np.bool_]) -> Kinds | None:
+        """The classifier of labelled photos among the chosen posts of the front of the log."""
+        rows = [i for i in np.flatnonzero(chosen).tolist() if self.kinds[i]]
+        if not rows:
+            return None
+        embeddings = self.log.embeddings[rows].astype(np.float32)
+        labels = [self.kinds[i] for i in rows]
+        return fit_kinds(embeddings, labels, self.kind_tags, self.vocabulary)
+
+    def knowledge(self, head: Head, kinds: Kinds | None) -> Knowledge:
+        """What was fitted, with what serving will also have, without a prior."""
+        named = None if kinds is None else kinds.bridge()
+        return knowledge_with(head, self.vocabulary, self.bridge, named, self.words)
 
     @property
     def rows_to_fit(self) -> Ints:
@@ -104,6 +117,8 @@ def fit(
     use_all: bool = False,
     groups: Sequence[str] | None = None,
     bridge_tags: Sequence[Sequence[str]] | None = None,
+    kinds: Sequence[str] | None = None,
+    kind_tags: Mapping[str, Sequence[str]] | None = None,
     encoder_digest: str = "",
     title: str = "",
     on_stage: OnStage | None = None,
@@ -125,6 +140,9 @@ def fit(
             that no head ever saw. Empty names are dealt one by one.
         bridge_tags: For each class that the shipped encoder names, the tags that people put on
             such photos, best first; those of the vocabulary become the bundle's bridge.
+        kinds: What the photo of each post of the log is known to show, a key of `kind_tags`, or
+            empty: a classifier of these kinds becomes a second bridge.
+        kind_tags: For each kind, the tags that people put on such photos, best first.
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
         on_stage: Called with a stage's name, what is done and how much there is.
@@ -150,10 +168,11 @@ def fit(
         if labels is not None
         else choose_vocabulary(fitted, limit=config.vocabulary)
     )
-    if bridge_tags is not None and labels is None:
-        # Words of the reviewed map are nobody's secret: they may be offered before anyone used
+    if labels is None:
+        # Words of the reviewed maps are nobody's secret: they may be offered before anyone used
         # them, once a photo calls for them.
-        vocabulary = list(dict.fromkeys([*vocabulary, *(t for row in bridge_tags for t in row)]))
+        mapped = [*(bridge_tags or []), *(kind_tags or {}).values()]
+        vocabulary = list(dict.fromkeys([*vocabulary, *(t for row in mapped for t in row)]))
     has_words = config.words and encoder_digest == SHIPPED_DIGEST and fitted.has_photo.any()
     config = config.model_copy(update={"words": bool(has_words)})
     matrix = None if bridge_tags is None else class_tag_matrix(bridge_tags, vocabulary)
@@ -162,7 +181,10 @@ def fit(
     )
     named = [""] * len(log) if groups is None else list(groups)
     known = log.select(np.arange(split.valid_stop))
-    plan = _Plan(known, split, config, vocabulary, named, bridge, words)
+    shown = [""] * len(log) if kinds is None else list(kinds)
+    plan = _Plan(
+        known, split, config, vocabulary, named, bridge, words, shown, dict(kind_tags or {})
+    )
     checkpoints = Checkpoints(
         out.with_name(out.name + ".partial"),
         {
@@ -172,6 +194,8 @@ def fit(
             "encoder": encoder_digest,
             "use_all": use_all,
             "groups": [] if groups is None else named,
+            "kinds": [] if kinds is None else shown,
+            "kind_tags": plan.kind_tags,
             "bridge": "" if matrix is None else hashlib.sha256(matrix.tobytes()).hexdigest(),
             "pixtag": importlib.metadata.version("pixtag"),
             "jax": jax.__version__,
@@ -205,6 +229,7 @@ def fit(
         encoder_digest=encoder_digest,
         title=title,
         bridge=matrix,
+        kinds=plan.fit_kinds(np.arange(len(plan.log)) < split.train_stop),
     )
     saved = save_bundle(out, bundle)
     _keep_curves(out, checkpoints)
@@ -302,7 +327,7 @@ def _heads_and_examples(
         others = (fold != left_out) if has_heads else np.zeros(len(fitted), np.bool_)
         head = _head(plan, checkpoints, fitted, table, others, f"head-{left_out}", left_out + 1)
         mine = asked[fold[asked] == left_out]
-        knowledge = plan.knowledge(head)
+        knowledge = plan.knowledge(head, plan.fit_kinds(others))
         if len(mine):
             parts.append(replay_examples(fitted, mine, knowledge, config.state))
         if config.first_users:
@@ -319,7 +344,7 @@ def _heads_and_examples(
     told("learning what photos show", n_folds, n_steps)
     everyone = np.ones(len(fitted), np.bool_)
     full = _head(plan, checkpoints, fitted, table, everyone, "head-full", 0)
-    knowledge = plan.knowledge(full)
+    knowledge = plan.knowledge(full, plan.fit_kinds(everyone))
     asked = plan.rows_to_choose
     valid = [replay_examples(plan.log, asked, knowledge, config.state)]
     if config.first_users:
