@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).parent.parent
-WIDTH = 100
+WIDTH = 128
 
 
 def main(words: list[str]) -> None:
