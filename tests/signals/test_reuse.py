@@ -77,3 +77,32 @@ def test_the_strongest_own_tags_are_proposed_and_nobody_elses():
         proposed = [state.tags[t] for t in tag[query == i]]
         assert len(proposed) == min(5, len(own))
         assert set(proposed) <= own
+
+
+def check_context(state, queries):
+    asked = Asked(state, queries)
+    got = dict(zip(Reuse.context_names, state.reuse.context(asked.block).T, strict=True))
+    for i, user, _, past in asked:
+        own = [p for p in past if p.user == user and user is not None and p.is_timed]
+        assert got["history_log"][i] == pytest.approx(np.log1p(len(own)), abs=1e-5)
+        recent = range(max(0, len(own) - 10), len(own))
+        repeats = [n > 0 and own[n].tags == own[n - 1].tags for n in recent]
+        expected = np.mean(repeats) if repeats else 0.0
+        assert got["repeat_share"][i] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_length_of_a_history_and_its_repetitions_are_known():
+    log = world()
+    state = state_of(log)
+    check_context(state, sampled(log, 60))
+    late = queries_about(log, np.arange(len(log) - 60, len(log)), shift_s=1.0)
+    assert state.reuse.context(Asked(state, late).block)[:, 3].max() > 0.0
+
+
+@settings(max_examples=25)
+@given(small_logs())
+def test_ties_and_missing_parts_do_not_disturb_what_is_known_of_a_person(log):
+    if len(log):
+        check_context(
+            state_of(log, n_known=3), queries_about(log, np.arange(len(log)), shift_s=9.0)
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged, strongest_first
 from pixtag.types import Floats, Ints
@@ -49,13 +50,13 @@ class Reuse:
         columns = self._columns
         order = columns.posts_by_user
         out = np.zeros(len(order), np.float32)
-        sets = [
-            frozenset(columns.tag[columns.tag_start[i] : columns.tag_start[i + 1]].tolist())
-            for i in order.tolist()
-        ]
-        for i in range(1, len(order)):
-            same_person = columns.user[order[i]] == columns.user[order[i - 1]]
-            out[i] = float(same_person and sets[i] == sets[i - 1])
+        # A set is known by the sum of its tags' hashes, which wraps around at 64 bits.
+        sums = np.cumsum(np.r_[np.uint64(0), _hashes(columns.tag)], dtype=np.uint64)
+        content = (sums[columns.tag_start[1:]] - sums[columns.tag_start[:-1]])[order]
+        n_tags = columns.n_tags_of_post[order]
+        user = columns.user[order]
+        same = (content[1:] == content[:-1]) & (n_tags[1:] == n_tags[:-1])
+        out[1:] = same & (user[1:] == user[:-1])
         return out
 
     def uses(self, block: Block) -> tuple[Ints, Ints, Ints, Ints]:
@@ -168,6 +169,14 @@ def top_per_query(query: Ints, tag: Ints, strength: Floats, *, limit: int) -> tu
     within = np.arange(len(query)) - first[query]
     kept = order[within < limit]
     return query[kept], tag[kept]
+
+
+def _hashes(tags: Ints) -> NDArray[np.uint64]:
+    """Scatter small numbers over 64 bits (splitmix64), so that sums of some tell which."""
+    mixed = (tags.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _log_or_floor(total: Floats, *, floor: float) -> Floats:
