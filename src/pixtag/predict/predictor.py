@@ -17,6 +17,7 @@ import numpy as np
 from pixtag.artifact import Bundle, load_bundle
 from pixtag.errors import InputError, PixtagError
 from pixtag.predict.checks import check_network, check_question
+from pixtag.predict.choice import strangers_worth
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
@@ -446,15 +447,19 @@ class Predictor:
         k: int,
     ) -> tuple[Suggestion, ...]:
         left_out = person.refused | set(person.accepted)
-        chosen: list[tuple[int, float]] = []
-        for tag, prob in zip(ranked[0].tolist(), ranked[1].tolist(), strict=True):
-            if len(chosen) == k or tag >= len(state.tags):
-                break
-            if state.tags[tag] not in left_out:
-                chosen.append((tag, prob))
+        place_of = {tag: place for place, tag in enumerate(scored.tag[row].tolist())}
+        found = ranked[0] < len(state.tags)
+        tags, probs = ranked[0][found], ranked[1][found]
+        features = scored.features[row][[place_of[tag] for tag in tags.tolist()]]
+        worth = strangers_worth(probs, features, scored.context[row])
+        order = np.argsort(-worth, kind="stable").tolist()
+        best = [
+            (int(tags[i]), float(probs[i])) for i in order if state.tags[tags[i]] not in left_out
+        ]
+        # The set is chosen by worth and shown by chance.
+        chosen = sorted(best[:k], key=lambda pair: -pair[1])
         if not chosen:
             return ()
-        place_of = {tag: place for place, tag in enumerate(scored.tag[row].tolist())}
         places = np.array([place_of[tag] for tag, _ in chosen], np.int64)
         offered = [tag for tag, _ in chosen]
         explainer = Explainer(
