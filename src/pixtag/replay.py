@@ -274,6 +274,8 @@ def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
     Returns:
         Tags `[B, k]`, T in the padding, and their probabilities `[B, k]`.
     """
+    if len(scored) == 1:  # too little for threads, and asking for one costs a millisecond
+        return _best_of(bundle, scored, k)
     with threadpool_limits(1, user_api="blas"):
         return _best_of(bundle, scored, k)
 

@@ -32,6 +32,8 @@ class CoOccurrence:
 
     def advance(self, row: int) -> None:
         """Move the cursor to a row, forwards or backwards."""
+        if row == self.cursor:
+            return
         low, high = sorted((self.cursor, row))
         sign = np.float32(1.0 if row >= self.cursor else -1.0)
         columns = self._columns

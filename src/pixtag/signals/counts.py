@@ -41,6 +41,8 @@ class Counts:
 
     def advance(self, row: int) -> None:
         """Move the cursor to a row, forwards or backwards."""
+        if row == self.cursor:
+            return
         low, high = sorted((self.cursor, row))
         sign = 1.0 if row >= self.cursor else -1.0
         uses = self._columns.uses_between(low, high)
