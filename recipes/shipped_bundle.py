@@ -39,8 +39,10 @@ CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Chance of a concept's tag by its place in the map."""
 
 N_HELD_CONCEPTS = 36
+N_NONE = 4000
+NONE = "(none of these)"
 SEED = 20_260_105
-CONFIG = TrainConfig(first_users=120, drop_sources=0.4, epochs=7)
+CONFIG = TrainConfig(first_users=100, drop_sources=0.4, epochs=7)
 
 
 def concept_tags() -> dict[str, list[str]]:
@@ -147,6 +149,27 @@ def groups_of(log: PostLog) -> list[str]:
     ]
 
 
+def kinds_of(log: PostLog) -> list[str]:
+    """The concept of each labelled photo, and NONE for some photos of world.
+
+    Those are drawn from the posts none of whose tags holds the name of a labelled concept.
+    """
+    things = {tags[0] for tags in concept_tags().values()}
+    names_one = np.array(
+        [t in things or any(len(w) > 3 and w in t for w in things) for t in log.tags]
+    )
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    tells = np.bincount(row, weights=names_one[log.tag_ids], minlength=len(log)) > 0
+    is_world = np.array([not p.startswith("photo-") for p in log.post_ids])
+    others = np.flatnonzero(is_world & ~tells)
+    drawn = np.random.default_rng(SEED + 3).choice(others, min(N_NONE, len(others)), replace=False)
+    none = set(drawn.tolist())
+    return [
+        concept_of(p) if p.startswith("photo-") else NONE if i in none else ""
+        for i, p in enumerate(log.post_ids)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
@@ -169,8 +192,8 @@ def main() -> None:
             encoder_digest=load_encoder().digest,
             bridge_tags=class_tags(),
             groups=groups_of(log),
-            kinds=[concept_of(p) if p.startswith("photo-") else "" for p in log.post_ids],
-            kind_tags=concept_tags(),
+            kinds=kinds_of(log),
+            kind_tags=concept_tags() | {NONE: []},
             title="a simulation of people on real photos, and labelled photos of 180 concepts",
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )

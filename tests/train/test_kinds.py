@@ -33,3 +33,18 @@ def test_a_kind_without_a_photo_is_never_named():
     kinds = fit_kinds(embeddings, labels, TAGS, [*VOCABULARY, "boat"])
     asked, _ = _photos(20, 1)
     assert (kinds.bridge().scores(asked)[:, 4] < 0.5).all()
+
+
+def test_a_photo_of_none_of_the_kinds_is_not_named_at_any_price():
+    embeddings, labels = _photos(80, 0)
+    rng = np.random.default_rng(2)
+    strange = rng.normal(0, 0.5, (81, 8)) + np.array([4.0, -4.0] * 4)
+    rows = np.concatenate([embeddings, strange[:80]]).astype(np.float32)
+    asked = strange[80:].astype(np.float32)
+    forced = fit_kinds(embeddings, labels, TAGS, VOCABULARY).bridge().scores(asked)
+    free = (
+        fit_kinds(rows, [*labels, *["none"] * 80], {**TAGS, "none": []}, VOCABULARY)
+        .bridge()
+        .scores(asked)
+    )
+    assert free.max() < forced.max() - 1.0

@@ -16,6 +16,7 @@ from pixtag.signals.words import Bridge, Classifier, class_tag_matrix
 from pixtag.types import Floats, Halfs
 
 RIDGE = 60.0
+BACKGROUND = 0.1
 SHARPNESS = 48.0
 """What a regression on 0 and 1 is multiplied by to act as a logit before the bridge's
 temperature of 2."""
@@ -54,18 +55,21 @@ def fit_kinds(
     Args:
         embeddings: Of labelled photos, `[N, D]`.
         labels: The kind of each, `[N]`; a kind without a photo here is never named.
-        tags_of_kind: Tags that people put on photos of each kind, best first.
+        tags_of_kind: Tags that people put on photos of each kind, best first. A kind without tags
+            stands for photos of none of the others, so that these are not named at any price; its
+            photos weigh less, since they are many and not all rightly there.
         vocabulary: Tags, V of them.
     """
     kinds = sorted(tags_of_kind)
     index = {kind: i for i, kind in enumerate(kinds)}
     target = np.zeros((len(labels), len(kinds)))
     target[np.arange(len(labels)), [index[label] for label in labels]] = 1.0
-    center = embeddings.mean(axis=0).astype(np.float64)
-    rows = embeddings.astype(np.float64) - center
-    curve = rows.T @ rows + RIDGE * np.eye(rows.shape[1])
-    base = target.mean(axis=0)
-    weight = np.linalg.solve(curve, rows.T @ (target - base)).T
+    weigh = np.array([1.0 if tags_of_kind[label] else BACKGROUND for label in labels])[:, None]
+    center = (weigh * embeddings).sum(axis=0) / weigh.sum()
+    base = (weigh * target).sum(axis=0) / weigh.sum()
+    rows = embeddings - center
+    curve = rows.T @ (weigh * rows) + RIDGE * np.eye(rows.shape[1])
+    weight = np.linalg.solve(curve, rows.T @ (weigh * (target - base))).T
     bias = base - weight @ center
     absent = target.sum(axis=0) == 0
     bias[absent] = -10.0
