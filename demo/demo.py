@@ -29,6 +29,8 @@ def main() -> None:
         "2. A person with a history. Ana is invented, and so are her friends: posts with tags and",
         "   times, without photos (demo/posts.jsonl). Two photos on a morning in May:",
     )
+    for old in ROOT.glob(f"{STORE}*"):  # of an earlier run, perhaps with other posts
+        old.unlink()
     run("import", "demo/posts.jsonl", "--store", str(STORE))
     known = ["--store", str(STORE)]
     run(
@@ -41,12 +43,12 @@ def main() -> None:
     )
 
     tell(
-        "3. The same rocket as of an ordinary day in April, and as of a day in May when a tag",
-        "   was rising among Ana's friends:",
+        "3. The same flower as of an ordinary day in March, and as of a day in April when trees",
+        "   bloom and tags rise among Ana's friends:",
     )
-    run(*pick(names, "rocket"), *known, *at("2026-04-25T12:00"))
-    run(*pick(names, "rocket"), *known, *at("2026-05-14T12:00"))
-    run("trending", *known, *at("2026-05-14T12:00"), "-k", "5")
+    run(*pick(names, "flower"), *known, *at("2026-03-20T12:00"))
+    run(*pick(names, "flower"), *known, *at("2026-04-05T12:00"))
+    run("trending", *known, *at("2026-04-05T12:00"), "-k", "5")
 
     pixtag = PIXTAG.relative_to(ROOT) if PIXTAG.is_relative_to(ROOT) else PIXTAG
     tell(

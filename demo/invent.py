@@ -34,7 +34,7 @@ ANAS_OWN = {"coffee": "anasmornings", "cats": "misterwhiskers"}
 # A few days in April when trees bloom and everyone shows them, and a launch in May.
 EVENTS = [
     ("cherryblossom", "flowers", datetime(2026, 4, 3, tzinfo=UTC), 4),
-    ("moonmission", "space", datetime(2026, 5, 12, tzinfo=UTC), 3),
+    ("spacex", "space", datetime(2026, 5, 12, tzinfo=UTC), 3),
 ]
 
 
