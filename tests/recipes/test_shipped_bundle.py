@@ -1,0 +1,64 @@
+"""The bundle that ships: what it knows, and what it must not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pixtag import Predictor
+from pixtag.artifact import default_bundle_path, load_bundle
+
+ROOT = Path(__file__).parent.parent.parent
+PHOTOS = ROOT.parent / "shared" / "data"
+OLD_LABELS = (
+    "petstagram cute foodie dogsofinstagram sweet goodfood italiandinner breakfast chicken "
+    "dogoftheday yummy instapets icecream cats mexicanfood animal adorable lovecats catstagram "
+    "sandwich dessert eggs kitty pasta meow ilovemydog delish dog foodlover cake pizza puppylove"
+).split()
+FITTING = (
+    "dog hamburger hot_dog lasagna breakfast_burrito tacos ice_cream chocolate_cake pizza cupcake "
+    "food pad_krapow kai_palo guacamole waffle chicken_rice cashew_chicken donut cookie panda"
+).split()
+
+
+def test_all_old_labels_are_in_the_vocabulary():
+    assert set(OLD_LABELS) <= set(load_bundle().vocabulary)
+
+
+def test_no_invented_event_or_signature_is_known():
+    invented = (ROOT / "recipes" / "simulated_tags.txt").read_text().splitlines()
+    bundle = load_bundle()
+    assert not set(bundle.vocabulary) & set(invented)
+    assert not set(bundle.prior.tags) & set(invented)
+
+
+def test_bundle_with_the_encoder_is_at_most_40_mb():
+    data = default_bundle_path().parent
+    assert sum(f.stat().st_size for f in data.rglob("*") if f.is_file()) <= 40_000_000
+
+
+def test_nobody_is_named_in_it():
+    bundle = load_bundle()
+    assert bundle.prior.users == []
+    assert bundle.prior.n_untimed == len(bundle.prior)
+
+
+@pytest.mark.shared
+def test_every_old_label_is_reached_from_a_fitting_photo():
+    if not PHOTOS.is_dir():
+        pytest.skip("the shared photos are not beside this checkout")
+    photos = [p for kind in FITTING for p in sorted((PHOTOS / "photos" / kind).glob("*.jpg"))[:6]]
+    pets = {"cats", "lovecats", "catstagram", "kitty", "meow", "adorable", "instapets"}
+    photos += [ROOT / "samples" / "cat.jpg", *_cats()]
+    seen = {s.tag for a in Predictor.load().answers(photos, k=10) for s in a.suggestions}
+    assert not set(OLD_LABELS) - seen - pets, "foods and dogs"
+    assert not pets - seen, "cats"
+
+
+def _cats() -> list[Path]:
+    import json
+
+    lines = (PHOTOS / "ancestor" / "posts.jsonl").read_text().splitlines()
+    posts = [json.loads(line) for line in lines]
+    return [PHOTOS / p["image"] for p in posts if p["name"].startswith("cat/")][:40]
