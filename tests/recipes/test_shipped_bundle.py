@@ -11,15 +11,62 @@ from pixtag.artifact import default_bundle_path, load_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 PHOTOS = ROOT.parent / "shared" / "data"
-OLD_LABELS = (
-    "petstagram cute foodie dogsofinstagram sweet goodfood italiandinner breakfast chicken "
-    "dogoftheday yummy instapets icecream cats mexicanfood animal adorable lovecats catstagram "
-    "sandwich dessert eggs kitty pasta meow ilovemydog delish dog foodlover cake pizza puppylove"
-).split()
-FITTING = (
-    "dog hamburger hot_dog lasagna breakfast_burrito tacos ice_cream chocolate_cake pizza cupcake "
-    "food pad_krapow kai_palo guacamole waffle chicken_rice cashew_chicken donut cookie panda"
-).split()
+OLD_LABELS = [
+    "petstagram",
+    "cute",
+    "foodie",
+    "dogsofinstagram",
+    "sweet",
+    "goodfood",
+    "italiandinner",
+    "breakfast",
+    "chicken",
+    "dogoftheday",
+    "yummy",
+    "instapets",
+    "icecream",
+    "cats",
+    "mexicanfood",
+    "animal",
+    "adorable",
+    "lovecats",
+    "catstagram",
+    "sandwich",
+    "dessert",
+    "eggs",
+    "kitty",
+    "pasta",
+    "meow",
+    "ilovemydog",
+    "delish",
+    "dog",
+    "foodlover",
+    "cake",
+    "pizza",
+    "puppylove",
+]
+FITTING = [
+    "dog",
+    "hamburger",
+    "hot_dog",
+    "lasagna",
+    "breakfast_burrito",
+    "tacos",
+    "ice_cream",
+    "chocolate_cake",
+    "pizza",
+    "cupcake",
+    "food",
+    "pad_krapow",
+    "kai_palo",
+    "guacamole",
+    "waffle",
+    "chicken_rice",
+    "cashew_chicken",
+    "donut",
+    "cookie",
+    "panda",
+]
 
 
 def test_all_old_labels_are_in_the_vocabulary():
