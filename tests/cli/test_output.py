@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,17 @@ def test_printable_text_cannot_steer_a_terminal(text):
 def test_printable_keeps_scripts_and_emoji():
     for text in ["#日本語", "café", "👩‍👩‍👧", "שלום", "नमस्ते"]:
         assert output.printable(text) == text
+
+
+def test_lines_for_the_person_follow_the_data_that_came_before(tmp_path):
+    code = (
+        "from pixtag.cli import output\n"
+        "output.print_line('data')\noutput.say('said')\noutput.print_line('more')\n"
+    )
+    both = tmp_path / "both"
+    with both.open("w") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, stderr=file, check=True)
+    assert both.read_text().split() == ["data", "said", "more"]
 
 
 def test_table_shows_markup_as_typed(capsys):

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -92,6 +92,10 @@ def say(text: str) -> None:
         text: One or more lines.
     """
     lines = [printable(line) for line in text.split("\n")]
+    # What was printed before must stand before it, also where both go into one file; a closed or
+    # full stdout shows again when the command ends.
+    with suppress(OSError):
+        sys.stdout.flush()
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
