@@ -223,11 +223,16 @@ class Explainer:
     def _feature(self, name: str, place: int) -> float:
         return float(self._scored.features[self._query, place, _COLUMN[name]])
 
+    def _can_be_seen(self, place: int) -> bool:
+        """Whether anything links pixels to the tag: the vocabulary, a photo that carried it."""
+        if not self._scored.context[self._query, _PIXELS_ON]:
+            return False
+        return any(self._feature(name, place) > 0 for name in ("head_known", "photos_log"))
+
     def _text(self, group: str, place: int, offered: Sequence[int]) -> str:
         match group:
             case "picture":
-                has_photo = self._scored.context[self._query, _PIXELS_ON]
-                return "in the picture" if has_photo else ""
+                return "in the picture" if self._can_be_seen(place) else ""
             case "neighbours":
                 member = self._scored.near_member[self._query, place]
                 n_all = int(self._scored.near_filled[self._query].sum())
