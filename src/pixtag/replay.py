@@ -21,6 +21,7 @@ from pixtag.errors import ModelError
 from pixtag.network import calibrated, scores
 from pixtag.signals.columns import Queries
 from pixtag.signals.head import Head
+from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Classifier, Words
 from pixtag.state import Knowledge, Scored, State, StateConfig
 from pixtag.types import Doubles, Floats, Halfs, Ints, PostLog, Rankings, Sources
@@ -57,6 +58,7 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
         ),
         bridge=bridge,
         kinds=_kinds_of(bundle),
+        topics=_topics_of(bundle),
         words=words,
     )
 
@@ -68,6 +70,13 @@ def _kinds_of(bundle: Bundle) -> Bridge | None:
     weight, bias = extras["kinds/weight"], extras["kinds/bias"]
     classifier = Classifier(weight.astype(np.float32), bias.astype(np.float32))
     return Bridge(extras["kinds/matrix"], classifier)
+
+
+def _topics_of(bundle: Bundle) -> Topics | None:
+    weights = bundle.weights
+    if "topics/weight" not in weights:
+        return None
+    return Topics(*(weights[f"topics/{n}"] for n in ("weight", "bias", "chance", "usual")))
 
 
 def readers_of_classes(
@@ -147,6 +156,7 @@ def without_prior(knowledge: Knowledge) -> Knowledge:
         prior_people=np.zeros_like(knowledge.prior_people),
         bridge=knowledge.bridge,
         kinds=knowledge.kinds,
+        topics=knowledge.topics,
         words=knowledge.words,
     )
 

@@ -140,7 +140,7 @@ def test_killed_and_run_again_it_ends_with_the_bundle_of_an_unbroken_run(tmp_pat
 
 def test_what_another_plan_left_is_not_taken_up(tmp_path):
     out, partial = tmp_path / "bundle", tmp_path / "bundle.partial"
-    head = partial / "head-0.safetensors"
+    head = partial / "pixels-0.safetensors"
     with pytest.raises(StopHereError):
         fit(world(), out=out, config=QUICK, on_stage=stop_when(head))
     left = tmp_path / "left"
@@ -238,15 +238,15 @@ def examples_of(monkeypatch, out: Path, *, is_in_sample: bool) -> Captured:
     def capture(plan, checkpoints, train, valid, told):
         raise Captured(train, valid)
 
-    honest = fitting._head
+    honest = fitting.fit_pixels
 
-    def in_sample(plan, checkpoints, fitted, table, chosen, step, offset):
-        return honest(plan, checkpoints, fitted, table, np.ones_like(chosen), step, offset)
+    def in_sample(log, table, chosen, *others, **named):
+        return honest(log, table, np.ones_like(chosen), *others, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "_network", capture)
         if is_in_sample:
-            patch.setattr(fitting, "_head", in_sample)
+            patch.setattr(fitting, "fit_pixels", in_sample)
         with pytest.raises(Captured) as caught:
             fit(world(), out=out, config=QUICK)
     return caught.value

@@ -107,6 +107,8 @@ class OwnMemory:
         "similarity_sharp",
         "has_both_photos",
         "fits_photo",
+        "same_topic",
+        "since_in_topic",
         "log_hours",
         "log_place",
         "is_last",
@@ -149,7 +151,7 @@ class OwnMemory:
                 similarity,
                 np.exp(4.0 * (similarity - 1.0)) * both,
                 both,
-                np.zeros_like(similarity),
+                *(np.zeros_like(similarity) for _ in range(3)),
                 np.log(np.maximum(age_s, 60.0) / HOUR_S) / 4.0,
                 np.log1p(place) / 2.0,
                 place == 0,
@@ -178,6 +180,7 @@ class Neighbours:
         "is_own",
         "asker_uses",
         "log_tags",
+        "same_topic",
     )
     context_names = ("nearest_similarity", "mean_similarity")
 
@@ -224,6 +227,7 @@ class Neighbours:
                 own,
                 np.zeros_like(similarity),
                 np.log1p(columns.n_tags_of_post[rows]) / 2.0,
+                np.zeros_like(similarity),
             ],
             axis=-1,
         ).astype(np.float32)

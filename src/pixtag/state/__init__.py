@@ -2,8 +2,10 @@
 
 from pixtag.state.core import State
 from pixtag.state.features import (
+    CHANCE_FLOOR,
     CONTEXT_NAMES,
     FEATURE_NAMES,
+    FLOOR_LOG_PROB,
     HISTORY_NAMES,
     PIXEL_NAMES,
     TASTE_NAMES,
@@ -14,8 +16,10 @@ from pixtag.state.features import (
 from pixtag.state.knowledge import BridgeSignal, Knowledge, StateConfig, WordsSignal
 
 __all__ = [
+    "CHANCE_FLOOR",
     "CONTEXT_NAMES",
     "FEATURE_NAMES",
+    "FLOOR_LOG_PROB",
     "HISTORY_NAMES",
     "PIXEL_NAMES",
     "TASTE_NAMES",

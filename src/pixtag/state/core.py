@@ -127,6 +127,9 @@ class State:
         self.trend = Trend(columns)
         words = knowledge.words
         self.tag_vectors = None if words is None else words.tag_vectors(log.tags)
+        topics = knowledge.topics
+        no_topics = np.zeros((len(columns), 0), np.float32)
+        self.post_topics = no_topics if topics is None else topics.of_posts(columns, photos)
         self._start_sums()
 
     def _start_sums(self) -> None:

@@ -9,12 +9,14 @@ from pixtag.signals.counts import Counts
 from pixtag.signals.memory import Neighbours
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
+from pixtag.signals.topics import TopicTaste
 from pixtag.signals.trend import Trend
 from pixtag.types import Bools, Floats, Ints
 
 PIXEL_NAMES = (
     "head_log_prob",
     "head_known",
+    "topic_log_chance",
     "bridge",
     "kinds",
     "words",
@@ -23,7 +25,7 @@ PIXEL_NAMES = (
 )
 HISTORY_NAMES = (*Reuse.names, "own_memory_share")
 TREND_NAMES = (*Trend.names,)
-TASTE_NAMES = ("taste_broad", "taste_sharp")
+TASTE_NAMES = ("taste_broad", "taste_sharp", *TopicTaste.names)
 GENERAL_NAMES = (*Counts.names, *CoOccurrence.names)
 FEATURE_NAMES = (*PIXEL_NAMES, *HISTORY_NAMES, *TASTE_NAMES, *TREND_NAMES, *GENERAL_NAMES)
 CONTEXT_NAMES = (
@@ -34,8 +36,15 @@ CONTEXT_NAMES = (
     "head_entropy",
     *Neighbours.context_names,
     *Reuse.context_names,
+    *TopicTaste.context_names,
     "posts_log",
 )
+FLOOR_LOG_PROB = -12.0
+"""The head's log probability of a tag that it does not know."""
+
+CHANCE_FLOOR = 1e-4
+"""Below this the chance of a tag by the topics of a photo says nothing; its log starts here."""
+
 TREND_LIKE = (
     "recent_prototype",
     "recent_share",

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.signals.head import Head
+from pixtag.signals.topics import Topics
 from pixtag.types import Bools, Doubles, Floats, PostLog
 
 
@@ -47,6 +48,7 @@ class Knowledge:
         prior_people: People who used each tag of the vocabulary elsewhere, `[V]`.
         bridge: From photos' embeddings to log tag weights over the vocabulary, or None.
         kinds: As the bridge, for kinds of photos that training had labels of, or None.
+        topics: Kinds of photos that training found in pixels and tags, or None.
         words: From photos' embeddings and tags to similarity, or None.
     """
 
@@ -56,6 +58,7 @@ class Knowledge:
     prior_people: Doubles
     bridge: BridgeSignal | None = None
     kinds: BridgeSignal | None = None
+    topics: Topics | None = None
     words: WordsSignal | None = None
 
 

@@ -9,11 +9,16 @@ import numpy as np
 from pixtag.signals.columns import Block, Pairs, Queries, strongest_first
 from pixtag.signals.head import top_of_rows
 from pixtag.signals.memory import Memory, Neighbours, OwnMemory
+from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
+from pixtag.signals.topics import TopicTaste
 from pixtag.state.features import (
+    CHANCE_FLOOR,
     CONTEXT_NAMES,
     FEATURE_NAMES,
+    FLOOR_LOG_PROB,
     PIXEL_NAMES,
+    TASTE_NAMES,
     TREND_LIKE,
     TREND_NAMES,
     Scored,
@@ -23,7 +28,6 @@ from pixtag.types import Bools, Floats, Ints, Numbers, Sources
 if TYPE_CHECKING:
     from pixtag.state.core import State
 
-FLOOR_LOG_PROB = -12.0
 TASTE_KERNELS = ((3.0, 0.5), (10.0, 0.5))
 """Sharpness of the similarity, and how many posts the habits of others stand for."""
 
@@ -87,6 +91,17 @@ class BlockScorer:
             if knowledge.kinds is not None:
                 self.kind_scores[seen] = knowledge.kinds.scores(self.embeddings[seen])
         self.prototype_scores = self.state.prototypes.scores(block)
+        self.topic_taste = None
+        self.chance = np.minimum(1.0, 5.0 * np.exp(self.head_scores))
+        topics, of_posts = knowledge.topics, self.state.post_topics
+        if topics is not None and n and seen.any():
+            shares = topics.of_photos(block.photo) * seen[:, None]
+            self.chance = topics.chances(shares)
+            if len(of_posts):
+                self.topic_taste = TopicTaste(topics, self.own, shares, of_posts)
+                same = np.einsum("bmk,bk->bm", of_posts[self.near.rows], shares)
+                place = Neighbours.key_names.index("same_topic")
+                self.near.keys[:, :, place] = same * self.near.filled
 
     def _describe_memories(self) -> None:
         """How well the tags of earlier posts fit this photo and this person."""
@@ -98,6 +113,10 @@ class BlockScorer:
             self.own.with_key(
                 OwnMemory.key_names.index("fits_photo"), np.where(known, lift / 4.0, np.nan)
             )
+        if self.topic_taste is not None:
+            place = OwnMemory.key_names.index("same_topic")
+            self.own.keys[:, :, place] = self.topic_taste.same
+            self.own.keys[:, :, place + 1] = np.log1p(self.topic_taste.since) * self.own.filled
         if len(self.near.query) and self.sources.history:
             query, tag, _, _ = self.state.reuse.uses(self.asker)
             pairs = Pairs(query, tag, n_queries=len(self.block), n_tags=n_tags)
@@ -126,7 +145,12 @@ class BlockScorer:
             found.append((near[0][allowed], near[1][allowed]))
             n = self.head_scores.shape[1]
             seen = public[:, :n] & block.has_photo[:, None]
-            looks = ((self.head_scores, 40), (self.bridge_scores, 20), (self.kind_scores, 20))
+            looks = (
+                (self.head_scores, 40),
+                (np.log1p(self.chance / CHANCE_FLOOR), 40),
+                (self.bridge_scores, 20),
+                (self.kind_scores, 20),
+            )
             for scores, limit in looks:
                 rough = np.round(np.where(seen & (scores != 0), scores, -np.inf), 4)
                 found.append(top_of_rows(rough, limit=limit))
@@ -173,7 +197,8 @@ class BlockScorer:
         near_share = _share(self.near, self.near_weight, pairs)
         pixel = self._pixel_features(pairs, near_share)
         first = 0.5 * np.minimum(1.0, own_share) + 0.3 * near_share
-        first = first + 0.2 * np.minimum(1.0, 5.0 * np.exp(pixel[:, 0])) * pixel[:, 1]
+        known, chance = self._chance_at(pairs)
+        first = first + 0.2 * chance
         first = first + 1e-4 * general[:, 0]
         self.first = first
         likely = _strongest(pairs, first, n_queries=len(block), limit=8)
@@ -187,7 +212,7 @@ class BlockScorer:
             rate = np.exp(general[:, 2])
             trend = state.trend.features(block, pairs, self.trend_tags, self.trend_counts, rate)
         memory_share = np.log(own_share + 1e-3)[:, None] - np.float32(np.log(1e-3))
-        taste = self._taste(pairs, pixel, near_share)
+        taste = self._taste(pairs, known, chance, near_share)
         parts = [pixel, history, memory_share, taste, trend, general, goes_with]
         np.concatenate(parts, axis=1, out=out)
         if not self.sources.trend:
@@ -195,14 +220,21 @@ class BlockScorer:
                 out[:, FEATURE_NAMES.index(name)] = 0.0
         return out
 
-    def _taste(self, pairs: Pairs, pixel: Floats, near_share: Floats) -> Floats:
+    def _chance_at(self, pairs: Pairs) -> tuple[Bools, Floats]:
+        """Whether pixels know the tags of the pairs, and the chance that they give them."""
+        n = self.chance.shape[1]
+        known = (pairs.tag < n) & self.block.has_photo[pairs.query]
+        if not n:
+            return known, np.zeros(len(pairs), np.float32)
+        return known, np.where(known, self.chance[pairs.query, np.where(known, pairs.tag, 0)], 0.0)
+
+    def _taste(self, pairs: Pairs, known: Bools, chance: Floats, near_share: Floats) -> Floats:
         """How often this person uses a tag where it fits, shrunk to how often others do.
 
         The person's posts are weighted by how much their photos look like this one; what others
         do with such photos stands for a few more posts.
         """
-        head_chance = np.minimum(1.0, 5.0 * np.exp(pixel[:, 0])) * pixel[:, 1]
-        others = np.maximum(0.5 * near_share + 0.5 * head_chance, 1e-3)
+        others = np.maximum(0.5 * near_share + 0.5 * chance, 1e-3)
         similarity = self.own.keys[:, :, 0]
         place = np.expm1(self.own.keys[:, :, OwnMemory.key_names.index("log_place")] * 2.0)
         recent = np.exp(-place / 32.0) * self.own.filled
@@ -212,7 +244,12 @@ class BlockScorer:
             used = _share(self.own, weight, pairs)
             total = weight.sum(axis=1)[pairs.query]
             columns.append(np.log((used + strength * others) / (total + strength)))
-        return np.stack(columns, axis=1).astype(np.float32)
+        out = np.zeros((len(pairs), len(TASTE_NAMES)), np.float32)
+        out[:, : len(columns)] = np.stack(columns, axis=1)
+        if self.topic_taste is not None:
+            seen = self.block.has_photo[pairs.query, None]
+            out[:, len(columns) :] = self.topic_taste.features(pairs, known, near_share) * seen
+        return out
 
     def _pixel_features(self, pairs: Pairs, near_share: Floats) -> Floats:
         state, block = self.state, self.block
@@ -221,11 +258,15 @@ class BlockScorer:
         seen = block.has_photo[pairs.query]
         known = (pairs.tag < n) & seen
         tag = np.minimum(pairs.tag, max(n - 1, 0))
+        place = {name: i for i, name in enumerate(PIXEL_NAMES)}
         if n:
-            out[:, 0] = np.where(known, self.head_scores[pairs.query, tag], FLOOR_LOG_PROB)
-            out[:, 2] = np.where(known, self.bridge_scores[pairs.query, tag], 0.0)
-            out[:, 3] = np.where(known, self.kind_scores[pairs.query, tag], 0.0)
-        out[:, 1] = known
+            at = (pairs.query, tag)
+            out[:, place["head_log_prob"]] = np.where(known, self.head_scores[at], FLOOR_LOG_PROB)
+            chance = np.where(known, self.chance[at], 0.0)
+            out[:, place["topic_log_chance"]] = np.log1p(chance / CHANCE_FLOOR)
+            out[:, place["bridge"]] = np.where(known, self.bridge_scores[at], 0.0)
+            out[:, place["kinds"]] = np.where(known, self.kind_scores[at], 0.0)
+        out[:, place["head_known"]] = known
         vectors = state.tag_vectors
         words = state.knowledge.words
         if vectors is not None and words is not None:
@@ -234,9 +275,11 @@ class BlockScorer:
             photo[block.has_photo] = words.photo_vectors(self.embeddings[block.has_photo])
             cosine = (photo @ vectors.T)[pairs.query, pairs.tag]
             # Words of another field say no more against a tag than no words at all.
-            out[:, 4] = np.maximum(cosine, 0.0)
-        out[:, 5] = np.log(near_share + 1e-3) - np.log(1e-3)
-        out[:, 6:] = state.prototypes.features(block, pairs, self.prototype_scores)
+            out[:, place["words"]] = np.maximum(cosine, 0.0)
+        out[:, place["neighbour_share"]] = np.log(near_share + 1e-3) - np.log(1e-3)
+        out[:, -len(Prototypes.names) :] = state.prototypes.features(
+            block, pairs, self.prototype_scores
+        )
         return out
 
     def _context(self) -> Floats:
@@ -255,7 +298,9 @@ class BlockScorer:
             out[:, 4] = np.where(block.has_photo, entropy, 0.0)
         out[:, 5:7] = state.neighbours.context(self.near)
         out[:, 7:11] = person
-        out[:, 11] = np.log1p(block.cut)
+        if self.topic_taste is not None:
+            out[:, 11:12] = self.topic_taste.context()
+        out[:, -1] = np.log1p(block.cut)
         return out
 
     def _pack(self, pairs: Pairs, features: Floats) -> Scored:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pixtag.replay import replay
 from pixtag.signals.head import Head
+from pixtag.signals.topics import Topics
 from pixtag.state import BridgeSignal, Knowledge, Scored, State, StateConfig, WordsSignal
 from pixtag.train.network import Examples, reorder_rows
 from pixtag.types import Ints, PostLog
@@ -187,8 +188,11 @@ def knowledge_with(
     bridge: BridgeSignal | None = None,
     kinds: BridgeSignal | None = None,
     words: WordsSignal | None = None,
+    topics: Topics | None = None,
 ) -> Knowledge:
-    """Knowledge of a head, and of what reads the encoder's classes, without a prior."""
+    """Knowledge of a head, of topics, and of what reads the encoder's classes, without a prior."""
     empty = PostLog.of([])
     empty = replace(empty, embeddings=np.zeros((0, head.width), np.float16))
-    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, kinds, words)
+    return Knowledge(
+        vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, kinds, topics, words
+    )

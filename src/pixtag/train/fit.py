@@ -24,7 +24,6 @@ from pixtag.encoder import SHIPPED_DIGEST
 from pixtag.errors import ModelError
 from pixtag.network import SHAPES, Widths, initial_weights, scores
 from pixtag.replay import inputs_of, readers_of_classes
-from pixtag.signals.head import Head
 from pixtag.signals.words import Bridge, Words, class_tag_matrix
 from pixtag.splits import Split, temporal_split
 from pixtag.state import Knowledge
@@ -40,7 +39,7 @@ from pixtag.train.examples import (
     knowledge_with,
     replay_examples,
 )
-from pixtag.train.head import fit_head, tag_table
+from pixtag.train.head import tag_table
 from pixtag.train.kinds import Kinds, fit_kinds
 from pixtag.train.network import (
     Examples,
@@ -50,6 +49,7 @@ from pixtag.train.network import (
     run_epoch,
     without_sources,
 )
+from pixtag.train.pixels import Pixels, fit_pixels
 from pixtag.train.visitors import first_users
 from pixtag.types import Floats, Ints, PostLog
 
@@ -83,10 +83,12 @@ class _Plan:
         labels = [self.kinds[i] for i in rows]
         return fit_kinds(embeddings, labels, self.kind_tags, self.vocabulary)
 
-    def knowledge(self, head: Head, kinds: Kinds | None) -> Knowledge:
+    def knowledge(self, pixels: Pixels, kinds: Kinds | None) -> Knowledge:
         """What was fitted, with what serving will also have, without a prior."""
         named = None if kinds is None else kinds.bridge()
-        return knowledge_with(head, self.vocabulary, self.bridge, named, self.words)
+        return knowledge_with(
+            pixels.head, self.vocabulary, self.bridge, named, self.words, pixels.topics
+        )
 
     @property
     def rows_to_fit(self) -> Ints:
@@ -201,7 +203,7 @@ def fit(
             "jax": jax.__version__,
         },
     )
-    head, train, valid = _heads_and_examples(plan, checkpoints, told)
+    pixels, train, valid = _pixels_and_examples(plan, checkpoints, told)
     weights = _network(plan, checkpoints, train, valid, told)
     told("calibrating", 0, 1)
     # Silent sources are calibrated too: on copies of the same posts with some taken away.
@@ -213,19 +215,14 @@ def fit(
         heard.scored.context.astype(np.float32),
         heard.used,
     )
-    weights |= {
-        "head/center": head.center,
-        "head/projection": head.projection,
-        "head/tag_vectors": head.tag_vectors,
-        "head/tag_bias": head.tag_bias,
-    }
+    weights |= pixels.arrays()
     bundle = make_bundle(
         plan.log,
         split,
         config,
         vocabulary,
         weights,
-        head,
+        pixels.head,
         encoder_digest=encoder_digest,
         title=title,
         bridge=matrix,
@@ -299,10 +296,10 @@ def _check_enough(log: PostLog, split: Split) -> None:
         )
 
 
-def _heads_and_examples(
+def _pixels_and_examples(
     plan: _Plan, checkpoints: Checkpoints, told: OnStage
-) -> tuple[Head, Examples, Examples]:
-    """Fit the folds' heads and the full one; replay the fit and the calibration period."""
+) -> tuple[Pixels, Examples, Examples]:
+    """Fit heads and topics of the folds and of all; replay the fit and the calibration period."""
     config, split = plan.config, plan.split
     fitted = plan.log.select(np.arange(split.train_stop))
     index = {t: i for i, t in enumerate(plan.vocabulary)}
@@ -325,9 +322,18 @@ def _heads_and_examples(
     for step, left_out in enumerate(folds):
         told("learning what photos show", step, n_steps)
         others = (fold != left_out) if has_heads else np.zeros(len(fitted), np.bool_)
-        head = _head(plan, checkpoints, fitted, table, others, f"head-{left_out}", left_out + 1)
+        pixels = fit_pixels(
+            fitted,
+            table,
+            others,
+            config,
+            checkpoints,
+            n_tags=n_tags,
+            step=f"pixels-{left_out}",
+            offset=left_out + 1,
+        )
         mine = asked[fold[asked] == left_out]
-        knowledge = plan.knowledge(head, plan.fit_kinds(others))
+        knowledge = plan.knowledge(pixels, plan.fit_kinds(others))
         if len(mine):
             parts.append(replay_examples(fitted, mine, knowledge, config.state))
         if config.first_users:
@@ -343,7 +349,16 @@ def _heads_and_examples(
             )
     told("learning what photos show", n_folds, n_steps)
     everyone = np.ones(len(fitted), np.bool_)
-    full = _head(plan, checkpoints, fitted, table, everyone, "head-full", 0)
+    full = fit_pixels(
+        fitted,
+        table,
+        everyone,
+        config,
+        checkpoints,
+        n_tags=n_tags,
+        step="pixels-full",
+        offset=0,
+    )
     knowledge = plan.knowledge(full, plan.fit_kinds(everyone))
     asked = plan.rows_to_choose
     valid = [replay_examples(plan.log, asked, knowledge, config.state)]
@@ -363,40 +378,6 @@ def _heads_and_examples(
         )
     told("learning what photos show", n_steps, n_steps)
     return full, join_examples(parts), join_examples(valid)
-
-
-def _head(
-    plan: _Plan,
-    checkpoints: Checkpoints,
-    fitted: PostLog,
-    table: tuple[Ints, Floats],
-    chosen: NDArray[np.bool_],
-    step: str,
-    offset: int,
-) -> Head:
-    known = checkpoints.load(step)
-    if known is not None:
-        return Head(known["center"], known["projection"], known["tags"], known["bias"])
-    rows = np.flatnonzero(chosen & fitted.has_photo)
-    head = fit_head(
-        fitted.embeddings[rows].astype(np.float32),
-        table[0][rows],
-        table[1][rows],
-        n_tags=len(plan.vocabulary),
-        joint=SHAPES[plan.config.size].joint,
-        epochs=plan.config.head_epochs,
-        seed=plan.config.seed * 100 + offset,
-    )
-    checkpoints.save(
-        step,
-        {
-            "center": head.center,
-            "projection": head.projection,
-            "tags": head.tag_vectors,
-            "bias": head.tag_bias,
-        },
-    )
-    return head
 
 
 def _network(
