@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs
+from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, numbered
 from pixtag.types import Bools, Doubles, Floats, Ints
 
 
@@ -79,7 +79,8 @@ class Counts:
         if n_head < len(base):
             # The index makes every key distinct, so that ties end the same way in any block.
             keys = tags - base.astype(np.float64) * len(base)
-            tags = np.union1d(np.argpartition(keys, n_head - 1)[:n_head], block.local_tags)
+            head = np.argpartition(keys, n_head - 1)[:n_head]
+            tags, _ = numbered(np.append(head, block.local_tags), n_tags=len(base))
         people = np.repeat(base[tags][None, :], len(block), axis=0)
         people[:, np.searchsorted(tags, block.local_tags)] += correction
         people[~public[:, tags]] = -1.0
