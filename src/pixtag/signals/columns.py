@@ -242,8 +242,8 @@ class Columns:
         base = user * (len(self.at) + 1)
         return np.searchsorted(self._use_key, base), np.searchsorted(self._use_key, base + cut)
 
-    def is_other(self, rows: Ints, user: Ints) -> Bools:
-        """Whether posts are by somebody else than each person, `[B, len(rows)]`.
+    def is_other(self, rows: Ints | slice, user: Ints) -> Bools:
+        """Whether posts are by somebody else than each person, `[B, number of rows]`.
 
         A post of nobody is nobody's own, not even a stranger's.
         """

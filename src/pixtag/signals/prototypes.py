@@ -77,7 +77,8 @@ class Prototypes:
     def scores(self, block: Block) -> Floats:
         """Shrunk mean similarity of every tag, `[B, T]`; 0 for a tag without photos."""
         carries = block.membership(self._carries[block.uses])
-        similarity = (block.photo @ self._photos[block.rows].T) * block.before
+        photos = self._photos[block.base : block.base + len(block.rows)]
+        similarity = (block.photo @ photos.T) * block.before
         total = block.photo @ self.sums.T
         total[:, block.local_tags] += similarity.astype(np.float32) @ carries
         n = block.to_dense(self.count, block.before @ carries)
@@ -108,12 +109,13 @@ class Prototypes:
         columns = self._columns
         window_s = RECENT_DAYS * DAY_S
         start = int(columns.cut(np.array([block.at.min() - window_s]))[0])
-        rows = np.arange(start, int(block.cut.max()))
-        uses = columns.uses_between(start, start + len(rows))
+        stop = int(block.cut.max())
+        rows = slice(start, stop)
+        uses = columns.uses_between(start, stop)
         if uses.start == uses.stop:
             return np.zeros((len(pairs), 2), np.float32)
         at = columns.at[rows][None, :]
-        seen = (rows[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
+        seen = (np.arange(start, stop)[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
         seen &= columns.is_other(rows, block.user)
         seen &= columns.has_photo[rows][None, :]
         similarity = np.where(seen, block.photo @ self._photos[rows].T, np.float32(0.0))

@@ -58,7 +58,7 @@ class Trend:
         """
         columns = self._columns
         row, previous = columns.row[uses], columns.previous_at[uses]
-        at, of_use = columns.at[row], column[columns.tag[uses]]
+        at, of_tag = columns.at[row], column[columns.tag[uses]]
         order = np.argsort(block.at, kind="stable")
         n_tags = out.shape[2]
         size = (len(block) + 1) * n_tags
@@ -67,12 +67,11 @@ class Trend:
             since = block.at[order] - hours * 3600.0
             late = slice(int(np.searchsorted(at, since[0])), None)
             begin = np.searchsorted(since, previous[late], side="right")
-            begin = np.maximum(first_after[late], begin)
             end = np.searchsorted(since, at[late], side="right")
-            counted = begin < end
-            of_tag = of_use[late][counted]
-            steps = np.bincount(begin[counted] * n_tags + of_tag, minlength=size)
-            steps -= np.bincount(end[counted] * n_tags + of_tag, minlength=size)
+            # A run that ends before it begins is none: its two ends cancel.
+            begin = np.minimum(np.maximum(first_after[late], begin), end)
+            steps = np.bincount(begin * n_tags + of_tag[late], minlength=size)
+            steps -= np.bincount(end * n_tags + of_tag[late], minlength=size)
             out[window, order] = steps.reshape(-1, n_tags).cumsum(axis=0)[:-1]
 
     def _take_out_own(self, block: Block, start: int, column: Ints, counts: Floats) -> None:
