@@ -115,7 +115,9 @@ class Prototypes:
         if uses.start == uses.stop:
             return np.zeros((len(pairs), 2), np.float32)
         at = columns.at[rows][None, :]
-        seen = (np.arange(start, stop)[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
+        seen = (np.arange(start, stop)[None, :] < block.cut[:, None]) & (
+            at >= block.at[:, None] - window_s
+        )
         seen &= columns.is_other(rows, block.user)
         seen &= columns.has_photo[rows][None, :]
         similarity = np.where(seen, block.photo @ self._photos[rows].T, np.float32(0.0))
