@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
+from pixtag.blas import one_blas_thread
 from pixtag.errors import InputError, PixtagError
 from pixtag.predict.checks import check_network, check_question
 from pixtag.predict.choice import strangers_worth
@@ -427,13 +428,14 @@ class Predictor:
         self, state: State, queries: Queries, person: _Person, k: int
     ) -> list[tuple[Suggestion, ...]]:
         out: list[tuple[Suggestion, ...]] = [()] * len(queries)
-        for index, scored in state.score_blocks(queries):
-            tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
-            for row, query in enumerate(index.tolist()):
-                ranked = (tags[row], probs[row])
-                out[query] = self._suggestions(
-                    state, scored, row, ranked, queries, query, person, k
-                )
+        with one_blas_thread():
+            for index, scored in state.score_blocks(queries):
+                tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
+                for row, query in enumerate(index.tolist()):
+                    ranked = (tags[row], probs[row])
+                    out[query] = self._suggestions(
+                        state, scored, row, ranked, queries, query, person, k
+                    )
         return out
 
     def _suggestions(

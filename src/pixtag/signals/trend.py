@@ -72,7 +72,7 @@ class Trend:
             begin = np.minimum(np.maximum(first_after[late], begin), end)
             steps = np.bincount(begin * n_tags + of_tag[late], minlength=size)
             steps -= np.bincount(end * n_tags + of_tag[late], minlength=size)
-            out[window, order] = steps.reshape(-1, n_tags).cumsum(axis=0)[:-1]
+            out[window, order] = steps.reshape(-1, n_tags)[:-1].cumsum(axis=0)
 
     def _take_out_own(self, block: Block, start: int, column: Ints, counts: Floats) -> None:
         """Take the asker's own uses from row `start` on out of the counts.
