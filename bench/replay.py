@@ -221,7 +221,7 @@ MEASURED: tuple[tuple[Any, str], ...] = (
     (replaying, "scores"),
     (replaying, "calibrated"),
     (replaying, "inputs_of"),
-    (replaying, "_best_of"),
+    (replaying, "best_of"),
 )
 
 

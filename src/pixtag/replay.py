@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pixtag.artifact import Bundle, hash_post_ids
+from pixtag.blas import one_blas_thread
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.network import calibrated, scores
@@ -217,7 +217,7 @@ def rank(
     probs = np.zeros((len(queries), keep), np.float32)
 
     def best(scored: Scored) -> tuple[Ints, Floats]:
-        return _best_of(bundle, scored, keep)
+        return best_of(bundle, scored, k=keep)
 
     for index, found in _replayed(state, queries, best, sources, on_progress):
         tag_ids[index], probs[index] = found
@@ -251,7 +251,7 @@ def _replayed(
             yield index, then(scored)
 
     done = 0
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         found = run_alone() if len(parts) == 1 else _side_by_side(run, parts)
         for index, result in found:
             done += len(index)
@@ -284,13 +284,6 @@ def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
     Returns:
         Tags `[B, k]`, T in the padding, and their probabilities `[B, k]`.
     """
-    if len(scored) == 1:  # too little for threads, and asking for one costs a millisecond
-        return _best_of(bundle, scored, k)
-    with threadpool_limits(1, user_api="blas"):
-        return _best_of(bundle, scored, k)
-
-
-def _best_of(bundle: Bundle, scored: Scored, k: int) -> tuple[Ints, Floats]:
     weights = bundle.weights
     score = scores(weights, inputs_of(scored))
     prob = calibrated(weights, score, scored.filled, scored.context)

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
+from pixtag.blas import one_blas_thread
 from pixtag.errors import InputError, PixtagError
 from pixtag.predict.checks import check_network, check_question
 from pixtag.predict.choice import strangers_worth
@@ -426,13 +428,14 @@ class Predictor:
         self, state: State, queries: Queries, person: _Person, k: int
     ) -> list[tuple[Suggestion, ...]]:
         out: list[tuple[Suggestion, ...]] = [()] * len(queries)
-        for index, scored in state.score_blocks(queries):
-            tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
-            for row, query in enumerate(index.tolist()):
-                ranked = (tags[row], probs[row])
-                out[query] = self._suggestions(
-                    state, scored, row, ranked, queries, query, person, k
-                )
+        with one_blas_thread():
+            for index, scored in state.score_blocks(queries):
+                tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
+                for row, query in enumerate(index.tolist()):
+                    ranked = (tags[row], probs[row])
+                    out[query] = self._suggestions(
+                        state, scored, row, ranked, queries, query, person, k
+                    )
         return out
 
     def _suggestions(
@@ -447,20 +450,19 @@ class Predictor:
         k: int,
     ) -> tuple[Suggestion, ...]:
         left_out = person.refused | set(person.accepted)
-        place_of = {tag: place for place, tag in enumerate(scored.tag[row].tolist())}
         found = ranked[0] < len(state.tags)
         tags, probs = ranked[0][found], ranked[1][found]
-        features = scored.features[row][[place_of[tag] for tag in tags.tolist()]]
-        worth = strangers_worth(probs, features, scored.context[row])
-        order = np.argsort(-worth, kind="stable").tolist()
-        best = [
-            (int(tags[i]), float(probs[i])) for i in order if state.tags[tags[i]] not in left_out
-        ]
+        place_of = np.zeros(len(state.tags) + 1, np.int64)
+        place_of[scored.tag[row]] = np.arange(scored.tag.shape[1])
+        worth = strangers_worth(probs, scored.features[row, place_of[tags]], scored.context[row])
+        order = np.argsort(-worth, kind="stable")
+        best = zip(tags[order].tolist(), probs[order].tolist(), strict=True)
+        kept = ((tag, prob) for tag, prob in best if state.tags[tag] not in left_out)
         # The set is chosen by worth and shown by chance.
-        chosen = sorted(best[:k], key=lambda pair: -pair[1])
+        chosen = sorted(islice(kept, k), key=lambda pair: -pair[1])
         if not chosen:
             return ()
-        places = np.array([place_of[tag] for tag, _ in chosen], np.int64)
+        places = place_of[[tag for tag, _ in chosen]]
         offered = [tag for tag, _ in chosen]
         explainer = Explainer(
             state,

@@ -187,6 +187,7 @@ class Neighbours:
     def __init__(self, columns: Columns, photos: Floats, *, n_slots: int) -> None:
         self._columns = columns
         self._photos = photos
+        self._without_photo = np.flatnonzero(~columns.has_photo)
         self.n_slots = n_slots
 
     def recall(self, block: Block) -> Memory:
@@ -196,7 +197,8 @@ class Neighbours:
         similarity = block.photo @ self._photos[:stop].T
         unseen = block.rows[None, :] >= block.cut[:, None]
         similarity[:, block.base :][unseen] = -np.inf
-        similarity[:, ~columns.has_photo[:stop]] = -np.inf
+        blind = self._without_photo[: np.searchsorted(self._without_photo, stop)]
+        similarity[:, blind] = -np.inf
         similarity[~block.has_photo] = -np.inf
         rows, best = nearest(similarity, limit=self.n_slots)
         filled = np.isfinite(best) & block.has_photo[:, None]
@@ -261,7 +263,8 @@ def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
         grouped = similarity[:, : n_groups * GROUP].reshape(n_rows, GROUP, n_groups)
         least = np.partition(grouped.max(axis=1), -limit, axis=1)[:, -limit]
     # A little lower, since similarities that agree when rounded are ties.
-    row, column = np.nonzero(similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None])
+    high = similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None]
+    row, column = np.divmod(np.flatnonzero(high), n)
     found = similarity[row, column]
     # Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
     distance = np.rint((1.5 - found).astype(np.float64) * 1e5).astype(np.int64)
