@@ -10,6 +10,7 @@ from pixtag.state.features import (
     TREND_LIKE,
     TREND_NAMES,
     Scored,
+    join_scored,
 )
 from pixtag.state.knowledge import BridgeSignal, Knowledge, StateConfig, WordsSignal
 
@@ -27,4 +28,5 @@ __all__ = [
     "State",
     "StateConfig",
     "WordsSignal",
+    "join_scored",
 ]
