@@ -220,7 +220,8 @@ def rank(
         return best_of(bundle, scored, k=keep)
 
     for index, found in _replayed(state, queries, best, sources, on_progress):
-        tag_ids[index], probs[index] = found
+        tags, chances = found
+        tag_ids[index, : tags.shape[1]], probs[index, : tags.shape[1]] = tags, chances
     return Rankings(np.arange(len(queries)), tag_ids, probs, state.tags)
 
 

@@ -44,6 +44,13 @@ class Memory:
     slot: Ints
     tag: Ints
 
+    @staticmethod
+    def empty(n_queries: int, n_slots: int, n_keys: int) -> Memory:
+        """No earlier post for anyone."""
+        shape, none = (n_queries, n_slots), np.zeros(0, np.int64)
+        keys = np.zeros((*shape, n_keys), np.float32)
+        return Memory(np.zeros(shape, np.int64), np.zeros(shape, np.bool_), keys, none, none, none)
+
     def with_key(self, index: int, of_entry: Floats, *, missing: float = 0.0) -> Memory:
         """The same memory with a key filled in: the mean over a slot's tags of a value each.
 

@@ -12,6 +12,7 @@ from pixtag.state.features import (
     TREND_LIKE,
     TREND_NAMES,
     Scored,
+    join_scored,
 )
 from pixtag.state.knowledge import BridgeSignal, Knowledge, StateConfig, WordsSignal
 
@@ -31,4 +32,5 @@ __all__ = [
     "State",
     "StateConfig",
     "WordsSignal",
+    "join_scored",
 ]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pixtag.signals.cooccurrence import CoOccurrence
 from pixtag.signals.counts import Counts
+from pixtag.signals.habits import Habits
 from pixtag.signals.memory import Neighbours
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
@@ -23,7 +29,7 @@ PIXEL_NAMES = (
     "neighbour_share",
     *Prototypes.names,
 )
-HISTORY_NAMES = (*Reuse.names, "own_memory_share")
+HISTORY_NAMES = (*Reuse.names, *Habits.names, "own_memory_share")
 TREND_NAMES = (*Trend.names,)
 TASTE_NAMES = ("taste_broad", "taste_sharp", *TopicTaste.names)
 GENERAL_NAMES = (*Counts.names, *CoOccurrence.names)
@@ -88,3 +94,29 @@ class Scored:
 
     def __len__(self) -> int:
         return len(self.tag)
+
+
+def join_scored(parts: Sequence[tuple[Ints, Scored]], *, n_tags: int) -> Scored:
+    """Put blocks together; those with fewer places for candidates are padded.
+
+    Args:
+        parts: Where the queries of each block belong, `[B]`, and the block; all places are named.
+        n_tags: T, which pads the tags.
+    """
+    n = sum(len(place) for place, _ in parts)
+    width = max(scored.tag.shape[1] for _, scored in parts)
+
+    def joined(name: str) -> NDArray[Any]:
+        first = getattr(parts[0][1], name)
+        by_candidate = name in {"tag", "filled", "features", "own_member", "near_member"}
+        shape = (n, width, *first.shape[2:]) if by_candidate else (n, *first.shape[1:])
+        out = np.full(shape, n_tags if name == "tag" else 0, first.dtype)
+        for place, scored in parts:
+            values = getattr(scored, name)
+            if by_candidate:
+                out[place, : values.shape[1]] = values
+            else:
+                out[place] = values
+        return out
+
+    return Scored(**{field.name: joined(field.name) for field in fields(Scored)})

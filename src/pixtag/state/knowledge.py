@@ -19,6 +19,7 @@ class StateConfig(BaseModel):
         own_slots: Latest posts of the person that may be copied from.
         near_slots: Most similar posts of everyone that may be copied from.
         max_candidates: Candidates kept for a query.
+        more_candidates: Most further candidates for people who used many tags: theirs.
         least_people: People who must have used a tag before others are offered it.
         counted_tags: Tags with co-occurrence counts (memory grows with the square).
         only_vocabulary: Offer no tag beyond the vocabulary (a fixed label set).
@@ -29,6 +30,7 @@ class StateConfig(BaseModel):
     own_slots: Annotated[int, Field(ge=1, le=512)] = 48
     near_slots: Annotated[int, Field(ge=1, le=512)] = 48
     max_candidates: Annotated[int, Field(ge=10, le=2000)] = 160
+    more_candidates: Annotated[int, Field(ge=0, le=2000)] = 128
     least_people: Annotated[int, Field(ge=1)] = 3
     counted_tags: Annotated[int, Field(ge=1, le=8192)] = 2048
     only_vocabulary: bool = False

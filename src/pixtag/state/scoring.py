@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixtag.signals.columns import Block, Pairs, Queries, strongest_first
+from pixtag.signals.habits import Habits
 from pixtag.signals.head import top_of_rows
 from pixtag.signals.memory import Memory, Neighbours, OwnMemory
 from pixtag.signals.prototypes import Prototypes
@@ -27,6 +28,9 @@ from pixtag.types import Bools, Floats, Ints, Numbers, Sources
 
 if TYPE_CHECKING:
     from pixtag.state.core import State
+
+OWN_PLACES = 96
+"""Own tags of a person among the usual candidates; those who used more get more candidates."""
 
 TASTE_KERNELS = ((3.0, 0.5), (10.0, 0.5))
 """Sharpness of the similarity, and how many posts the habits of others stand for."""
@@ -65,7 +69,11 @@ class BlockScorer:
             if bridge is not None:
                 self.public[:, : len(bridge.covers)] |= bridge.covers
         self.own = state.own_memory.recall(self.asker)
-        self.near = state.neighbours.recall(self.asker)
+        self.near = (
+            state.neighbours.recall(self.asker)
+            if block.has_photo.any()
+            else Memory.empty(len(block), state.config.near_slots, len(Neighbours.key_names))
+        )
         self.own_weight = _own_weight(self.own)
         self.near_weight = _near_weight(self.near)
         self._look()
@@ -90,18 +98,28 @@ class BlockScorer:
                 self.bridge_scores[seen] = knowledge.bridge.scores(self.embeddings[seen])
             if knowledge.kinds is not None:
                 self.kind_scores[seen] = knowledge.kinds.scores(self.embeddings[seen])
-        self.prototype_scores = self.state.prototypes.scores(block)
+        self.prototype_scores = (
+            self.state.prototypes.scores(block)
+            if seen.any()
+            else np.zeros((len(block), len(self.state.tags)), np.float32)
+        )
+        self._find_topics()
+
+    def _find_topics(self) -> None:
+        """What the photo is about, and the chance of every tag of the vocabulary with it."""
+        topics, of_posts = self.state.knowledge.topics, self.state.post_topics
+        seen = self.block.has_photo
         self.topic_taste = None
         self.chance = np.minimum(1.0, 5.0 * np.exp(self.head_scores))
-        topics, of_posts = knowledge.topics, self.state.post_topics
-        if topics is not None and n and seen.any():
-            shares = topics.of_photos(block.photo) * seen[:, None]
-            self.chance = topics.chances(shares)
-            if len(of_posts):
-                self.topic_taste = TopicTaste(topics, self.own, shares, of_posts)
-                same = np.einsum("bmk,bk->bm", of_posts[self.near.rows], shares)
-                place = Neighbours.key_names.index("same_topic")
-                self.near.keys[:, :, place] = same * self.near.filled
+        if topics is None or not self.chance.size or not seen.any():
+            return
+        shares = topics.of_photos(self.block.photo) * seen[:, None]
+        self.chance = topics.chances(shares)
+        if len(of_posts):
+            self.topic_taste = TopicTaste(topics, self.own, shares, of_posts)
+            same = np.einsum("bmk,bk->bm", of_posts[self.near.rows], shares)
+            place = Neighbours.key_names.index("same_topic")
+            self.near.keys[:, :, place] = same * self.near.filled
 
     def _describe_memories(self) -> None:
         """How well the tags of earlier posts fit this photo and this person."""
@@ -118,7 +136,7 @@ class BlockScorer:
             self.own.keys[:, :, place] = self.topic_taste.same
             self.own.keys[:, :, place + 1] = np.log1p(self.topic_taste.since) * self.own.filled
         if len(self.near.query) and self.sources.history:
-            query, tag, _, _ = self.state.reuse.uses(self.asker)
+            query, tag = self.state.reuse.own_tags(self.asker)
             pairs = Pairs(query, tag, n_queries=len(self.block), n_tags=n_tags)
             uses = pairs.find(self.near.query, self.near.tag) < len(pairs)
             self.near.with_key(Neighbours.key_names.index("asker_uses"), uses.astype(np.float32))
@@ -135,10 +153,15 @@ class BlockScorer:
     def _propose(self) -> tuple[Ints, Ints]:
         state, block, public = self.state, self.block, self.public
         n_tags = len(state.tags)
+        self.limit = np.full(len(block), state.config.max_candidates, np.int64)
         found: list[tuple[Ints, Ints]] = []
         found.append(state.counts.propose(block, public, limit=30))
         if self.sources.history:
-            found.append(state.reuse.propose(self.asker, limit=96))
+            further = state.config.more_candidates
+            own = state.reuse.propose(self.asker, limit=OWN_PLACES, further=further)
+            n_own = np.bincount(own[0], minlength=len(block))
+            self.limit += np.maximum(n_own - OWN_PLACES, 0)
+            found.append(own)
         if block.has_photo.any():
             near = self.near.propose(self.near_weight, (len(block), n_tags), limit=64)
             allowed = public[near[0], near[1]]
@@ -188,11 +211,11 @@ class BlockScorer:
         state, block = self.state, self.block
         out = np.zeros((len(pairs), len(FEATURE_NAMES)), np.float32)
         general = state.counts.features(block, pairs)
-        history = (
-            state.reuse.features(self.asker, pairs)
-            if self.sources.history
-            else np.zeros((len(pairs), len(Reuse.names)), np.float32)
-        )
+        history = np.zeros((len(pairs), len(Reuse.names) + len(Habits.names)), np.float32)
+        if self.sources.history:
+            of_history = (state.reuse, state.habits)
+            parts = [signal.features(self.asker, pairs) for signal in of_history]
+            np.concatenate(parts, axis=1, out=history)
         own_share = _share(self.own, self.own_weight, pairs)
         near_share = _share(self.near, self.near_weight, pairs)
         pixel = self._pixel_features(pairs, near_share)
@@ -304,8 +327,8 @@ class BlockScorer:
         return out
 
     def _pack(self, pairs: Pairs, features: Floats) -> Scored:
-        block, limit = self.block, self.state.config.max_candidates
-        order, place = _places(pairs, self.first, n_queries=len(block), limit=limit)
+        block, limit = self.block, int(self.limit.max())
+        order, place = _places(pairs, self.first, limit=self.limit)
         query, n_tags = pairs.query[order], len(self.state.tags)
         tag = np.full((len(block), limit), n_tags, np.int64)
         tag[query, place] = pairs.tag[order]
@@ -356,16 +379,16 @@ def _share(memory: Memory, weight: Floats, pairs: Pairs) -> Floats:
     return pairs.total(memory.query, memory.tag, weight[memory.query, memory.slot])
 
 
-def _places(pairs: Pairs, strength: Numbers, *, n_queries: int, limit: int) -> tuple[Ints, Ints]:
-    """Order the pairs of each query by strength and give the best a place below `limit`."""
-    count = np.bincount(pairs.query, minlength=n_queries)
+def _places(pairs: Pairs, strength: Numbers, *, limit: Ints) -> tuple[Ints, Ints]:
+    """Order the pairs of each query by strength and give the best a place below its limit."""
+    count = np.bincount(pairs.query, minlength=len(limit))
     first = np.cumsum(count) - count
-    if count.max(initial=0) <= limit:
+    if (count <= limit).all():
         order = np.arange(len(pairs))
         return order, order - first[pairs.query]
     order = strongest_first(pairs.query, strength, step=1e-5)
     place = np.arange(len(pairs)) - first[pairs.query]
-    kept = place < limit
+    kept = place < limit[pairs.query]
     return order[kept], place[kept]
 
 

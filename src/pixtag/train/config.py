@@ -57,3 +57,8 @@ class TrainConfig(BaseModel):
 
     state: StateConfig = StateConfig()
     """What the state offers to the network."""
+
+    @property
+    def state_to_fit(self) -> StateConfig:
+        """Offers while the network is fitted: the tail of a long history teaches little."""
+        return self.state.model_copy(update={"more_candidates": 0})

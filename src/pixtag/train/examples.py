@@ -8,15 +8,23 @@ head. In-sample scores would teach the network to trust pixels far too much.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
 from pixtag.replay import replay
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
-from pixtag.state import BridgeSignal, Knowledge, Scored, State, StateConfig, WordsSignal
-from pixtag.train.network import Examples, reorder_rows
+from pixtag.state import (
+    BridgeSignal,
+    Knowledge,
+    Scored,
+    State,
+    StateConfig,
+    WordsSignal,
+    join_scored,
+)
+from pixtag.train.network import Examples
 from pixtag.types import Ints, PostLog
 
 LEAST_PARTS = 3
@@ -134,12 +142,9 @@ def replay_examples(
     """
     state = State(knowledge, config)
     state.observe(log)
-    parts: list[Scored] = []
-    places: list[Ints] = []
-    for index, scored in replay(state, state.queries_of(log, rows), on_progress=on_progress):
-        parts.append(compact(scored))
-        places.append(index)
-    scored = reorder_rows(join_scored(parts), np.argsort(np.concatenate(places)))
+    replayed = replay(state, state.queries_of(log, rows), on_progress=on_progress)
+    parts = [(index, compact(scored)) for index, scored in replayed]
+    scored = join_scored(parts, n_tags=len(state.tags))
     return answered(scored, log, rows, state.tags)
 
 
@@ -166,17 +171,18 @@ def compact(scored: Scored) -> Scored:
     )
 
 
-def join_scored(parts: Sequence[Scored]) -> Scored:
-    """Put blocks one after the other."""
-    names = [f.name for f in fields(Scored)]
-    return Scored(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
-
-
 def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Put examples one after the other."""
+    """Put examples one after the other; their tags may be numbered differently."""
+    if len(parts) == 1:
+        return parts[0]
+    places = np.split(np.arange(sum(map(len, parts))), np.cumsum([len(p) for p in parts])[:-1])
+    scored = join_scored([(i, p.scored) for i, p in zip(places, parts, strict=True)], n_tags=0)
+    used = np.zeros(scored.filled.shape, np.bool_)
+    for place, part in zip(places, parts, strict=True):
+        used[place, : part.used.shape[1]] = part.used
     return Examples(
-        scored=join_scored([p.scored for p in parts]),
-        used=np.concatenate([p.used for p in parts]),
+        scored=scored,
+        used=used,
         n_used=np.concatenate([p.n_used for p in parts]),
         weight=np.concatenate([p.weight for p in parts]),
     )

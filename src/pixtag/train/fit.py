@@ -335,7 +335,7 @@ def _pixels_and_examples(
         mine = asked[fold[asked] == left_out]
         knowledge = plan.knowledge(pixels, plan.fit_kinds(others))
         if len(mine):
-            parts.append(replay_examples(fitted, mine, knowledge, config.state))
+            parts.append(replay_examples(fitted, mine, knowledge, config.state_to_fit))
         if config.first_users:
             hidden = fold == left_out
             parts += first_users(
