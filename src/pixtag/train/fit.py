@@ -329,7 +329,7 @@ def _heads_and_examples(
         mine = asked[fold[asked] == left_out]
         knowledge = plan.knowledge(head, plan.fit_kinds(others))
         if len(mine):
-            parts.append(replay_examples(fitted, mine, knowledge, config.state))
+            parts.append(replay_examples(fitted, mine, knowledge, config.state, seed=config.seed))
         if config.first_users:
             hidden = fold == left_out
             parts += first_users(
