@@ -21,6 +21,7 @@ from pixtag.replay import rank, state_of
 from pixtag.splits import temporal_split
 from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
 from pixtag.train import fit as fitting
+from pixtag.train.examples import deal_folds, draw_accepted
 from pixtag.train.fit import fit, precision_at_5
 from pixtag.train.network import Examples
 from pixtag.types import PostLog
@@ -276,7 +277,16 @@ def test_examples_name_what_was_used_and_most_of_it_is_a_candidate(monkeypatch, 
     captured = examples_of(monkeypatch, tmp_path / "a", is_in_sample=False)
     log, train = world(), captured.train
     rows = np.arange(log.n_untimed, temporal_split(log).train_stop)
-    assert np.array_equal(np.sort(train.n_used), np.sort(np.diff(log.tag_start)[rows]))
+    fold = deal_folds(log, n_folds=QUICK.folds, seed=QUICK.seed)[rows]
+    mine = np.concatenate([rows[fold == f] for f in np.unique(fold)])
+    dealt = [draw_accepted(log, rows[fold == f], seed=QUICK.seed) for f in np.unique(fold)]
+    n_accepted = np.array([len(tags) for part in dealt for tags in part])
+    assert np.array_equal(train.n_used, np.diff(log.tag_start)[mine] - n_accepted)
+    assert 0.15 < (n_accepted > 0).mean() < 0.35
+    column = FEATURE_NAMES.index("goes_with_accepted")
+    says = np.abs(train.scored.features[:, :, column]).max(axis=1) > 0
+    assert not says[n_accepted == 0].any()
+    assert says[n_accepted > 0].mean() > 0.9
     assert (train.used.sum(axis=1) <= train.n_used).all()
     assert not train.used[~train.scored.filled].any()
     past = np.expm1(train.scored.context[:, CONTEXT_NAMES.index("posts_log")].astype(np.float64))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
-Protocol = Literal["temporal", "ancestor"]
+Protocol = Literal["temporal", "ancestor", "given"]
 
 _SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
 
@@ -44,6 +44,7 @@ def evaluate(
     user: str | None = None,
     period: Period = "test",
     protocol: Protocol = "temporal",
+    n_given: Annotated[int, Parameter("--given"), Number(gte=1, lte=10)] = 1,
     cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
     baselines_only: bool = False,
@@ -66,7 +67,9 @@ def evaluate(
             as STORE.evaluated.
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
-        protocol: `ancestor` repeats the old protocol of random splits, for posts without times.
+        protocol: `ancestor` repeats the old protocol of random splits, for posts without times;
+            `given` gives some true tags and asks for the others, from tag sets alone.
+        n_given: Tags given, with `--protocol given`.
         cold: Also train without a fifth of the people and measure on their first posts; not with
             --bundle, which knows them.
         ablation: Also measure every set of pixels, history and trend.
@@ -84,10 +87,18 @@ def evaluate(
         pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
         pixtag evaluate --store my.sqlite --period validation --baselines-only
         pixtag evaluate --store old.sqlite --protocol ancestor
+        pixtag evaluate --store tagsets.sqlite --protocol given --given 2
     """
     if protocol == "ancestor":
         config = None if baselines_only else _config(size, seed)
         _ancestor(store, config, seed=seed, json=json)
+        return
+    if protocol == "given":
+        from pixtag.artifact import load_bundle
+        from pixtag.cli.given import measure_given
+
+        whole = None if baselines_only else load_bundle(bundle)
+        measure_given(store, whole, n_given=n_given, seed=seed, json=json)
         return
     from pixtag.evaluate import HEADLINE, log_look
     from pixtag.evaluate import evaluate as measure

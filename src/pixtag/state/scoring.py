@@ -185,9 +185,9 @@ class BlockScorer:
             found.append(
                 state.trend.propose(self.trend_tags, self.trend_counts, lifts, public, limit=12)
             )
-        accepted = self._accepted()
-        if accepted[0].shape[1]:
-            found.append(state.cooccurrence.propose(block, accepted, public, limit=40))
+        self.company = state.cooccurrence.company(self.asker, self._accepted())
+        if self.company:
+            found.append(state.cooccurrence.propose(self.company, public, limit=40))
         query = np.concatenate([f[0] for f in found])
         tag = np.concatenate([f[1] for f in found])
         if state.config.only_vocabulary:
@@ -195,17 +195,13 @@ class BlockScorer:
             query, tag = query[known], tag[known]
         return query, tag
 
-    def _accepted(self) -> tuple[Ints, Floats]:
-        given = self.queries.accepted
+    def _accepted(self) -> list[Ints]:
+        """The known accepted tags of each query."""
         index = self.state.tag_index
-        known = [[index[t] for t in tags if t in index] for tags in given]
-        width = max((len(k) for k in known), default=0)
-        tags = np.zeros((len(self.block), width), np.int64)
-        weights = np.zeros((len(self.block), width), np.float32)
-        for i, row in enumerate(known):
-            tags[i, : len(row)] = row
-            weights[i, : len(row)] = 1.0
-        return tags, weights
+        return [
+            np.array([index[t] for t in dict.fromkeys(tags) if t in index], np.int64)
+            for tags in self.queries.accepted
+        ]
 
     def _features(self, pairs: Pairs) -> Floats:
         state, block = self.state, self.block
@@ -228,7 +224,7 @@ class BlockScorer:
         posts = np.maximum(block.cut, 1)[pairs.query]
         base_rate = np.expm1(general[:, 1]) / posts
         goes_with = state.cooccurrence.features(
-            block, pairs, likely, self._accepted(), base_rate.astype(np.float32)
+            block, pairs, likely, self.company, base_rate.astype(np.float32)
         )
         trend = np.zeros((len(pairs), len(TREND_NAMES)), np.float32)
         if self.sources.trend:

@@ -28,6 +28,11 @@ from pixtag.train.network import Examples
 from pixtag.types import Ints, PostLog
 
 LEAST_PARTS = 3
+
+ACCEPTED_SHARE = 0.25
+"""Share of the replayed posts that are asked about with one or two of their tags accepted, so
+that the network learns what the company of an accepted tag is worth."""
+
 OnProgress = Callable[[int, int], None]
 
 
@@ -129,36 +134,63 @@ def replay_examples(
     knowledge: Knowledge,
     config: StateConfig,
     *,
+    seed: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
+
+    Some are asked about with tags accepted already; those are no candidates then.
 
     Args:
         log: Everything that may be known; each post sees only what lies before it.
         rows: Posts to ask about, ascending, all with a time.
         knowledge: A head that was not fitted on these posts.
         config: Of the state.
+        seed: Decides which tags of which posts are accepted already; None for none.
         on_progress: Called with posts done and their number.
     """
     state = State(knowledge, config)
     state.observe(log)
-    replayed = replay(state, state.queries_of(log, rows), on_progress=on_progress)
-    parts = [(index, compact(scored)) for index, scored in replayed]
+    accepted = () if seed is None else draw_accepted(log, rows, seed=seed)
+    queries = replace(state.queries_of(log, rows), accepted=accepted)
+    parts = [(i, compact(scored)) for i, scored in replay(state, queries, on_progress=on_progress)]
     scored = join_scored(parts, n_tags=len(state.tags))
-    return answered(scored, log, rows, state.tags)
+    return answered(scored, log, rows, state.tags, accepted=accepted)
 
 
-def answered(scored: Scored, log: PostLog, rows: Ints, tags: Sequence[str]) -> Examples:
-    """Mark the candidates that each post used."""
+def draw_accepted(log: PostLog, rows: Ints, *, seed: int) -> tuple[tuple[str, ...], ...]:
+    """One or two tags of some posts, for each post; no post is left without an answer."""
+    rng = np.random.default_rng((seed, 41))
+    drawn: list[tuple[str, ...]] = []
+    for row in rows.tolist():
+        tags = log.tags_of(row)
+        n = min(int(rng.integers(1, 3)), len(tags) - 1)
+        is_asked = rng.random() < ACCEPTED_SHARE and n > 0
+        drawn.append(tuple(rng.permutation(tags)[:n].tolist()) if is_asked else ())
+    return tuple(drawn)
+
+
+def answered(
+    scored: Scored,
+    log: PostLog,
+    rows: Ints,
+    tags: Sequence[str],
+    *,
+    accepted: tuple[tuple[str, ...], ...] = (),
+) -> Examples:
+    """Mark the candidates that each post used; what is accepted already is no candidate."""
     index = {t: i for i, t in enumerate(tags)}
     of_tag = np.array([index.get(t, len(tags)) for t in log.tags], np.int64)
     used = np.zeros(scored.tag.shape, np.bool_)
     n_used = np.zeros(len(rows), np.int64)
+    filled = scored.filled.copy()
     for i, row in enumerate(rows):
         wanted = of_tag[log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]]
-        n_used[i] = len(wanted)
-        used[i] = np.isin(scored.tag[i], wanted) & scored.filled[i]
-    return Examples(scored, used, n_used, np.ones(len(rows), np.float32))
+        given = [index[t] for t in accepted[i] if t in index] if accepted else []
+        filled[i] &= ~np.isin(scored.tag[i], given)
+        n_used[i] = len(wanted) - (len(accepted[i]) if accepted else 0)
+        used[i] = np.isin(scored.tag[i], wanted) & filled[i]
+    return Examples(replace(scored, filled=filled), used, n_used, np.ones(len(rows), np.float32))
 
 
 def compact(scored: Scored) -> Scored:

@@ -335,7 +335,10 @@ def _pixels_and_examples(
         mine = asked[fold[asked] == left_out]
         knowledge = plan.knowledge(pixels, plan.fit_kinds(others))
         if len(mine):
-            parts.append(replay_examples(fitted, mine, knowledge, config.state_to_fit))
+            examples = replay_examples(
+                fitted, mine, knowledge, config.state_to_fit, seed=config.seed
+            )
+            parts.append(examples)
         if config.first_users:
             hidden = fold == left_out
             parts += first_users(
