@@ -17,7 +17,7 @@ import numpy as np
 from pixtag.artifact import Bundle, load_bundle
 from pixtag.errors import InputError, PixtagError
 from pixtag.predict.checks import check_network, check_question
-from pixtag.predict.choice import strangers_worth
+from pixtag.predict.choice import strangers_order
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
@@ -451,12 +451,12 @@ class Predictor:
         found = ranked[0] < len(state.tags)
         tags, probs = ranked[0][found], ranked[1][found]
         features = scored.features[row][[place_of[tag] for tag in tags.tolist()]]
-        worth = strangers_worth(probs, features, scored.context[row])
-        order = np.argsort(-worth, kind="stable").tolist()
+        is_name = state.knowledge.names_thing(tags)
+        order = strangers_order(probs, features, scored.context[row], is_name).tolist()
         best = [
             (int(tags[i]), float(probs[i])) for i in order if state.tags[tags[i]] not in left_out
         ]
-        # The set is chosen by worth and shown by chance.
+        # The set is chosen by what the tags are worth and shown by chance.
         chosen = sorted(best[:k], key=lambda pair: -pair[1])
         if not chosen:
             return ()
