@@ -20,6 +20,9 @@ These numbers were chosen on labelled photos that were held out for the choice (
 SURE_OF_KIND = 0.4
 """Expected weight of the best tag of the labelled kinds from which on the kind is sure."""
 
+LIKELY_KIND = 0.2
+"""The same, from which on its name has a place."""
+
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2
 """What the bridge's scores count more, the kinds' less, where the kind is not sure at all."""
 
@@ -36,9 +39,9 @@ LEAST_LIFT = -3.0
 def strangers_order(probs: Floats, features: Floats, context: Floats, is_name: Bools) -> Ints:
     """Order candidates for a set.
 
-    For a stranger's photo the first places go to names of things: the two of most worth and the
-    two that the encoder's own classes call for most, each unless it falls far behind the best of
-    its sort; all others follow by worth.
+    For a stranger's photo the first places go to names of things: the two of most worth, the
+    likely kind's, and the two that the encoder's own classes call for most, each unless it falls
+    far behind the best of its sort; all others follow by worth.
 
     Shapes:
         C: candidates. S: features. X: context.
@@ -57,13 +60,19 @@ def strangers_order(probs: Floats, features: Floats, context: Floats, is_name: B
     order = np.argsort(-worth, kind="stable")
     if not _is_strangers_photo(context):
         return order
+    of_kind, of_class = (
+        BRIDGE_FLOOR * np.expm1(features[:, FEATURE_NAMES.index(name)]) * is_name
+        for name in ("kinds", "bridge")
+    )
     things = order[is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
-    called_for = np.expm1(features[:, FEATURE_NAMES.index("bridge")]) * is_name
-    most = called_for.max(initial=0.0)
-    called_for[things] = 0.0
-    seen = np.argsort(-called_for, kind="stable")[:N_NAMES]
-    things = np.append(things, seen[called_for[seen] > LEAST_OF_MOST * most])
+    for weight, least, n in (
+        (of_kind, LIKELY_KIND, 1),
+        (of_class, LEAST_OF_MOST * of_class.max(initial=0.0), N_NAMES),
+    ):
+        weight[things] = 0.0
+        best = np.argsort(-weight, kind="stable")[:n]
+        things = np.append(things, best[weight[best] > least])
     return np.concatenate([things, order[~np.isin(order, things)]])
 
 
