@@ -39,6 +39,7 @@ CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Chance of a concept's tag by its place in the map."""
 
 N_HELD_CONCEPTS = 36
+HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
@@ -72,8 +73,8 @@ def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
 
     Args:
         post_ids: Of the labelled photos, sorted.
-        kind: `photos` or `concepts`, to be scored; `inner`, another fifth of what `photos`
-            leaves, to choose on.
+        kind: `photos` or `concepts`, to be scored; to choose on, `inner`, another fifth of what
+            `photos` leaves, and `inner-concepts`, 36 others than those of `concepts`.
     """
     fifth = np.random.default_rng(SEED).random(len(post_ids)) < 0.2
     if kind == "inner":
@@ -83,6 +84,10 @@ def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
     concepts = sorted({concept_of(p) for p in post_ids})
     chosen = np.random.default_rng(SEED + 1).choice(len(concepts), N_HELD_CONCEPTS, replace=False)
     apart = {concepts[i] for i in chosen}
+    if kind == "inner-concepts":
+        others = [c for c in concepts if c not in apart]
+        chosen = np.random.default_rng(SEED + 4).choice(len(others), N_HELD_CONCEPTS, replace=False)
+        apart = {others[i] for i in chosen}
     return {p for p in post_ids if concept_of(p) in apart}
 
 
@@ -173,7 +178,7 @@ def kinds_of(log: PostLog) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
-    parser.add_argument("--hold-out", choices=["photos", "concepts", "inner"])
+    parser.add_argument("--hold-out", choices=HOLD_OUTS)
     parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
     given = parser.parse_args()
     name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"

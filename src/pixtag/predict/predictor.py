@@ -19,7 +19,7 @@ from pixtag.artifact import Bundle, load_bundle
 from pixtag.blas import one_blas_thread
 from pixtag.errors import InputError, PixtagError
 from pixtag.predict.checks import check_network, check_question
-from pixtag.predict.choice import strangers_worth
+from pixtag.predict.choice import strangers_order
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
@@ -454,11 +454,12 @@ class Predictor:
         tags, probs = ranked[0][found], ranked[1][found]
         place_of = np.zeros(len(state.tags) + 1, np.int64)
         place_of[scored.tag[row]] = np.arange(scored.tag.shape[1])
-        worth = strangers_worth(probs, scored.features[row, place_of[tags]], scored.context[row])
-        order = np.argsort(-worth, kind="stable")
+        features = scored.features[row, place_of[tags]]
+        is_name = state.knowledge.names_thing(tags)
+        order = strangers_order(probs, features, scored.context[row], is_name)
         best = zip(tags[order].tolist(), probs[order].tolist(), strict=True)
         kept = ((tag, prob) for tag, prob in best if state.tags[tag] not in left_out)
-        # The set is chosen by worth and shown by chance.
+        # The set is chosen by what the tags are worth and shown by chance.
         chosen = sorted(islice(kept, k), key=lambda pair: -pair[1])
         if not chosen:
             return ()

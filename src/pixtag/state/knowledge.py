@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
-from pixtag.types import Bools, Doubles, Floats, PostLog
+from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
 
 
 class StateConfig(BaseModel):
@@ -63,12 +64,27 @@ class Knowledge:
     topics: Topics | None = None
     words: WordsSignal | None = None
 
+    def names_thing(self, tags: Ints) -> Bools:
+        """Tell which tags the bridge or the kinds have as the name of a thing, `[C]`.
+
+        Args:
+            tags: Index into the state's tags, `[C]`: the vocabulary first, then others.
+        """
+        names = np.zeros(len(tags), np.bool_)
+        known = tags < len(self.vocabulary)
+        for bridge in (self.bridge, self.kinds):
+            if bridge is not None:
+                names[known] |= bridge.names[tags[known]]
+        return names
+
 
 class BridgeSignal(Protocol):
     """Interface of the bridge: encoder embeddings to tag scores."""
 
     covers: Bools
     """Which tags of the vocabulary a class leads to, `[V]`: words that are nobody's secret."""
+    names: Bools
+    """Which tags of the vocabulary some class leads to first, `[V]`: words for things."""
 
     def scores(self, embeddings: Floats) -> Floats:
         """Log of the expected weight of each tag of the vocabulary, `[B, V]`."""
