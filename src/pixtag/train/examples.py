@@ -7,7 +7,7 @@ head. In-sample scores would teach the network to trust pixels far too much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +36,7 @@ that the network learns what the company of an accepted tag is worth."""
 OnProgress = Callable[[int, int], None]
 
 
-def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
+def choose_vocabulary(log: PostLog, *, limit: int, leave_out: Collection[str] = ()) -> list[str]:
     """The tags that the head and the co-occurrence counts learn: those that several people use.
 
     A tag that bursts and is gone (an event's) is left out: a head that was fitted on the whole
@@ -45,6 +45,7 @@ def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
     Args:
         log: The posts to fit on.
         limit: Most tags kept.
+        leave_out: Tags never kept.
 
     Returns:
         Tags of at least three people (of as many as there are, when fewer) and three uses, in
@@ -60,7 +61,9 @@ def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
     uses = np.bincount(log.tag_ids, minlength=n_tags)
     least = min(3, len(np.unique(person)))
     lasts = _parts_used(log, row) >= LEAST_PARTS
+    apart = set(leave_out)
     kept = np.flatnonzero((people >= least) & (uses >= 3) & lasts).tolist()
+    kept = [t for t in kept if log.tags[t] not in apart]
     ordered = sorted(kept, key=lambda t: (-people[t], -uses[t], log.tags[t]))
     return [log.tags[t] for t in ordered[:limit]]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,7 @@ def fit(
     out: Path,
     config: TrainConfig | None = None,
     labels: Sequence[str] | None = None,
+    unlearned: Collection[str] = (),
     use_all: bool = False,
     groups: Sequence[str] | None = None,
     bridge_tags: Sequence[Sequence[str]] | None = None,
@@ -136,6 +137,8 @@ def fit(
         out: Folder of the bundle. Curves lie beside it: `OUT.curves.jsonl`, `OUT.curves.png`.
         config: Knobs.
         labels: A fixed set of tags: no other is learned or offered.
+        unlearned: Tags that stay in the posts but never enter the vocabulary, so that the bundle
+            doesn't hold them: the network meets them as it meets a tag of another store.
         use_all: Fit on the first 90 % and calibrate on the last 10.
         groups: A name for each post of the log: posts of one name (photos of one kind) are kept
             out of a head together, so that the network learns what to do with a kind of photo
@@ -168,7 +171,7 @@ def fit(
     vocabulary = (
         list(dict.fromkeys(labels))
         if labels is not None
-        else choose_vocabulary(fitted, limit=config.vocabulary)
+        else choose_vocabulary(fitted, limit=config.vocabulary, leave_out=unlearned)
     )
     if labels is None:
         # Words of the reviewed maps are nobody's secret: they may be offered before anyone used
