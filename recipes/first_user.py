@@ -55,14 +55,12 @@ def people_of(log: PostLog) -> Ints:
 
 def train(log: PostLog, split: Split, people: Ints, out: Path) -> Bundle:
     """Train as the shipped bundle is trained, on the others' posts of the train period."""
-    from shipped_bundle import CONFIG, class_tags, simulated_tags, without_tags
+    from shipped_bundle import CONFIG, class_tags, simulated_tags
 
     from pixtag.train.fit import fit
 
     is_other = ~np.isin(log.user_of_post, people)
     others = log.select(is_other & (np.arange(len(log)) < split.train_stop))
-    invented = simulated_tags()
-    others = without_tags(others, np.array([t not in invented for t in log.tags]))
     with output.progress("training", unit="steps") as bar:
         return fit(
             others,
@@ -70,6 +68,7 @@ def train(log: PostLog, split: Split, people: Ints, out: Path) -> Bundle:
             config=CONFIG,
             use_all=True,
             encoder_digest=load_encoder().digest,
+            unlearned=simulated_tags(),
             bridge_tags=class_tags(),
             title="a simulation of people on real photos, without 50 of them",
             on_stage=lambda stage, done, total: bar.update(done, total, stage),

@@ -4,9 +4,8 @@
     python recipes/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
     python recipes/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
 
-Posts of world keep their people and times; names that the simulation invented (of events, of people's
-own tags) are never learned, so the bundle does not hold them. Labelled photos
-become posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
+Posts of world keep their people and times; names that the simulation invented (of events, of
+people's own tags) are never learned, so the bundle does not hold them. Labelled photos become posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
 Half of the concepts are dealt into folds whole, so that the network learns what to do with a
 photo of a kind that it never saw, and the other half photo by photo. Everything is kept in
 out/shipped.sqlite: an interrupted run goes on.
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,13 +164,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
     parser.add_argument("--hold-out", choices=HOLD_OUTS)
+    parser.add_argument("--refill", action="store_true", help="draw the photos' tags anew")
     parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
     given = parser.parse_args()
     name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"
     out = given.out or ROOT / "out" / name
     out.parent.mkdir(parents=True, exist_ok=True)
     store = ROOT / "out" / "shipped.sqlite"
-    if not store.exists() or "--refill" in sys.argv:
+    if not store.exists() or given.refill:
         fill(store, given.shared)
     log = training_log(store, hold_out=given.hold_out)
     with output.progress("training", unit="steps") as bar:
