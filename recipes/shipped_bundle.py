@@ -5,7 +5,8 @@
     python recipes/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
 
 Posts of world keep their people and times; names that the simulation invented (of events, of
-people's own tags) are never learned, so the bundle does not hold them. Labelled photos become posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
+people's own tags) are never learned, so the bundle does not hold them. Labelled photos become
+posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
 Half of the concepts are dealt into folds whole, so that the network learns what to do with a
 photo of a kind that it never saw, and the other half photo by photo. Everything is kept in
 out/shipped.sqlite: an interrupted run goes on.
