@@ -101,6 +101,13 @@ def test_the_whole_of_pixtag_is_told_what_is_given_and_never_credited_for_it():
     assert figures["methods"]["pixtag"]["p@5"]["mean"] <= 0.2
 
 
+def test_where_there_are_fewer_tags_than_ranks_the_given_ones_do_not_fill_up():
+    log = PostLog.of([Post(f"p{i}", None, None, ("x", "y", f"z{i % 2}")) for i in range(140)])
+    figures = evaluate_given(log, n_given=1, seeds=[0])
+    for values in [*figures["methods"].values(), {"r@10": {"mean": figures["bound"]["r@10"]}}]:
+        assert values["r@10"]["mean"] == pytest.approx(1.0)
+
+
 def test_too_few_posts_get_an_error_with_what_to_do():
     with pytest.raises(InputError, match="more than 4 tags"):
         given_task(topics(60), n_given=4, seed=0)

@@ -246,4 +246,5 @@ def _measure(task: GivenTask, model: GivenModel | None) -> dict[str, dict[str, D
 def _ranked(scores: Doubles, given: Ints) -> Ints:
     scores = scores.copy()
     np.put_along_axis(scores, given, -np.inf, axis=1)
-    return np.argsort(-scores, axis=1, kind="stable")[:, :_RANKS]
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :_RANKS]
+    return np.where(np.isfinite(np.take_along_axis(scores, best, axis=1)), best, -1)
