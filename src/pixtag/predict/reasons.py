@@ -92,6 +92,7 @@ GROUPS = (
 )
 
 
+_COMPANY = [group.name for group in GROUPS].index("company")
 _COLUMN = {name: i for i, name in enumerate(FEATURE_NAMES)}
 _COLUMNS_OF = [np.array([_COLUMN[name] for name in group.features]) for group in GROUPS]
 _PIXELS_ON = CONTEXT_NAMES.index("pixels_on")
@@ -159,6 +160,7 @@ class Explainer:
         given: Tags of a history that was typed in, so that its times mean nothing, with how often
             each was mentioned.
         has_store: Whether the posts are anybody's that the person knows.
+        pull: What the accepted tags added to each candidate beside the network, `[C]`.
     """
 
     def __init__(
@@ -172,6 +174,7 @@ class Explainer:
         accepted: tuple[str, ...] = (),
         given: Mapping[str, int] | None = None,
         has_store: bool = True,
+        pull: Floats | None = None,
     ) -> None:
         self._state = state
         self._scored = scored
@@ -180,6 +183,7 @@ class Explainer:
         self._accepted = [state.tags.index(t) for t in accepted if t in state.tags]
         self._given = given or {}
         self._has_store = has_store
+        self._pull = pull
         self._own_tags, self._own_at = self._own_uses(user)
 
     def reasons(
@@ -197,6 +201,8 @@ class Explainer:
             did, the first thing that can be said at all.
         """
         added = contributions(weights, self._scored, self._query, places)
+        if self._pull is not None:
+            added[:, _COMPANY] += self._pull[places]
         return [self._said(added[row], place, offered) for row, place in enumerate(places.tolist())]
 
     def _said(self, added: Floats, place: int, offered: Sequence[int]) -> tuple[Reason, ...]:
