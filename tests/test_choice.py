@@ -1,11 +1,20 @@
-"""The set that a stranger sees."""
+"""The set that is shown: what a stranger sees, and near-synonyms, which are learned from use."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
 
-from pixtag.predict.choice import strangers_worth
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
+import numpy as np
+import pytest
+
+import handmade
+from pixtag.lists import Lists
+from pixtag.predict.choice import choose, moved, near_synonyms, strangers_worth
+from pixtag.predict.wishes import Wishes
+from pixtag.replay import state_of
+from pixtag.signals.columns import Queries
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, State, StateConfig
+from pixtag.types import Post, PostLog
 
 
 def _context(*, history: float, pixels: float = 1.0) -> np.ndarray:
@@ -41,3 +50,106 @@ def test_without_a_photo_chance_alone_decides():
     probs = np.array([0.32, 0.30], np.float32)
     worth = strangers_worth(probs, _features([330, 5]), _context(history=0.0, pixels=0.0))
     assert worth[0] > worth[1]
+
+
+@pytest.fixture(scope="module")
+def used() -> State:
+    """#alpha and #beta stand for each other, #gamma comes with #delta; #lone is hardly used."""
+    sky, leaves = handmade.embedding("sky", 10), handmade.embedding("leaves", 10)
+    posts, photos = [], {}
+    for i in range(40):
+        posts.append((f"s{i}", sky, (("alpha", "beta")[i % 2], "view", "air")))
+        posts.append((f"l{i}", leaves, ("gamma", "delta", "moss" if i % 3 else "stone")))
+    posts += [(f"n{i}", leaves, ("alphas", "moss")) for i in range(30)]
+    posts += [(f"r{i}", sky, ("lone", "view", "air")) for i in range(4)]
+    rng = np.random.default_rng(0)
+    for name, photo, _ in posts:
+        photos[name] = (photo + rng.normal(0, 0.02, len(photo))).astype(np.float16)
+    log = PostLog.of([Post(n, f"u{n}", 1e9, tags) for n, _, tags in posts], photos)
+    state = state_of(handmade.bundle(), log)
+    queries = Queries(
+        np.array([2e9]), (None,), np.zeros((1, len(sky)), np.float32), np.zeros(1, np.bool_)
+    )
+    state.score(queries)
+    return state
+
+
+def _same(state: State, one: str, other: str) -> bool:
+    tags = np.array([state.tag_index[one], state.tag_index[other]])
+    found = near_synonyms(state, tags)
+    assert np.array_equal(found, found.T)
+    assert not found.diagonal().any()
+    return bool(found[0, 1])
+
+
+def test_near_synonyms_are_found_by_their_use(used: State):
+    assert _same(used, "alpha", "beta"), "the same photos and company, never together"
+    assert _same(used, "gamma", "delta"), "always together"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ("alpha", "alphas", "spelling says nothing: other photos"),
+        ("alpha", "view", "mostly together on the same photos, and other company"),
+        ("alpha", "gamma", "nothing in common"),
+        ("lone", "beta", "too few uses"),
+        ("alpha", "sky", "a tag that no post of the store carries"),
+    ],
+)
+def test_what_is_no_near_synonym(used: State, one: str, other: str, why: str):
+    assert not _same(used, one, other), why
+
+
+def test_no_tags_and_no_counts_have_no_near_synonyms(used: State):
+    assert near_synonyms(used, np.zeros(0, np.int64)).shape == (0, 0)
+    bare = State(used.knowledge, StateConfig(counted_tags=1))
+    assert not near_synonyms(bare, np.arange(3)).any()
+
+
+def _pairs(n: int, *pairs: tuple[int, int]) -> np.ndarray:
+    same = np.zeros((n, n), np.bool_)
+    for one, other in pairs:
+        same[one, other] = same[other, one] = True
+    return same
+
+
+def test_the_second_of_a_kind_gives_way_to_what_is_half_as_likely():
+    worth = np.log(np.array([0.5, 0.4, 0.25, 0.15], np.float32))
+    nobody = np.zeros(4, np.bool_)
+    assert choose(worth, _pairs(4, (0, 1)), k=2, is_own=nobody) == [0, 2]
+    assert choose(worth, _pairs(4, (0, 1)), k=3, is_own=nobody) == [0, 2, 1]
+    assert choose(worth, _pairs(4, (0, 1)), k=9, is_own=nobody) == [0, 2, 1, 3]
+    assert choose(worth, _pairs(4), k=2, is_own=nobody) == [0, 1]
+
+
+def test_a_persons_own_tags_stand_beside_each_other():
+    worth = np.log(np.array([0.5, 0.4, 0.25], np.float32))
+    own = np.array([True, True, False])
+    assert choose(worth, _pairs(3, (0, 1)), k=2, is_own=own) == [0, 1]
+
+
+def test_moves_in_log_odds():
+    probs = np.array([0.5, 0.5, 0.0, 1.0], np.float32)
+    found = moved(probs, np.array([0.0, np.log(3.0), 1.0, -1.0], np.float32))
+    np.testing.assert_allclose(found[:2], [0.5, 0.75], rtol=1e-5)
+    assert 0 < found[2] < 1e-4
+    assert 1 - 1e-4 < found[3] < 1
+
+
+@pytest.mark.parametrize(
+    ("k", "platform", "lists", "n_new", "always"),
+    [
+        (5, None, Lists(), 4, ()),
+        (5, "threads", Lists(), 0, ()),
+        (9, "Instagram", Lists(always=("me", "acc", "bad", "no")), 3, ("me",)),
+        (2, None, Lists(always=("me", "too")), 0, ("me",)),
+        (1, None, Lists(always=("me",)), 0, ()),
+        (9, "mastodon", Lists(), 8, ()),
+    ],
+)
+def test_accepted_and_always_added_tags_count_towards_the_cap(k, platform, lists, n_new, always):
+    lists = replace(lists, deny=("no",))
+    wishes = Wishes.of(k, ("#Acc",), ("BAD",), platform, lists=lists)
+    assert (wishes.n_new, wishes.always) == (n_new, always)
+    assert (wishes.accepted, wishes.refused) == (("acc",), frozenset({"bad"}))

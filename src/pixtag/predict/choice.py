@@ -28,7 +28,7 @@ LEAST_LIFT = -3.0
 LEAST_ALIKE = 0.95
 """Cosine of the mean photos of two tags from which their photos look the same."""
 
-LEAST_COMPANY = 0.8
+LEAST_COMPANY = 0.85
 """Cosine of how often others stand beside two tags from which they have the same company."""
 
 MOSTLY, HARDLY_EVER = 0.5, 0.05
@@ -142,10 +142,13 @@ def near_synonyms(state: State, tags: Ints) -> Bools:
     np.fill_diagonal(found, val=False)
     rows = np.flatnonzero(found.any(axis=1))
     if len(rows):
-        beside = np.sqrt(counts[place[rows]])
+        among = np.ix_(rows, rows)
+        beside = counts[place[rows]]
         beside[np.arange(len(rows)), place[rows]] = 0.0
-        beside = _unit(beside)
-        found[np.ix_(rows, rows)] &= beside @ beside.T >= LEAST_COMPANY
+        # Roots, so that the squares are the counts: neither tag is company of the pair itself.
+        others = np.maximum(beside.sum(axis=1)[:, None] - together[among], 1e-9)
+        roots = np.sqrt(beside)
+        found[among] &= roots @ roots.T >= LEAST_COMPANY * np.sqrt(others * others.T)
     return found
 
 

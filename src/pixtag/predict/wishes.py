@@ -12,12 +12,12 @@ from pixtag.platforms import Platform, find_platform
 from pixtag.predict.choice import LOG_SECOND, choose, near_synonyms, strangers_worth
 from pixtag.state import FEATURE_NAMES, State
 from pixtag.tags import tidy_tags
-from pixtag.types import Floats, Ints
+from pixtag.types import Bools, Floats, Ints
 
 LOG_REFUSED = 2.0 * LOG_SECOND
 """A near-synonym of a refused tag counts a quarter."""
 
-_SPARE = 32
+_SPARE = 16
 """Candidates beyond those wanted among which near-synonyms are looked for."""
 
 _OWN_USES = FEATURE_NAMES.index("own_uses_log")
@@ -119,7 +119,11 @@ class Wishes:
         ]
         if self.allow_similar:
             return offered[: self.n_new]
-        short = np.array(offered[: self.n_new + _SPARE], np.int64)
+        return self._without_crowding(state, tags, worth, offered, features[:, _OWN_USES] > 0)
+
+    def _without_crowding(
+        self, state: State, tags: Ints, worth: Floats, offered: list[int], is_own: Bools
+    ) -> list[int]:
         index = state.tag_index
         beside = [
             (index[tag], weight)
@@ -127,10 +131,14 @@ class Wishes:
             for tag in group
             if tag in index
         ]
-        same = near_synonyms(state, np.append(tags[short], np.array([t for t, _ in beside], int)))
-        n = len(short)
-        is_own = features[short, _OWN_USES] > 0
-        left = worth[short] * 1.0
+        best = np.array(offered[: self.n_new], np.int64)
+        # Mostly the best are the set: nothing says the same as another that is not their own.
+        if not beside and not (near_synonyms(state, tags[best]).any(axis=1) & ~is_own[best]).any():
+            return offered[: self.n_new]
+        short = np.array(offered[: self.n_new + _SPARE], np.int64)
+        given = np.array([tag for tag, _ in beside], np.int64)
+        same = near_synonyms(state, np.concatenate([tags[short], given]))
+        n, is_own, left = len(short), is_own[short], worth[short].copy()
         for column, (_, weight) in enumerate(beside, start=n):
             left[same[:n, column] & ~is_own] += weight
         return short[choose(left, same[:n, :n], k=self.n_new, is_own=is_own)].tolist()

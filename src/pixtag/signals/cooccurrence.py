@@ -89,6 +89,18 @@ class CoOccurrence:
         times = self.counts[seeds, seeds] + in_block.sum(axis=2)
         return times, in_block
 
+    def _unknown_share(self, block: Block, seeds: Ints, weights: Floats) -> Floats:
+        """What `given` leaves open for want of posts with the seeds, `[B]`.
+
+        Where it is filled with the usual rates, a tag of few posts says little.
+        """
+        v = self.n_counted
+        if not v:
+            return weights.sum(axis=1)
+        times, _ = self._seed_counts(block, np.where(seeds < v, seeds, 0))
+        times = np.where(seeds < v, times, 0.0)
+        return (weights * SHRINK / (times + SHRINK)).sum(axis=1).astype(np.float32)
+
     @staticmethod
     def _self_share(
         block: Block, pairs: Pairs, seeds: Ints, scale: Floats, in_block: Floats
@@ -120,6 +132,7 @@ class CoOccurrence:
         out = [np.log(with_likely + 1e-4) - np.log(1e-4), lift]
         if accepted[0].shape[1]:
             with_accepted = self.given(block, pairs, *accepted)
+            with_accepted += self._unknown_share(block, *accepted)[pairs.query] * base_rate
             any_accepted = accepted[1].sum(axis=1)[pairs.query]
             chance = with_accepted / np.maximum(any_accepted, 1e-6)
             score = np.log((chance + 1e-3) / (base_rate + 1e-3))
