@@ -65,6 +65,10 @@ def predict(
     its own tags too, and each suggestion is marked right or wrong; it is then judged as of the
     moment when it was posted, without its own post.
 
+    Of hashtags that say the same (the same photos, the same company, in whatever spelling), the
+    second counts half unless the person has used it. Files named platforms.toml and
+    restricted_tags.toml among the settings add to those of the package.
+
     Args:
         photos: Photos, or folders that are searched for photos.
         user: Whose photos they are: a person in the store.
@@ -72,19 +76,14 @@ def predict(
         history: Tags that the person uses, as "a, b" or "#a #b"; repeat one that they use often.
         at: Time to suggest for, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
         k: How many hashtags, accepted and always-added ones included.
-        platform: Cut -k to what a post may carry there: instagram 5, threads 1, x, tiktok,
-            pinterest, mastodon, or one of your own file.
-        accept: A hashtag that you have chosen already; repeat it for more. It comes first, counts
-            among -k, and draws in what goes with it.
-        refuse: A hashtag that you do not want; repeat it for more. What says the same counts less.
-        similar: Let hashtags that say the same stand beside each other, as #dog and #dogs; without
-            it the second counts half, unless the person has used it.
-        lists: Obey your lists of hashtags that are never, only or always suggested; `pixtag lists`
-            shows them.
+        platform: Cut -k to its cap: instagram, threads, x, tiktok, pinterest, mastodon, your own.
+        accept: Chosen already (repeatable): comes first, counts in -k, draws in what goes with it.
+        refuse: Not wanted (repeatable); what says the same counts less.
+        similar: Do not hold back a second hashtag that says the same, as #dog and #dogs.
+        lists: Obey the lists of hashtags never, only or always suggested: see `pixtag lists`.
         bundle: Folder with a trained model; the shipped one by default.
         platforms: Your own file of platforms and their caps, in the form of the package's.
-        restricted: Your own file of hashtags that platforms are reported to hide, which are warned
-            of and never left out.
+        restricted: Your own file of hashtags that platforms are reported to hide: only warned of.
         format: A table, JSON Lines, or one line of hashtags a photo, ready to paste.
         json: The same as --format json: one object for each photo.
 
