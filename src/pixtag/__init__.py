@@ -27,8 +27,6 @@ if TYPE_CHECKING:
         ShapeError,
         StoreError,
     )
-    from pixtag.lists import Lists, lists_for
-    from pixtag.platforms import Platform
     from pixtag.predict import Answer, Predictor, Rising
     from pixtag.store import Store
     from pixtag.types import Photo, Post, PostLog, Rankings, Reason, Sources, Suggestion
@@ -41,11 +39,9 @@ __all__ = [
     "ImageError",
     "InputError",
     "LeakError",
-    "Lists",
     "ModelError",
     "Photo",
     "PixtagError",
-    "Platform",
     "Post",
     "PostLog",
     "Predictor",
@@ -57,14 +53,11 @@ __all__ = [
     "Store",
     "StoreError",
     "Suggestion",
-    "lists_for",
     "load_bundle",
 ]
 
 _HOME = {
     "artifact": ("Bundle", "load_bundle"),
-    "lists": ("Lists", "lists_for"),
-    "platforms": ("Platform",),
     "predict": ("Answer", "Predictor", "Rising"),
     "store": ("Store",),
     "types": ("Photo", "Post", "PostLog", "Rankings", "Reason", "Sources", "Suggestion"),
