@@ -2,15 +2,18 @@
 
 For somebody whose habits are known, the likeliest tags are the set. A stranger gains little from
 the tags that go on every photo: what this photo shows counts a little more for them, and places
-are kept for the thing itself.
+are kept for the thing itself. Nobody gains from a second tag that says the same as the first,
+unless both are their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pixtag.signals.words import BRIDGE_FLOOR
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, State
 from pixtag.types import Bools, Floats, Ints
 
 SPECIFIC = 0.3
@@ -35,13 +38,31 @@ FAR_BEHIND, LEAST_OF_MOST = 1.0, 0.5
 MOST_LIFT = 5.0
 LEAST_LIFT = -3.0
 
+LEAST_ALIKE = 0.95
+"""Cosine of the mean photos of two tags from which their photos look the same."""
 
-def strangers_order(probs: Floats, features: Floats, context: Floats, is_name: Bools) -> Ints:
-    """Order candidates for a set.
+LEAST_COMPANY = 0.85
+"""Cosine of how often others stand beside two tags from which they have the same company."""
 
-    For a stranger's photo the first places go to names of things: the two of most worth, the
-    likely kind's, and the two that the encoder's own classes call for most, each unless it falls
-    far behind the best of its sort; all others follow by worth.
+MOSTLY, HARDLY_EVER = 0.5, 0.05
+"""Share of the rarer tag's posts that carry the other one too: at least, or at most."""
+
+LEAST_USES = 10
+"""Tags of fewer uses are nobody's near-synonym: too little is known of them."""
+
+SHRINK = 3.0
+LOG_SECOND = float(np.log(0.5))
+"""The second tag that says the same counts half."""
+
+
+def names_first(
+    probs: Floats, features: Floats, context: Floats, is_name: Bools
+) -> tuple[Floats, list[int]]:
+    """What candidates are worth in a set, and those whose places are kept.
+
+    For a stranger's photo places are kept for names of things: the two of most worth, the likely
+    kind's, and the two that the encoder's own classes call for most, each unless it falls far
+    behind the best of its sort.
 
     Shapes:
         C: candidates. S: features. X: context.
@@ -53,17 +74,17 @@ def strangers_order(probs: Floats, features: Floats, context: Floats, is_name: B
         is_name: Which candidates name a thing that a photo can show, `[C]`.
 
     Returns:
-        Rows of the candidates, `[C]`, best first; by chance alone where the person has a history
-        or there is no photo. Ties go by row.
+        Worth, `[C]`, and rows of the candidates with a place, best first; none where the person
+        has a history or there is no photo.
     """
     worth = strangers_worth(probs, features, context)
-    order = np.argsort(-worth, kind="stable")
     if not _is_strangers_photo(context):
-        return order
+        return worth, []
     of_kind, of_class = (
         BRIDGE_FLOOR * np.expm1(features[:, FEATURE_NAMES.index(name)]) * is_name
         for name in ("kinds", "bridge")
     )
+    order = np.argsort(-worth, kind="stable")
     things = order[is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
     for weight, least, n in (
@@ -73,7 +94,7 @@ def strangers_order(probs: Floats, features: Floats, context: Floats, is_name: B
         weight[things] = 0.0
         best = np.argsort(-weight, kind="stable")[:n]
         things = np.append(things, best[weight[best] > least])
-    return np.concatenate([things, order[~np.isin(order, things)]])
+    return worth, things.tolist()
 
 
 def strangers_worth(probs: Floats, features: Floats, context: Floats) -> Floats:
@@ -114,3 +135,79 @@ def _is_strangers_photo(context: Floats) -> bool:
         context[CONTEXT_NAMES.index(name)] for name in ("pixels_on", "history_on")
     )
     return bool(has_photo) and not has_history
+
+
+def near_synonyms(state: State, tags: Ints) -> Bools:
+    """Which tags say the same thing, by their use alone; how they are spelt plays no part.
+
+    Two tags say the same when their photos look the same, the same tags stand beside them, and
+    either the rarer one mostly comes together with the other or the two hardly ever meet.
+
+    Shapes:
+        C: tags asked about.
+
+    Args:
+        state: Just asked: its running sums hold what lies before the question.
+        tags: Indices, `[C]`.
+
+    Returns:
+        Symmetric, False on the diagonal and for tags of few uses, `[C, C]`.
+    """
+    counts = state.cooccurrence.counts
+    if not len(counts) or len(tags) < 2:
+        return np.zeros((len(tags), len(tags)), np.bool_)
+    photos = _unit(state.prototypes.sums[tags])
+    place = np.minimum(tags, len(counts) - 1)
+    together = counts[place[:, None], place]
+    uses = np.where(tags < len(counts), together.diagonal(), 0.0)
+    rarer = np.minimum(uses[:, None], uses)
+    share = together / (rarer + SHRINK)
+    found = (rarer >= LEAST_USES) & ((share >= MOSTLY) | (share <= HARDLY_EVER))
+    found &= photos @ photos.T >= LEAST_ALIKE
+    np.fill_diagonal(found, val=False)
+    rows = np.flatnonzero(found.any(axis=1))
+    if len(rows):
+        among = np.ix_(rows, rows)
+        beside = counts[place[rows]]
+        beside[np.arange(len(rows)), place[rows]] = 0.0
+        # Roots, so that the squares are the counts: neither tag is company of the pair itself.
+        others = np.maximum(beside.sum(axis=1)[:, None] - together[among], 1e-9)
+        roots = np.sqrt(beside)
+        found[among] &= roots @ roots.T >= LEAST_COMPANY * np.sqrt(others * others.T)
+    return found
+
+
+def choose(
+    worth: Floats, same: Bools, *, k: int, is_own: Bools, first: Sequence[int] = ()
+) -> list[int]:
+    """Choose a set: the best first, and after each one its near-synonyms count for less.
+
+    Tags that the person has used are theirs, and keep their worth.
+
+    Shapes:
+        C: candidates.
+
+    Args:
+        worth: Log chance or the like, `[C]`.
+        same: Near-synonyms, `[C, C]`.
+        k: Size of the set.
+        is_own: Whether the person has used each, `[C]`.
+        first: Places that come before all others, unless one says the same as another of them.
+
+    Returns:
+        At most `k` places, in the order in which they were chosen; ties by the first.
+    """
+    left = worth.astype(np.float64)
+    chosen: list[int] = []
+    kept = list(first)
+    for _ in range(min(k, len(left))):
+        kept = [i for i in kept if not same[i, chosen].any() or is_own[i]]
+        best = kept.pop(0) if kept else int(np.argmax(left))
+        chosen.append(best)
+        left[best] = -np.inf
+        left[same[best] & ~is_own] += LOG_SECOND
+    return chosen
+
+
+def _unit(rows: Floats) -> Floats:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
