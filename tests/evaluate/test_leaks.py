@@ -176,5 +176,7 @@ def test_a_future_planted_in_the_real_state_is_caught(monkeypatch, owner, answer
     posts = world()
     assert leakcheck(posts, whole, n_times=3, seed=1).leaks == ()
     monkeypatch.setattr(owner, answer, leaky)
-    leaks = leakcheck(posts, whole, n_times=3, seed=1).leaks
+    # Uses that lie in the future have negative ages, which no honest sum expects.
+    with np.errstate(over="ignore"):
+        leaks = leakcheck(posts, whole, n_times=3, seed=1).leaks
     assert {leak.change for leak in leaks} >= {"alter", "delete"}
