@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
+from pixtag.cli.figures import show
 from pixtag.errors import ConfigError, InputError, LeakError
 
 if TYPE_CHECKING:
     from pixtag.artifact import Bundle
+    from pixtag.baselines import Ranker
     from pixtag.evaluate import Evaluation, Figures, Model
     from pixtag.splits import Split
     from pixtag.store import Store
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor"]
-
-_SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
 
 
 def register(app: App) -> None:
@@ -47,6 +47,7 @@ def evaluate(
     cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
     baselines_only: bool = False,
+    oracle: Path | None = None,
     size: Size | None = None,
     seed: Annotated[int, Number(gte=0)] = 0,
     json: Path | None = None,
@@ -69,8 +70,11 @@ def evaluate(
         protocol: `ancestor` repeats the old protocol of random splits, for posts without times.
         cold: Also train without a fifth of the people and measure on their first posts; not with
             --bundle, which knows them.
-        ablation: Also measure every set of pixels, history and trend.
+        ablation: Also measure every set of pixels, history and trend, and the network without
+            each of its signals.
         baselines_only: Leave Pixtag out.
+        oracle: A ceiling: JSON Lines with a `post_id` and ten `tags` for each post, by one who
+            knew what can be known.
         size: Size of the bundle that is trained.
         seed: Of training, the cold people and the random ranking.
         json: Write all figures to this file.
@@ -106,6 +110,7 @@ def evaluate(
         elif not baselines_only:
             given = _train(opened, log, split, period, config)
         model = None if given is None or baselines_only else _model(given)
+        more = {} if oracle is None else _oracle(oracle)
         with output.progress("measuring", unit="methods") as bar:
             found = measure(
                 log,
@@ -113,11 +118,14 @@ def evaluate(
                 split=split,
                 period=period,
                 user=user,
+                more=more,
                 ablation=ablation,
                 notes=notes,
                 seed=seed,
                 on_progress=lambda done, total, name: bar.update(done, total, name),
             )
+        if ablation and model is not None and given is not None:
+            found = _with_signals(found, given, log, seed=seed)
         if cold and bundle is None and user is None:
             found = _with_cold(found, opened, log, split, period, None if model is None else config)
         figures = found.as_dict()
@@ -131,7 +139,7 @@ def evaluate(
                 for name in HEADLINE
             },
         )
-        _show(figures)
+        show(figures)
         _write(found, figures, opened, json=json, predictions=predictions, trec=trec, html=html)
     output.say(f"this look at the {period} period is noted in {look}")
 
@@ -311,6 +319,31 @@ def _model(bundle: Bundle) -> Model:
     return rank
 
 
+def _oracle(path: Path) -> dict[str, Ranker]:
+    from pixtag.evaluate import ORACLE, read_oracle
+    from pixtag.evaluate import oracle as make_oracle
+
+    return {ORACLE: make_oracle(read_oracle(path))}
+
+
+def _with_signals(found: Evaluation, bundle: Bundle, log: PostLog, *, seed: int) -> Evaluation:
+    from dataclasses import replace
+
+    from pixtag.evaluate import signal_lift
+
+    with output.progress("measuring signals") as bar:
+        signals = signal_lift(
+            log,
+            bundle,
+            found.comparison,
+            split=found.split,
+            period=found.period,
+            seed=seed,
+            on_progress=bar.update,
+        )
+    return replace(found, signals=signals)
+
+
 def _with_cold(
     found: Evaluation,
     store: Store,
@@ -337,65 +370,6 @@ def _with_cold(
             on_progress=lambda done, total, name: bar.update(done, total, name),
         )
     return replace(found, cold=cold)
-
-
-def _show(figures: Figures) -> None:
-    measured = figures["split"]["measured"]
-    rows = [
-        [name, *(_interval(values[m]) for m in _SHOWN)]
-        for name, values in figures["methods"].items()
-    ]
-    rows.append(["perfect ranking", *(f"{figures['ceiling'][m]:.3f}" for m in _SHOWN)])
-    output.print_table(
-        {"method": "left", **dict.fromkeys(_SHOWN, "right")},
-        rows,
-        title=(
-            f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
-            f"{measured['from'][:10]} to {measured['to'][:10]} ({figures['split']['period']})"
-        ),
-    )
-    if "ablation" in figures:
-        output.print_table(
-            {"sources": "left", **dict.fromkeys(_SHOWN, "right")},
-            [
-                [name, *(_interval(values[m]) for m in _SHOWN)]
-                for name, values in figures["ablation"].items()
-            ],
-        )
-        output.print_table(
-            {"added by": "left", **dict.fromkeys(_SHOWN, "right")},
-            [[name, *(_interval(v[m]) for m in _SHOWN)] for name, v in figures["lift"].items()],
-        )
-    _show_segments(figures)
-    if "calibration" in figures:
-        output.print_line(f"expected calibration error {figures['calibration']['ece']:.3f}")
-
-
-def _show_segments(figures: Figures) -> None:
-    methods = [m for m in ("pixtag", "base_level", "popularity") if m in figures["methods"]]
-    rows: list[list[Any]] = []
-    segments = figures["segments"]
-    for label, part in [
-        *((f"history {name}", part) for name, part in segments["history"].items()),
-        *((f"{name} set", part) for name, part in segments["set"].items()),
-        *([("cold people", segments["cold"])] if "cold" in segments else []),
-    ]:
-        if part["n_posts"]:
-            shown = [_interval(part["methods"][m]["p@5"]) for m in methods]
-            rows.append([label, f"{part['n_posts']:,} posts", "p@5", *shown])
-    for name, part in segments["tags"].items():
-        if part["n_uses"]:
-            shown = [_interval(part["methods"][m]["r@10"]) for m in methods]
-            rows.append([f"{name} tags", f"{part['n_uses']:,} uses", "r@10", *shown])
-    output.print_table(
-        {"segment": "left", "size": "right", "metric": "left", **dict.fromkeys(methods, "right")},
-        rows,
-    )
-
-
-def _interval(figure: dict[str, float]) -> str:
-    low, high = (f"{figure[end]:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
-    return f"{figure['mean']:.3f} {low}\u2013{high}"
 
 
 def _write(

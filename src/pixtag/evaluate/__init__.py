@@ -2,13 +2,17 @@
 
 from pixtag.evaluate.leaks import Leak, LeakReport, check_bundle, leakcheck
 from pixtag.evaluate.looks import HEADLINE, log_look, write_predictions, write_trec
+from pixtag.evaluate.oracle import ORACLE, oracle, read_oracle
 from pixtag.evaluate.protocol import Comparison, Scored, compare, reference_methods
 from pixtag.evaluate.run import PIXTAG, Cold, Evaluation, Model, evaluate, evaluate_cold
+from pixtag.evaluate.signals import SIGNALS, SignalLift, signal_lift
 from pixtag.evaluate.summary import Figures, tag_gains
 
 __all__ = [
     "HEADLINE",
+    "ORACLE",
     "PIXTAG",
+    "SIGNALS",
     "Cold",
     "Comparison",
     "Evaluation",
@@ -17,13 +21,17 @@ __all__ = [
     "LeakReport",
     "Model",
     "Scored",
+    "SignalLift",
     "check_bundle",
     "compare",
     "evaluate",
     "evaluate_cold",
     "leakcheck",
     "log_look",
+    "oracle",
+    "read_oracle",
     "reference_methods",
+    "signal_lift",
     "tag_gains",
     "write_predictions",
     "write_trec",
