@@ -12,7 +12,7 @@ from PIL import Image
 
 from logs import invented_log
 from pixtag.baselines import base_level, popularity
-from pixtag.evaluate import ORACLE, evaluate, signal_lift
+from pixtag.evaluate import ORACLE, References, evaluate, signal_lift
 from pixtag.predict import Predictor
 from pixtag.report import make_report, write_report
 from pixtag.splits import temporal_split
@@ -88,7 +88,7 @@ def test_signals_and_an_oracle_have_a_part_of_their_own():
 
     found = evaluate(
         log, model=trained, split=split, methods={"base_level": base_level(0.5)},
-        more={ORACLE: knows}, ablation=False,
+        more=References({ORACLE: knows}, {}), ablation=False,
     )  # fmt: skip
     found = replace(found, signals=signal_lift(log, bundle(), found.comparison, split=split))
     page = make_report(found, found.as_dict(), None, title="x")

@@ -50,7 +50,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     folder = store.parent
     done = pixtag(
         "evaluate", "--store", store, "--size", "tiny", "--json", "f.json", "--predictions",
-        "p.jsonl", "--trec", "runs", "--html", "r.html", env=QUICK, timeout_s=300,
+        "p.jsonl", "--trec", "runs", "--html", "r.html", "--rankers", env=QUICK, timeout_s=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "trained" in done.stderr
@@ -61,6 +61,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     assert figures["lift"]["history"]["p@5"]["low"] > 0
     assert figures["segments"]["cold"]["n_people"] >= 1
     assert set(figures["segments"]["cold"]["paired"]) == set(figures["methods"]) - {"pixtag"}
+    assert {"linear_blend", "lightgbm"} <= set(figures["methods"]) & set(figures["chosen"])
     assert figures["signals"]["reuse"]["shuffled"]["p@1"]["mean"] > 0
     for heading in ("lost without", "p@5 by tenths in time", "everyone weighs the same"):
         assert heading in done.stdout
@@ -116,6 +117,9 @@ def test_an_oracle_is_a_ceiling_and_a_broken_one_an_error(store, pixtag):
         {**figures["methods"]["oracle"]["p@5"], "mean": figures["ceiling"]["p@5"]}
     )
     assert 0 < figures["knowable"]["of_all"]["p@5"]["mean"] < 1
+    done = pixtag(*words, "--rankers")
+    assert done.returncode == 2
+    assert "leave out --bundle" in done.stderr
     n_looks = len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines())
     for text, message in (("{", "line 1 is not JSON"), ("", "lacks 84 of the 84 posts")):
         oracle.write_text(text)

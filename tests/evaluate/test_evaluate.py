@@ -188,6 +188,16 @@ def test_breadth_tells_narrow_from_wide(figures):
     assert "truth" in breadth
 
 
+def test_the_same_seed_gives_the_same_figures_to_the_last_digit():
+    log = invented_log(150, n_users=5, seed=6)
+    runs = [
+        to_json(evaluate(log, model=model, split=temporal_split(log), seed=seed).as_dict())
+        for seed in (3, 3, 4)
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]  # the random ranking
+
+
 def test_one_person_alone(log):
     split = temporal_split(log)
     user = log.users[log.user_of_post[-1]]

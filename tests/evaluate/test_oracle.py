@@ -10,7 +10,7 @@ import pytest
 from logs import invented_log
 from pixtag.baselines import base_level, popularity
 from pixtag.errors import InputError
-from pixtag.evaluate import ORACLE, evaluate, oracle, read_oracle
+from pixtag.evaluate import ORACLE, References, evaluate, oracle, read_oracle
 from pixtag.splits import temporal_split
 
 TWICE = json.dumps({"post_id": "p00250", "tags": [f"t{i}" for i in range(10)]})
@@ -33,7 +33,7 @@ def write(path, log, *, n_right=10, change=None):
 
 def measured(log, path, **methods):
     split = temporal_split(log)
-    more = {ORACLE: oracle(read_oracle(path))}
+    more = References({ORACLE: oracle(read_oracle(path))}, {})
     return evaluate(log, split=split, methods=methods, more=more).as_dict()
 
 

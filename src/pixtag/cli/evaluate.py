@@ -15,11 +15,11 @@ from pixtag.errors import ConfigError, InputError, LeakError
 
 if TYPE_CHECKING:
     from pixtag.artifact import Bundle
-    from pixtag.baselines import Ranker
-    from pixtag.evaluate import Evaluation, Figures, Model
+    from pixtag.evaluate import Evaluation, Figures, Model, References
     from pixtag.splits import Split
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
+    from pixtag.train.network import Examples
     from pixtag.types import PostLog, Rankings, Sources
 
 Size = Literal["tiny", "small", "base"]
@@ -47,6 +47,7 @@ def evaluate(
     cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
     baselines_only: bool = False,
+    rankers: Annotated[bool, Parameter(negative="")] = False,
     oracle: Path | None = None,
     size: Size | None = None,
     seed: Annotated[int, Number(gte=0)] = 0,
@@ -73,6 +74,8 @@ def evaluate(
         ablation: Also measure every set of pixels, history and trend, and the network without
             each of its signals.
         baselines_only: Leave Pixtag out.
+        rankers: Also fit a linear blend and LightGBM's ranker on the very examples that the
+            network learns from; not with --bundle.
         oracle: A ceiling: JSON Lines with a `post_id` and ten `tags` for each post, by one who
             knew what can be known.
         size: Size of the bundle that is trained.
@@ -93,24 +96,32 @@ def evaluate(
         config = None if baselines_only else _config(size, seed)
         _ancestor(store, config, seed=seed, json=json)
         return
-    from pixtag.evaluate import HEADLINE, log_look
+    from pixtag.evaluate import HEADLINE, References, log_look
     from pixtag.evaluate import evaluate as measure
     from pixtag.splits import temporal_split
     from pixtag.store import Store
 
     config = _config(size, seed)
+    if rankers and (bundle is not None or baselines_only):
+        raise InputError(
+            "--rankers fits on the examples of a training, and nothing is trained here",
+            hint="leave out --bundle and --baselines-only",
+        )
     with Store.open(store) as opened:
         given = _load(bundle)
         log = opened.log(_encoder_digest(given))
         split = temporal_split(log)
         _require_posts(log, split, store)
+        more = References({}, {}) if oracle is None else _oracle(oracle, log, split, period)
+        examples: list[tuple[Examples, Examples]] = []
         notes: tuple[str, ...] = ()
         if given is not None:
             notes = _leak_notes(given, log, split, period)
         elif not baselines_only:
-            given = _train(opened, log, split, period, config)
+            given = _train(opened, log, split, period, config, examples if rankers else None)
         model = None if given is None or baselines_only else _model(given)
-        more = {} if oracle is None else _oracle(oracle)
+        if given is not None and examples:
+            more, notes = _with_rankers(more, given, *examples.pop(), seed=seed)
         with output.progress("measuring", unit="methods") as bar:
             found = measure(
                 log,
@@ -258,14 +269,30 @@ def _beside(store: Path, name: str) -> Path:
     return store.with_name(f"{store.name}.{name}")
 
 
-def _train(store: Store, log: PostLog, split: Split, period: Period, config: TrainConfig) -> Bundle:
-    """Train for the period that is measured, on what lies before it."""
+def _train(
+    store: Store,
+    log: PostLog,
+    split: Split,
+    period: Period,
+    config: TrainConfig,
+    examples: list[tuple[Examples, Examples]] | None,
+) -> Bundle:
+    """Train for the period that is measured, on what lies before it; append its examples."""
     if period == "test":
-        return _fit(store, log, None, config, name="evaluated")
-    return _fit(store, log, split.bounds(period)[0], config, name=f"evaluated-{period}")
+        return _fit(store, log, None, config, name="evaluated", examples=examples)
+    start, _ = split.bounds(period)
+    return _fit(store, log, start, config, name=f"evaluated-{period}", examples=examples)
 
 
-def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, name: str) -> Bundle:
+def _fit(
+    store: Store,
+    log: PostLog,
+    stop: int | None,
+    config: TrainConfig,
+    *,
+    name: str,
+    examples: list[tuple[Examples, Examples]] | None = None,
+) -> Bundle:
     """Train and keep a bundle beside the store.
 
     Args:
@@ -274,6 +301,7 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
         stop: Hand over only what lies before this post, to fit on nine tenths of it.
         config: Knobs of training.
         name: After the store's name.
+        examples: Gets what the network learned from and what it was chosen on.
     """
     import numpy as np
 
@@ -288,6 +316,11 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
             f"without --bundle one is trained first, and {error.name} is not installed",
             hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
         ) from error
+
+    def keep(train: Examples, valid: Examples) -> None:
+        if examples is not None:
+            examples.append((train, valid))
+
     known = log if stop is None else log.select(np.arange(stop))
     out = _beside(store.path, name)
     with output.progress("training", unit="steps") as bar:
@@ -299,6 +332,7 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
             encoder_digest=load_encoder().digest,
             title=store.path.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
+            on_examples=keep,
         )
     trained = bundle.manifest.trained
     people = np.unique(known.user_of_post[: trained.n_posts])
@@ -319,11 +353,24 @@ def _model(bundle: Bundle) -> Model:
     return rank
 
 
-def _oracle(path: Path) -> dict[str, Ranker]:
-    from pixtag.evaluate import ORACLE, read_oracle
-    from pixtag.evaluate import oracle as make_oracle
+def _oracle(path: Path, log: PostLog, split: Split, period: Period) -> References:
+    from pixtag.evaluate import ORACLE, References, oracle, read_oracle
 
-    return {ORACLE: make_oracle(read_oracle(path))}
+    ranker = oracle(read_oracle(path))
+    ranker(log, *split.bounds(period), 1)  # what it lacks is told before anything is trained
+    return References({ORACLE: ranker}, {})
+
+
+def _with_rankers(
+    more: References, bundle: Bundle, train: Examples, valid: Examples, *, seed: int
+) -> tuple[References, tuple[str, ...]]:
+    from pixtag.evaluate import References, fitted_rankers
+
+    with output.progress("fitting rankers", unit="methods") as bar:
+        fitted, notes = fitted_rankers(bundle, train, valid, seed=seed, on_progress=bar.update)
+    for note in notes:
+        output.say(f"note: {note}")
+    return References(fitted.rankers | more.rankers, fitted.settings | more.settings), notes
 
 
 def _with_signals(found: Evaluation, bundle: Bundle, log: PostLog, *, seed: int) -> Evaluation:

@@ -15,6 +15,7 @@ from pixtag.evaluate.oracle import ORACLE, knowable
 from pixtag.evaluate.protocol import (
     Comparison,
     OnProgress,
+    References,
     compare,
     reference_methods,
 )
@@ -175,7 +176,7 @@ def evaluate(
     period: Period = "test",
     user: str | None = None,
     methods: Mapping[str, Ranker] | None = None,
-    more: Mapping[str, Ranker] | None = None,
+    more: References | None = None,
     ablation: bool = True,
     notes: tuple[str, ...] = (),
     seed: int = 0,
@@ -206,7 +207,9 @@ def evaluate(
         references = reference_methods(log, split, period=period, seed=seed)
         methods, settings = references.rankers, references.settings
     rankers |= methods
-    rankers |= more or {}
+    if more is not None:
+        rankers |= more.rankers
+        settings |= more.settings
     if model is None and _STAND_IN in rankers:
         rankers = {_STAND_IN: rankers[_STAND_IN]} | rankers
     sourced = {s.name: _ranker(model, s) for s in ALL_SOURCES[1:]} if model and ablation else {}

@@ -111,6 +111,12 @@ def _headline(figures: Figures, first: str) -> str:
     rows.append(["a perfect ranking", *(number(figures["ceiling"][m]) for m in _SHOWN)])
     p5 = [(name, values["p@5"]) for name, values in figures["methods"].items()]
     made = "<h2>Methods</h2>" + table(["method", *_SHOWN], rows, best=first)
+    if figures["chosen"]:
+        settings = (
+            f"{name} " + ", ".join(f"{key} {value:g}" for key, value in chosen.items())
+            for name, chosen in figures["chosen"].items()
+        )
+        made += paragraph(f"Chosen on posts before the period: {'; '.join(settings)}.")
     made += paragraph("P@5 with its interval; the line marks what a perfect ranking reaches.")
     made += bars(p5, mark=figures["ceiling"]["p@5"], label="P@5 of each method")
     if "paired" in figures:

@@ -16,7 +16,7 @@ from pixtag.replay import replay
 from pixtag.signals.head import Head
 from pixtag.state import BridgeSignal, Knowledge, Scored, State, StateConfig, WordsSignal
 from pixtag.train.network import Examples, reorder_rows
-from pixtag.types import Ints, PostLog
+from pixtag.types import Ints, PostLog, Sources
 
 LEAST_PARTS = 3
 OnProgress = Callable[[int, int], None]
@@ -120,6 +120,7 @@ def replay_examples(
     knowledge: Knowledge,
     config: StateConfig,
     *,
+    sources: Sources | None = None,
     on_progress: OnProgress | None = None,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
@@ -129,13 +130,15 @@ def replay_examples(
         rows: Posts to ask about, ascending, all with a time.
         knowledge: A head that was not fitted on these posts.
         config: Of the state.
+        sources: Which sources may speak; all when None.
         on_progress: Called with posts done and their number.
     """
     state = State(knowledge, config)
     state.observe(log)
     parts: list[Scored] = []
     places: list[Ints] = []
-    for index, scored in replay(state, state.queries_of(log, rows), on_progress=on_progress):
+    queries = state.queries_of(log, rows)
+    for index, scored in replay(state, queries, sources=sources, on_progress=on_progress):
         parts.append(compact(scored))
         places.append(index)
     scored = reorder_rows(join_scored(parts), np.argsort(np.concatenate(places)))
