@@ -100,18 +100,6 @@ class CoOccurrence:
         times = self.counts[seeds, seeds] + in_block.sum(axis=2)
         return times, in_block
 
-    def _unknown_share(self, block: Block, seeds: Ints, weights: Floats) -> Floats:
-        """What `given` leaves open for want of posts with the seeds, `[B]`.
-
-        Where it is filled with the usual rates, a tag of few posts says little.
-        """
-        v = self.n_counted
-        if not v:
-            return weights.sum(axis=1)
-        times, _ = self._seed_counts(block, np.where(seeds < v, seeds, 0))
-        times = np.where(seeds < v, times, 0.0)
-        return (weights * SHRINK / (times + SHRINK)).sum(axis=1).astype(np.float32)
-
     @staticmethod
     def _self_share(
         block: Block, pairs: Pairs, seeds: Ints, scale: Floats, in_block: Floats

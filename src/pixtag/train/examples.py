@@ -25,7 +25,7 @@ from pixtag.state import (
     join_scored,
 )
 from pixtag.train.network import Examples
-from pixtag.types import Ints, PostLog
+from pixtag.types import Ints, PostLog, Sources
 
 LEAST_PARTS = 3
 
@@ -138,6 +138,7 @@ def replay_examples(
     config: StateConfig,
     *,
     seed: int | None = None,
+    sources: Sources | None = None,
     on_progress: OnProgress | None = None,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
@@ -150,13 +151,15 @@ def replay_examples(
         knowledge: A head that was not fitted on these posts.
         config: Of the state.
         seed: Decides which tags of which posts are accepted already; None for none.
+        sources: Which sources may speak; all when None.
         on_progress: Called with posts done and their number.
     """
     state = State(knowledge, config)
     state.observe(log)
     accepted = () if seed is None else draw_accepted(log, rows, seed=seed)
     queries = replace(state.queries_of(log, rows), accepted=accepted)
-    parts = [(i, compact(scored)) for i, scored in replay(state, queries, on_progress=on_progress)]
+    replayed = replay(state, queries, sources=sources, on_progress=on_progress)
+    parts = [(i, compact(scored)) for i, scored in replayed]
     scored = join_scored(parts, n_tags=len(state.tags))
     return answered(scored, log, rows, state.tags, accepted=accepted)
 

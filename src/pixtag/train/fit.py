@@ -51,12 +51,13 @@ from pixtag.train.network import (
 )
 from pixtag.train.pixels import Pixels, fit_pixels
 from pixtag.train.visitors import first_users
-from pixtag.types import Floats, Ints, PostLog
+from pixtag.types import Floats, Ints, PostLog, Sources
 
 LEAST_POSTS = 200
 """Posts with a time and a tag below which nothing worth having is learned."""
 
 OnStage = Callable[[str, int, int], None]
+OnExamples = Callable[[Examples, Examples], None]
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -73,6 +74,7 @@ class _Plan:
     words: Words | None
     kinds: list[str]
     kind_tags: Mapping[str, Sequence[str]]
+    sources: Sources
 
     def fit_kinds(self, chosen: NDArray[np.bool_]) -> Kinds | None:
         """The classifier of labelled photos among the chosen posts of the front of the log."""
@@ -124,7 +126,9 @@ def fit(
     kind_tags: Mapping[str, Sequence[str]] | None = None,
     encoder_digest: str = "",
     title: str = "",
+    sources: Sources | None = None,
     on_stage: OnStage | None = None,
+    on_examples: OnExamples | None = None,
 ) -> Bundle:
     """Train a bundle on a log and write it.
 
@@ -150,7 +154,10 @@ def fit(
         kind_tags: For each kind, the tags that people put on such photos, best first.
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
+        sources: Train with these alone; the bundle must then be asked with these alone.
         on_stage: Called with a stage's name, what is done and how much there is.
+        on_examples: Called with the replayed examples that the network is fitted on, and those
+            that it is chosen on.
 
     Returns:
         The bundle as written.
@@ -187,8 +194,9 @@ def fit(
     named = [""] * len(log) if groups is None else list(groups)
     known = log.select(np.arange(split.valid_stop))
     shown = [""] * len(log) if kinds is None else list(kinds)
+    heard = sources or Sources()
     plan = _Plan(
-        known, split, config, vocabulary, named, bridge, words, shown, dict(kind_tags or {})
+        known, split, config, vocabulary, named, bridge, words, shown, dict(kind_tags or {}), heard
     )
     checkpoints = Checkpoints(
         out.with_name(out.name + ".partial"),
@@ -198,6 +206,7 @@ def fit(
             "vocabulary": vocabulary,
             "encoder": encoder_digest,
             "use_all": use_all,
+            "sources": heard.name,
             "groups": [] if groups is None else named,
             "kinds": [] if kinds is None else shown,
             "kind_tags": plan.kind_tags,
@@ -207,16 +216,18 @@ def fit(
         },
     )
     pixels, train, valid = _pixels_and_examples(plan, checkpoints, told)
+    if on_examples is not None:
+        on_examples(train, valid)
     weights = _network(plan, checkpoints, train, valid, told)
     told("calibrating", 0, 1)
     # Silent sources are calibrated too: on copies of the same posts with some taken away.
-    heard = join_examples([valid, without_sources(valid, seed=config.seed)])
+    both = join_examples([valid, without_sources(valid, seed=config.seed)])
     weights |= fit_calibration(
         weights,
-        score_examples(weights, heard),
-        heard.scored.filled,
-        heard.scored.context.astype(np.float32),
-        heard.used,
+        score_examples(weights, both),
+        both.scored.filled,
+        both.scored.context.astype(np.float32),
+        both.used,
     )
     weights |= pixels.arrays()
     bundle = make_bundle(
@@ -339,7 +350,12 @@ def _pixels_and_examples(
         knowledge = plan.knowledge(pixels, plan.fit_kinds(others))
         if len(mine):
             examples = replay_examples(
-                fitted, mine, knowledge, config.state_to_fit, seed=config.seed
+                fitted,
+                mine,
+                knowledge,
+                config.state_to_fit,
+                seed=config.seed,
+                sources=plan.sources,
             )
             parts.append(examples)
         if config.first_users:
@@ -367,7 +383,7 @@ def _pixels_and_examples(
     )
     knowledge = plan.knowledge(full, plan.fit_kinds(everyone))
     asked = plan.rows_to_choose
-    valid = [replay_examples(plan.log, asked, knowledge, config.state)]
+    valid = [replay_examples(plan.log, asked, knowledge, config.state, sources=plan.sources)]
     if config.first_users:
         user = plan.log.user_of_post
         people = np.unique(user[asked])[::2]
