@@ -79,8 +79,8 @@ class Habits:
         in_last[asked[owner], columns.tag[use]] = True
         shared = np.bincount(slot, weights=in_last[query[slot], tag], minlength=len(row))
         n_tags = columns.n_tags_of_post
-        together = np.maximum(n_tags[row] + n_tags[last[query]] - shared, 1.0)
-        return (shared / together).astype(np.float32)
+        every = np.maximum(n_tags[row] + n_tags[last[query]] - shared, 1.0)
+        return (shared / every).astype(np.float32)
 
     def _weights(
         self, block: Block, query: Ints, row: Ints, rank: Ints, last: Ints, alike: Floats
