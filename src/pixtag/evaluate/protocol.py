@@ -34,8 +34,8 @@ RANKS_KEPT = 50
 """Ranks that are kept of all methods but the first, once they are scored."""
 
 DECAYS = (0.5, 1.0, 1.7)
-POPULARITY_SHARES = (0.5, 0.25, 0.1)
-NEIGHBOURS = (40, 20, 80, 160)
+POPULARITY_SHARES = (0.5, 0.25, 0.1, 0.05)
+NEIGHBOURS = (40, 20, 80, 160, 320)
 PROBE_EPOCHS = (5, 3, 8)
 LAST_POSTS = (3, 1, 10)
 OWN_SHARES = (1.0, 0.5, 0.0)

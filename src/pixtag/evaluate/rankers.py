@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pixtag.state import Scored
     from pixtag.train.network import Examples
 
-L2_WEIGHTS = (1e-2, 1e-3, 1e-4)
+L2_WEIGHTS = (1e-2, 1e-3, 1e-4, 1e-5)
 LEAVES = (15, 63)
 MOST_ROUNDS = 300
 PATIENCE = 30
