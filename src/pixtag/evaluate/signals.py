@@ -26,8 +26,10 @@ from pixtag.metrics import find_hits, metric_names, per_post
 from pixtag.replay import inputs_of, replay, state_of
 from pixtag.signals.cooccurrence import CoOccurrence
 from pixtag.signals.counts import Counts
+from pixtag.signals.habits import Habits
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
+from pixtag.signals.topics import TopicTaste
 from pixtag.signals.trend import Trend
 from pixtag.splits import Period, Split
 from pixtag.state import FEATURE_NAMES, TASTE_NAMES, Scored
@@ -56,7 +58,9 @@ SIGNALS = {
     "neighbours": Signal(("neighbour_share",), "near"),
     "own memory": Signal(("own_memory_share",), "own"),
     "reuse": Signal(Reuse.names),
-    "taste": Signal(TASTE_NAMES),
+    "habits": Signal(Habits.names),
+    "taste": Signal(tuple(n for n in TASTE_NAMES if n not in TopicTaste.names)),
+    "topics": Signal(("topic_log_chance", *TopicTaste.names)),
     "trend": Signal(Trend.names),
     "co-occurrence": Signal(CoOccurrence.names),
     "popularity": Signal(Counts.names),
