@@ -20,10 +20,10 @@ SPECIFIC = 0.3
 """How much a tag's lift over its usual share counts for a stranger, against its log chance.
 These numbers were chosen on labelled photos that were held out for the choice (docs/log.md)."""
 
-SURE_OF_KIND = 0.4
+SURE_OF_KIND = 0.3
 """Expected weight of the best tag of the labelled kinds from which on the kind is sure."""
 
-LIKELY_KIND = 0.2
+LIKELY_KIND = 0.1
 """The same, from which on its name has a place."""
 
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2
