@@ -25,6 +25,7 @@ from pixtag.evaluate import (
     write_trec,
 )
 from pixtag.evaluate.protocol import choose
+from pixtag.evaluate.run import _cold_figures
 from pixtag.splits import Split, temporal_split
 from pixtag.types import Post, PostLog, Rankings
 
@@ -252,6 +253,9 @@ def test_cold_people_are_measured_on_their_first_posts(log):
     assert cold.n_people == 3
     assert next(iter(cold.comparison.methods)) == PIXTAG
     assert 1 <= len(cold.comparison.rows) <= 15
+    by_post = _cold_figures(cold)["by_post"]
+    assert sum(part["n_posts"] for part in by_post.values()) == len(cold.comparison.rows)
+    assert by_post["1"]["n_posts"] == max(part["n_posts"] for part in by_post.values())
     assert asked[0][0] < len(log)
     assert asked[0][1].test_stop == asked[0][0]
 

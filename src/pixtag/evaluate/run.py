@@ -33,7 +33,7 @@ from pixtag.evaluate.summary import (
     paired_over_people,
     segments,
 )
-from pixtag.splits import Period, Split, cold_people, cold_view
+from pixtag.splits import Period, Split, cold_people, cold_view, occurrence
 from pixtag.types import Ints, PostLog, Rankings, Sources
 
 PIXTAG = "pixtag"
@@ -165,7 +165,24 @@ def _cold_figures(cold: Cold) -> Figures:
             for name, scored in compared.methods.items()
         },
         "paired": paired(compared, SEGMENT_METRICS),
+        "by_post": _by_post(compared),
     }
+
+
+def _by_post(compared: Comparison) -> Figures:
+    """The first post of every person, the second, ...; by number from 1."""
+    nth = occurrence(compared.log.user_of_post[compared.rows]) + 1
+    found: Figures = {}
+    for number in np.unique(nth).tolist():
+        part = compared.select(nth == number)
+        found[str(number)] = {
+            "n_posts": len(part.rows),
+            "methods": {
+                name: means(scored, part.bootstrap, SEGMENT_METRICS)
+                for name, scored in part.methods.items()
+            },
+        }
+    return found
 
 
 def evaluate(
