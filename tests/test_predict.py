@@ -170,22 +170,6 @@ def test_accepted_draws_in_its_company_and_refused_stays_out(tmp_path: Path) -> 
     assert tags(predictor.suggest(None, at=NOON, accepted=["car"]))[0] == "road"
 
 
-def test_the_networks_weight_for_accepted_tags_plays_no_part(tmp_path: Path) -> None:
-    # No training post has accepted tags, so a trained bundle holds noise there.
-    bundle = handmade.bundle()
-    linear = bundle.weights["score/linear"].copy()
-    linear[FEATURE_NAMES.index("goes_with_accepted")] = -50.0
-    noisy = replace(bundle, weights={**bundle.weights, "score/linear": linear})
-    posts = [post(f"{u}-a", u, days(30), "lake", "swan") for u in ("bo", "cy", "di", "ed")]
-    posts += [post(f"{u}-b", u, days(29), "road", "car") for u in ("bo", "cy", "di", "ed")]
-    path = make_store(tmp_path / "s.sqlite", posts)
-    found = Predictor.load(noisy, path).suggest(None, at=NOON, k=9, accepted=["lake"])
-    assert found == Predictor.load(bundle, path).suggest(None, at=NOON, k=9, accepted=["lake"])
-    assert "swan" not in tags(Predictor.load(noisy, path).suggest(None, at=NOON, k=8))
-    assert "swan" in tags(found)[:3]
-    assert "goes with #lake" in texts(found, "swan")
-
-
 @pytest.fixture
 def kin(tmp_path: Path) -> Predictor:
     """#dawn and #sunup say the same on the same photos; #tide goes with other photos."""

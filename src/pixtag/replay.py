@@ -76,7 +76,8 @@ def _topics_of(bundle: Bundle) -> Topics | None:
     weights = bundle.weights
     if "topics/weight" not in weights:
         return None
-    return Topics(*(weights[f"topics/{n}"] for n in ("weight", "bias", "chance", "usual")))
+    names = ("weight", "bias", "chance", "usual")
+    return Topics(*(weights[f"topics/{name}"].astype(np.float32) for name in names))
 
 
 def readers_of_classes(

@@ -30,7 +30,7 @@ class Pixels:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """By the names of a bundle's weights."""
         head = self.head
-        out = {
+        out: dict[str, NDArray[Any]] = {
             "head/center": head.center,
             "head/projection": head.projection,
             "head/tag_vectors": head.tag_vectors,
@@ -38,6 +38,7 @@ class Pixels:
         }
         if self.topics is not None:
             out |= {f"topics/{name}": getattr(self.topics, name) for name in TOPIC_ARRAYS}
+            out["topics/chance"] = self.topics.chance.astype(np.float16)
         return out
 
 
@@ -51,7 +52,8 @@ def pixels_of(arrays: dict[str, NDArray[Any]]) -> Pixels:
     )
     if "topics/weight" not in arrays:
         return Pixels(head, None)
-    return Pixels(head, Topics(*(arrays[f"topics/{name}"] for name in TOPIC_ARRAYS)))
+    parts = (arrays[f"topics/{name}"].astype(np.float32) for name in TOPIC_ARRAYS)
+    return Pixels(head, Topics(*parts))
 
 
 def fit_pixels(

@@ -68,7 +68,8 @@ def fit_topics(
     return Topics(
         weight.astype(np.float32),
         bias.astype(np.float32),
-        np.asarray(fitted[2]),
+        # A bundle keeps these, the most of its weights, in half precision.
+        np.asarray(fitted[2]).astype(np.float16).astype(np.float32),
         np.asarray(fitted[3]) + np.float32(1e-4),
     )
 
