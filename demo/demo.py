@@ -43,7 +43,7 @@ def main() -> None:
     )
 
     tell(
-        "3. The same rocket as of an ordinary day in April, and of a day in May when a launch is in",
+        "3. The same rocket on an ordinary day in April, and on a day in May when a launch is in",
         "   the news and tags rise among Ana's friends:",
     )
     run(*pick(names, "rocket"), *known, *at("2026-04-25T12:00"))
