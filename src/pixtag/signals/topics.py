@@ -160,23 +160,21 @@ class TopicTaste:
         own = self._own
         tag = np.where(known, pairs.tag, 0)
         others = np.where(known, self._chances[pairs.query, tag], otherwise)
-        columns = [np.log(others + FLOOR)]
-        columns += [self._share(pairs, self.same, others, n) for n in OTHERS_WEIGHT]
-        for scale, strength in LAST_POSTS:
-            weight = self.same * np.exp(-self.since / np.float32(scale))
-            columns.append(self._share(pairs, weight, others, strength))
-        for weight in (own.filled.astype(np.float32), self._lately):
-            used = pairs.total(own.query, own.tag, weight[own.query, own.slot])
+        alike = [self.same, self.same]
+        alike += [self.same * np.exp(-self.since / np.float32(scale)) for scale, _ in LAST_POSTS]
+        every = [own.filled.astype(np.float32), self._lately]
+        used = own.totals(pairs, [*alike, *every])
+        out = np.empty((len(self.names), len(pairs)), np.float32)
+        out[0] = others + FLOOR
+        # Weighted shares of the person's posts with a tag, shrunk to what others do.
+        n = len(alike)
+        strength = np.array([*OTHERS_WEIGHT, *(s for _, s in LAST_POSTS)], np.float32)[:, None]
+        total = np.stack(alike).sum(axis=2)[:, pairs.query]
+        out[1 : 1 + n] = (used[:n] + strength * others) / (total + strength) + FLOOR
+        for i, weight in enumerate(every):
             expected = self._topics.chances(self._mass(weight))[pairs.query, tag]
-            columns.append(np.where(known, np.log((used + 1.0) / (expected + 1.0)), 0.0))
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    def _share(self, pairs: Pairs, weight: Floats, others: Floats, strength: float) -> Floats:
-        """Weighted share of the person's posts with a tag, shrunk to what others do; its log."""
-        own = self._own
-        used = pairs.total(own.query, own.tag, weight[own.query, own.slot])
-        total = weight.sum(axis=1)[pairs.query]
-        return np.log((used + strength * others) / (total + strength) + FLOOR)
+            out[1 + n + i] = np.where(known, (used[n + i] + 1.0) / (expected + 1.0), 1.0)
+        return np.log(out).T
 
     def context(self) -> Floats:
         """How much of the person's past has the topic of the photo, `[B, 1]`."""

@@ -199,7 +199,9 @@ class State:
             stop = min(start + size, len(order))
             span = int(np.searchsorted(cuts[start:stop], cuts[start] + MAX_SPAN_ROWS, "right"))
             index = order[start : start + max(1, span)]
-            yield index, BlockScorer(self, queries.take(index), sources or Sources()).run()
+            part = queries.take(index)
+            scorer = BlockScorer(self, part, sources or Sources())
+            yield index, scorer.run(part.embeddings, part.has_photo)
             start += len(index)
 
 
