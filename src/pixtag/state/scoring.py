@@ -83,7 +83,9 @@ class BlockScorer:
         self.person = state.reuse.context(self.asker)
         self._windows()
         self.proposed = self._propose_by_past()
-        self.ahead = self._read_ahead() if ahead else None
+        self.ahead: tuple[Pairs, Floats] | None = None
+        if ahead:
+            self.ahead = self._read_ahead()
 
     def run(self, embeddings: Floats, has_photo: Bools) -> Scored:
         """Find the candidates and read every signal at them.
