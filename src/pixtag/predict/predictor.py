@@ -169,7 +169,7 @@ class Predictor:
             seen = None if looking is None else looking.result()
             queries = self._queries([at_s], person, [seen])
             with self._lock:
-                scored = scorer.run(queries.embeddings, queries.has_photo)
+                scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
                 return list(self._suggested(state, scored, queries, person)[0])
 
     def answers(

@@ -217,6 +217,8 @@ class Neighbours:
     def recall(self, block: Block) -> Memory:
         """The most similar posts before each query."""
         columns = self._columns
+        if not block.has_photo.any():
+            return Memory.empty(len(block), self.n_slots, len(self.key_names))
         stop = int(block.cut.max())
         similarity = block.photo @ self._photos[:stop].T
         unseen = block.rows[None, :] >= block.cut[:, None]

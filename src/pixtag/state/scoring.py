@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ from pixtag.signals.head import top_of_rows
 from pixtag.signals.memory import Memory, Neighbours, OwnMemory
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
-from pixtag.signals.topics import TopicTaste
+from pixtag.signals.topics import OwnTopics, TopicTaste
 from pixtag.state.features import (
     CHANCE_FLOOR,
     CONTEXT_NAMES,
@@ -81,18 +82,25 @@ class BlockScorer:
                 self.public[:, : len(bridge.covers)] |= bridge.covers
         self.own = state.own_memory.recall(self.asker)
         self.person = state.reuse.context(self.asker)
+        topics, of_posts = state.knowledge.topics, state.post_topics
+        self.own_topics = (
+            OwnTopics(topics, self.own, of_posts) if topics is not None and len(of_posts) else None
+        )
         self._windows()
         self.proposed = self._propose_by_past()
         self.ahead: tuple[Pairs, Floats] | None = None
         if ahead:
             self.ahead = self._read_ahead()
 
-    def run(self, embeddings: Floats, has_photo: Bools) -> Scored:
+    def run(
+        self, embeddings: Floats, has_photo: Bools, *, helper: Executor | None = None
+    ) -> Scored:
         """Find the candidates and read every signal at them.
 
         Args:
             embeddings: Of the photos, `[B, D]`; zeros without one.
             has_photo: Which queries have one, `[B]`.
+            helper: Looks for similar posts beside this thread.
         """
         state, block = self.state, self.block
         self._advance()  # others may have asked since
@@ -101,14 +109,12 @@ class BlockScorer:
         photo = state.knowledge.head.project(self.embeddings)
         for asked in (self.block, self.asker):
             asked.see(photo, has_photo)
+        # Going through all photos takes as long as most of the rest and leaves Python alone.
+        finding = helper.submit(state.neighbours.recall, self.asker) if helper else None
         state.own_memory.see(self.own, self.asker)
-        self.near = (
-            state.neighbours.recall(self.asker)
-            if has_photo.any()
-            else Memory.empty(len(block), state.config.near_slots, len(Neighbours.key_names))
-        )
-        self.near_weight = _near_weight(self.near)
         self._look()
+        self.near = finding.result() if finding else state.neighbours.recall(self.asker)
+        self.near_weight = _near_weight(self.near)
         self._describe_memories()
         proposed = self._propose()
         pairs, place = self._cut(proposed)
@@ -141,19 +147,16 @@ class BlockScorer:
 
     def _find_topics(self) -> None:
         """What the photo is about, and the chance of every tag of the vocabulary with it."""
-        topics, of_posts = self.state.knowledge.topics, self.state.post_topics
-        seen = self.block.has_photo
+        topics, seen = self.state.knowledge.topics, self.block.has_photo
         self.topic_taste = None
         self.chance = np.minimum(1.0, 5.0 * np.exp(self.head_scores))
         if topics is None or not self.chance.size or not seen.any():
             return
         shares = topics.of_photos(self.block.photo) * seen[:, None]
         self.chance = topics.chances(shares)
-        if len(of_posts):
-            self.topic_taste = TopicTaste(topics, self.own, shares, of_posts)
-            same = np.einsum("bmk,bk->bm", of_posts[self.near.rows], shares)
-            place = Neighbours.key_names.index("same_topic")
-            self.near.keys[:, :, place] = same * self.near.filled
+        if self.own_topics is not None:
+            self.topic_taste = TopicTaste(self.own_topics, shares)
+            self.topic_shares = shares
 
     def _describe_memories(self) -> None:
         """How well the tags of earlier posts fit this photo and this person."""
@@ -169,6 +172,10 @@ class BlockScorer:
             place = OwnMemory.key_names.index("same_topic")
             self.own.keys[:, :, place] = self.topic_taste.same
             self.own.keys[:, :, place + 1] = np.log1p(self.topic_taste.since) * self.own.filled
+            of_near = self.state.post_topics[self.near.rows]
+            same = np.einsum("bmk,bk->bm", of_near, self.topic_shares)
+            place = Neighbours.key_names.index("same_topic")
+            self.near.keys[:, :, place] = same * self.near.filled
         if len(self.near.query) and self.sources.history:
             uses = self.has_used[self.near.query, self.near.tag].astype(np.float32)
             self.near.with_key(Neighbours.key_names.index("asker_uses"), uses)
@@ -255,8 +262,8 @@ class BlockScorer:
                 (self.kind_scores, 20),
             )
             for scores, limit in looks:
-                rough = np.round(np.where(seen & (scores != 0), scores, -np.inf), 4)
-                found.append(top_of_rows(rough, limit=limit))
+                usable = np.where(seen & (scores != 0), scores, -np.inf)
+                found.append(top_of_rows(usable, limit=limit))
             rough = np.round(self.prototype_scores, 4)
             found.append(state.prototypes.propose(block, public, rough, limit=30))
         query = np.concatenate([f[0] for f in found])
