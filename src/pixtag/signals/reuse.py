@@ -61,6 +61,9 @@ class Reuse:
         "gap_spread",
     )
     context_names = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
+    of_unused = np.zeros(len(names) + 4, np.float32)
+    of_unused[[10, 11]] = NEVER_LOG_HOURS, NEVER_LOG_POSTS
+    """What `alone` says of a tag that the person has never used."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -137,8 +140,7 @@ class Reuse:
             used.
         """
         columns, uses = self._columns, self._uses
-        out = np.zeros((len(pairs), len(self.names) + 4), np.float32)
-        out[:, 10], out[:, 11] = NEVER_LOG_HOURS, NEVER_LOG_POSTS
+        out = np.tile(self.of_unused, (len(pairs), 1))
         user = block.user[pairs.query]
         after = uses.find(user, pairs.tag, block.cut[pairs.query])
         first = uses.find(user, pairs.tag, np.zeros(len(pairs), np.int64))

@@ -102,7 +102,7 @@ class BlockScorer:
             has_photo: Which queries have one, `[B]`.
             helper: Looks for similar posts beside this thread.
         """
-        state, block = self.state, self.block
+        state = self.state
         self._advance()  # others may have asked since
         has_photo = has_photo & self.sources.pixels
         self.embeddings = embeddings * has_photo[:, None]
@@ -234,8 +234,11 @@ class BlockScorer:
         out = np.zeros((len(pairs), ends[-1] + len(TREND_NAMES)), np.float32)
         out[:, : ends[0]] = general
         if self.sources.history:
-            out[:, ends[0] : ends[1]] = state.reuse.alone(self.asker, pairs)
-            out[:, ends[1] : ends[2]] = state.habits.features(self.asker, pairs)
+            mine = np.flatnonzero(self.has_used[pairs.query, pairs.tag])
+            own = self._pairs(pairs.query[mine], pairs.tag[mine])
+            out[:, ends[0] : ends[1]] = Reuse.of_unused
+            out[mine, ends[0] : ends[1]] = state.reuse.alone(self.asker, own)
+            out[mine, ends[1] : ends[2]] = state.habits.features(self.asker, own)
         if self.sources.trend:
             out[:, ends[2] :] = state.trend.features(
                 block, pairs, self.trend_tags, self.trend_counts, np.exp(general[:, 2])
