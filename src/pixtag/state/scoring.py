@@ -305,9 +305,9 @@ class BlockScorer:
             by_pair = np.argsort(order)
             kept, place = order[by_pair], place[by_pair]
             pairs = self._pairs(pairs.query[kept], pairs.tag[kept])
-            past, first, own_share, near_share, known, chance = (
-                values[kept] for values in (past, first, own_share, near_share, known, chance)
-            )
+            past, first = past[kept], first[kept]
+            own_share, near_share = own_share[kept], near_share[kept]
+            known, chance = known[kept], chance[kept]
         self.past, self.first = past, first
         self.own_share, self.near_share, self.known_chance = own_share, near_share, (known, chance)
         return pairs, place
