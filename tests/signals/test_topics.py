@@ -7,7 +7,7 @@ import pytest
 
 from pixtag.signals.columns import Block, Columns, Pairs
 from pixtag.signals.memory import OwnMemory
-from pixtag.signals.topics import Topics, TopicTaste
+from pixtag.signals.topics import OwnTopics, Topics, TopicTaste
 from pixtag.train.topics import fit_topics
 from pixtag.types import PostLog
 
@@ -104,7 +104,7 @@ def test_a_person_does_again_what_they_did_with_such_photos():
     user = np.zeros(len(query), np.int64)
     block = Block(columns, at, user, query, np.ones(len(query), np.bool_))
     own = OwnMemory(columns, photo, n_slots=48).recall(block)
-    taste = TopicTaste(topics, own, topics.of_photos(query), of_posts)
+    taste = TopicTaste(OwnTopics(topics, own, of_posts), topics.of_photos(query))
     n = len(query)
     pairs = Pairs(np.repeat(np.arange(n), 2), np.tile([3, 4], n), n_queries=n, n_tags=N_TAGS)
     values = taste.features(pairs, np.ones(2 * n, np.bool_), np.zeros(2 * n, np.float32))

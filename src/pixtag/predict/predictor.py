@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +76,7 @@ class Predictor:
         self._bundle = bundle
         self._store = store
         self._looker = Looker(lambda: self._load_encoder(encoder))
+        self._pool = ThreadPoolExecutor(thread_name_prefix="pixtag-look")
         self._lock = threading.RLock()
         self._observed: list[PostLog] = []
         self._revision: int | None = None
@@ -157,12 +159,18 @@ class Predictor:
         check_question(k, at)
         wishes = Wishes.of(k, accepted, refused, platform, allow_similar, lists)
         person = _person(user, history, wishes)
-        seen = None if photo is None else self._looker.look(photo)
+        looking = None if photo is None else self._pool.submit(self._looker.look, photo)
         at_s = time.time() if at is None else at.timestamp()
         with self._lock:
             state = self._with_given(self._state(), person, before=at_s)
+        with one_blas_thread():
+            with self._lock:
+                scorer = state.ask(self._queries([at_s], person, [None]))
+            seen = None if looking is None else looking.result()
             queries = self._queries([at_s], person, [seen])
-            return list(self._answer(state, queries, person)[0])
+            with self._lock:
+                scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
+                return list(self._suggested(state, scored, queries, person)[0])
 
     def answers(
         self,
@@ -424,13 +432,20 @@ class Predictor:
         out: list[tuple[Suggestion, ...]] = [()] * len(queries)
         with one_blas_thread():
             for index, scored in state.score_blocks(queries):
-                tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
-                for row, query in enumerate(index.tolist()):
-                    ranked = (tags[row], probs[row])
-                    out[query] = self._suggestions(
-                        state, scored, row, ranked, queries, query, person
-                    )
+                found = self._suggested(state, scored, queries.take(index), person)
+                for query, suggestions in zip(index.tolist(), found, strict=True):
+                    out[query] = suggestions
         return out
+
+    def _suggested(
+        self, state: State, scored: Scored, queries: Queries, person: _Person
+    ) -> list[tuple[Suggestion, ...]]:
+        """Suggest for the queries of one block, about which the state was just asked."""
+        tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
+        return [
+            self._suggestions(state, scored, row, (tags[row], probs[row]), queries, person)
+            for row in range(len(queries))
+        ]
 
     def _suggestions(
         self,
@@ -439,7 +454,6 @@ class Predictor:
         row: int,
         ranked: tuple[Ints, Floats],
         queries: Queries,
-        query: int,
         person: _Person,
     ) -> tuple[Suggestion, ...]:
         wishes = person.wishes
@@ -462,8 +476,8 @@ class Predictor:
             state,
             scored,
             row,
-            at=float(queries.at[query]),
-            user=queries.users[query],
+            at=float(queries.at[row]),
+            user=queries.users[row],
             accepted=wishes.accepted,
             given=person.given,
             has_store=self._has_posts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -112,12 +113,13 @@ class Wishes:
         left_out = {*self.accepted, *self.refused, *self.denied, *self.always}
         names = state.tags
         order = dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
-        offered = [
+        usable = (
             i
             for i in order
             if (name := names[tags[i]]) not in left_out
             and (not self.allowed or name in self.allowed)
-        ]
+        )
+        offered = list(islice(usable, self.n_new + _SPARE))
         if self.allow_similar:
             return offered[: self.n_new]
         n_first = len(set(first) & set(offered))
@@ -145,7 +147,7 @@ class Wishes:
         # Mostly the best are the set: nothing says the same as another that is not their own.
         if not beside and not (near_synonyms(state, tags[best]).any(axis=1) & ~is_own[best]).any():
             return offered[: self.n_new]
-        short = np.array(offered[: self.n_new + _SPARE], np.int64)
+        short = np.array(offered, np.int64)
         given = np.array([tag for tag, _ in beside], np.int64)
         same = near_synonyms(state, np.concatenate([tags[short], given]))
         n, is_own, left = len(short), is_own[short], worth[short].copy()

@@ -296,6 +296,10 @@ class Block:
     def __len__(self) -> int:
         return len(self.at)
 
+    def see(self, photo: Floats, has_photo: Bools) -> None:
+        """Take other photos than at the start, `[B, J]` and `[B]`."""
+        self.photo, self.has_photo = photo, has_photo
+
     def membership(self, counted: Bools) -> Floats:
         """1 where a row's use of a local tag is `counted` (a mask over the uses), `[R, L]`."""
         out = np.zeros((len(self.rows), len(self.local_tags)), np.float32)

@@ -61,6 +61,9 @@ class Reuse:
         "gap_spread",
     )
     context_names = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
+    of_unused = np.zeros(len(names) + 4, np.float32)
+    of_unused[[10, 11]] = NEVER_LOG_HOURS, NEVER_LOG_POSTS
+    """What `alone` says of a tag that the person has never used."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -107,9 +110,37 @@ class Reuse:
 
     def features(self, block: Block, pairs: Pairs) -> Floats:
         """Own evidence at the pairs, `[P, 20]`, as in `names`; 0 for a tag never used."""
+        return self.with_lifts(self.alone(block, pairs), pairs)
+
+    def with_lifts(self, alone: Floats, pairs: Pairs) -> Floats:
+        """Compare each tag's times of use with those of the person's tags among the pairs.
+
+        Args:
+            alone: What each tag says by itself, `[P, 24]`, from `alone`; changed.
+            pairs: The same pairs.
+
+        Returns:
+            As `features`.
+        """
+        day, week, count, fading = alone[:, len(self.names) :].T
+        used = np.flatnonzero(count)
+        if len(used):
+            query, count, fading = pairs.query[used], count[used], fading[used]
+            for i, near in enumerate((day, week)):
+                lift = _lift(near[used], count, query, fading, n_queries=pairs.n_queries)
+                alone[used, 13 + i] = lift
+        return alone[:, : len(self.names)]
+
+    def alone(self, block: Block, pairs: Pairs) -> Floats:
+        """What each tag says by itself: `names` without the lifts, then what lifts need.
+
+        Returns:
+            `[P, 24]`; the last are the uses near this hour and this time of the week, all uses
+            (these three faded), and how much a use has faded since the last; 0 for a tag never
+            used.
+        """
         columns, uses = self._columns, self._uses
-        out = np.zeros((len(pairs), len(self.names)), np.float32)
-        out[:, 10], out[:, 11] = NEVER_LOG_HOURS, NEVER_LOG_POSTS
+        out = np.tile(self.of_unused, (len(pairs), 1))
         user = block.user[pairs.query]
         after = uses.find(user, pairs.tag, block.cut[pairs.query])
         first = uses.find(user, pairs.tag, np.zeros(len(pairs), np.int64))
@@ -131,8 +162,9 @@ class Reuse:
         out[used, 11] = np.log1p(rank)
         out[used, 12] = rank == 0
         recent = sums[:, POSTS.stop - 1]
-        for i, near in enumerate(close_in_day_and_week(sums[:, RHYTHM], recent, at)):
-            out[used, 13 + i] = _lift(near, recent, query, fading[:, -1], n_queries=len(block))
+        near = close_in_day_and_week(sums[:, RHYTHM], recent, at)
+        for i, values in enumerate((*near, recent, fading[:, -1]), start=len(self.names)):
+            out[used, i] = values
         season = [columns.cut(block.at - YEAR_S + s) for s in (-SEASON_S, SEASON_S)]
         last_year = [uses.find(user[used], pairs.tag[used], cut[query]) for cut in season]
         out[used, 15] = np.log1p(last_year[1] - last_year[0])

@@ -101,19 +101,52 @@ class Topics:
         return shares @ self.chance
 
 
+class OwnTopics:
+    """What is known of a person's topics before their photo is seen.
+
+    Shapes:
+        B: queries. M: slots of the person's memory. K: topics. V: vocabulary. N: posts.
+
+    Args:
+        topics: The mixture.
+        own: The person's memory.
+        of_posts: Topics of all posts, `[N, K]`.
+
+    Attributes:
+        of_slots: Topics of the posts in the slots, `[B, M, K]`.
+        lift: How much more often than usual the person posts each topic, `[B, K]`.
+        every: Weights of all slots: alike, and those lately, `[B, M]` each.
+        expected: Posts with each tag to be expected of anybody with these topics, `[B, V]`, for
+            each of the weights.
+    """
+
+    def __init__(self, topics: Topics, own: Memory, of_posts: Floats) -> None:
+        self.topics = topics
+        self.own = own
+        self.of_slots = of_posts[own.rows]
+        place = np.arange(own.rows.shape[1], dtype=np.float32)
+        fading = np.exp(-place / INTEREST_POSTS) * own.filled
+        interest = self._mass(fading) + INTEREST_SHRINK * topics.usual
+        self.lift = interest / (fading.sum(axis=1, keepdims=True) + INTEREST_SHRINK) / topics.usual
+        self.every = [own.filled.astype(np.float32), np.exp(-place / LATELY_POSTS) * own.filled]
+        self.expected = [topics.chances(self._mass(weight)) for weight in self.every]
+
+    def _mass(self, weight: Floats) -> Floats:
+        """Weighted sum of the topics of the slots, `[B, K]`."""
+        return np.einsum("bmk,bm->bk", self.of_slots, weight)
+
+
 class TopicTaste:
     """What this person does when the topic is that of the photo.
 
     A person has few interests: what the photo shows is guessed anew with them in mind.
 
     Shapes:
-        B: queries. M: slots of the person's memory. K: topics. P: pairs. N: posts.
+        B: queries. M: slots of the person's memory. K: topics. P: pairs.
 
     Args:
-        topics: The mixture.
-        own: The person's memory.
+        past: The person's topics.
         shares: Topics of the photos by pixels alone, `[B, K]`.
-        of_posts: Topics of all posts, `[N, K]`.
     """
 
     names = (
@@ -128,26 +161,15 @@ class TopicTaste:
     )
     context_names = ("topic_posts_log",)
 
-    def __init__(self, topics: Topics, own: Memory, shares: Floats, of_posts: Floats) -> None:
-        self._topics = topics
-        self._own = own
-        self._of_slots = of_posts[own.rows]
-        place = np.arange(own.rows.shape[1], dtype=np.float32)
-        self._lately = np.exp(-place / LATELY_POSTS) * own.filled
-        fading = np.exp(-place / INTEREST_POSTS) * own.filled
-        interest = self._mass(fading) + INTEREST_SHRINK * topics.usual
-        lift = interest / (fading.sum(axis=1, keepdims=True) + INTEREST_SHRINK) / topics.usual
-        shares = shares * lift
+    def __init__(self, past: OwnTopics, shares: Floats) -> None:
+        self._past = past
+        shares = shares * past.lift
         shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
-        self._chances = topics.chances(shares)
-        self.same = np.einsum("bmk,bk->bm", self._of_slots, shares) * own.filled
+        self._chances = past.topics.chances(shares)
+        self.same = np.einsum("bmk,bk->bm", past.of_slots, shares) * past.own.filled
         """Chance that the post in a slot has the topic of the photo, `[B, M]`."""
         self.since = np.cumsum(self.same, axis=1) - self.same
         """Posts of this topic after the one in a slot, `[B, M]`."""
-
-    def _mass(self, weight: Floats) -> Floats:
-        """Weighted sum of the topics of the slots, `[B, K]`."""
-        return np.einsum("bmk,bm->bk", self._of_slots, weight)
 
     def features(self, pairs: Pairs, known: Bools, otherwise: Floats) -> Floats:
         """Evidence at the pairs, `[P, 8]`, as in `names`.
@@ -157,26 +179,23 @@ class TopicTaste:
             known: Whether topics know the tag of a pair and its query has a photo, `[P]`.
             otherwise: What everyone does with a tag that they don't know, `[P]`.
         """
-        own = self._own
+        every, expected = self._past.every, self._past.expected
         tag = np.where(known, pairs.tag, 0)
         others = np.where(known, self._chances[pairs.query, tag], otherwise)
-        columns = [np.log(others + FLOOR)]
-        columns += [self._share(pairs, self.same, others, n) for n in OTHERS_WEIGHT]
-        for scale, strength in LAST_POSTS:
-            weight = self.same * np.exp(-self.since / np.float32(scale))
-            columns.append(self._share(pairs, weight, others, strength))
-        for weight in (own.filled.astype(np.float32), self._lately):
-            used = pairs.total(own.query, own.tag, weight[own.query, own.slot])
-            expected = self._topics.chances(self._mass(weight))[pairs.query, tag]
-            columns.append(np.where(known, np.log((used + 1.0) / (expected + 1.0)), 0.0))
-        return np.stack(columns, axis=1).astype(np.float32)
-
-    def _share(self, pairs: Pairs, weight: Floats, others: Floats, strength: float) -> Floats:
-        """Weighted share of the person's posts with a tag, shrunk to what others do; its log."""
-        own = self._own
-        used = pairs.total(own.query, own.tag, weight[own.query, own.slot])
-        total = weight.sum(axis=1)[pairs.query]
-        return np.log((used + strength * others) / (total + strength) + FLOOR)
+        alike = [self.same, self.same]
+        alike += [self.same * np.exp(-self.since / np.float32(scale)) for scale, _ in LAST_POSTS]
+        used = self._past.own.totals(pairs, [*alike, *every])
+        out = np.empty((len(self.names), len(pairs)), np.float32)
+        out[0] = others + FLOOR
+        # Weighted shares of the person's posts with a tag, shrunk to what others do.
+        n = len(alike)
+        strength = np.array([*OTHERS_WEIGHT, *(s for _, s in LAST_POSTS)], np.float32)[:, None]
+        total = np.stack(alike).sum(axis=2)[:, pairs.query]
+        out[1 : 1 + n] = (used[:n] + strength * others) / (total + strength) + FLOOR
+        for row, usual in enumerate(expected, start=1 + n):
+            ratio = (used[row - 1] + 1.0) / (usual[pairs.query, tag] + 1.0)
+            out[row] = np.where(known, ratio, 1.0)
+        return np.log(out).T
 
     def context(self) -> Floats:
         """How much of the person's past has the topic of the photo, `[B, 1]`."""

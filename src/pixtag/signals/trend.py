@@ -117,8 +117,7 @@ class Trend:
         for window in PROPOSE_WINDOWS:
             usable = (counts[window] >= 2) & public[:, tags]
             strength = lifts[window] + 0.5 * np.log1p(counts[window])
-            rough = np.round(np.where(usable, strength, -np.inf), 4)
-            query, column = top_of_rows(rough, limit=limit)
+            query, column = top_of_rows(np.where(usable, strength, -np.inf), limit=limit)
             query_parts.append(query)
             tag_parts.append(tags[column])
         return np.concatenate(query_parts), np.concatenate(tag_parts)

@@ -183,6 +183,17 @@ class State:
             raise ShapeError("no queries to score")
         return join_scored(parts, n_tags=len(self.tags))
 
+    def ask(self, queries: Queries) -> BlockScorer:
+        """Begin with one question whose photo is still being looked at.
+
+        Args:
+            queries: One, its photo left out.
+
+        Returns:
+            What has been read of the past; its `run` takes the photo.
+        """
+        return BlockScorer(self, queries, Sources(), ahead=True)
+
     def score_blocks(
         self, queries: Queries, *, sources: Sources | None = None
     ) -> Iterator[tuple[Ints, Scored]]:
@@ -199,7 +210,9 @@ class State:
             stop = min(start + size, len(order))
             span = int(np.searchsorted(cuts[start:stop], cuts[start] + MAX_SPAN_ROWS, "right"))
             index = order[start : start + max(1, span)]
-            yield index, BlockScorer(self, queries.take(index), sources or Sources()).run()
+            part = queries.take(index)
+            scorer = BlockScorer(self, part, sources or Sources())
+            yield index, scorer.run(part.embeddings, part.has_photo)
             start += len(index)
 
 

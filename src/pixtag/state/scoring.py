@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtag.signals.columns import Block, Pairs, Queries, strongest_first
+from pixtag.signals.counts import Counts
 from pixtag.signals.habits import Habits
 from pixtag.signals.head import top_of_rows
 from pixtag.signals.memory import Memory, Neighbours, OwnMemory
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
-from pixtag.signals.topics import TopicTaste
+from pixtag.signals.topics import OwnTopics, TopicTaste
 from pixtag.state.features import (
     CHANCE_FLOOR,
     CONTEXT_NAMES,
@@ -36,10 +38,30 @@ TASTE_KERNELS = ((3.0, 0.5), (10.0, 0.5))
 """Sharpness of the similarity, and how many posts the habits of others stand for."""
 
 
-class BlockScorer:
-    """One block on its way through the signals."""
+MOST_AHEAD = 8192
+"""Tags beyond which signals are read at the candidates alone, not ahead of the photo."""
 
-    def __init__(self, state: State, queries: Queries, sources: Sources) -> None:
+_OF_PAST = np.cumsum([len(Counts.names), len(Reuse.names) + 4, len(Habits.names)])
+"""Where the columns of the signals without a photo end, those of trend apart."""
+
+
+class BlockScorer:
+    """One block on its way through the signals.
+
+    What needs no photo is read at once, so that a photo can be decoded and embedded meanwhile;
+    `run` takes it from there.
+
+    Args:
+        state: What is known.
+        queries: Who posts when; their photos are not looked at yet.
+        sources: Which sources may speak.
+        ahead: Whether to read signals for all tags that can become candidates, while there is
+            time, rather than for those that do.
+    """
+
+    def __init__(
+        self, state: State, queries: Queries, sources: Sources, *, ahead: bool = False
+    ) -> None:
         self.state = state
         self.queries = queries
         self.sources = sources
@@ -49,40 +71,58 @@ class BlockScorer:
         user = np.array(
             [stranger if u is None else index.get(u, stranger) for u in queries.users], np.int64
         )
-        head = state.knowledge.head
-        has_photo = queries.has_photo & sources.pixels
-        embeddings = queries.embeddings * has_photo[:, None]
-        self.embeddings = embeddings
-        photo = head.project(embeddings)
-        self.block = Block(columns, queries.at, user, photo, has_photo)
+        blind = np.zeros((len(queries), state.knowledge.head.width), np.float32)
+        self.block = Block(columns, queries.at, user, blind, np.zeros(len(queries), np.bool_))
         # Trend leaves out the person asked about even when their history may not speak.
         self.asker = replace_user(self.block, user if sources.history else user * 0 + stranger)
-        for signal in (state.counts, state.prototypes, state.cooccurrence):
-            signal.advance(self.block.base)
-
-    def run(self) -> Scored:
-        """Find the candidates and read every signal at them."""
-        state, block = self.state, self.block
-        n_tags = len(state.tags)
-        self.public = state.counts.public(block, least_people=state.config.least_people)
+        self._advance()
+        self.public = state.counts.public(self.block, least_people=state.config.least_people)
         for bridge in (state.knowledge.bridge, state.knowledge.kinds):
             if bridge is not None:
                 self.public[:, : len(bridge.covers)] |= bridge.covers
         self.own = state.own_memory.recall(self.asker)
-        self.near = (
-            state.neighbours.recall(self.asker)
-            if block.has_photo.any()
-            else Memory.empty(len(block), state.config.near_slots, len(Neighbours.key_names))
+        self.person = state.reuse.context(self.asker)
+        topics, of_posts = state.knowledge.topics, state.post_topics
+        self.own_topics = (
+            OwnTopics(topics, self.own, of_posts) if topics is not None and len(of_posts) else None
         )
-        self.own_weight = _own_weight(self.own)
-        self.near_weight = _near_weight(self.near)
-        self._look()
-        self._describe_memories()
         self._windows()
-        query, tag = self._propose()
-        pairs = Pairs(query, tag, n_queries=len(block), n_tags=n_tags)
-        features = self._features(pairs)
-        return self._pack(pairs, features)
+        self.proposed = self._propose_by_past()
+        self.ahead: tuple[Pairs, Floats] | None = None
+        if ahead:
+            self.ahead = self._read_ahead()
+
+    def run(
+        self, embeddings: Floats, has_photo: Bools, *, helper: Executor | None = None
+    ) -> Scored:
+        """Find the candidates and read every signal at them.
+
+        Args:
+            embeddings: Of the photos, `[B, D]`; zeros without one.
+            has_photo: Which queries have one, `[B]`.
+            helper: Looks for similar posts beside this thread.
+        """
+        state = self.state
+        self._advance()  # others may have asked since
+        has_photo = has_photo & self.sources.pixels
+        self.embeddings = embeddings * has_photo[:, None]
+        photo = state.knowledge.head.project(self.embeddings)
+        for asked in (self.block, self.asker):
+            asked.see(photo, has_photo)
+        # Going through all photos takes as long as most of the rest and leaves Python alone.
+        finding = helper.submit(state.neighbours.recall, self.asker) if helper else None
+        state.own_memory.see(self.own, self.asker)
+        self._look()
+        self.near = finding.result() if finding else state.neighbours.recall(self.asker)
+        self.near_weight = _near_weight(self.near)
+        self._describe_memories()
+        proposed = self._propose()
+        pairs, place = self._cut(proposed)
+        return self._pack(pairs, place, self._features(pairs))
+
+    def _advance(self) -> None:
+        for signal in (self.state.counts, self.state.prototypes, self.state.cooccurrence):
+            signal.advance(self.block.base)
 
     def _look(self) -> None:
         """What the pixels say of every tag of the vocabulary."""
@@ -107,23 +147,20 @@ class BlockScorer:
 
     def _find_topics(self) -> None:
         """What the photo is about, and the chance of every tag of the vocabulary with it."""
-        topics, of_posts = self.state.knowledge.topics, self.state.post_topics
-        seen = self.block.has_photo
+        topics, seen = self.state.knowledge.topics, self.block.has_photo
         self.topic_taste = None
         self.chance = np.minimum(1.0, 5.0 * np.exp(self.head_scores))
         if topics is None or not self.chance.size or not seen.any():
             return
         shares = topics.of_photos(self.block.photo) * seen[:, None]
         self.chance = topics.chances(shares)
-        if len(of_posts):
-            self.topic_taste = TopicTaste(topics, self.own, shares, of_posts)
-            same = np.einsum("bmk,bk->bm", of_posts[self.near.rows], shares)
-            place = Neighbours.key_names.index("same_topic")
-            self.near.keys[:, :, place] = same * self.near.filled
+        if self.own_topics is not None:
+            self.topic_taste = TopicTaste(self.own_topics, shares)
+            self.topic_shares = shares
 
     def _describe_memories(self) -> None:
         """How well the tags of earlier posts fit this photo and this person."""
-        n_tags, n_known = len(self.state.tags), self.head_scores.shape[1]
+        n_known = self.head_scores.shape[1]
         if len(self.own.query) and n_known:
             known = (self.own.tag < n_known) & self.block.has_photo[self.own.query]
             tag = np.minimum(self.own.tag, n_known - 1)
@@ -135,11 +172,13 @@ class BlockScorer:
             place = OwnMemory.key_names.index("same_topic")
             self.own.keys[:, :, place] = self.topic_taste.same
             self.own.keys[:, :, place + 1] = np.log1p(self.topic_taste.since) * self.own.filled
+            of_near = self.state.post_topics[self.near.rows]
+            same = np.einsum("bmk,bk->bm", of_near, self.topic_shares)
+            place = Neighbours.key_names.index("same_topic")
+            self.near.keys[:, :, place] = same * self.near.filled
         if len(self.near.query) and self.sources.history:
-            query, tag = self.state.reuse.own_tags(self.asker)
-            pairs = Pairs(query, tag, n_queries=len(self.block), n_tags=n_tags)
-            uses = pairs.find(self.near.query, self.near.tag) < len(pairs)
-            self.near.with_key(Neighbours.key_names.index("asker_uses"), uses.astype(np.float32))
+            uses = self.has_used[self.near.query, self.near.tag].astype(np.float32)
+            self.near.with_key(Neighbours.key_names.index("asker_uses"), uses)
 
     def _windows(self) -> None:
         state, block = self.state, self.block
@@ -150,21 +189,72 @@ class BlockScorer:
             counts = np.zeros((4, len(block), 0), np.float32)
         self.trend_tags, self.trend_counts = tags, counts
 
-    def _propose(self) -> tuple[Ints, Ints]:
+    def _propose_by_past(self) -> list[tuple[Ints, Ints]]:
+        """Query and tag of what is popular, the person's own, rising or goes with accepted ones."""
         state, block, public = self.state, self.block, self.public
-        n_tags = len(state.tags)
         self.limit = np.full(len(block), state.config.max_candidates, np.int64)
-        found: list[tuple[Ints, Ints]] = []
-        found.append(state.counts.propose(block, public, limit=30))
+        self.has_used = np.zeros(public.shape, np.bool_)
+        found = [state.counts.propose(block, public, limit=30)]
         if self.sources.history:
+            self.has_used[state.reuse.own_tags(self.asker)] = True
             further = state.config.more_candidates
             own = state.reuse.propose(self.asker, limit=OWN_PLACES, further=further)
             n_own = np.bincount(own[0], minlength=len(block))
             self.limit += np.maximum(n_own - OWN_PLACES, 0)
             found.append(own)
+        if len(self.trend_tags):
+            rate = state.counts.rate_per_day(block, self.trend_tags)
+            lifts = state.trend.lifts(block, self.trend_counts, rate)
+            found.append(
+                state.trend.propose(self.trend_tags, self.trend_counts, lifts, public, limit=12)
+            )
+        self.company = state.cooccurrence.company(self.asker, self._accepted())
+        if self.company:
+            found.append(state.cooccurrence.propose(self.company, public, limit=40))
+        return found
+
+    def _read_ahead(self) -> tuple[Pairs, Floats] | None:
+        """The signals of the past for every tag that can become a candidate."""
+        possible = self.public.copy()
+        for query, tag in self.proposed:
+            possible[query, tag] = True
+        if np.count_nonzero(possible) > MOST_AHEAD:
+            return None
+        pairs = self._pairs(*np.nonzero(possible))
+        return pairs, self._of_past(pairs)
+
+    def _of_past(self, pairs: Pairs) -> Floats:
+        """The signals that need no photo: general, reuse, habits and trend, side by side."""
+        state, block = self.state, self.block
+        if self.ahead is not None:
+            known, values = self.ahead
+            return values[known.find(pairs.query, pairs.tag)]
+        general = state.counts.features(block, pairs)
+        ends = _OF_PAST
+        out = np.zeros((len(pairs), ends[-1] + len(TREND_NAMES)), np.float32)
+        out[:, : ends[0]] = general
+        if self.sources.history:
+            mine = np.flatnonzero(self.has_used[pairs.query, pairs.tag])
+            own = self._pairs(pairs.query[mine], pairs.tag[mine])
+            out[:, ends[0] : ends[1]] = Reuse.of_unused
+            out[mine, ends[0] : ends[1]] = state.reuse.alone(self.asker, own)
+            out[mine, ends[1] : ends[2]] = state.habits.features(self.asker, own)
+        if self.sources.trend:
+            out[:, ends[2] :] = state.trend.features(
+                block, pairs, self.trend_tags, self.trend_counts, np.exp(general[:, 2])
+            )
+        return out
+
+    def _pairs(self, query: Ints, tag: Ints) -> Pairs:
+        return Pairs(query, tag, n_queries=len(self.block), n_tags=len(self.state.tags))
+
+    def _propose(self) -> Pairs:
+        """What the past and the photo propose."""
+        state, block, public = self.state, self.block, self.public
+        found = list(self.proposed)
         if block.has_photo.any():
-            near = self.near.propose(self.near_weight, (len(block), n_tags), limit=64)
-            allowed = public[near[0], near[1]]
+            near = self.near.propose(self.near_weight, public.shape, limit=64)
+            allowed = public[near]
             found.append((near[0][allowed], near[1][allowed]))
             n = self.head_scores.shape[1]
             seen = public[:, :n] & block.has_photo[:, None]
@@ -175,25 +265,16 @@ class BlockScorer:
                 (self.kind_scores, 20),
             )
             for scores, limit in looks:
-                rough = np.round(np.where(seen & (scores != 0), scores, -np.inf), 4)
-                found.append(top_of_rows(rough, limit=limit))
+                usable = np.where(seen & (scores != 0), scores, -np.inf)
+                found.append(top_of_rows(usable, limit=limit))
             rough = np.round(self.prototype_scores, 4)
             found.append(state.prototypes.propose(block, public, rough, limit=30))
-        if len(self.trend_tags):
-            rate = state.counts.rate_per_day(block, self.trend_tags)
-            lifts = state.trend.lifts(block, self.trend_counts, rate)
-            found.append(
-                state.trend.propose(self.trend_tags, self.trend_counts, lifts, public, limit=12)
-            )
-        self.company = state.cooccurrence.company(self.asker, self._accepted())
-        if self.company:
-            found.append(state.cooccurrence.propose(self.company, public, limit=40))
         query = np.concatenate([f[0] for f in found])
         tag = np.concatenate([f[1] for f in found])
         if state.config.only_vocabulary:
             known = tag < len(state.knowledge.vocabulary)
             query, tag = query[known], tag[known]
-        return query, tag
+        return self._pairs(query, tag)
 
     def _accepted(self) -> list[Ints]:
         """The known accepted tags of each query."""
@@ -203,36 +284,49 @@ class BlockScorer:
             for tags in self.queries.accepted
         ]
 
-    def _features(self, pairs: Pairs) -> Floats:
-        state, block = self.state, self.block
-        out = np.zeros((len(pairs), len(FEATURE_NAMES)), np.float32)
-        general = state.counts.features(block, pairs)
-        history = np.zeros((len(pairs), len(Reuse.names) + len(Habits.names)), np.float32)
-        if self.sources.history:
-            of_history = (state.reuse, state.habits)
-            parts = [signal.features(self.asker, pairs) for signal in of_history]
-            np.concatenate(parts, axis=1, out=history)
-        own_share = _share(self.own, self.own_weight, pairs)
-        near_share = _share(self.near, self.near_weight, pairs)
-        pixel = self._pixel_features(pairs, near_share)
-        first = 0.5 * np.minimum(1.0, own_share) + 0.3 * near_share
+    def _cut(self, pairs: Pairs) -> tuple[Pairs, Ints]:
+        """Keep the strongest pairs of each query by what is quickly known of them.
+
+        Returns:
+            The pairs and the place of each among its query's candidates.
+        """
+        past = self._of_past(pairs)
+        # A tag's times of use are compared with those of all own tags that are proposed.
+        reuse = past[:, _OF_PAST[0] : _OF_PAST[1]]
+        reuse[:, : len(Reuse.names)] = self.state.reuse.with_lifts(reuse, pairs)
+        (own_share,) = self.own.totals(pairs, [_own_weight(self.own)])
+        (near_share,) = self.near.totals(pairs, [self.near_weight])
         known, chance = self._chance_at(pairs)
+        first = 0.5 * np.minimum(1.0, own_share) + 0.3 * near_share
         first = first + 0.2 * chance
-        first = first + 1e-4 * general[:, 0]
-        self.first = first
-        likely = _strongest(pairs, first, n_queries=len(block), limit=8)
+        first = first + 1e-4 * past[:, 0]
+        order, place = _places(pairs, first, limit=self.limit)
+        if len(order) < len(pairs):
+            by_pair = np.argsort(order)
+            kept, place = order[by_pair], place[by_pair]
+            pairs = self._pairs(pairs.query[kept], pairs.tag[kept])
+            past, first = past[kept], first[kept]
+            own_share, near_share = own_share[kept], near_share[kept]
+            known, chance = known[kept], chance[kept]
+        self.past, self.first = past, first
+        self.own_share, self.near_share, self.known_chance = own_share, near_share, (known, chance)
+        return pairs, place
+
+    def _features(self, pairs: Pairs) -> Floats:
+        state, block, past = self.state, self.block, self.past
+        out = np.zeros((len(pairs), len(FEATURE_NAMES)), np.float32)
+        general, reuse, habits, trend = np.split(past, _OF_PAST, axis=1)
+        pixel = self._pixel_features(pairs)
+        likely = _strongest(pairs, self.first, n_queries=len(block), limit=8)
         posts = np.maximum(block.cut, 1)[pairs.query]
         base_rate = np.expm1(general[:, 1]) / posts
         goes_with = state.cooccurrence.features(
             block, pairs, likely, self.company, base_rate.astype(np.float32)
         )
-        trend = np.zeros((len(pairs), len(TREND_NAMES)), np.float32)
-        if self.sources.trend:
-            rate = np.exp(general[:, 2])
-            trend = state.trend.features(block, pairs, self.trend_tags, self.trend_counts, rate)
-        memory_share = np.log(own_share + 1e-3)[:, None] - np.float32(np.log(1e-3))
-        taste = self._taste(pairs, known, chance, near_share)
-        parts = [pixel, history, memory_share, taste, trend, general, goes_with]
+        memory_share = np.log(self.own_share + 1e-3)[:, None] - np.float32(np.log(1e-3))
+        taste = self._taste(pairs)
+        reuse = reuse[:, : len(Reuse.names)]
+        parts = [pixel, reuse, habits, memory_share, taste, trend, general, goes_with]
         np.concatenate(parts, axis=1, out=out)
         if not self.sources.trend:
             for name in TREND_LIKE:
@@ -247,30 +341,33 @@ class BlockScorer:
             return known, np.zeros(len(pairs), np.float32)
         return known, np.where(known, self.chance[pairs.query, np.where(known, pairs.tag, 0)], 0.0)
 
-    def _taste(self, pairs: Pairs, known: Bools, chance: Floats, near_share: Floats) -> Floats:
+    def _taste(self, pairs: Pairs) -> Floats:
         """How often this person uses a tag where it fits, shrunk to how often others do.
 
         The person's posts are weighted by how much their photos look like this one; what others
         do with such photos stands for a few more posts.
         """
-        others = np.maximum(0.5 * near_share + 0.5 * chance, 1e-3)
+        known, chance = self.known_chance
+        others = np.maximum(0.5 * self.near_share + 0.5 * chance, 1e-3)
         similarity = self.own.keys[:, :, 0]
         place = np.expm1(self.own.keys[:, :, OwnMemory.key_names.index("log_place")] * 2.0)
         recent = np.exp(-place / 32.0) * self.own.filled
-        columns: list[Floats] = []
-        for sharpness, strength in TASTE_KERNELS:
-            weight = (np.exp(sharpness * (similarity - 1.0)) * recent).astype(np.float32)
-            used = _share(self.own, weight, pairs)
-            total = weight.sum(axis=1)[pairs.query]
-            columns.append(np.log((used + strength * others) / (total + strength)))
+        weights = [
+            (np.exp(sharpness * (similarity - 1.0)) * recent).astype(np.float32)
+            for sharpness, _ in TASTE_KERNELS
+        ]
+        used = self.own.totals(pairs, weights)
         out = np.zeros((len(pairs), len(TASTE_NAMES)), np.float32)
-        out[:, : len(columns)] = np.stack(columns, axis=1)
+        for i, (_, strength) in enumerate(TASTE_KERNELS):
+            total = weights[i].sum(axis=1)[pairs.query]
+            out[:, i] = np.log((used[i] + strength * others) / (total + strength))
         if self.topic_taste is not None:
             seen = self.block.has_photo[pairs.query, None]
-            out[:, len(columns) :] = self.topic_taste.features(pairs, known, near_share) * seen
+            by_topic = self.topic_taste.features(pairs, known, self.near_share)
+            out[:, len(weights) :] = by_topic * seen
         return out
 
-    def _pixel_features(self, pairs: Pairs, near_share: Floats) -> Floats:
+    def _pixel_features(self, pairs: Pairs) -> Floats:
         state, block = self.state, self.block
         out = np.zeros((len(pairs), len(PIXEL_NAMES)), np.float32)
         n = self.head_scores.shape[1]
@@ -281,8 +378,7 @@ class BlockScorer:
         if n:
             at = (pairs.query, tag)
             out[:, place["head_log_prob"]] = np.where(known, self.head_scores[at], FLOOR_LOG_PROB)
-            chance = np.where(known, self.chance[at], 0.0)
-            out[:, place["topic_log_chance"]] = np.log1p(chance / CHANCE_FLOOR)
+            out[:, place["topic_log_chance"]] = np.log1p(self.known_chance[1] / CHANCE_FLOOR)
             out[:, place["bridge"]] = np.where(known, self.bridge_scores[at], 0.0)
             out[:, place["kinds"]] = np.where(known, self.kind_scores[at], 0.0)
         out[:, place["head_known"]] = known
@@ -295,7 +391,7 @@ class BlockScorer:
             cosine = (photo @ vectors.T)[pairs.query, pairs.tag]
             # Words of another field say no more against a tag than no words at all.
             out[:, place["words"]] = np.maximum(cosine, 0.0)
-        out[:, place["neighbour_share"]] = np.log(near_share + 1e-3) - np.log(1e-3)
+        out[:, place["neighbour_share"]] = np.log(self.near_share + 1e-3) - np.log(1e-3)
         out[:, -len(Prototypes.names) :] = state.prototypes.features(
             block, pairs, self.prototype_scores
         )
@@ -304,7 +400,7 @@ class BlockScorer:
     def _context(self) -> Floats:
         state, block, sources = self.state, self.block, self.sources
         out = np.zeros((len(block), len(CONTEXT_NAMES)), np.float32)
-        person = state.reuse.context(self.asker)
+        person = self.person
         # A source with nothing to say is as silent as one that may not speak, so the network
         # has met a newcomer, or a store without recent posts, whenever it has met silence.
         out[:, 0] = block.has_photo
@@ -322,16 +418,14 @@ class BlockScorer:
         out[:, -1] = np.log1p(block.cut)
         return out
 
-    def _pack(self, pairs: Pairs, features: Floats) -> Scored:
+    def _pack(self, pairs: Pairs, place: Ints, features: Floats) -> Scored:
         block, limit = self.block, int(self.limit.max())
-        order, place = _places(pairs, self.first, limit=self.limit)
-        query, n_tags = pairs.query[order], len(self.state.tags)
+        n_tags = len(self.state.tags)
         tag = np.full((len(block), limit), n_tags, np.int64)
-        tag[query, place] = pairs.tag[order]
+        tag[pairs.query, place] = pairs.tag
         packed = np.zeros((len(block), limit, features.shape[1]), np.float32)
-        packed[query, place] = features[order]
-        place_of_pair = np.full(len(pairs) + 1, limit, np.int64)
-        place_of_pair[order] = place
+        packed[pairs.query, place] = features
+        place_of_pair = np.append(place, limit)
         return Scored(
             tag=tag,
             filled=tag < n_tags,
@@ -369,10 +463,6 @@ def _near_weight(memory: Memory) -> Floats:
     """A fixed kernel over the neighbours: sharp in similarity."""
     weight = memory.keys[:, :, 1] * memory.filled
     return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
-
-
-def _share(memory: Memory, weight: Floats, pairs: Pairs) -> Floats:
-    return pairs.total(memory.query, memory.tag, weight[memory.query, memory.slot])
 
 
 def _places(pairs: Pairs, strength: Numbers, *, limit: Ints) -> tuple[Ints, Ints]:
