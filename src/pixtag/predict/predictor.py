@@ -299,7 +299,10 @@ class Predictor:
         gone = frozenset(post_ids)
         with self._lock:
             self._cached_state = self._without(self._state(), gone)
-            self._observed = [_left(log, gone) for log in self._observed]
+            self._observed = [
+                log.select(np.array([p not in gone for p in log.post_ids], np.bool_))
+                for log in self._observed
+            ]
 
     def rank(
         self,
@@ -498,7 +501,3 @@ def _person(user: str | None, history: Sequence[str] | None, wishes: Wishes) -> 
     for raw in history or ():
         given.update(tidy_tags([raw]))
     return _Person(user, wishes, dict(given))
-
-
-def _left(log: PostLog, gone: frozenset[str]) -> PostLog:
-    return log.select(np.array([p not in gone for p in log.post_ids], np.bool_))

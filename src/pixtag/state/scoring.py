@@ -116,8 +116,7 @@ class BlockScorer:
         self.near = finding.result() if finding else state.neighbours.recall(self.asker)
         self.near_weight = _near_weight(self.near)
         self._describe_memories()
-        proposed = self._propose()
-        pairs, place = self._cut(proposed)
+        pairs, place = self._cut(self._propose())
         return self._pack(pairs, place, self._features(pairs))
 
     def _advance(self) -> None:
@@ -229,8 +228,7 @@ class BlockScorer:
         if self.ahead is not None:
             known, values = self.ahead
             return values[known.find(pairs.query, pairs.tag)]
-        general = state.counts.features(block, pairs)
-        ends = _OF_PAST
+        general, ends = state.counts.features(block, pairs), _OF_PAST
         out = np.zeros((len(pairs), ends[-1] + len(TREND_NAMES)), np.float32)
         out[:, : ends[0]] = general
         if self.sources.history:
@@ -298,8 +296,7 @@ class BlockScorer:
         (near_share,) = self.near.totals(pairs, [self.near_weight])
         known, chance = self._chance_at(pairs)
         first = 0.5 * np.minimum(1.0, own_share) + 0.3 * near_share
-        first = first + 0.2 * chance
-        first = first + 1e-4 * past[:, 0]
+        first = first + 0.2 * chance + 1e-4 * past[:, 0]
         order, place = _places(pairs, first, limit=self.limit)
         if len(order) < len(pairs):
             by_pair = np.argsort(order)
@@ -400,11 +397,10 @@ class BlockScorer:
     def _context(self) -> Floats:
         state, block, sources = self.state, self.block, self.sources
         out = np.zeros((len(block), len(CONTEXT_NAMES)), np.float32)
-        person = self.person
         # A source with nothing to say is as silent as one that may not speak, so the network
         # has met a newcomer, or a store without recent posts, whenever it has met silence.
         out[:, 0] = block.has_photo
-        out[:, 1] = sources.history * (person[:, 0] > 0)
+        out[:, 1] = sources.history * (self.person[:, 0] > 0)
         out[:, 2] = sources.trend * (self.trend_counts.sum(axis=(0, 2)) > 0)
         if self.head_scores.shape[1]:
             probs = np.exp(self.head_scores)
@@ -412,7 +408,7 @@ class BlockScorer:
             out[:, 3] = np.where(block.has_photo, probs.max(axis=1), 0.0)
             out[:, 4] = np.where(block.has_photo, entropy, 0.0)
         out[:, 5:7] = state.neighbours.context(self.near)
-        out[:, 7:11] = person
+        out[:, 7:11] = self.person
         if self.topic_taste is not None:
             out[:, 11:12] = self.topic_taste.context()
         out[:, -1] = np.log1p(block.cut)
