@@ -153,7 +153,7 @@ def a_day_ahead(columns, at):
     return np.searchsorted(columns.at, at + DAY_S, side="left").astype(np.int64)
 
 
-HONEST_REUSE = Reuse.features
+HONEST_REUSE = Reuse.alone
 
 
 def counted_over_everything(reuse, block, pairs):
@@ -170,7 +170,7 @@ def counted_over_everything(reuse, block, pairs):
 
 @pytest.mark.parametrize(
     ("owner", "answer", "leaky"),
-    [(Columns, "cut", a_day_ahead), (Reuse, "features", counted_over_everything)],
+    [(Columns, "cut", a_day_ahead), (Reuse, "alone", counted_over_everything)],
 )
 def test_a_future_planted_in_the_real_state_is_caught(monkeypatch, owner, answer, leaky):
     posts = world()
