@@ -33,11 +33,13 @@ from pixtag.signals import (
     columns,
     cooccurrence,
     counts,
+    habits,
     head,
     memory,
     prototypes,
     reuse,
     trend,
+    uses,
     words,
 )
 from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, scoring
@@ -201,7 +203,9 @@ def random_bundle(log: PostLog, size: str) -> Bundle:
 
 MEASURED: tuple[tuple[Any, str], ...] = (
     *((counts.Counts, n) for n in ("advance", "public", "propose", "features", "rate_per_day")),
-    *((reuse.Reuse, n) for n in ("propose", "features", "context", "uses")),
+    *((reuse.Reuse, n) for n in ("propose", "features", "context", "own_tags")),
+    *((uses.OwnUses, n) for n in ("last_uses", "_prepare", "power_laws")),
+    (habits.Habits, "features"),
     *((memory.OwnMemory, n) for n in ("recall",)),
     *((memory.Neighbours, n) for n in ("recall",)),
     *((memory.Memory, n) for n in ("propose", "with_key")),
@@ -221,7 +225,7 @@ MEASURED: tuple[tuple[Any, str], ...] = (
     (replaying, "scores"),
     (replaying, "calibrated"),
     (replaying, "inputs_of"),
-    (replaying, "_best_of"),
+    (replaying, "best_of"),
 )
 
 

@@ -43,12 +43,12 @@ def main() -> None:
     )
 
     tell(
-        "3. The same flower as of an ordinary day in March, and as of a day in April when trees",
-        "   bloom and tags rise among Ana's friends:",
+        "3. The same rocket on an ordinary day in April, and on a day in May when a launch is in",
+        "   the news and tags rise among Ana's friends:",
     )
-    run(*pick(names, "flower"), *known, *at("2026-03-20T12:00"))
-    run(*pick(names, "flower"), *known, *at("2026-04-05T12:00"))
-    run("trending", *known, *at("2026-04-05T12:00"), "-k", "5")
+    run(*pick(names, "rocket"), *known, *at("2026-04-25T12:00"))
+    run(*pick(names, "rocket"), *known, *at("2026-05-14T12:00"))
+    run("trending", *known, *at("2026-05-14T12:00"), "-k", "5")
 
     pixtag = PIXTAG.relative_to(ROOT) if PIXTAG.is_relative_to(ROOT) else PIXTAG
     tell(

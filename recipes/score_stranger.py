@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from shipped_bundle import ROOT, concept_of, concept_tags, held_out
+from shipped_bundle import HOLD_OUTS, ROOT, concept_of, concept_tags, held_out
 
 from pixtag import Predictor
 from pixtag.encoder import class_logits, class_names, load_encoder
@@ -48,7 +48,7 @@ def lists_of(bundle: Path, store: Path, kind: str) -> tuple[list[str], dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--hold-out", choices=["photos", "concepts", "inner"], required=True)
+    parser.add_argument("--hold-out", choices=HOLD_OUTS, required=True)
     parser.add_argument("--store", type=Path, default=ROOT / "out" / "shipped.sqlite")
     given = parser.parse_args()
     tags_of = concept_tags()

@@ -4,8 +4,9 @@
     python recipes/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
     python recipes/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
 
-Posts of world keep their people and times; names of the simulation's events go. Labelled photos
-become posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
+Posts of world keep their people and times; names that the simulation invented (of events, of
+people's own tags) are never learned, so the bundle does not hold them. Labelled photos become
+posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
 Half of the concepts are dealt into folds whole, so that the network learns what to do with a
 photo of a kind that it never saw, and the other half photo by photo. Everything is kept in
 out/shipped.sqlite: an interrupted run goes on.
@@ -15,10 +16,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +38,11 @@ CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Chance of a concept's tag by its place in the map."""
 
 N_HELD_CONCEPTS = 36
+HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
-CONFIG = TrainConfig(first_users=100, drop_sources=0.4, epochs=7)
+CONFIG = TrainConfig(first_users=100, topics=256, epochs=7)
 
 
 def concept_tags() -> dict[str, list[str]]:
@@ -72,8 +72,8 @@ def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
 
     Args:
         post_ids: Of the labelled photos, sorted.
-        kind: `photos` or `concepts`, to be scored; `inner`, another fifth of what `photos`
-            leaves, to choose on.
+        kind: `photos` or `concepts`, to be scored; to choose on, `inner`, another fifth of what
+            `photos` leaves, and `inner-concepts`, 36 others than those of `concepts`.
     """
     fifth = np.random.default_rng(SEED).random(len(post_ids)) < 0.2
     if kind == "inner":
@@ -83,6 +83,10 @@ def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
     concepts = sorted({concept_of(p) for p in post_ids})
     chosen = np.random.default_rng(SEED + 1).choice(len(concepts), N_HELD_CONCEPTS, replace=False)
     apart = {concepts[i] for i in chosen}
+    if kind == "inner-concepts":
+        others = [c for c in concepts if c not in apart]
+        chosen = np.random.default_rng(SEED + 4).choice(len(others), N_HELD_CONCEPTS, replace=False)
+        apart = {others[i] for i in chosen}
     return {p for p in post_ids if concept_of(p) in apart}
 
 
@@ -123,20 +127,7 @@ def training_log(store: Path, *, hold_out: str | None) -> PostLog:
     apart = held_out(photos, hold_out) if hold_out else set[str]()
     if hold_out == "inner":
         apart |= held_out(photos, "photos")
-    log = log.select(np.array([p not in apart for p in log.post_ids]))
-    invented = simulated_tags()
-    known = np.array([t not in invented for t in log.tags])
-    return without_tags(log, known)
-
-
-def without_tags(log: PostLog, known: np.ndarray) -> PostLog:
-    """Drop the uses of tags that are not `known`, and posts that are left with none."""
-    kept = known[log.tag_ids]
-    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
-    lengths = np.bincount(row[kept], minlength=len(log))
-    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    thinned = replace(log, tag_start=start, tag_ids=log.tag_ids[kept])
-    return thinned.select(lengths > 0)
+    return log.select(np.array([p not in apart for p in log.post_ids]))
 
 
 def groups_of(log: PostLog) -> list[str]:
@@ -173,14 +164,15 @@ def kinds_of(log: PostLog) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
-    parser.add_argument("--hold-out", choices=["photos", "concepts", "inner"])
+    parser.add_argument("--hold-out", choices=HOLD_OUTS)
+    parser.add_argument("--refill", action="store_true", help="draw the photos' tags anew")
     parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
     given = parser.parse_args()
     name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"
     out = given.out or ROOT / "out" / name
     out.parent.mkdir(parents=True, exist_ok=True)
     store = ROOT / "out" / "shipped.sqlite"
-    if not store.exists() or "--refill" in sys.argv:
+    if not store.exists() or given.refill:
         fill(store, given.shared)
     log = training_log(store, hold_out=given.hold_out)
     with output.progress("training", unit="steps") as bar:
@@ -190,6 +182,7 @@ def main() -> None:
             config=CONFIG,
             use_all=True,
             encoder_digest=load_encoder().digest,
+            unlearned=simulated_tags(),
             bridge_tags=class_tags(),
             groups=groups_of(log),
             kinds=kinds_of(log),

@@ -15,6 +15,7 @@ import pixtag
 from pixtag.artifact import hash_post_ids
 from pixtag.errors import ImageError, InputError, ModelError
 from pixtag.images import digest
+from pixtag.lists import Lists
 from pixtag.predict import Predictor, photos_under, rising_tags
 from pixtag.predict.photos import sidecar_tags
 from pixtag.predict.reasons import GROUPS, ago
@@ -167,6 +168,75 @@ def test_accepted_draws_in_its_company_and_refused_stays_out(tmp_path: Path) -> 
     assert "lake" not in tags(found)
     assert "swan" not in tags(predictor.suggest(None, at=NOON, accepted=["lake"], refused=["Swan"]))
     assert tags(predictor.suggest(None, at=NOON, accepted=["car"]))[0] == "road"
+
+
+@pytest.fixture
+def kin(tmp_path: Path) -> Predictor:
+    """#dawn and #sunup say the same on the same photos; #tide goes with other photos."""
+    photos = [handmade.photo(tmp_path / f"{look}.jpg", look, 5) for look in ("sky", "leaves")]
+    people = [f"u{i}" for i in range(14)]
+    posts = [post("ana-1", "ana", days(40), "dawn"), post("ana-2", "ana", days(40), "sunup")]
+    for day in (22, 23):
+        for i, user in enumerate(people):
+            word = ("dawn", "sunup")[(i + day) % 2]
+            posts.append(post(f"{user}-{day}", user, days(day), word, "early", photo=photos[0]))
+    posts += [post(f"{u}-t", u, days(22), "tide", photo=photos[1]) for u in people[:8]]
+    return Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+
+
+ONLY = Lists(allow=("dawn", "sunup", "tide"))
+
+
+def test_a_stranger_is_not_shown_the_same_twice(kin: Predictor) -> None:
+    crowded = kin.suggest(None, at=NOON, k=2, lists=ONLY, allow_similar=True)
+    assert set(tags(crowded)) == {"dawn", "sunup"}
+    found = kin.suggest(None, at=NOON, k=2, lists=ONLY)
+    assert "tide" in tags(found)
+    assert len(found) == 2
+    assert set(tags(kin.suggest(None, at=NOON, k=3, lists=ONLY))) == set(ONLY.allow)
+    assert "tide" in tags(kin.suggest(None, at=NOON, k=2, lists=ONLY, accepted=["dawn"]))
+
+
+def test_somebody_who_uses_both_is_shown_both(kin: Predictor) -> None:
+    assert set(tags(kin.suggest(None, user="ana", at=NOON, k=2, lists=ONLY))) == {"dawn", "sunup"}
+
+
+def test_what_says_the_same_as_a_refused_tag_counts_less(kin: Predictor) -> None:
+    lists = Lists(allow=("sunup", "tide", "dawn"))
+    assert tags(kin.suggest(None, at=NOON, k=1, lists=lists, refused=["dawn"])) == ["tide"]
+    deny = Lists(allow=lists.allow, deny=("dawn",))
+    assert tags(kin.suggest(None, at=NOON, k=1, lists=deny)) == ["sunup"], "only itself is denied"
+
+
+def test_lists_are_obeyed(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    asked = {"user": "ana", "at": NOON}
+    free = tags(predictor.suggest(None, k=4, **asked))
+    assert "coffee" in free
+    denied = predictor.suggest(None, k=50, lists=Lists(deny=("coffee",)), **asked)
+    assert "coffee" not in tags(denied)
+    assert "latteart" in tags(denied)
+    lists = Lists(allow=("sky", "coffee"), always=("studioana", "latteart"))
+    found = predictor.suggest(None, k=4, lists=lists, **asked)
+    assert tags(found) == ["coffee", "sky", "studioana", "latteart"]
+    assert [s.prob > 0 for s in found] == [True, True, False, True]
+    assert texts(found, "studioana") == "always: it is on your list"
+    short = predictor.suggest(None, k=4, platform="threads", lists=lists, **asked)
+    assert tags(short) == ["studioana"]
+
+
+def test_a_platform_cuts_k(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    assert len(predictor.suggest(None, at=NOON, k=7)) == 7
+    assert len(predictor.suggest(None, at=NOON, k=7, platform="instagram")) == 5
+    assert len(predictor.suggest(None, at=NOON, platform="threads")) == 1
+    accepted = ["eclipse", "sky"]
+    assert len(predictor.suggest(None, at=NOON, platform="instagram", accepted=accepted)) == 3
+    assert predictor.suggest(None, at=NOON, platform="threads", accepted=accepted) == []
+    with pytest.raises(InputError, match="unknown platform 'myspace'"):
+        predictor.suggest(None, platform="myspace")
+    with pytest.raises(InputError, match="unknown platform"):
+        list(predictor.answers([], platform="myspace"))
 
 
 def test_fewer_than_k_when_there_is_little(stranger: Predictor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -11,11 +12,13 @@ from PIL import Image
 
 from logs import invented_log
 from pixtag.baselines import base_level, popularity
-from pixtag.evaluate import evaluate
+from pixtag.evaluate import ORACLE, References, evaluate, signal_lift
+from pixtag.predict import Predictor
 from pixtag.report import make_report, write_report
 from pixtag.splits import temporal_split
 from pixtag.store import Store
 from pixtag.types import Photo, Post, Rankings
+from worlds import bundle, world
 
 
 def model(log, start, stop, k, sources):
@@ -57,7 +60,8 @@ class Nesting(HTMLParser):
 def test_the_page_has_every_part_and_asks_for_nothing(found):
     page = make_report(found, found.as_dict(), None, title="my store")
     for heading in ("Methods", "What each source adds", "For whom", "percentages", "Beyond",
-                    "gained and lost"):  # fmt: skip
+                    "gained and lost", "by segment", "As time goes on",
+                    "minus each set"):  # fmt: skip
         assert heading in page
     assert page.count("<svg") == 5
     assert "<script" not in page
@@ -66,6 +70,33 @@ def test_the_page_has_every_part_and_asks_for_nothing(found):
     parser.feed(page)
     assert parser.open == []
     assert "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
+
+
+def test_signals_and_an_oracle_have_a_part_of_their_own():
+    log = world()
+    split = temporal_split(log)
+
+    def trained(log, start, stop, k, sources):
+        return Predictor(bundle()).rank(log, start, stop, k=k, sources=sources)
+
+    def knows(log, start, stop, k):
+        ids = np.full((stop - start, 10), len(log.tags), np.int64)
+        for i, row in enumerate(range(start, stop)):
+            uses = log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]][:10]
+            ids[i, : len(uses)] = uses
+        return Rankings(np.arange(start, stop), ids, np.zeros(ids.shape, np.float32), log.tags)
+
+    found = evaluate(
+        log, model=trained, split=split, methods={"base_level": base_level(0.5)},
+        more=References({ORACLE: knows}, {}), ablation=False,
+    )  # fmt: skip
+    found = replace(found, signals=signal_lift(log, bundle(), found.comparison, split=split))
+    page = make_report(found, found.as_dict(), None, title="x")
+    for words in ("What each signal adds", "co-occurrence", "How much of what can be known"):
+        assert words in page
+    parser = Nesting()
+    parser.feed(page)
+    assert parser.open == []
 
 
 def test_names_cannot_break_out(found):

@@ -19,6 +19,7 @@ import numpy as np
 
 from pixtag.signals.columns import DAY_S
 from pixtag.signals.head import Head
+from pixtag.signals.topics import Topics
 from pixtag.state import Knowledge, State, StateConfig
 from pixtag.train.config import TrainConfig
 from pixtag.types import Post, PostLog
@@ -96,11 +97,25 @@ def random_head(
     )
 
 
+def random_topics(vocabulary: list[str], *, joint: int, seed: int = 1) -> Topics:
+    """Topics that were never fitted."""
+    rng = np.random.default_rng(seed)
+    n_topics = 6
+    return Topics(
+        weight=rng.normal(0, 2, (joint, n_topics)).astype(np.float32),
+        bias=np.zeros(n_topics, np.float32),
+        chance=rng.uniform(0.01, 0.6, (n_topics, len(vocabulary))).astype(np.float32),
+        usual=np.full(n_topics, 1 / n_topics, np.float32),
+    )
+
+
 def knowledge(vocabulary: list[str], *, width: int = WIDTH, joint: int = 8) -> Knowledge:
-    """A head that was never fitted, and no prior."""
+    """A head and topics that were never fitted, and no prior."""
     empty = replace(PostLog.of([]), embeddings=np.zeros((0, joint), np.float16))
     head = random_head(vocabulary, width=width, joint=joint)
-    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)))
+    people = np.zeros(len(vocabulary))
+    topics = random_topics(vocabulary, joint=joint)
+    return Knowledge(vocabulary, head, empty, people, topics=topics)
 
 
 def state_of(log: PostLog, *, n_known: int = 20, config: StateConfig | None = None) -> State:

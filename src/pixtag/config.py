@@ -50,6 +50,19 @@ class Common(Config):
     k: int = Field(5, ge=1, le=100)
     """Hashtags suggested for a photo."""
 
+    platform: str | None = Field(None, json_schema_extra={"when_none": "no platform"})
+    """Where the photos will be posted: its cap on hashtags holds."""
+
+    platforms: Path | None = Field(
+        None, json_schema_extra={"when_none": "platforms.toml among the settings, if any"}
+    )
+    """Your own file of platforms and their caps, on top of the one in the package."""
+
+    restricted: Path | None = Field(
+        None, json_schema_extra={"when_none": "restricted_tags.toml among the settings, if any"}
+    )
+    """Your own file of hashtags that are reported as limited, on top of the one in the package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -158,16 +171,24 @@ def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> di
     return found
 
 
-def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
-    """List the files that are read, lowest rank first, whether or not they exist.
+def config_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of a person's own settings; it may not exist.
 
     Args:
         environment: Variables; those of the process when None.
     """
     variables = os.environ if environment is None else environment
     base = variables.get("XDG_CONFIG_HOME")
-    home = Path(base) if base else Path("~/.config").expanduser()
-    return [home / "pixtag" / "config.toml", Path("pixtag.toml").absolute()]
+    return (Path(base) if base else Path("~/.config").expanduser()) / "pixtag"
+
+
+def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
+    """List the files that are read, lowest rank first, whether or not they exist.
+
+    Args:
+        environment: Variables; those of the process when None.
+    """
+    return [config_folder(environment) / "config.toml", Path("pixtag.toml").absolute()]
 
 
 def load_settings(

@@ -207,11 +207,11 @@ class Bootstrap:
             denominator: `[B]`.
 
         Returns:
-            NaN everywhere when the denominator is 0 throughout; draws in which it is 0 do not
-            count.
+            NaN everywhere when the denominator does not add up to more than 0; draws in which
+            it does not do not count.
         """
         total = float(denominator.sum())
-        if not total:
+        if total <= 0:
             return Interval(np.nan, np.nan, np.nan)
         above, below = (
             self._weights @ np.bincount(self._member, weights=x, minlength=self.n_clusters)

@@ -13,14 +13,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pixtag.artifact import Bundle, hash_post_ids
+from pixtag.blas import one_blas_thread
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.network import calibrated, scores
 from pixtag.signals.columns import Queries
 from pixtag.signals.head import Head
+from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Classifier, Words
 from pixtag.state import Knowledge, Scored, State, StateConfig
 from pixtag.types import Doubles, Floats, Halfs, Ints, PostLog, Rankings, Sources
@@ -57,6 +58,7 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
         ),
         bridge=bridge,
         kinds=_kinds_of(bundle),
+        topics=_topics_of(bundle),
         words=words,
     )
 
@@ -68,6 +70,14 @@ def _kinds_of(bundle: Bundle) -> Bridge | None:
     weight, bias = extras["kinds/weight"], extras["kinds/bias"]
     classifier = Classifier(weight.astype(np.float32), bias.astype(np.float32))
     return Bridge(extras["kinds/matrix"], classifier)
+
+
+def _topics_of(bundle: Bundle) -> Topics | None:
+    weights = bundle.weights
+    if "topics/weight" not in weights:
+        return None
+    names = ("weight", "bias", "chance", "usual")
+    return Topics(*(weights[f"topics/{name}"].astype(np.float32) for name in names))
 
 
 def readers_of_classes(
@@ -147,6 +157,7 @@ def without_prior(knowledge: Knowledge) -> Knowledge:
         prior_people=np.zeros_like(knowledge.prior_people),
         bridge=knowledge.bridge,
         kinds=knowledge.kinds,
+        topics=knowledge.topics,
         words=knowledge.words,
     )
 
@@ -207,10 +218,11 @@ def rank(
     probs = np.zeros((len(queries), keep), np.float32)
 
     def best(scored: Scored) -> tuple[Ints, Floats]:
-        return _best_of(bundle, scored, keep)
+        return best_of(bundle, scored, k=keep)
 
     for index, found in _replayed(state, queries, best, sources, on_progress):
-        tag_ids[index], probs[index] = found
+        tags, chances = found
+        tag_ids[index, : tags.shape[1]], probs[index, : tags.shape[1]] = tags, chances
     return Rankings(np.arange(len(queries)), tag_ids, probs, state.tags)
 
 
@@ -241,7 +253,7 @@ def _replayed(
             yield index, then(scored)
 
     done = 0
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         found = run_alone() if len(parts) == 1 else _side_by_side(run, parts)
         for index, result in found:
             done += len(index)
@@ -274,13 +286,6 @@ def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
     Returns:
         Tags `[B, k]`, T in the padding, and their probabilities `[B, k]`.
     """
-    if len(scored) == 1:  # too little for threads, and asking for one costs a millisecond
-        return _best_of(bundle, scored, k)
-    with threadpool_limits(1, user_api="blas"):
-        return _best_of(bundle, scored, k)
-
-
-def _best_of(bundle: Bundle, scored: Scored, k: int) -> tuple[Ints, Floats]:
     weights = bundle.weights
     score = scores(weights, inputs_of(scored))
     prob = calibrated(weights, score, scored.filled, scored.context)

@@ -204,7 +204,8 @@ class Reason:
     """One piece of evidence behind a suggestion.
 
     Attributes:
-        source: `pixels`, `history`, `trend`, or `general` (popularity, co-occurrence).
+        source: `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`
+            (a tag that is always added).
         text: For a person: "you used it 3 days ago, 12 times".
         weight: What it added to the score, natural log units.
     """
@@ -220,7 +221,8 @@ class Suggestion:
 
     Attributes:
         tag: Normalised, without '#'.
-        prob: Calibrated probability that the person uses it.
+        prob: Calibrated probability that the person uses it; 0 for an always-added tag of which
+            nothing is known.
         reasons: Strongest first.
     """
 

@@ -16,6 +16,7 @@ from pixtag.baselines import (
     DAY_S,
     WEEK_S,
     base_level,
+    co_occurrence,
     image_neighbours,
     linear_probe,
     most_recent,
@@ -110,6 +111,36 @@ def test_base_level_equals_its_formula(decay):
     assert own.sum() > 100
 
 
+def test_company_of_the_last_posts(log):
+    # Ana's last post is "city"; it stood beside "rain" in one of two posts.
+    assert top(log, co_occurrence(1), 7, 2) == ["city", "rain"]
+    assert top(log, co_occurrence(1, own_share=0.0), 7, 1) == ["rain"]
+    # Of all her posts: sea beside sun in one of two (twice), sun beside sea always.
+    assert top(log, co_occurrence(9), 7, 2) == ["sea", "sun"]
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 100), n_posts=st.integers(1, 4))
+def test_company_equals_its_formula(seed, n_posts):
+    log = invented_log(60, seed=seed, share_tied=0.2, width=0)
+
+    def by_hand(past, query):
+        own = [post for post in past.posts() if post.user == query.user][-n_posts:]
+        scores = Counter()
+        for given_tag in [tag for post in own for tag in post.tags]:
+            beside = [post.tags for post in past.posts() if given_tag in post.tags]
+            for tag in [tag for tags in beside for tag in tags]:
+                scores[tag] += 1 / len(beside)
+        return {tag: round(score, 9) for tag, score in scores.items()}
+
+    slow = pointwise(by_hand)(log, 40, 60, 1).tag_ids[:, 0]
+    fast = co_occurrence(n_posts)(log, 40, 60, 30).tag_ids[:, 0]
+    known = slow < len(log.tags)
+    assert known.sum() > 10
+    # Sums in another order may tie otherwise than by the last bit.
+    assert (fast[known] == slow[known]).mean() > 0.9
+
+
 def test_image_neighbours_find_the_look(log):
     embeddings = {p: np.eye(4)[i % 4].astype(np.float16) for i, p in enumerate("abcdefg")}
     posts = [Post(i, "ana", float(at), log.tags_of(at)[:]) for at, i in enumerate(log.post_ids[:7])]
@@ -148,6 +179,7 @@ RANKERS = {
     "most_recent": most_recent,
     "base_level": base_level(0.5),
     "base_level_popularity": base_level(0.5, popularity_share=0.5),
+    "co_occurrence": co_occurrence(3),
     "image_neighbours": image_neighbours(5),
 }
 

@@ -50,7 +50,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     folder = store.parent
     done = pixtag(
         "evaluate", "--store", store, "--size", "tiny", "--json", "f.json", "--predictions",
-        "p.jsonl", "--trec", "runs", "--html", "r.html", env=QUICK, timeout_s=300,
+        "p.jsonl", "--trec", "runs", "--html", "r.html", "--rankers", env=QUICK, timeout_s=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "trained" in done.stderr
@@ -60,6 +60,12 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     assert len(figures["ablation"]) == 8
     assert figures["lift"]["history"]["p@5"]["low"] > 0
     assert figures["segments"]["cold"]["n_people"] >= 1
+    cold = figures["segments"]["cold"]
+    assert set(cold["paired"]) == set(cold["methods"]) - {"pixtag"} > {"base_level"}
+    assert {"linear_blend", "lightgbm"} <= set(figures["methods"]) & set(figures["chosen"])
+    assert figures["signals"]["reuse"]["shuffled"]["p@1"]["mean"] > 0
+    for heading in ("lost without", "p@5 by tenths in time", "everyone weighs the same"):
+        assert heading in done.stdout
     assert "ece" in figures["calibration"]
     lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
     assert len(lines) == figures["split"]["measured"]["n_posts"] == 84
@@ -94,6 +100,35 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     assert report["leaks"] == []
     assert report["n_compared"] > 100
     assert "no leak" in check.stderr
+
+
+def test_an_oracle_is_a_ceiling_and_a_broken_one_an_error(store, pixtag):
+    log = invented_log(420, n_users=12, width=0, seed=4)
+    oracle = store.parent / "oracle.jsonl"
+    with oracle.open("w", encoding="utf-8") as file:
+        for row in range(len(log)):
+            tags = list(dict.fromkeys([*log.tags_of(row), *log.tags]))[:10]
+            file.write(json.dumps({"post_id": log.post_ids[row], "tags": tags}) + "\n")
+    words = ["evaluate", "--store", store, "--baselines-only", "--no-cold"]
+    done = pixtag(*words, "--oracle", oracle, "--json", "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "share of the oracle" in done.stdout
+    figures = json.loads((store.parent / "f.json").read_text())
+    assert figures["methods"]["oracle"]["p@5"] == pytest.approx(
+        {**figures["methods"]["oracle"]["p@5"], "mean": figures["ceiling"]["p@5"]}
+    )
+    assert 0 < figures["knowable"]["of_all"]["p@5"]["mean"] < 1
+    done = pixtag(*words, "--rankers")
+    assert done.returncode == 2
+    assert "leave out --bundle" in done.stderr
+    n_looks = len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines())
+    for text, message in (("{", "line 1 is not JSON"), ("", "lacks 84 of the 84 posts")):
+        oracle.write_text(text)
+        done = pixtag(*words, "--oracle", oracle)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "hint:" in done.stderr
+    assert len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines()) == n_looks
 
 
 def test_a_store_of_few_posts_says_what_to_do(tmp_path, pixtag):

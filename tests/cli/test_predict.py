@@ -217,3 +217,73 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_time(text)
     assert caught.value.hint
+
+
+def test_a_platform_cuts_the_set_and_says_so(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    asked = ["p.jpg", "--bundle", bundle, "--format", "txt"]
+    done = pixtag(*asked, "--platform", "threads")
+    assert len(done.stdout.split()) == 1
+    assert "note: 5 hashtags cut to 1: limit of threads" in done.stderr
+    assert pixtag(*asked, "--platform", "instagram").stderr == ""
+    advice = pixtag(*asked, env={"PIXTAG_PLATFORM": "x"})
+    assert len(advice.stdout.split()) == 2
+    assert "advice of x" in advice.stderr
+    assert "no known cap" in pixtag(*asked, "--platform", "mastodon").stderr
+    (tmp_path / "mine.toml").write_text('[blog]\ncap = 3\nsource = "me"\nkind = "limit"\n')
+    own = pixtag(*asked, "--platform", "blog", "--platforms", "mine.toml")
+    assert len(own.stdout.split()) == 3
+    assert "limit of blog (me)" in own.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--platform", "thread"], "did you mean threads?"),
+        (["--platforms", "gone.toml", "--platform", "x"], "there is no file gone.toml"),
+        (["--restricted", "gone.toml"], "there is no file gone.toml"),
+    ],
+)
+def test_an_unknown_platform_or_file_is_refused(pixtag, bundle, tmp_path, words, said) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    done = pixtag("p.jpg", "--bundle", bundle, *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_accepted_hashtags_come_first_and_count(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    (tmp_path / "p.txt").write_text("sky")
+    asked = ["p.jpg", "--bundle", bundle, "-k", "3"]
+    words = ["--accept", "#Vacation", "--accept", "nature", "--refuse", "sky"]
+    done = pixtag(*asked, *words, "--format", "txt")
+    assert done.stdout == "#vacation #nature #blue\n"
+    (record,) = records(pixtag(*asked, *words, "--json").stdout)
+    assert record["accepted"] == ["vacation", "nature"]
+    assert [s["tag"] for s in record["suggestions"]] == ["blue"]
+    table = pixtag(*asked, *words).stdout.splitlines()
+    (line,) = [line for line in table if "#vacation" in line]
+    assert line.split() == ["#vacation", "accepted"]
+    many = pixtag(*asked, "--accept", "a1, b1, c1, d1", "--format", "txt")
+    assert many.stdout == "#a1 #b1 #c1\n"
+    assert "4 accepted hashtags cut to 3" in many.stderr
+
+
+def test_restricted_hashtags_are_warned_of_and_shown(pixtag, bundle, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    (tmp_path / "mine.toml").write_text(
+        'blue = { platforms = ["x"], source = "me", as_of = 2026-01-02 }\n'
+    )
+    asked = ["p.jpg", "--bundle", bundle, "-k", "2", "--restricted", "mine.toml"]
+    text = "#blue is reported as hidden or limited on x (me, 2026-01-02)"
+    assert f"warning: {text}" in pixtag(*asked).stdout
+    (record,) = records(pixtag(*asked, "--json").stdout)
+    assert record["warnings"] == [{"tag": "blue", "text": text}]
+    assert {s["tag"] for s in record["suggestions"]} == {"sky", "blue"}
+    txt = pixtag(*asked, "--format", "txt")
+    assert set(txt.stdout.split()) == {"#sky", "#blue"}
+    assert text in txt.stderr
+    (elsewhere,) = records(pixtag(*asked, "--json", "--platform", "instagram").stdout)
+    assert elsewhere["warnings"] == []
+    assert "desk is reported" in pixtag("p.jpg", "--bundle", bundle, "--accept", "desk").stdout

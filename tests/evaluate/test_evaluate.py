@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from logs import invented_log
-from pixtag.baselines import base_level, image_neighbours, popularity
+from pixtag.baselines import base_level, image_neighbours, popularity, random_tags
 from pixtag.cli.output import to_json
 from pixtag.errors import InputError
 from pixtag.evaluate import (
@@ -19,11 +19,14 @@ from pixtag.evaluate import (
     evaluate,
     evaluate_cold,
     log_look,
+    reference_methods,
     tag_gains,
     write_predictions,
     write_trec,
 )
-from pixtag.splits import temporal_split
+from pixtag.evaluate.protocol import choose
+from pixtag.evaluate.run import _cold_figures
+from pixtag.splits import Split, temporal_split
 from pixtag.types import Post, PostLog, Rankings
 
 
@@ -58,7 +61,8 @@ def test_every_method_and_metric_is_there(figures):
     methods = figures["methods"]
     assert set(methods) == {
         PIXTAG, "random", "popularity", "popularity_day", "popularity_week", "most_used",
-        "most_recent", "base_level", "base_level_popularity", "image_neighbours", "linear_probe",
+        "most_recent", "base_level", "base_level_popularity", "co_occurrence", "image_neighbours",
+        "linear_probe",
     }  # fmt: skip
     for name in ("p@1", "p@3", "p@5", "p@10", "r@5", "r@10", "hit@5", "ndcg@5", "mrr"):
         figure = methods[PIXTAG][name]
@@ -111,11 +115,88 @@ def test_segments_divide_the_posts_and_the_uses(log, figures):
     assert weighted / 80 == pytest.approx(figures["methods"]["popularity"]["p@5"]["mean"])
 
 
+def test_segments_say_what_the_model_adds_there(figures):
+    for part in figures["segments"]["set"].values():
+        methods, added = part["methods"], part["paired"]
+        assert set(added) == set(methods) - {PIXTAG}
+        expected = methods[PIXTAG]["p@5"]["mean"] - methods["random"]["p@5"]["mean"]
+        assert added["random"]["p@5"]["mean"] == pytest.approx(expected)
+        assert added["random"]["p@5"]["low"] <= expected <= added["random"]["p@5"]["high"]
+    head = figures["segments"]["tags"]["head"]
+    expected = head["methods"][PIXTAG]["r@10"]["mean"] - head["methods"]["random"]["r@10"]["mean"]
+    assert head["paired"]["random"]["r@10"]["mean"] == pytest.approx(expected)
+
+
+def test_each_set_of_sources_is_held_against_all_three(figures):
+    assert set(figures["ablation_paired"]) == set(figures["ablation"]) - {"pixels+history+trend"}
+    for name, difference in figures["ablation_paired"].items():
+        expected = (
+            figures["methods"][PIXTAG]["p@1"]["mean"] - (figures["ablation"][name]["p@1"]["mean"])
+        )
+        assert difference["p@1"]["mean"] == pytest.approx(expected)
+
+
+def test_everyone_weighs_the_same_in_differences_too(figures):
+    per_person, added = figures["per_person"], figures["paired_per_person"]["popularity"]
+    expected = per_person[PIXTAG]["p@5"]["mean"] - per_person["popularity"]["p@5"]["mean"]
+    assert added["p@5"]["mean"] == pytest.approx(expected)
+
+
+def test_tenths_in_time_divide_the_period(figures):
+    parts = figures["drift"]
+    assert [part["n_posts"] for part in parts] == [8] * 10
+    times = [at for part in parts for at in (part["from"], part["to"])]
+    assert times == sorted(times)
+    mean = np.mean([part["methods"][PIXTAG]["p@5"]["mean"] for part in parts])
+    assert mean == pytest.approx(figures["methods"][PIXTAG]["p@5"]["mean"])
+
+
+def test_new_tags_count_as_known_once_their_person_or_three_others_used_them():
+    old = [Post(f"a{i:02d}", f"u{i % 8}", float(i), ("old",)) for i in range(80)]
+    users = ["ana", "ana", "ben", None, "cat", "ana", "dan"]
+    new = [Post(f"b{i}", user, 100.0 + i, ("new", "old")) for i, user in enumerate(users)]
+    # At one instant nobody knows what the other posts.
+    tied = [Post(f"c{i}", f"t{i}", 200.0, ("other", "old")) for i in range(5)]
+    log = PostLog.of([*old, *new, *tied])
+    split = Split(70, 80, len(log))
+    measured = evaluate(log, split=split, methods={"popularity": popularity}).as_dict()
+    parts = measured["segments"]["new_tags"]
+    n_uses = {name: part["n_uses"] for name, part in parts.items()}
+    # Ana twice more; Cat's comes after Ana, Ben and nobody's; so does Dan's.
+    assert n_uses == {"known": 4, "by_own": 2, "by_others": 2, "not_yet": 8}
+    assert measured["segments"]["tags"]["new"]["n_uses"] == 12
+    # "new" is second in everyone's list once it was used at all.
+    assert parts["known"]["methods"]["popularity"]["r@10"]["mean"] == 1
+    assert parts["not_yet"]["methods"]["popularity"]["r@10"]["mean"] == 2 / 8
+
+
+def test_settings_are_chosen_before_the_period(log):
+    split = temporal_split(log)
+    for period in ("test", "validation"):
+        start, _ = split.bounds(period)
+        chosen = reference_methods(log, split, period=period).settings
+        known = log.select(np.arange(start))
+        assert reference_methods(known, split, period=period).settings == chosen
+        assert set(chosen["co_occurrence"]) == {"n_posts", "own_share"}
+    tried = {"bad": random_tags(), "good": base_level(0.5), "also bad": random_tags(seed=1)}
+    assert choose(log, *split.bounds("validation"), tried) == "good"
+
+
 def test_breadth_tells_narrow_from_wide(figures):
     breadth = figures["breadth"]
     assert breadth["popularity"]["coverage"] < breadth["random"]["coverage"] <= 1
     assert breadth["popularity"]["popularity"] > breadth["random"]["popularity"]
     assert "truth" in breadth
+
+
+def test_the_same_seed_gives_the_same_figures_to_the_last_digit():
+    log = invented_log(150, n_users=5, seed=6)
+    runs = [
+        to_json(evaluate(log, model=model, split=temporal_split(log), seed=seed).as_dict())
+        for seed in (3, 3, 4)
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]  # the random ranking
 
 
 def test_one_person_alone(log):
@@ -172,6 +253,9 @@ def test_cold_people_are_measured_on_their_first_posts(log):
     assert cold.n_people == 3
     assert next(iter(cold.comparison.methods)) == PIXTAG
     assert 1 <= len(cold.comparison.rows) <= 15
+    by_post = _cold_figures(cold)["by_post"]
+    assert sum(part["n_posts"] for part in by_post.values()) == len(cold.comparison.rows)
+    assert by_post["1"]["n_posts"] == max(part["n_posts"] for part in by_post.values())
     assert asked[0][0] < len(log)
     assert asked[0][1].test_stop == asked[0][0]
 

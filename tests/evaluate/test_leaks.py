@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,7 +13,12 @@ from pixtag.artifact import Bundle, Manifest, Trained, hash_post_ids, posts_dige
 from pixtag.baselines import base_level, linear_probe, popularity
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate import check_bundle, leakcheck
+from pixtag.predict import Predictor
+from pixtag.signals.columns import DAY_S, Columns
+from pixtag.signals.reuse import Reuse
 from pixtag.types import Post, PostLog, Rankings
+from worlds import bundle as trained
+from worlds import world
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +140,43 @@ def test_a_bundle_of_other_posts_of_the_same_time_is_measured_with_a_note(log):
     made = bundle(renamed, 10, until=float(log.at[-1]))
     notes = check_bundle(made, log, np.arange(120, 150))
     assert "same time" in notes[0]
+
+
+def whole(log, start, stop):
+    """The real thing, state and network of a trained bundle: what it suggests, in order."""
+    ranked = Predictor(trained()).rank(log, start, stop, k=10)
+    # Chances may differ in the last bit between logs of different length.
+    return replace(ranked, probs=np.zeros_like(ranked.probs))
+
+
+def a_day_ahead(columns, at):
+    return np.searchsorted(columns.at, at + DAY_S, side="left").astype(np.int64)
+
+
+HONEST_REUSE = Reuse.alone
+
+
+def counted_over_everything(reuse, block, pairs):
+    """The ancestor's leak: how often a person used a tag is counted over all of their posts."""
+    out = HONEST_REUSE(reuse, block, pairs)
+    columns = reuse._columns
+    total = np.zeros((columns.n_users + 1, columns.n_tags))
+    np.add.at(total, (columns.user[columns.row], columns.tag), 1.0)
+    total[columns.n_users] = 0.0
+    column = Reuse.names.index("own_uses_log")
+    out[:, column] = np.log1p(total[block.user[pairs.query], pairs.tag])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("owner", "answer", "leaky"),
+    [(Columns, "cut", a_day_ahead), (Reuse, "alone", counted_over_everything)],
+)
+def test_a_future_planted_in_the_real_state_is_caught(monkeypatch, owner, answer, leaky):
+    posts = world()
+    assert leakcheck(posts, whole, n_times=3, seed=1).leaks == ()
+    monkeypatch.setattr(owner, answer, leaky)
+    # Uses that lie in the future have negative ages, which no honest sum expects.
+    with np.errstate(over="ignore", invalid="ignore"):
+        leaks = leakcheck(posts, whole, n_times=3, seed=1).leaks
+    assert {leak.change for leak in leaks} >= {"alter", "delete"}

@@ -212,6 +212,15 @@ def test_a_class_leads_to_its_tags_the_likeliest_first():
     assert pizza.argmax() == 3
 
 
+def test_the_first_tag_of_a_class_is_the_name_of_a_thing():
+    of_class = [["a", "b"], ["c", "a"], ["gone", "d", "e"], []]
+    tags = list("abcdef")
+    shape = np.zeros((4, 6), np.float32), np.zeros(4, np.float32)
+    bridge = Bridge(class_tag_matrix(of_class, tags), Classifier(*shape))
+    assert [t for t, named in zip(tags, bridge.names, strict=True) if named] == ["a", "c", "d"]
+    assert Bridge(np.zeros((4, 0), np.float16), Classifier(*shape)).names.shape == (0,)
+
+
 def test_weights_fall_with_the_place_in_the_list():
     matrix = class_tag_matrix([["a", "gone", "b", "a"], [], list("abcdefghijkl")], list("lba"))
     assert matrix.dtype == np.float16

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from asking import queries_about
 from pixtag.splits import temporal_split
-from pixtag.state import State
+from pixtag.state import State, StateConfig
 from pixtag.train.examples import answered, choose_vocabulary, knowledge_with
 from pixtag.train.head import fit_head, tag_table
-from worlds import evaluation_log
+from pixtag.types import Post, PostLog
+from worlds import START_AT, evaluation_log, state_of
 
 
 def test_nine_of_ten_used_tags_are_candidates_in_the_validation_period():
@@ -35,3 +37,24 @@ def test_nine_of_ten_used_tags_are_candidates_in_the_validation_period():
     found = answered(scored, log, rows, state.tags)
     assert scored.filled.sum(axis=1).max() <= state.config.max_candidates
     assert found.used.sum() / found.n_used.sum() > 0.9
+
+
+def test_a_long_history_gets_more_candidates_and_changes_nobody_elses():
+    """Blocks of wide and narrow queries are put together, whatever stands beside a query."""
+    posts = [Post(f"a{i}", "ana", START_AT + 60.0 * i, (f"tag{i}",)) for i in range(400)]
+    posts += [Post(f"b{i}", "bo", START_AT + 60.0 * i + 1, (f"own{i}",)) for i in range(200)]
+    log = PostLog.of(posts)
+    config = StateConfig(max_candidates=120, more_candidates=100)
+    state = state_of(log, n_known=0, config=config)
+    rows = np.arange(0, len(log), 3)
+    queries = queries_about(log, rows, shift_s=1.0)
+    both = state.score(queries)
+    assert both.filled.sum(axis=1).max() > config.max_candidates
+    for i in range(0, len(rows), 7):
+        alone = state.score(queries.take(np.array([i])))
+        n = int(alone.filled.sum())
+        assert both.filled[i].sum() == n
+        np.testing.assert_array_equal(both.tag[i][both.filled[i]], alone.tag[0][alone.filled[0]])
+        assert (both.tag[i][~both.filled[i]] == len(state.tags)).all()
+    of_bo = [i for i, user in enumerate(queries.users) if user == "bo"]
+    assert both.filled[of_bo].sum(axis=1).max() <= config.max_candidates

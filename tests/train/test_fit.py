@@ -21,6 +21,7 @@ from pixtag.replay import rank, state_of
 from pixtag.splits import temporal_split
 from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
 from pixtag.train import fit as fitting
+from pixtag.train.examples import deal_folds, draw_accepted
 from pixtag.train.fit import fit, precision_at_5
 from pixtag.train.network import Examples
 from pixtag.types import PostLog
@@ -140,7 +141,7 @@ def test_killed_and_run_again_it_ends_with_the_bundle_of_an_unbroken_run(tmp_pat
 
 def test_what_another_plan_left_is_not_taken_up(tmp_path):
     out, partial = tmp_path / "bundle", tmp_path / "bundle.partial"
-    head = partial / "head-0.safetensors"
+    head = partial / "pixels-0.safetensors"
     with pytest.raises(StopHereError):
         fit(world(), out=out, config=QUICK, on_stage=stop_when(head))
     left = tmp_path / "left"
@@ -238,15 +239,15 @@ def examples_of(monkeypatch, out: Path, *, is_in_sample: bool) -> Captured:
     def capture(plan, checkpoints, train, valid, told):
         raise Captured(train, valid)
 
-    honest = fitting._head
+    honest = fitting.fit_pixels
 
-    def in_sample(plan, checkpoints, fitted, table, chosen, step, offset):
-        return honest(plan, checkpoints, fitted, table, np.ones_like(chosen), step, offset)
+    def in_sample(log, table, chosen, *others, **named):
+        return honest(log, table, np.ones_like(chosen), *others, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "_network", capture)
         if is_in_sample:
-            patch.setattr(fitting, "_head", in_sample)
+            patch.setattr(fitting, "fit_pixels", in_sample)
         with pytest.raises(Captured) as caught:
             fit(world(), out=out, config=QUICK)
     return caught.value
@@ -276,7 +277,16 @@ def test_examples_name_what_was_used_and_most_of_it_is_a_candidate(monkeypatch, 
     captured = examples_of(monkeypatch, tmp_path / "a", is_in_sample=False)
     log, train = world(), captured.train
     rows = np.arange(log.n_untimed, temporal_split(log).train_stop)
-    assert np.array_equal(np.sort(train.n_used), np.sort(np.diff(log.tag_start)[rows]))
+    fold = deal_folds(log, n_folds=QUICK.folds, seed=QUICK.seed)[rows]
+    mine = np.concatenate([rows[fold == f] for f in np.unique(fold)])
+    dealt = [draw_accepted(log, rows[fold == f], seed=QUICK.seed) for f in np.unique(fold)]
+    n_accepted = np.array([len(tags) for part in dealt for tags in part])
+    assert np.array_equal(train.n_used, np.diff(log.tag_start)[mine] - n_accepted)
+    assert 0.15 < (n_accepted > 0).mean() < 0.35
+    column = FEATURE_NAMES.index("goes_with_accepted")
+    says = np.abs(train.scored.features[:, :, column]).max(axis=1) > 0
+    assert not says[n_accepted == 0].any()
+    assert says[n_accepted > 0].mean() > 0.9
     assert (train.used.sum(axis=1) <= train.n_used).all()
     assert not train.used[~train.scored.filled].any()
     past = np.expm1(train.scored.context[:, CONTEXT_NAMES.index("posts_log")].astype(np.float64))

@@ -24,6 +24,7 @@ Shapes:
     B: posts ranked. K: ranks. T: tags. H: uses in a history. D: embedding.
 """
 
+from pixtag.baselines.company import co_occurrence
 from pixtag.baselines.past import Past, PastPost, PointMethod, Query, Ranker, pointwise
 from pixtag.baselines.people import (
     DAY_S,
@@ -48,6 +49,7 @@ __all__ = [
     "Ranker",
     "base_level",
     "by_history",
+    "co_occurrence",
     "image_neighbours",
     "linear_probe",
     "most_recent",

@@ -214,7 +214,7 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
 
 
 def forget(user: str, *, store: Path, json: bool = False) -> None:
-    """Remove a person from a store: posts, embeddings, kept copies and derived files.
+    """Remove a person from a store: posts, embeddings, lists, kept copies and derived files.
 
     The person's own files elsewhere and bundles that were trained on them are not touched; the
     latter are named, so that you can train them again.
@@ -227,10 +227,12 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     Examples:
         pixtag forget ana --store my.sqlite
     """
+    from pixtag.lists import Lists, read_lists, store_lists_path
     from pixtag.store import Store
 
     with Store.open(store) as opened:
-        _require_person(opened, user)
+        if read_lists(store_lists_path(opened.path), user) == Lists():
+            _require_person(opened, user)
         result = opened.forget(user)
     if json:
         output.print_json(result)
@@ -316,6 +318,7 @@ def _show_forgotten(result: ForgetResult) -> None:
             "hashtag uses": f"{result.tag_uses:,}",
             "photos": f"{result.photos:,} (the files themselves stay where they are)",
             "embeddings": f"{result.embeddings:,}",
+            "lists of hashtags": "removed" if result.had_lists else None,
             "copies and derived files": f"{result.files:,}",
         }
     )

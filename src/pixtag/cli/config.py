@@ -23,6 +23,9 @@ FILLED: dict[str, frozenset[str] | None] = {
     "store": None,
     "bundle": frozenset({"predict"}),
     "k": frozenset({"predict"}),
+    "platform": frozenset({"predict"}),
+    "platforms": frozenset({"predict"}),
+    "restricted": frozenset({"predict"}),
 }
 """Flags that settings fill when they are not typed, and the verbs where; None means every verb."""
 

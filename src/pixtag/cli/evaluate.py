@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
+from pixtag.cli.figures import show
 from pixtag.errors import ConfigError, InputError, LeakError
 
 if TYPE_CHECKING:
     from pixtag.artifact import Bundle
-    from pixtag.evaluate import Evaluation, Figures, Model
+    from pixtag.evaluate import Evaluation, Figures, Model, References
     from pixtag.splits import Split
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
+    from pixtag.train.network import Examples
     from pixtag.types import PostLog, Rankings, Sources
 
 Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
-Protocol = Literal["temporal", "ancestor"]
-
-_SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
+Protocol = Literal["temporal", "ancestor", "given"]
 
 
 def register(app: App) -> None:
@@ -44,9 +44,12 @@ def evaluate(
     user: str | None = None,
     period: Period = "test",
     protocol: Protocol = "temporal",
+    n_given: Annotated[int, Parameter("--given"), Number(gte=1, lte=10)] = 1,
     cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
     baselines_only: bool = False,
+    rankers: Annotated[bool, Parameter(negative="")] = False,
+    oracle: Path | None = None,
     size: Size | None = None,
     seed: Annotated[int, Number(gte=0)] = 0,
     json: Path | None = None,
@@ -66,11 +69,18 @@ def evaluate(
             as STORE.evaluated.
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
-        protocol: `ancestor` repeats the old protocol of random splits, for posts without times.
+        protocol: `ancestor` repeats the old protocol of random splits, for posts without times;
+            `given` gives some true tags and asks for the others, from tag sets alone.
+        n_given: Tags given, with `--protocol given`.
         cold: Also train without a fifth of the people and measure on their first posts; not with
             --bundle, which knows them.
-        ablation: Also measure every set of pixels, history and trend.
+        ablation: Also measure every set of pixels, history and trend, and the network without
+            each of its signals.
         baselines_only: Leave Pixtag out.
+        rankers: Also fit a linear blend and LightGBM's ranker on the very examples that the
+            network learns from; not with --bundle.
+        oracle: A ceiling: JSON Lines with a `post_id` and ten `tags` for each post, by one who
+            knew what can be known.
         size: Size of the bundle that is trained.
         seed: Of training, the cold people and the random ranking.
         json: Write all figures to this file.
@@ -84,28 +94,45 @@ def evaluate(
         pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
         pixtag evaluate --store my.sqlite --period validation --baselines-only
         pixtag evaluate --store old.sqlite --protocol ancestor
+        pixtag evaluate --store tagsets.sqlite --protocol given --given 2
     """
     if protocol == "ancestor":
         config = None if baselines_only else _config(size, seed)
         _ancestor(store, config, seed=seed, json=json)
         return
-    from pixtag.evaluate import HEADLINE, log_look
+    if protocol == "given":
+        from pixtag.artifact import load_bundle
+        from pixtag.cli.given import measure_given
+
+        whole = None if baselines_only else load_bundle(bundle)
+        measure_given(store, whole, n_given=n_given, seed=seed, json=json)
+        return
+    from pixtag.evaluate import HEADLINE, References, log_look
     from pixtag.evaluate import evaluate as measure
     from pixtag.splits import temporal_split
     from pixtag.store import Store
 
     config = _config(size, seed)
+    if rankers and (bundle is not None or baselines_only):
+        raise InputError(
+            "--rankers fits on the examples of a training, and nothing is trained here",
+            hint="leave out --bundle and --baselines-only",
+        )
     with Store.open(store) as opened:
         given = _load(bundle)
         log = opened.log(_encoder_digest(given))
         split = temporal_split(log)
         _require_posts(log, split, store)
+        more = References({}, {}) if oracle is None else _oracle(oracle, log, split, period)
+        examples: list[tuple[Examples, Examples]] = []
         notes: tuple[str, ...] = ()
         if given is not None:
             notes = _leak_notes(given, log, split, period)
         elif not baselines_only:
-            given = _train(opened, log, split, period, config)
+            given = _train(opened, log, split, period, config, examples if rankers else None)
         model = None if given is None or baselines_only else _model(given)
+        if given is not None and examples:
+            more, notes = _with_rankers(more, given, *examples.pop(), seed=seed)
         with output.progress("measuring", unit="methods") as bar:
             found = measure(
                 log,
@@ -113,11 +140,14 @@ def evaluate(
                 split=split,
                 period=period,
                 user=user,
+                more=more,
                 ablation=ablation,
                 notes=notes,
                 seed=seed,
                 on_progress=lambda done, total, name: bar.update(done, total, name),
             )
+        if ablation and model is not None and given is not None:
+            found = _with_signals(found, given, log, seed=seed)
         if cold and bundle is None and user is None:
             found = _with_cold(found, opened, log, split, period, None if model is None else config)
         figures = found.as_dict()
@@ -131,7 +161,7 @@ def evaluate(
                 for name in HEADLINE
             },
         )
-        _show(figures)
+        show(figures)
         _write(found, figures, opened, json=json, predictions=predictions, trec=trec, html=html)
     output.say(f"this look at the {period} period is noted in {look}")
 
@@ -250,14 +280,30 @@ def _beside(store: Path, name: str) -> Path:
     return store.with_name(f"{store.name}.{name}")
 
 
-def _train(store: Store, log: PostLog, split: Split, period: Period, config: TrainConfig) -> Bundle:
-    """Train for the period that is measured, on what lies before it."""
+def _train(
+    store: Store,
+    log: PostLog,
+    split: Split,
+    period: Period,
+    config: TrainConfig,
+    examples: list[tuple[Examples, Examples]] | None,
+) -> Bundle:
+    """Train for the period that is measured, on what lies before it; append its examples."""
     if period == "test":
-        return _fit(store, log, None, config, name="evaluated")
-    return _fit(store, log, split.bounds(period)[0], config, name=f"evaluated-{period}")
+        return _fit(store, log, None, config, name="evaluated", examples=examples)
+    start, _ = split.bounds(period)
+    return _fit(store, log, start, config, name=f"evaluated-{period}", examples=examples)
 
 
-def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, name: str) -> Bundle:
+def _fit(
+    store: Store,
+    log: PostLog,
+    stop: int | None,
+    config: TrainConfig,
+    *,
+    name: str,
+    examples: list[tuple[Examples, Examples]] | None = None,
+) -> Bundle:
     """Train and keep a bundle beside the store.
 
     Args:
@@ -266,6 +312,7 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
         stop: Hand over only what lies before this post, to fit on nine tenths of it.
         config: Knobs of training.
         name: After the store's name.
+        examples: Gets what the network learned from and what it was chosen on.
     """
     import numpy as np
 
@@ -280,6 +327,11 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
             f"without --bundle one is trained first, and {error.name} is not installed",
             hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
         ) from error
+
+    def keep(train: Examples, valid: Examples) -> None:
+        if examples is not None:
+            examples.append((train, valid))
+
     known = log if stop is None else log.select(np.arange(stop))
     out = _beside(store.path, name)
     with output.progress("training", unit="steps") as bar:
@@ -291,6 +343,7 @@ def _fit(store: Store, log: PostLog, stop: int | None, config: TrainConfig, *, n
             encoder_digest=load_encoder().digest,
             title=store.path.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
+            on_examples=keep,
         )
     trained = bundle.manifest.trained
     people = np.unique(known.user_of_post[: trained.n_posts])
@@ -309,6 +362,44 @@ def _model(bundle: Bundle) -> Model:
         return predictor.rank(log, start, stop, k=k, sources=sources)
 
     return rank
+
+
+def _oracle(path: Path, log: PostLog, split: Split, period: Period) -> References:
+    from pixtag.evaluate import ORACLE, References, oracle, read_oracle
+
+    ranker = oracle(read_oracle(path))
+    ranker(log, *split.bounds(period), 1)  # what it lacks is told before anything is trained
+    return References({ORACLE: ranker}, {})
+
+
+def _with_rankers(
+    more: References, bundle: Bundle, train: Examples, valid: Examples, *, seed: int
+) -> tuple[References, tuple[str, ...]]:
+    from pixtag.evaluate import References, fitted_rankers
+
+    with output.progress("fitting rankers", unit="methods") as bar:
+        fitted, notes = fitted_rankers(bundle, train, valid, seed=seed, on_progress=bar.update)
+    for note in notes:
+        output.say(f"note: {note}")
+    return References(fitted.rankers | more.rankers, fitted.settings | more.settings), notes
+
+
+def _with_signals(found: Evaluation, bundle: Bundle, log: PostLog, *, seed: int) -> Evaluation:
+    from dataclasses import replace
+
+    from pixtag.evaluate import signal_lift
+
+    with output.progress("measuring signals") as bar:
+        signals = signal_lift(
+            log,
+            bundle,
+            found.comparison,
+            split=found.split,
+            period=found.period,
+            seed=seed,
+            on_progress=bar.update,
+        )
+    return replace(found, signals=signals)
 
 
 def _with_cold(
@@ -337,65 +428,6 @@ def _with_cold(
             on_progress=lambda done, total, name: bar.update(done, total, name),
         )
     return replace(found, cold=cold)
-
-
-def _show(figures: Figures) -> None:
-    measured = figures["split"]["measured"]
-    rows = [
-        [name, *(_interval(values[m]) for m in _SHOWN)]
-        for name, values in figures["methods"].items()
-    ]
-    rows.append(["perfect ranking", *(f"{figures['ceiling'][m]:.3f}" for m in _SHOWN)])
-    output.print_table(
-        {"method": "left", **dict.fromkeys(_SHOWN, "right")},
-        rows,
-        title=(
-            f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
-            f"{measured['from'][:10]} to {measured['to'][:10]} ({figures['split']['period']})"
-        ),
-    )
-    if "ablation" in figures:
-        output.print_table(
-            {"sources": "left", **dict.fromkeys(_SHOWN, "right")},
-            [
-                [name, *(_interval(values[m]) for m in _SHOWN)]
-                for name, values in figures["ablation"].items()
-            ],
-        )
-        output.print_table(
-            {"added by": "left", **dict.fromkeys(_SHOWN, "right")},
-            [[name, *(_interval(v[m]) for m in _SHOWN)] for name, v in figures["lift"].items()],
-        )
-    _show_segments(figures)
-    if "calibration" in figures:
-        output.print_line(f"expected calibration error {figures['calibration']['ece']:.3f}")
-
-
-def _show_segments(figures: Figures) -> None:
-    methods = [m for m in ("pixtag", "base_level", "popularity") if m in figures["methods"]]
-    rows: list[list[Any]] = []
-    segments = figures["segments"]
-    for label, part in [
-        *((f"history {name}", part) for name, part in segments["history"].items()),
-        *((f"{name} set", part) for name, part in segments["set"].items()),
-        *([("cold people", segments["cold"])] if "cold" in segments else []),
-    ]:
-        if part["n_posts"]:
-            shown = [_interval(part["methods"][m]["p@5"]) for m in methods]
-            rows.append([label, f"{part['n_posts']:,} posts", "p@5", *shown])
-    for name, part in segments["tags"].items():
-        if part["n_uses"]:
-            shown = [_interval(part["methods"][m]["r@10"]) for m in methods]
-            rows.append([f"{name} tags", f"{part['n_uses']:,} uses", "r@10", *shown])
-    output.print_table(
-        {"segment": "left", "size": "right", "metric": "left", **dict.fromkeys(methods, "right")},
-        rows,
-    )
-
-
-def _interval(figure: dict[str, float]) -> str:
-    low, high = (f"{figure[end]:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
-    return f"{figure['mean']:.3f} {low}\u2013{high}"
 
 
 def _write(

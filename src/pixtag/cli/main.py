@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 VERBS: dict[str, str] = {
     "predict": "predict",
     "trending": "predict",
+    "lists": "lists",
     "import": "archive",
     "export": "archive",
     "posts": "archive",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +16,9 @@ from pixtag.cli import output
 from pixtag.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pixtag.platforms import Platform, RestrictedTag
     from pixtag.predict import Answer
     from pixtag.types import Suggestion
 
@@ -45,7 +48,14 @@ def predict(
     history: str | None = None,
     at: str | None = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))] = 5,
+    platform: str | None = None,
+    accept: list[str] | None = None,
+    refuse: list[str] | None = None,
+    similar: bool = False,
+    lists: Annotated[bool, Parameter(negative="--no-lists")] = True,
     bundle: Path | None = None,
+    platforms: Path | None = None,
+    restricted: Path | None = None,
     format: Format = "table",
     json: bool = False,
 ) -> int:
@@ -55,14 +65,25 @@ def predict(
     its own tags too, and each suggestion is marked right or wrong; it is then judged as of the
     moment when it was posted, without its own post.
 
+    Of hashtags that say the same (the same photos, the same company, in whatever spelling), the
+    second counts half unless the person has used it. Files named platforms.toml and
+    restricted_tags.toml among the settings add to those of the package.
+
     Args:
         photos: Photos, or folders that are searched for photos.
         user: Whose photos they are: a person in the store.
         store: Store of earlier posts, made by `pixtag import`.
         history: Tags that the person uses, as "a, b" or "#a #b"; repeat one that they use often.
         at: Time to suggest for, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
-        k: How many hashtags.
+        k: How many hashtags, accepted and always-added ones included.
+        platform: Cut -k to its cap: instagram, threads, x, tiktok, pinterest, mastodon, your own.
+        accept: Chosen already (repeatable): comes first, counts in -k, draws in what goes with it.
+        refuse: Not wanted (repeatable); what says the same counts less.
+        similar: Do not hold back a second hashtag that says the same, as #dog and #dogs.
+        lists: Obey the lists of hashtags never, only or always suggested: see `pixtag lists`.
         bundle: Folder with a trained model; the shipped one by default.
+        platforms: Your own file of platforms and their caps, in the form of the package's.
+        restricted: Your own file of hashtags that platforms are reported to hide: only warned of.
         format: A table, JSON Lines, or one line of hashtags a photo, ready to paste.
         json: The same as --format json: one object for each photo.
 
@@ -73,10 +94,20 @@ def predict(
         pixtag photo.jpg --user ana --store my.sqlite
         pixtag photo.jpg --user ana --store my.sqlite --at 2026-05-01T18:30
         pixtag photo.jpg --format txt
+        pixtag photo.jpg --platform threads
+        pixtag photo.jpg --accept espresso --refuse coffeelover
     """
+    from pixtag.lists import lists_for
+    from pixtag.platforms import find_platform, restricted_tags
     from pixtag.predict import Predictor, photos_under
-    from pixtag.tags import split_tags
+    from pixtag.tags import split_tags, tidy_tags
 
+    found = None if platform is None else find_platform(platform, platforms)
+    obeyed = lists_for(user, store) if lists else None
+    chosen = tidy_tags(tag for text in accept or () for tag in split_tags(text))
+    unwanted = tidy_tags(tag for text in refuse or () for tag in split_tags(text))
+    warner = Warner(restricted_tags(restricted), found)
+    k, shown = _fitted(k, found, chosen)
     form: Format = "json" if json else format
     when = None if at is None else parse_time(at)
     predictor = Predictor.load(bundle, store=store)
@@ -84,7 +115,19 @@ def predict(
         output.say(f"note: {note}")
     paths = list(photos_under(photos))
     given = None if history is None else split_tags(history)
-    answers = predictor.answers(paths, user=user, history=given, at=when, k=k)
+    answers = predictor.answers(
+        paths,
+        user=user,
+        history=given,
+        at=when,
+        k=k,
+        accepted=chosen,
+        refused=unwanted,
+        allow_similar=similar,
+        lists=obeyed,
+    )
+    if obeyed is not None and obeyed.allow:
+        output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
     n_broken = 0
     # On a terminal the answers themselves show how far it is; a bar would write across them.
     watched = (
@@ -95,7 +138,7 @@ def predict(
     with watched as bar:
         for answer in answers:
             n_broken += answer.error is not None
-            _show(answer, form, is_dated=when is not None)
+            _show(answer, form, shown, warner, is_dated=when is not None)
             if bar is not None:
                 bar.advance()
     if n_broken and len(paths) > 1:
@@ -185,9 +228,51 @@ def parse_time(text: str) -> datetime:
         raise InputError(f"{text!r} is too far away", hint="give a year from 1 to 9999") from None
 
 
-def _show(answer: Answer, form: Format, *, is_dated: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Warner:
+    """Says what is reported of shown hashtags.
+
+    Attributes:
+        known: Hashtags that are reported as limited.
+        platform: Where the photos will be posted, or None.
+    """
+
+    known: Mapping[str, RestrictedTag]
+    platform: Platform | None
+
+    def warnings(self, tags: Sequence[str]) -> dict[str, str]:
+        """What is reported of each of some hashtags of which anything is."""
+        from pixtag.platforms import warning_of
+
+        where = None if self.platform is None else self.platform.name
+        said = {tag: warning_of(tag, self.known, where) for tag in tags}
+        return {tag: text for tag, text in said.items() if text}
+
+
+def _fitted(
+    k: int, platform: Platform | None, accepted: tuple[str, ...]
+) -> tuple[int, tuple[str, ...]]:
+    """Cut the number of hashtags, and those accepted, to what is allowed, and say so."""
+    if platform is not None and platform.cap is None:
+        output.say(f"note: {platform.name} has no known cap ({platform.origin}); {platform.note}")
+    if platform is not None and platform.cap is not None and platform.cap < k:
+        output.say(
+            f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {platform.name} "
+            f"({platform.origin}); {platform.note}"
+        )
+        k = platform.cap
+    if len(accepted) > k:
+        output.say(f"note: {len(accepted)} accepted hashtags cut to {k}")
+    return k, accepted[:k]
+
+
+def _show(
+    answer: Answer, form: Format, accepted: tuple[str, ...], warner: Warner, *, is_dated: bool
+) -> None:
+    shown = (*accepted, *(s.tag for s in answer.suggestions))
+    warnings = warner.warnings(() if answer.error is not None else shown)
     if form == "json":
-        output.print_json_line(_record(answer))
+        output.print_json_line(_record(answer, accepted, warnings))
         return
     if answer.error is not None:
         is_named = answer.photo in answer.error.message
@@ -196,18 +281,23 @@ def _show(answer: Answer, form: Format, *, is_dated: bool) -> None:
             output.say(f"hint: {answer.error.hint}")
     if form == "txt":
         # A broken photo leaves its line empty, so that line i belongs to photo i.
-        output.print_line(" ".join(f"#{s.tag}" for s in answer.suggestions))
+        output.print_line(" ".join(f"#{tag}" for tag in shown) if answer.error is None else "")
+        for text in warnings.values():
+            output.say(f"warning: {text}")
     elif answer.error is None:
-        _show_table(answer, _title(answer, is_dated=is_dated))
+        _show_table(answer, accepted, _title(answer, is_dated=is_dated))
+        for text in warnings.values():
+            output.print_line(output.printable(f"warning: {text}"))
 
 
-def _show_table(answer: Answer, title: str) -> None:
+def _show_table(answer: Answer, accepted: tuple[str, ...], title: str) -> None:
     has_own = answer.own_tags is not None
     columns: dict[str, output.Align] = {"hashtag": "left", "prob": "right"}
     if has_own:
         columns["own"] = "left"
     columns["why"] = "left"
-    rows: list[list[object]] = []
+    blank = ["", ""] if has_own else [""]
+    rows: list[list[object]] = [[f"#{tag}", *blank, "accepted"] for tag in accepted]
     for suggestion in answer.suggestions:
         cells: list[object] = [f"#{suggestion.tag}", _percent(suggestion.prob)]
         if answer.own_tags is not None:
@@ -242,7 +332,9 @@ def _percent(prob: float) -> str:
     return "<1%" if prob < 0.005 else f"{prob:.0%}"
 
 
-def _record(answer: Answer) -> dict[str, object]:
+def _record(
+    answer: Answer, accepted: tuple[str, ...], warnings: Mapping[str, str]
+) -> dict[str, object]:
     record: dict[str, object] = {"photo": answer.photo}
     if answer.error is not None:
         error = answer.error
@@ -254,17 +346,22 @@ def _record(answer: Answer) -> dict[str, object]:
     if answer.own_tags is not None:
         record["tags"] = answer.own_tags
         record["is_trained_on"] = answer.is_trained_on
+    if accepted:
+        record["accepted"] = accepted
     suggestions: list[dict[str, object]] = []
     for suggestion in answer.suggestions:
         entry: dict[str, object] = {"tag": suggestion.tag, "prob": round(suggestion.prob, 6)}
         if answer.own_tags is not None:
             entry["is_right"] = suggestion.tag in answer.own_tags
+        if any(r.source == "lists" for r in suggestion.reasons):
+            entry["is_always"] = True
         entry["reasons"] = [
             {"source": r.source, "text": r.text, "weight": round(r.weight, 4)}
             for r in suggestion.reasons
         ]
         suggestions.append(entry)
-    return record | {"suggestions": suggestions}
+    said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
+    return record | {"suggestions": suggestions, "warnings": said}
 
 
 def _hours(hours: float) -> str:

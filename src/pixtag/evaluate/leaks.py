@@ -27,6 +27,9 @@ Change = Literal["permute", "alter", "delete", "own"]
 CHANGES: tuple[Change, ...] = ("permute", "alter", "delete", "own")
 """`own` alters nothing but the tags of the post that is asked about."""
 
+ROUNDING = 1e-5
+"""Sums over arrays of another length, as of another log, differ in their last bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Leak:
@@ -131,7 +134,7 @@ def _moved(
     leaks: list[Leak] = []
     for row, first, second in zip(rows, truth[1], again[1], strict=True):
         before, after = _list(truth[0], first), _list(again[0], second)
-        if before != after:
+        if not _same(before, after):
             shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
             leaks.append(
                 Leak(change, float(log.at[rows[-1]]), log.post_ids[row], shown[0], shown[1])
@@ -147,6 +150,20 @@ def _list(ranked: Rankings, place: int) -> list[tuple[str, float]]:
         for t, p in zip(ranked.tag_ids[place].tolist(), ranked.probs[place].tolist(), strict=True)
         if t < n_tags
     ]
+
+
+def _same(before: list[tuple[str, float]], after: list[tuple[str, float]]) -> bool:
+    """Whether two lists say the same, but for rounding and what ties by it."""
+    first, second = dict(before), dict(after)
+    if len(set(first.values())) <= 1:  # the order is all that is said
+        return before == after
+    ends = [said[-1][1] if said else 0.0 for said in (before, after)]
+    if len(first) != len(second):
+        return False
+    return all(
+        abs(first.get(tag, ends[0]) - second.get(tag, ends[1])) <= ROUNDING
+        for tag in first.keys() | second.keys()
+    )
 
 
 def _changed(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pixtag.baselines import (
     WEEK_S,
     Ranker,
     base_level,
+    co_occurrence,
     image_neighbours,
     linear_probe,
     most_recent,
@@ -22,7 +24,7 @@ from pixtag.baselines import (
 )
 from pixtag.errors import InputError
 from pixtag.metrics import Bootstrap, find_hits, per_post
-from pixtag.splits import Split
+from pixtag.splits import Period, Split
 from pixtag.types import Bools, Doubles, Ints, PostLog, Rankings
 
 RANKS = 200
@@ -32,7 +34,14 @@ RANKS_KEPT = 50
 """Ranks that are kept of all methods but the first, once they are scored."""
 
 DECAYS = (0.5, 1.0, 1.7)
+POPULARITY_SHARES = (0.5, 0.25, 0.1, 0.05)
+NEIGHBOURS = (40, 20, 80, 160, 320)
+PROBE_EPOCHS = (5, 3, 8)
+LAST_POSTS = (3, 1, 10)
+OWN_SHARES = (1.0, 0.5, 0.0)
+"""What is tried on validation; the first stands where there is nothing to choose on."""
 
+Setting = TypeVar("Setting")
 OnProgress = Callable[[int, int, str], None]
 """Called with methods done, methods in all, and the name of the next."""
 
@@ -160,31 +169,66 @@ def people_of(log: PostLog, rows: Ints) -> Ints:
     return np.where(user < len(log.users), user, len(log.users) + np.arange(len(rows)))
 
 
-def best_decay(log: PostLog, split: Split, *, decays: tuple[float, ...] = DECAYS) -> float:
-    """Choose the decay of base-level learning on validation, by P@5 + R@5.
-
-    Where validation is empty, the common default of 0.5 stands.
-    """
-    start, stop = split.bounds("validation")
-    if not (np.diff(log.tag_start)[start:stop] > 0).any():
-        return decays[0]
-    found = compare(log, start, stop, {str(d): base_level(d) for d in decays})
-    quality = [float((m.values["p@5"] + m.values["r@5"]).mean()) for m in found.methods.values()]
-    return decays[int(np.argmax(quality))]
-
-
-def reference_methods(log: PostLog, split: Split, *, seed: int = 0) -> dict[str, Ranker]:
-    """Make the baselines, each at its best on validation.
+def choose(log: PostLog, start: int, stop: int, tried: Mapping[Setting, Ranker]) -> Setting:
+    """Choose a setting on some posts, by P@5 + R@5.
 
     Args:
-        log: The whole log; what is fitted reads train, what is chosen reads validation.
+        log: The whole log.
+        start: First post to choose on.
+        stop: The one after the last.
+        tried: Rankers by setting; the first wins ties, and stands where there is no post.
+    """
+    if not (np.diff(log.tag_start)[start:stop] > 0).any():
+        return next(iter(tried))
+    by_name = {str(setting): ranker for setting, ranker in tried.items()}
+    found = compare(log, start, stop, by_name)
+    quality = [float((m.values["p@5"] + m.values["r@5"]).mean()) for m in found.methods.values()]
+    return list(tried)[int(np.argmax(quality))]
+
+
+def choosing_bounds(split: Split, period: Period) -> tuple[int, int]:
+    """Where settings are chosen for a period: on as many posts before it as validation has."""
+    start, stop = split.bounds("validation")
+    return (start, stop) if period == "test" else (max(0, 2 * start - stop), start)
+
+
+@dataclass(frozen=True)
+class References:
+    """The baselines, each at its best.
+
+    Attributes:
+        rankers: By name.
+        settings: What was chosen, by name of the method.
+    """
+
+    rankers: dict[str, Ranker]
+    settings: dict[str, dict[str, float]]
+
+
+def reference_methods(
+    log: PostLog, split: Split, *, period: Period = "test", seed: int = 0
+) -> References:
+    """Make the baselines, each at its best before the period that is measured.
+
+    Args:
+        log: The whole log; what is fitted reads train, what is chosen reads validation (the end
+            of train, when validation is measured).
         split: Its cut.
+        period: Which part will be measured.
         seed: Of the random ranking and the probe.
 
     Returns:
-        Rankers by name. Those on pixels are left out when the log holds no photo in train.
+        Those on pixels are left out when the log holds no photo in train.
     """
-    decay = best_decay(log, split)
+    start, stop = choosing_bounds(split, period)
+
+    def best(settings: Iterable[Setting], make: Callable[[Setting], Ranker]) -> Setting:
+        return choose(log, start, stop, {setting: make(setting) for setting in settings})
+
+    decay = best(DECAYS, base_level)
+    share = best(POPULARITY_SHARES, lambda s: base_level(decay, popularity_share=s))
+    n_posts = best(LAST_POSTS, co_occurrence)
+    own_share = best(OWN_SHARES, lambda s: co_occurrence(n_posts, own_share=s))
     methods: dict[str, Ranker] = {
         "random": random_tags(seed=seed),
         "popularity": popularity,
@@ -193,9 +237,21 @@ def reference_methods(log: PostLog, split: Split, *, seed: int = 0) -> dict[str,
         "most_used": most_used,
         "most_recent": most_recent,
         "base_level": base_level(decay),
-        "base_level_popularity": base_level(decay, popularity_share=0.5),
+        "base_level_popularity": base_level(decay, popularity_share=share),
+        "co_occurrence": co_occurrence(n_posts, own_share=own_share),
+    }
+    settings: dict[str, dict[str, float]] = {
+        "base_level": {"decay": decay},
+        "base_level_popularity": {"decay": decay, "popularity_share": share},
+        "co_occurrence": {"n_posts": n_posts, "own_share": own_share},
     }
     if log.has_photo[: split.train_stop].any():
-        methods["image_neighbours"] = image_neighbours()
-        methods["linear_probe"] = linear_probe(log, split.train_stop, seed=seed)
-    return methods
+        n = best(NEIGHBOURS, image_neighbours)
+        methods["image_neighbours"] = image_neighbours(n)
+        # Fitted on what lies before the choice, then on all of train.
+        epochs = best(PROBE_EPOCHS, lambda n: linear_probe(log, start, n_epochs=n, seed=seed))
+        probe = linear_probe(log, split.train_stop, n_epochs=epochs, seed=seed)
+        methods["linear_probe"] = probe
+        settings["image_neighbours"] = {"n_neighbours": n}
+        settings["linear_probe"] = {"n_epochs": epochs}
+    return References(methods, settings)

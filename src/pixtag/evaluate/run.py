@@ -11,24 +11,29 @@ import numpy as np
 from pixtag.baselines import Ranker
 from pixtag.errors import InputError
 from pixtag.evaluate.looks import iso
+from pixtag.evaluate.oracle import ORACLE, knowable
 from pixtag.evaluate.protocol import (
     Comparison,
     OnProgress,
+    References,
     compare,
     reference_methods,
 )
+from pixtag.evaluate.signals import SignalLift
 from pixtag.evaluate.summary import (
     SEGMENT_METRICS,
     Figures,
     breadth,
     calibration,
     ceiling,
+    drift,
     means,
     over_people,
     paired,
+    paired_over_people,
     segments,
 )
-from pixtag.splits import Period, Split, cold_people, cold_view
+from pixtag.splits import Period, Split, cold_people, cold_view, occurrence
 from pixtag.types import Ints, PostLog, Rankings, Sources
 
 PIXTAG = "pixtag"
@@ -68,7 +73,9 @@ class Evaluation:
         comparison: All methods; `pixtag` first where a model was measured.
         ablation: The model with each set of sources, by name; empty without a model.
         cold: The cold protocol; None when it was left out.
+        signals: The model without each of its signals; None when that was left out.
         notes: Things a reader of the figures should know.
+        settings: What was chosen for the baselines before the period.
     """
 
     split: Split
@@ -76,7 +83,9 @@ class Evaluation:
     comparison: Comparison
     ablation: Comparison | None = None
     cold: Cold | None = None
+    signals: SignalLift | None = None
     notes: tuple[str, ...] = field(default=())
+    settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
 
     def as_dict(self) -> Figures:
         """All figures, ready for JSON."""
@@ -87,20 +96,28 @@ class Evaluation:
             "interval": {"level": 0.95, "resampled": compared.bootstrap.unit},
             "ceiling": ceiling(compared),
             "methods": {n: means(s, compared.bootstrap) for n, s in compared.methods.items()},
+            "chosen": self.settings,
             "per_person": over_people(compared),
             "segments": segments(compared, self.split),
+            "drift": drift(compared),
             "breadth": breadth(compared, self.split),
             "notes": list(self.notes),
         }
         if PIXTAG in compared.methods:
             found["paired"] = paired(compared)
+            found["paired_per_person"] = paired_over_people(compared)
             found["calibration"] = calibration(compared.methods[PIXTAG])
         if self.ablation is not None:
             found["ablation"] = {
                 name: means(scored, self.ablation.bootstrap)
                 for name, scored in self.ablation.methods.items()
             }
+            found["ablation_paired"] = paired(self.ablation)
             found["lift"] = _lift(self.ablation)
+        if self.signals is not None:
+            found["signals"] = self.signals.as_dict()
+        if ORACLE in compared.methods:
+            found["knowable"] = knowable(compared)
         if self.cold is not None:
             found["segments"]["cold"] = _cold_figures(self.cold)
         return found
@@ -147,7 +164,25 @@ def _cold_figures(cold: Cold) -> Figures:
             name: means(scored, compared.bootstrap, SEGMENT_METRICS)
             for name, scored in compared.methods.items()
         },
+        "paired": paired(compared, SEGMENT_METRICS),
+        "by_post": _by_post(compared),
     }
+
+
+def _by_post(compared: Comparison) -> Figures:
+    """The first post of every person, the second, ...; by number from 1."""
+    nth = occurrence(compared.log.user_of_post[compared.rows]) + 1
+    found: Figures = {}
+    for number in np.unique(nth).tolist():
+        part = compared.select(nth == number)
+        found[str(number)] = {
+            "n_posts": len(part.rows),
+            "methods": {
+                name: means(scored, part.bootstrap, SEGMENT_METRICS)
+                for name, scored in part.methods.items()
+            },
+        }
+    return found
 
 
 def evaluate(
@@ -158,6 +193,7 @@ def evaluate(
     period: Period = "test",
     user: str | None = None,
     methods: Mapping[str, Ranker] | None = None,
+    more: References | None = None,
     ablation: bool = True,
     notes: tuple[str, ...] = (),
     seed: int = 0,
@@ -172,6 +208,7 @@ def evaluate(
         period: `test`, or `validation` while tuning.
         user: Count only this person's posts; everyone's are replayed.
         methods: Baselines by name; the usual ones by default.
+        more: Methods beside these, such as an oracle or fitted rankers.
         ablation: Measure the model with each set of sources too.
         notes: Passed on to the figures.
         seed: Of the random ranking and the probe.
@@ -182,7 +219,14 @@ def evaluate(
     """
     start, stop = split.bounds(period)
     rankers: dict[str, Ranker] = {} if model is None else {PIXTAG: _ranker(model, Sources())}
-    rankers |= reference_methods(log, split, seed=seed) if methods is None else methods
+    settings: dict[str, dict[str, float]] = {}
+    if methods is None:
+        references = reference_methods(log, split, period=period, seed=seed)
+        methods, settings = references.rankers, references.settings
+    rankers |= methods
+    if more is not None:
+        rankers |= more.rankers
+        settings |= more.settings
     if model is None and _STAND_IN in rankers:
         rankers = {_STAND_IN: rankers[_STAND_IN]} | rankers
     sourced = {s.name: _ranker(model, s) for s in ALL_SOURCES[1:]} if model and ablation else {}
@@ -202,7 +246,7 @@ def evaluate(
         lifted = compare(log, start, stop, sourced, only=only, on_progress=tell(len(rankers)))
         whole = {ALL_SOURCES[0].name: compared.methods[PIXTAG]}
         lifted = replace(lifted, methods=whole | lifted.methods)
-    return Evaluation(split, period, compared, lifted, None, notes)
+    return Evaluation(split, period, compared, lifted, notes=notes, settings=settings)
 
 
 def evaluate_cold(
@@ -239,7 +283,7 @@ def evaluate_cold(
     rankers: dict[str, Ranker] = {}
     if fit is not None:
         rankers[PIXTAG] = _ranker(fit(view.log, view.split), Sources())
-    rankers |= reference_methods(view.log, view.split, seed=seed)
+    rankers |= reference_methods(view.log, view.split, period=period, seed=seed).rankers
     start, stop = view.split.bounds(period)
     compared = compare(view.log, start, stop, rankers, only=view.rows, on_progress=on_progress)
     return Cold(compared, int(people.sum()))

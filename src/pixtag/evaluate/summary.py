@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from pixtag.evaluate.looks import iso
 from pixtag.evaluate.protocol import Comparison, Scored
 from pixtag.metrics import Bootstrap, ceilings, metric_names, reliability
 from pixtag.splits import (
@@ -26,6 +27,8 @@ Figures = dict[str, Any]
 
 SEGMENT_METRICS = ("p@1", "p@5", "r@5", "r@10", "hit@5", "ndcg@5", "mrr")
 _SHOWN = 10
+LEAST_OTHERS = 3
+"""Other people who make a new tag known to somebody who never used it."""
 
 
 def means(scored: Scored, bootstrap: Bootstrap, names: Iterable[str] | None = None) -> Figures:
@@ -50,12 +53,27 @@ def over_people(compared: Comparison) -> Figures:
     }
 
 
-def paired(compared: Comparison) -> Figures:
+def paired(compared: Comparison, names: Iterable[str] | None = None) -> Figures:
     """Differences of the first method minus each other one, post by post."""
     (_, first), *others = compared.methods.items()
+    metrics = list(names or metric_names())
     return {
         name: {
             metric: compared.bootstrap.over_posts(
+                first.values[metric] - other.values[metric]
+            ).as_dict()
+            for metric in metrics
+        }
+        for name, other in others
+    }
+
+
+def paired_over_people(compared: Comparison) -> Figures:
+    """The same differences, averaged within people first, then over people."""
+    (_, first), *others = compared.methods.items()
+    return {
+        name: {
+            metric: compared.bootstrap.over_people(
                 first.values[metric] - other.values[metric]
             ).as_dict()
             for metric in metric_names()
@@ -64,8 +82,22 @@ def paired(compared: Comparison) -> Figures:
     }
 
 
+def drift(compared: Comparison, *, n_parts: int = 10) -> list[Figures]:
+    """Figures of equal parts of the period in time order: do they fall as it goes on?"""
+    log, rows = compared.log, compared.rows
+    found: list[Figures] = []
+    for part in np.array_split(np.arange(len(rows)), min(n_parts, len(rows))):
+        first, last = (iso(float(log.at[rows[i]])) for i in (part[0], part[-1]))
+        mask = np.isin(np.arange(len(rows)), part)
+        found.append({"from": first, "to": last, **segment(compared, mask)})
+    return found
+
+
 def segments(compared: Comparison, split: Split) -> Figures:
     """Figures by length of history, by band of the tags, and by whether a tag set is new.
+
+    A set is `fresh` when its person never wrote exactly these tags before. Beside the figures
+    stand differences of the first method minus each other one (`paired`).
 
     Args:
         compared: Methods over a period.
@@ -78,18 +110,20 @@ def segments(compared: Comparison, split: Split) -> Figures:
         for name, low, high in HISTORY_SEGMENTS
     }
     return {
-        "history": {name: _segment(compared, mask) for name, mask in by_history.items()},
+        "history": {name: segment(compared, mask) for name, mask in by_history.items()},
         "set": {
-            "fresh": _segment(compared, ~repeated),
-            "repeated": _segment(compared, repeated),
+            "fresh": segment(compared, ~repeated),
+            "repeated": segment(compared, repeated),
         },
         "tags": _by_band(compared, split),
+        "new_tags": _by_acquaintance(compared, split),
     }
 
 
-def _segment(compared: Comparison, mask: Bools) -> Figures:
+def segment(compared: Comparison, mask: Bools) -> Figures:
+    """Figures of some of the posts."""
     if not mask.any():
-        return {"n_posts": 0, "n_people": 0, "methods": {}}
+        return {"n_posts": 0, "n_people": 0, "methods": {}, "paired": {}}
     part = compared.select(mask)
     return {
         "n_posts": len(part.rows),
@@ -99,32 +133,121 @@ def _segment(compared: Comparison, mask: Bools) -> Figures:
             name: means(scored, part.bootstrap, SEGMENT_METRICS)
             for name, scored in part.methods.items()
         },
+        "paired": paired(part, SEGMENT_METRICS),
     }
 
 
 def _by_band(compared: Comparison, split: Split) -> Figures:
-    log = compared.log
-    band_of = np.append(tag_bands(train_uses(log, split)), -1)
-    used = np.stack([
-        np.bincount(band_of[log.tag_ids[log.tag_start[r] : log.tag_start[r + 1]]],
-                    minlength=len(BANDS))
-        for r in compared.rows
-    ])  # fmt: skip
-    found: Figures = {}
+    band_of = tag_bands(train_uses(compared.log, split))
+    _, tag = _uses(compared)
+    found = _recalls(compared, band_of[tag], {band: (i,) for i, band in enumerate(BANDS)})
     for number, band in enumerate(BANDS):
-        total = used[:, number].astype(np.float64)
-        figures: Figures = {}
-        for name, scored in compared.methods.items():
-            in_band = (ranked_in(log, scored, band_of) == number) & scored.hits
-            figures[name] = {
-                f"r@{k}": compared.bootstrap.ratio(
-                    in_band[:, :k].sum(axis=1).astype(np.float64), total
-                ).as_dict()
+        found[band]["n_tags"] = int((band_of == number).sum())
+    return found
+
+
+_OWN, _OTHERS, _NOT_YET = range(3)
+_ACQUAINTANCE = {
+    "known": (_OWN, _OTHERS),
+    "by_own": (_OWN,),
+    "by_others": (_OTHERS,),
+    "not_yet": (_NOT_YET,),
+}
+
+
+def _by_acquaintance(compared: Comparison, split: Split) -> Figures:
+    """Recall of tags that training never saw: once they can be known, and before.
+
+    A use counts as known when the person used the tag before (`by_own`), or else when three other
+    people did (`by_others`); `known` holds both. A post of nobody is a person of its own.
+    """
+    found = _recalls(compared, _acquaintance(compared, split), _ACQUAINTANCE)
+    for part in found.values():
+        if not part["n_uses"]:
+            part.update(methods={}, paired={})
+    return found
+
+
+def _acquaintance(compared: Comparison, split: Split) -> Ints:
+    """Through whom the tag of each use was known; -1 for tags of the training posts."""
+    log = compared.log
+    is_new = train_uses(log, split) == 0
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    user = log.user_of_post[row]
+    person = np.where(user < len(log.users), user, len(log.users) + row)
+    order = np.argsort(log.tag_ids, kind="stable")
+    start = np.searchsorted(log.tag_ids[order], np.arange(len(log.tags) + 1))
+    place, tag = _uses(compared)
+    label = np.full(len(tag), -1, np.int64)
+    seen: dict[int, set[int]] = {}
+    n_seen: dict[int, int] = {}
+    for i in np.flatnonzero(is_new[tag]).tolist():
+        wanted, asked = int(tag[i]), int(compared.rows[place[i]])
+        people = seen.setdefault(wanted, set())
+        done = n_seen.get(wanted, int(start[wanted]))
+        while log.at[row[order[done]]] < log.at[asked]:
+            people.add(int(person[order[done]]))
+            done += 1
+        n_seen[wanted] = done
+        asker = int(person[log.tag_start[asked]])
+        is_known_to_many = len(people - {asker}) >= LEAST_OTHERS
+        label[i] = _OWN if asker in people else _OTHERS if is_known_to_many else _NOT_YET
+    return label
+
+
+def _uses(compared: Comparison) -> tuple[Ints, Ints]:
+    """Every tag use of the posts that count: place of the post among them, and tag."""
+    log, rows = compared.log, compared.rows
+    place = np.repeat(np.arange(len(rows)), compared.n_relevant)
+    within = np.arange(len(place)) - np.repeat(
+        np.cumsum(compared.n_relevant) - compared.n_relevant, compared.n_relevant
+    )
+    return place, log.tag_ids[log.tag_start[rows][place] + within]
+
+
+def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, ...]]) -> Figures:
+    """Share of the uses of each group that are found.
+
+    Args:
+        compared: Methods.
+        label: Of each use as in `_uses`, from 0; -1 belongs to no group.
+        groups: Labels of each group.
+    """
+    n_tags, boot = len(compared.log.tags), compared.bootstrap
+    place, tag = _uses(compared)
+    n_posts = len(compared.rows)
+    keys = place * (n_tags + 1) + tag
+    order = np.argsort(keys)
+    found_in: dict[str, Ints] = {}
+    for name, scored in compared.methods.items():
+        ranked = ranked_in(compared.log, scored, np.arange(n_tags + 1))
+        asked = ranked + np.arange(n_posts)[:, None] * (n_tags + 1)
+        at = np.minimum(np.searchsorted(keys, asked, sorter=order), len(keys) - 1)
+        found_in[name] = np.where(scored.hits, label[order[at]], -1)
+    figures: Figures = {}
+    for group, labels in groups.items():
+        counted = np.isin(label, labels)
+        total = np.bincount(place[counted], minlength=n_posts).astype(np.float64)
+        recalled = {
+            name: {
+                f"r@{k}": np.isin(of_rank[:, :k], labels).sum(axis=1).astype(np.float64)
                 for k in (5, 10)
             }
-        n_tags = int((band_of[:-1] == number).sum())
-        found[band] = {"n_uses": int(total.sum()), "n_tags": n_tags, "methods": figures}
-    return found
+            for name, of_rank in found_in.items()
+        }
+        (_, first), *others = recalled.items()
+        figures[group] = {
+            "n_uses": int(total.sum()),
+            "methods": {
+                name: {metric: boot.ratio(v, total).as_dict() for metric, v in values.items()}
+                for name, values in recalled.items()
+            },
+            "paired": {
+                name: {m: boot.ratio(first[m] - v, total).as_dict() for m, v in values.items()}
+                for name, values in others
+            },
+        }
+    return figures
 
 
 def train_uses(log: PostLog, split: Split) -> Ints:

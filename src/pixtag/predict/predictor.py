@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,21 +16,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
+from pixtag.blas import one_blas_thread
 from pixtag.errors import InputError, PixtagError
+from pixtag.lists import Lists
+from pixtag.platforms import Platform
+from pixtag.predict.answer import Answer
 from pixtag.predict.checks import check_network, check_question
-from pixtag.predict.choice import strangers_worth
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
 from pixtag.predict.reasons import Explainer
 from pixtag.predict.rising import Rising, rising_tags
 from pixtag.predict.snapshot import state_with_store
+from pixtag.predict.wishes import Wishes
 from pixtag.replay import best_of, rank, state_of
 from pixtag.signals.columns import DAY_S, Queries
 from pixtag.state import Scored, State
 from pixtag.store import Store
 from pixtag.tags import tidy_tags
-from pixtag.types import Floats, Post, PostLog, Rankings, Sources, Suggestion
+from pixtag.types import Floats, Ints, Post, PostLog, Rankings, Reason, Sources, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
@@ -40,33 +45,7 @@ _BATCH = 16
 _GIVEN_USER = "\0given"
 """Stands for a person whose history was typed in; no store can hold this name."""
 
-_NO_TAGS: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was found for one photo of several.
-
-    Attributes:
-        photo: Its path, as given.
-        at: The time that it was judged at, Unix seconds UTC.
-        user: The person asked about, or None.
-        suggestions: Best first; empty with an error.
-        own_tags: Tags that the photo is known to carry (the store's, or a sidecar's); None when
-            nobody knows.
-        is_as_posted: Whether `at` is the moment when the store says that it was posted.
-        is_trained_on: Whether the bundle learned from this very post, which flatters it.
-        error: Why there are no suggestions.
-    """
-
-    photo: str
-    at: float
-    user: str | None
-    suggestions: tuple[Suggestion, ...] = ()
-    own_tags: tuple[str, ...] | None = None
-    is_as_posted: bool = False
-    is_trained_on: bool = False
-    error: PixtagError | None = None
+_ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +53,8 @@ class _Person:
     """Who is asked about."""
 
     user: str | None
+    wishes: Wishes
     given: Mapping[str, int] = field(default_factory=dict[str, int])
-    accepted: tuple[str, ...] = ()
-    refused: frozenset[str] = _NO_TAGS
 
 
 class Predictor:
@@ -98,6 +76,7 @@ class Predictor:
         self._bundle = bundle
         self._store = store
         self._looker = Looker(lambda: self._load_encoder(encoder))
+        self._pool = ThreadPoolExecutor(thread_name_prefix="pixtag-look")
         self._lock = threading.RLock()
         self._observed: list[PostLog] = []
         self._revision: int | None = None
@@ -142,6 +121,9 @@ class Predictor:
         k: int = 5,
         accepted: Sequence[str] = (),
         refused: Sequence[str] = (),
+        platform: Platform | str | None = None,
+        allow_similar: bool = False,
+        lists: Lists | None = None,
     ) -> list[Suggestion]:
         """Suggest hashtags for one photo.
 
@@ -155,28 +137,40 @@ class Predictor:
             history: Tags that the person uses, in addition to what the store knows; repeat one
                 that they use often. They count as used on the days before `at`.
             at: The time to suggest for, with a zone; now when None. Only posts before it count.
-            k: How many.
+            k: How many in all, accepted ones included.
             accepted: Tags that the person has chosen for this photo already. They are not
                 suggested again and draw in what goes with them.
-            refused: Tags not to suggest.
+            refused: Tags not to suggest; what says the same counts less.
+            platform: Cuts `k` to what a post may carry there: a name such as "threads", or what
+                `pixtag.platforms` gives.
+            allow_similar: Let tags that say the same stand beside each other, as #dog and #dogs.
+                Otherwise the second counts half, unless the person has used it.
+            lists: Tags never, only or always suggested, as `pixtag.lists.lists_for` reads them.
 
         Returns:
-            At most `k`, likeliest first; fewer when there is little evidence. Ties go by the
-            order in which tags became known.
+            At most `k` less the accepted ones, likeliest first, then those always added; fewer
+            when there is little evidence. Ties go by the order in which tags became known.
 
         Raises:
-            InputError: `k` is not positive, or `at` has no zone.
+            InputError: `k` is not positive, `at` has no zone, or nobody knows the platform.
             ImageError: The photo cannot be read.
             StoreError: The store cannot be read.
         """
         check_question(k, at)
-        seen = None if photo is None else self._looker.look(photo)
+        wishes = Wishes.of(k, accepted, refused, platform, allow_similar, lists)
+        person = _person(user, history, wishes)
+        looking = None if photo is None else self._pool.submit(self._looker.look, photo)
         at_s = time.time() if at is None else at.timestamp()
-        person = _person(user, history, accepted, refused)
         with self._lock:
             state = self._with_given(self._state(), person, before=at_s)
+        with one_blas_thread():
+            with self._lock:
+                scorer = state.ask(self._queries([at_s], person, [None]))
+            seen = None if looking is None else looking.result()
             queries = self._queries([at_s], person, [seen])
-            return list(self._answer(state, queries, person, k)[0])
+            with self._lock:
+                scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
+                return list(self._suggested(state, scored, queries, person)[0])
 
     def answers(
         self,
@@ -186,6 +180,11 @@ class Predictor:
         history: Sequence[str] | None = None,
         at: datetime | None = None,
         k: int = 5,
+        accepted: Sequence[str] = (),
+        refused: Sequence[str] = (),
+        platform: Platform | str | None = None,
+        allow_similar: bool = False,
+        lists: Lists | None = None,
     ) -> Iterator[Answer]:
         """Suggest hashtags for many photos and compare with the tags that they carry.
 
@@ -198,19 +197,25 @@ class Predictor:
             user: As for `suggest`.
             history: As for `suggest`.
             at: As for `suggest`.
-            k: As for `suggest`.
+            k: As for `suggest`, and so are all that follow.
+            accepted: Chosen for every photo.
+            refused: Not wanted on any.
+            platform: Where they will be posted.
+            allow_similar: Whether tags that say the same may stand beside each other.
+            lists: Tags never, only or always suggested.
 
         Yields:
             One answer a photo, in order. A photo that cannot be read gives one with its error.
 
         Raises:
-            InputError: `k` is not positive, or `at` has no zone.
+            InputError: As for `suggest`.
             StoreError: The store cannot be read.
         """
         check_question(k, at)
+        wishes = Wishes.of(k, accepted, refused, platform, allow_similar, lists)
         paths = [Path(p) for p in photos]
         now = time.time() if at is None else at.timestamp()
-        person = _person(user, history, (), ())
+        person = _person(user, history, wishes)
         known = {} if self._store is None else known_posts(self._store, paths)
         as_posted = {
             path: post.posted_at
@@ -229,7 +234,7 @@ class Predictor:
         for start in range(0, len(paths), _BATCH):
             batch = paths[start : start + _BATCH]
             times = [as_posted.get(path, now) for path in batch]
-            found = self._answer_batch(state, batch, times, person, k)
+            found = self._answer_batch(state, batch, times, person)
             for path, at_s, result in zip(batch, times, found, strict=True):
                 post = known.get(path)
                 is_error = isinstance(result, PixtagError)
@@ -294,7 +299,10 @@ class Predictor:
         gone = frozenset(post_ids)
         with self._lock:
             self._cached_state = self._without(self._state(), gone)
-            self._observed = [_left(log, gone) for log in self._observed]
+            self._observed = [
+                log.select(np.array([p not in gone for p in log.post_ids], np.bool_))
+                for log in self._observed
+            ]
 
     def rank(
         self,
@@ -402,7 +410,7 @@ class Predictor:
             users=(user,) * len(seen),
             embeddings=embeddings,
             has_photo=np.array([e is not None and len(e) > 0 for e in seen], np.bool_),
-            accepted=(person.accepted,) * len(seen) if person.accepted else (),
+            accepted=(person.wishes.accepted,) * len(seen) if person.wishes.accepted else (),
         )
 
     def _answer_batch(
@@ -411,7 +419,6 @@ class Predictor:
         paths: Sequence[Path],
         times: Sequence[float],
         person: _Person,
-        k: int,
     ) -> list[tuple[Suggestion, ...] | PixtagError]:
         looked = self._looker.look_at(paths)
         seen = [row for row in looked if not isinstance(row, PixtagError)]
@@ -419,77 +426,78 @@ class Predictor:
         if not seen:
             return [row for row in looked if isinstance(row, PixtagError)]
         with self._lock:
-            found = iter(self._answer(state, self._queries(kept, person, seen), person, k))
+            found = iter(self._answer(state, self._queries(kept, person, seen), person))
         return [row if isinstance(row, PixtagError) else next(found) for row in looked]
 
     def _answer(
-        self, state: State, queries: Queries, person: _Person, k: int
+        self, state: State, queries: Queries, person: _Person
     ) -> list[tuple[Suggestion, ...]]:
         out: list[tuple[Suggestion, ...]] = [()] * len(queries)
-        for index, scored in state.score_blocks(queries):
-            tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
-            for row, query in enumerate(index.tolist()):
-                ranked = (tags[row], probs[row])
-                out[query] = self._suggestions(
-                    state, scored, row, ranked, queries, query, person, k
-                )
+        with one_blas_thread():
+            for index, scored in state.score_blocks(queries):
+                found = self._suggested(state, scored, queries.take(index), person)
+                for query, suggestions in zip(index.tolist(), found, strict=True):
+                    out[query] = suggestions
         return out
+
+    def _suggested(
+        self, state: State, scored: Scored, queries: Queries, person: _Person
+    ) -> list[tuple[Suggestion, ...]]:
+        """Suggest for the queries of one block, about which the state was just asked."""
+        tags, probs = best_of(self._bundle, scored, k=scored.tag.shape[1])
+        return [
+            self._suggestions(state, scored, row, (tags[row], probs[row]), queries, person)
+            for row in range(len(queries))
+        ]
 
     def _suggestions(
         self,
         state: State,
         scored: Scored,
         row: int,
-        ranked: tuple[np.ndarray, np.ndarray],
+        ranked: tuple[Ints, Floats],
         queries: Queries,
-        query: int,
         person: _Person,
-        k: int,
     ) -> tuple[Suggestion, ...]:
-        left_out = person.refused | set(person.accepted)
-        place_of = {tag: place for place, tag in enumerate(scored.tag[row].tolist())}
+        wishes = person.wishes
+        place_of = np.zeros(len(state.tags) + 1, np.int64)
+        place_of[scored.tag[row]] = np.arange(scored.tag.shape[1])
         found = ranked[0] < len(state.tags)
         tags, probs = ranked[0][found], ranked[1][found]
-        features = scored.features[row][[place_of[tag] for tag in tags.tolist()]]
-        worth = strangers_worth(probs, features, scored.context[row])
-        order = np.argsort(-worth, kind="stable").tolist()
-        best = [
-            (int(tags[i]), float(probs[i])) for i in order if state.tags[tags[i]] not in left_out
-        ]
+        places = place_of[tags]
+        best = wishes.chosen(state, tags, probs, scored.features[row, places], scored.context[row])
         # The set is chosen by worth and shown by chance.
-        chosen = sorted(best[:k], key=lambda pair: -pair[1])
-        if not chosen:
-            return ()
-        places = np.array([place_of[tag] for tag, _ in chosen], np.int64)
-        offered = [tag for tag, _ in chosen]
+        best.sort(key=lambda i: -probs[i])
+        always = dict.fromkeys(wishes.always, 0.0)
+        if always:
+            names = [state.tags[tag] for tag in tags.tolist()]
+            always |= {t: float(p) for t, p in zip(names, probs, strict=True) if t in always}
+        added = tuple(Suggestion(tag, prob, _ALWAYS) for tag, prob in always.items())
+        if not best:
+            return added
         explainer = Explainer(
             state,
             scored,
             row,
-            at=float(queries.at[query]),
-            user=queries.users[query],
-            accepted=person.accepted,
+            at=float(queries.at[row]),
+            user=queries.users[row],
+            accepted=wishes.accepted,
             given=person.given,
             has_store=self._has_posts,
         )
-        reasons = explainer.reasons(self._bundle.weights, places, offered)
-        return tuple(
-            Suggestion(state.tags[tag], prob, why)
-            for (tag, prob), why in zip(chosen, reasons, strict=True)
+        offered = tags[best].tolist()
+        reasons = explainer.reasons(self._bundle.weights, places[best], offered)
+        return (
+            *(
+                Suggestion(state.tags[tag], float(probs[i]), why)
+                for i, tag, why in zip(best, offered, reasons, strict=True)
+            ),
+            *added,
         )
 
 
-def _person(
-    user: str | None,
-    history: Sequence[str] | None,
-    accepted: Sequence[str],
-    refused: Sequence[str],
-) -> _Person:
+def _person(user: str | None, history: Sequence[str] | None, wishes: Wishes) -> _Person:
     given: Counter[str] = Counter()
     for raw in history or ():
         given.update(tidy_tags([raw]))
-    return _Person(user, dict(given), tidy_tags(accepted), frozenset(tidy_tags(refused)))
-
-
-def _left(log: PostLog, gone: frozenset[str]) -> PostLog:
-    return log.select(np.array([p not in gone for p in log.post_ids], np.bool_))
+    return _Person(user, wishes, dict(given))

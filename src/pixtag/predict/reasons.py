@@ -177,10 +177,12 @@ class Explainer:
         self._scored = scored
         self._query = query
         self._at = at
-        self._accepted = [state.tags.index(t) for t in accepted if t in state.tags]
+        self._accepted = [state.tag_index[t] for t in accepted if t in state.tag_index]
         self._given = given or {}
         self._has_store = has_store
         self._own_tags, self._own_at = self._own_uses(user)
+        self._like_this = _most_alike(scored.own_keys[query])
+        self._n_near = int(scored.near_filled[query].sum())
 
     def reasons(
         self, weights: network.Weights, places: Ints, offered: Sequence[int]
@@ -197,24 +199,28 @@ class Explainer:
             did, the first thing that can be said at all.
         """
         added = contributions(weights, self._scored, self._query, places)
-        return [self._said(added[row], place, offered) for row, place in enumerate(places.tolist())]
+        orders = np.argsort(-added, axis=1, kind="stable")
+        rows = zip(added.tolist(), orders.tolist(), places.tolist(), strict=True)
+        return [self._said(row, order, place, offered) for row, order, place in rows]
 
-    def _said(self, added: Floats, place: int, offered: Sequence[int]) -> tuple[Reason, ...]:
+    def _said(
+        self, added: list[float], order: list[int], place: int, offered: Sequence[int]
+    ) -> tuple[Reason, ...]:
         found: list[Reason] = []
-        for column in np.argsort(-added, kind="stable").tolist():
+        for column in order:
             # What added nothing is said only where nothing else can be.
             if added[column] < LEAST_WEIGHT and found:
                 break
             text = self._text(GROUPS[column].name, place, offered)
             if text:
-                found.append(Reason(GROUPS[column].source, text, float(added[column])))
+                found.append(Reason(GROUPS[column].source, text, added[column]))
         return tuple(found)
 
     def _own_uses(self, user: str | None) -> tuple[Ints, NDArray[np.float64]]:
         state, columns = self._state, self._state.columns
-        if user is None or user not in state.users:
+        if user is None or user not in state.user_index:
             return np.zeros(0, np.int64), np.zeros(0)
-        index = np.array([state.users.index(user)], np.int64)
+        index = np.array([state.user_index[user]], np.int64)
         cut = columns.cut(np.array([self._at]))
         start, stop = columns.own_uses(index, cut)
         mine = slice(int(start[0]), int(stop[0]))
@@ -234,10 +240,8 @@ class Explainer:
             case "picture":
                 return "in the picture" if self._can_be_seen(place) else ""
             case "neighbours":
-                member = self._scored.near_member[self._query, place]
-                n_all = int(self._scored.near_filled[self._query].sum())
-                n = int(member.sum())
-                return f"on {n} of the {n_all} most similar photos" if n else ""
+                n = int(np.count_nonzero(self._scored.near_member[self._query, place]))
+                return f"on {n} of the {self._n_near} most similar photos" if n else ""
             case "own uses":
                 return self._own_text(place)
             case "own posts":
@@ -275,18 +279,12 @@ class Explainer:
         return f"you used it {ago(self._at - float(used_at.max()))}{_times(len(used_at), ', ')}"
 
     def _own_posts_text(self, place: int) -> str:
-        scored, query = self._scored, self._query
-        carries = scored.own_member[query, place]
-        if not carries.any() or self._given:
+        carries = self._scored.own_member[self._query, place]
+        n = int(np.count_nonzero(carries))
+        if not n or self._given:
             return ""
-        keys = scored.own_keys[query]
-        has_both = keys[:, _HAS_BOTH] > 0
-        if has_both.any():
-            alike = np.where(has_both, keys[:, _SIMILARITY], -np.inf)
-            most = np.argsort(-alike, kind="stable")[:_SIMILAR_SLOTS]
-            if (carries & has_both)[most].any():
-                return "on a photo of yours like this"
-        n = int(carries.sum())
+        if carries[self._like_this].any():
+            return "on a photo of yours like this"
         return "on your last post" if carries[0] and n == 1 else f"on {n} of your latest posts"
 
     def _rising_text(self, place: int) -> str:
@@ -327,6 +325,13 @@ def ago(age_s: float) -> str:
         if n >= 1:
             return f"{n} {name}{'s' if n > 1 else ''} ago"
     return "just now"
+
+
+def _most_alike(own_keys: Floats) -> Ints:
+    """The slots of the person's posts, `[M, F]`, whose photos are most like this one."""
+    has_both = np.flatnonzero(own_keys[:, _HAS_BOTH] > 0)
+    order = np.argsort(-own_keys[has_both, _SIMILARITY], kind="stable")
+    return has_both[order[:_SIMILAR_SLOTS]]
 
 
 def _times(n: int, before: str) -> str:

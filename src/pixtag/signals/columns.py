@@ -33,6 +33,25 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(len(owner)) - np.repeat(first - start, length)
 
 
+def numbered(tags: Ints, *, n_tags: int) -> tuple[Ints, Ints]:
+    """Number the distinct tags among some.
+
+    Args:
+        tags: In any order, `[E]`, values in `0..n_tags - 1`.
+        n_tags: Number of all tags, T.
+
+    Returns:
+        The distinct tags, ascending `[K]`, and the place of every tag among them `[T + 1]`; K for
+        a tag that is not among them, and for T, which pads.
+    """
+    seen = np.zeros(n_tags + 1, np.bool_)
+    seen[tags] = True
+    distinct = np.flatnonzero(seen)
+    place = np.full(n_tags + 1, len(distinct), np.int64)
+    place[distinct] = np.arange(len(distinct))
+    return distinct, place
+
+
 def strongest_first(query: Ints, strength: Numbers, *, step: float) -> Ints:
     """Order entries by query, then by strength; ties by their place.
 
@@ -223,8 +242,8 @@ class Columns:
         base = user * (len(self.at) + 1)
         return np.searchsorted(self._use_key, base), np.searchsorted(self._use_key, base + cut)
 
-    def is_other(self, rows: Ints, user: Ints) -> Bools:
-        """Whether posts are by somebody else than each person, `[B, len(rows)]`.
+    def is_other(self, rows: Ints | slice, user: Ints) -> Bools:
+        """Whether posts are by somebody else than each person, `[B, number of rows]`.
 
         A post of nobody is nobody's own, not even a stranger's.
         """
@@ -269,14 +288,17 @@ class Block:
         self.before = (self.rows[None, :] < self.cut[:, None]).astype(np.float32)
         self.uses = columns.uses_between(self.base, stop)
         tag = columns.tag[self.uses]
-        self.local_tags, self.local_of_use = np.unique(tag, return_inverse=True)
-        self._local = np.full(columns.n_tags + 1, len(self.local_tags), np.int64)
-        self._local[self.local_tags] = np.arange(len(self.local_tags))
+        self.local_tags, self._local = numbered(tag, n_tags=columns.n_tags)
+        self.local_of_use = self._local[tag]
         self.row_of_use = columns.row[self.uses] - self.base
         self.member = self.membership(np.ones(len(tag), np.bool_))
 
     def __len__(self) -> int:
         return len(self.at)
+
+    def see(self, photo: Floats, has_photo: Bools) -> None:
+        """Take other photos than at the start, `[B, J]` and `[B]`."""
+        self.photo, self.has_photo = photo, has_photo
 
     def membership(self, counted: Bools) -> Floats:
         """1 where a row's use of a local tag is `counted` (a mask over the uses), `[R, L]`."""

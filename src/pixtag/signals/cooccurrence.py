@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from pixtag.signals.columns import Block, Columns, Pairs
+from pixtag.signals.columns import Block, Columns, Pairs, ragged
 from pixtag.signals.head import top_of_rows
-from pixtag.types import Bools, Floats, Ints
+from pixtag.types import Bools, Doubles, Floats, Ints
 
 SHRINK = 3.0
+
+BACK_OFF = 2.5
+"""What posts weigh together when what they say counts as much as the broader rule."""
+
+OWN_BACK_OFF = 1.0
+"""The same for a person's own posts."""
+
+Company = Mapping[int, tuple[Doubles, Doubles]]
+"""By query: chance of every tag beside the accepted ones, and usually, `[T]` each."""
 
 
 class CoOccurrence:
@@ -97,12 +108,73 @@ class CoOccurrence:
         is_self = seeds[pairs.query] == pairs.tag[:, None]
         return np.einsum("pq,pq->p", is_self, (scale * n_in_block)[pairs.query])
 
+    def company(self, block: Block, accepted: Sequence[Ints]) -> Company:
+        """Chance of every tag on a post that carries the accepted ones, and without knowing them.
+
+        From the broad to the narrow: all posts, those with one of the accepted tags (the mean
+        over the tags), those with two of them, and so on; what each says is shrunk to what the
+        one before says. The person's own posts come last, in the same way. A post of n tags
+        weighs 1 / n: were one of its tags named at random, it would be the accepted one that
+        often. An accepted tag says nothing about itself.
+
+        Unlike the counts, this looks the posts up and knows every tag.
+
+        Args:
+            block: The queries.
+            accepted: Distinct tags chosen already, for each query; may be empty altogether.
+
+        Returns:
+            By query, for those with accepted tags.
+        """
+        return {
+            query: self._company(int(block.cut[query]), int(block.user[query]), tags)
+            for query, tags in enumerate(accepted)
+            if len(tags)
+        }
+
+    def _company(self, cut: int, user: int, accepted: Ints) -> tuple[Doubles, Doubles]:
+        columns = self._columns
+        tag = columns.tag[: int(columns.tag_start[cut])]
+        usual = np.bincount(tag, minlength=columns.n_tags) / max(cut, 1)
+        carrying = [columns.row[np.flatnonzero(tag == one)] for one in accepted]
+        chance = np.mean([self._shrunk(rows, usual) for rows in carrying], axis=0)
+        rows, n_matched = np.unique(np.concatenate(carrying), return_counts=True)
+        for n in range(2, len(accepted) + 1):
+            chance = self._shrunk(rows[n_matched >= n], chance)
+        own = self._own_posts(user, cut)
+        if len(own):
+            mine = self._shrunk(own, usual, back_off=OWN_BACK_OFF)
+            lift = np.divide(chance, usual, out=np.ones_like(chance), where=usual > 0)
+            chance = np.minimum(mine * lift, 1.0)
+            is_own = np.isin(rows, own)
+            for n in range(1, len(accepted) + 1):
+                kept = rows[is_own & (n_matched >= n)]
+                chance = self._shrunk(kept, chance, back_off=OWN_BACK_OFF)
+            usual = mine
+        chance[accepted] = usual[accepted]
+        return chance, usual
+
+    def _own_posts(self, user: int, cut: int) -> Ints:
+        if user >= self._columns.n_users:
+            return np.zeros(0, np.int64)
+        start, stop = self._columns.own_posts(np.array([user]), np.array([cut]))
+        return self._columns.posts_by_user[int(start[0]) : int(stop[0])]
+
+    def _shrunk(self, rows: Ints, broader: Doubles, *, back_off: float = BACK_OFF) -> Doubles:
+        """Share of the weight of some posts that carries each tag, shrunk to a broader rule."""
+        columns = self._columns
+        lengths = columns.n_tags_of_post[rows]
+        weight = 1.0 / np.maximum(lengths, 1)
+        owner, use = ragged(columns.tag_start[rows], lengths)
+        carried = np.bincount(columns.tag[use], weights=weight[owner], minlength=columns.n_tags)
+        return (carried + back_off * broader) / (weight.sum() + back_off)
+
     def features(
         self,
         block: Block,
         pairs: Pairs,
         likely: tuple[Ints, Floats],
-        accepted: tuple[Ints, Floats],
+        company: Company,
         base_rate: Floats,
     ) -> Floats:
         """Co-occurrence at the pairs, `[P, 3]`, as in `names`.
@@ -111,36 +183,24 @@ class CoOccurrence:
             block: The queries.
             pairs: The candidates.
             likely: Likeliest candidates `[B, Q]` and their weights.
-            accepted: Tags chosen already `[B, A]` and their weights.
+            company: What the accepted tags say, from `company`.
             base_rate: Share of posts with each candidate, `[P]`.
         """
         with_likely = self.given(block, pairs, *likely)
         mass = likely[1].sum(axis=1)[pairs.query] + 1e-6
         lift = np.log((with_likely / mass + 1e-4) / (base_rate + 1e-4))
-        out = [np.log(with_likely + 1e-4) - np.log(1e-4), lift]
-        if accepted[0].shape[1]:
-            with_accepted = self.given(block, pairs, *accepted)
-            any_accepted = accepted[1].sum(axis=1)[pairs.query]
-            chance = with_accepted / np.maximum(any_accepted, 1e-6)
-            score = np.log((chance + 1e-3) / (base_rate + 1e-3))
-            out.append(np.where(any_accepted > 0, score, 0.0))
-        else:
-            out.append(np.zeros(len(pairs), np.float32))
+        with_accepted = np.zeros(len(pairs), np.float32)
+        for query, (chance, usual) in company.items():
+            at = pairs.query == query
+            tag = pairs.tag[at]
+            with_accepted[at] = np.log((chance[tag] + 1e-3) / (usual[tag] + 1e-3))
+        out = [np.log(with_likely + 1e-4) - np.log(1e-4), lift, with_accepted]
         return np.stack(out, axis=1).astype(np.float32)
 
-    def propose(
-        self, block: Block, accepted: tuple[Ints, Floats], public: Bools, *, limit: int
-    ) -> tuple[Ints, Ints]:
-        """Public tags that most often stand beside the accepted ones."""
-        seeds, weights = accepted
-        v = self.n_counted
-        known = (seeds < v) & (weights > 0)
-        seeds = np.where(known, seeds, 0)
-        times, in_block = self._seed_counts(block, seeds)
-        scale = np.where(known, weights / (times + SHRINK), 0.0).astype(np.float32)
-        scores = np.einsum("bqv,bq->bv", self.counts[seeds], scale)
-        correction = np.einsum("bq,bqr->br", scale, in_block) @ block.member
-        counted = block.local_tags < v
-        scores[:, block.local_tags[counted]] += correction[:, counted]
-        rough = np.round(np.where(public[:, :v] & (scores > 0), scores, -np.inf), 5)
-        return top_of_rows(rough.astype(np.float32), limit=limit)
+    @staticmethod
+    def propose(company: Company, public: Bools, *, limit: int) -> tuple[Ints, Ints]:
+        """Public tags that are likeliest beside the accepted ones."""
+        scores = np.full(public.shape, -np.inf, np.float32)
+        for query, (chance, _) in company.items():
+            scores[query] = np.where(public[query], np.log(chance + 1e-6), -np.inf)
+        return top_of_rows(scores, limit=limit)

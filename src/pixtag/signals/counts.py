@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs
+from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, numbered
 from pixtag.types import Bools, Doubles, Floats, Ints
 
 
@@ -79,7 +79,8 @@ class Counts:
         if n_head < len(base):
             # The index makes every key distinct, so that ties end the same way in any block.
             keys = tags - base.astype(np.float64) * len(base)
-            tags = np.union1d(np.argpartition(keys, n_head - 1)[:n_head], block.local_tags)
+            head = np.argpartition(keys, n_head - 1)[:n_head]
+            tags, _ = numbered(np.append(head, block.local_tags), n_tags=len(base))
         people = np.repeat(base[tags][None, :], len(block), axis=0)
         people[:, np.searchsorted(tags, block.local_tags)] += correction
         people[~public[:, tags]] = -1.0
@@ -105,16 +106,13 @@ class Counts:
         first_at = self.first_at[pairs.tag]
         age_days = np.maximum(block.at[pairs.query] - first_at, 0.0) / DAY_S
         never = first_at >= block.at[pairs.query]
-        return np.stack(
-            [
-                np.log1p(n_people),
-                np.log1p(uses),
-                np.log(daily + 0.5) - np.log(lived_days[pairs.query]),
-                np.log(on_day + 1.0) - np.log(daily / 7.0 + 1.0),
-                np.where(never, 0.0, np.log1p(age_days)),
-            ],
-            axis=1,
-        ).astype(np.float32)
+        out = np.empty((len(pairs), len(self.names)), np.float32)
+        out[:, 0] = np.log1p(n_people)
+        out[:, 1] = np.log1p(uses)
+        out[:, 2] = np.log(daily + 0.5) - np.log(lived_days)[pairs.query]
+        out[:, 3] = np.log(on_day + 1.0) - np.log(daily / 7.0 + 1.0)
+        out[:, 4] = np.where(never, 0.0, np.log1p(age_days))
+        return out
 
     def rate_per_day(self, block: Block, pairs_or_tags: Ints) -> Floats:
         """Long-run (person, day) uses a day of some tags before each query, `[B, len(tags)]`."""

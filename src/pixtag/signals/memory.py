@@ -7,6 +7,7 @@ learns from them which posts to copy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,13 @@ class Memory:
     slot: Ints
     tag: Ints
 
+    @staticmethod
+    def empty(n_queries: int, n_slots: int, n_keys: int) -> Memory:
+        """No earlier post for anyone."""
+        shape, none = (n_queries, n_slots), np.zeros(0, np.int64)
+        keys = np.zeros((*shape, n_keys), np.float32)
+        return Memory(np.zeros(shape, np.int64), np.zeros(shape, np.bool_), keys, none, none, none)
+
     def with_key(self, index: int, of_entry: Floats, *, missing: float = 0.0) -> Memory:
         """The same memory with a key filled in: the mean over a slot's tags of a value each.
 
@@ -61,11 +69,19 @@ class Memory:
         self.keys[:, :, index] = mean * self.filled
         return self
 
-    def member(self, pairs: Pairs) -> tuple[Ints, Ints]:
-        """Pair and slot of the entries whose tag is a candidate."""
-        place = pairs.find(self.query, self.tag)
-        kept = place < len(pairs)
-        return place[kept], self.slot[kept]
+    def totals(self, pairs: Pairs, weights: Sequence[Floats]) -> Floats:
+        """Total weight of the slots that carry each candidate, `[W, P]`.
+
+        Args:
+            pairs: Candidates.
+            weights: W weights of each slot, `[B, M]` each.
+        """
+        n, width = len(weights), len(pairs) + 1
+        place = pairs.find(self.query, self.tag) + width * np.arange(n)[:, None]
+        of_slot = np.stack(weights).reshape(n, -1)
+        of_entry = of_slot[:, self.query * self.filled.shape[1] + self.slot]
+        total = np.bincount(place.ravel(), weights=of_entry.ravel(), minlength=n * width)
+        return total.reshape(n, width)[:, :-1].astype(np.float32)
 
     def propose(
         self, weight: Floats, pairs_of: tuple[int, int], *, limit: int
@@ -107,6 +123,8 @@ class OwnMemory:
         "similarity_sharp",
         "has_both_photos",
         "fits_photo",
+        "same_topic",
+        "since_in_topic",
         "log_hours",
         "log_place",
         "is_last",
@@ -130,26 +148,34 @@ class OwnMemory:
         index = np.where(filled, stop[:, None] - 1 - place, 0)
         rows = columns.posts_by_user[index] if len(columns) else index
         rows = np.where(filled, rows, 0)
-        return Memory(
-            rows, filled, self._keys(block, rows, filled), *_entries(columns, rows, filled)
-        )
+        keys = self._keys(block, rows, filled)
+        memory = Memory(rows, filled, keys, *_entries(columns, rows, filled))
+        self.see(memory, block)
+        return memory
+
+    def see(self, memory: Memory, block: Block) -> None:
+        """Compare the photos of a memory with those of the queries: its first three keys."""
+        rows, keys = memory.rows, memory.keys
+        if not len(self._columns) or not block.has_photo.any():
+            return
+        similarity = np.einsum("bmj,bj->bm", self._photos[rows], block.photo)
+        both = self._columns.has_photo[rows] & block.has_photo[:, None]
+        keys[:, :, 0] = similarity * memory.filled
+        keys[:, :, 1] = np.exp(4.0 * (similarity - 1.0)) * both * memory.filled
+        keys[:, :, 2] = both & memory.filled
 
     def _keys(self, block: Block, rows: Ints, filled: Bools) -> Floats:
         columns = self._columns
         shape = (*rows.shape, len(self.key_names))
         if not len(columns):
             return np.zeros(shape, np.float32)
-        similarity = np.einsum("bmj,bj->bm", self._photos[rows], block.photo)
-        both = columns.has_photo[rows] & block.has_photo[:, None]
+        unknown = np.zeros(rows.shape)
         age_s = np.where(filled, block.at[:, None] - columns.at[rows], 1.0)
         days = age_s / DAY_S
         place = np.broadcast_to(np.arange(rows.shape[1])[None, :], rows.shape)
         keys = np.stack(
             [
-                similarity,
-                np.exp(4.0 * (similarity - 1.0)) * both,
-                both,
-                np.zeros_like(similarity),
+                *(unknown,) * 6,
                 np.log(np.maximum(age_s, 60.0) / HOUR_S) / 4.0,
                 np.log1p(place) / 2.0,
                 place == 0,
@@ -178,22 +204,27 @@ class Neighbours:
         "is_own",
         "asker_uses",
         "log_tags",
+        "same_topic",
     )
     context_names = ("nearest_similarity", "mean_similarity")
 
     def __init__(self, columns: Columns, photos: Floats, *, n_slots: int) -> None:
         self._columns = columns
         self._photos = photos
+        self._without_photo = np.flatnonzero(~columns.has_photo)
         self.n_slots = n_slots
 
     def recall(self, block: Block) -> Memory:
         """The most similar posts before each query."""
         columns = self._columns
+        if not block.has_photo.any():
+            return Memory.empty(len(block), self.n_slots, len(self.key_names))
         stop = int(block.cut.max())
         similarity = block.photo @ self._photos[:stop].T
         unseen = block.rows[None, :] >= block.cut[:, None]
         similarity[:, block.base :][unseen] = -np.inf
-        similarity[:, ~columns.has_photo[:stop]] = -np.inf
+        blind = self._without_photo[: np.searchsorted(self._without_photo, stop)]
+        similarity[:, blind] = -np.inf
         similarity[~block.has_photo] = -np.inf
         rows, best = nearest(similarity, limit=self.n_slots)
         filled = np.isfinite(best) & block.has_photo[:, None]
@@ -224,6 +255,7 @@ class Neighbours:
                 own,
                 np.zeros_like(similarity),
                 np.log1p(columns.n_tags_of_post[rows]) / 2.0,
+                np.zeros_like(similarity),
             ],
             axis=-1,
         ).astype(np.float32)
@@ -257,7 +289,8 @@ def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
         grouped = similarity[:, : n_groups * GROUP].reshape(n_rows, GROUP, n_groups)
         least = np.partition(grouped.max(axis=1), -limit, axis=1)[:, -limit]
     # A little lower, since similarities that agree when rounded are ties.
-    row, column = np.nonzero(similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None])
+    high = similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None]
+    row, column = np.divmod(np.flatnonzero(high), n)
     found = similarity[row, column]
     # Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
     distance = np.rint((1.5 - found).astype(np.float64) * 1e5).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs
+from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, numbered
 from pixtag.signals.head import top_of_rows
 from pixtag.types import Bools, Floats, Ints
 
@@ -74,19 +74,14 @@ class Prototypes:
             out[~is_long] = np.add.reduceat(self._photos[rows], np.cumsum(short) - short)
         return out
 
-    def _in_block(self, block: Block) -> tuple[Floats, Floats, Floats]:
-        """Similarity to the block's own rows before each query, and its sums, `[B, L]` each."""
-        similarity = (block.photo @ self._photos[block.rows].T) * block.before
-        carries = block.membership(self._carries[block.uses])
-        similarity = similarity.astype(np.float32)
-        return similarity, similarity @ carries, block.before @ carries
-
     def scores(self, block: Block) -> Floats:
         """Shrunk mean similarity of every tag, `[B, T]`; 0 for a tag without photos."""
-        _, dot, count = self._in_block(block)
+        carries = block.membership(self._carries[block.uses])
+        photos = self._photos[block.base : block.base + len(block.rows)]
+        similarity = (block.photo @ photos.T) * block.before
         total = block.photo @ self.sums.T
-        total[:, block.local_tags] += dot
-        n = block.to_dense(self.count, count)
+        total[:, block.local_tags] += similarity.astype(np.float32) @ carries
+        n = block.to_dense(self.count, block.before @ carries)
         return (total / (n + SHRINK)).astype(np.float32)
 
     def propose(
@@ -98,8 +93,8 @@ class Prototypes:
 
     def features(self, block: Block, pairs: Pairs, scores: Floats) -> Floats:
         """Similarities at the pairs, `[P, 4]`, as in `names`."""
-        _, _, count = self._in_block(block)
-        n = self.count[pairs.tag] + block.at_pairs(count, pairs)
+        carries = block.membership(self._carries[block.uses])
+        n = self.count[pairs.tag] + block.at_pairs(block.before @ carries, pairs)
         recent = self._recent(block, pairs)
         return np.concatenate(
             [scores[pairs.query, pairs.tag][:, None], recent, np.log1p(n)[:, None]], axis=1
@@ -114,27 +109,30 @@ class Prototypes:
         columns = self._columns
         window_s = RECENT_DAYS * DAY_S
         start = int(columns.cut(np.array([block.at.min() - window_s]))[0])
-        rows = np.arange(start, int(block.cut.max()))
-        uses = columns.uses_between(start, start + len(rows))
+        stop = int(block.cut.max())
+        rows = slice(start, stop)
+        uses = columns.uses_between(start, stop)
         if uses.start == uses.stop:
             return np.zeros((len(pairs), 2), np.float32)
         at = columns.at[rows][None, :]
-        seen = (rows[None, :] < block.cut[:, None]) & (at >= block.at[:, None] - window_s)
+        seen = (np.arange(start, stop)[None, :] < block.cut[:, None]) & (
+            at >= block.at[:, None] - window_s
+        )
         seen &= columns.is_other(rows, block.user)
         seen &= columns.has_photo[rows][None, :]
         similarity = np.where(seen, block.photo @ self._photos[rows].T, np.float32(0.0))
-        order = np.argsort(columns.tag[uses], kind="stable")
-        tag = columns.tag[uses][order]
-        of_row = columns.row[uses][order] - start
-        first = np.flatnonzero(np.r_[True, np.diff(tag) > 0])
+        # The uses of candidates by tag; narrow numbers are sorted several times quicker.
+        candidates, place = numbered(pairs.tag, n_tags=columns.n_tags)
+        of_tag = place[columns.tag[uses]].astype(np.min_scalar_type(len(candidates)))
+        order = np.argsort(of_tag, kind="stable")[: np.count_nonzero(of_tag < len(candidates))]
+        of_tag, of_row = of_tag[order], columns.row[uses][order] - start
+        first = np.flatnonzero(np.diff(of_tag, prepend=len(candidates)))
         total = np.add.reduceat(similarity[:, of_row], first, axis=1)
         n = np.add.reduceat(seen[:, of_row].astype(np.float32), first, axis=1)
         mean = total / (n + SHRINK)
         alike = np.exp(RECENT_SHARPNESS * (similarity - 1.0)) * seen
         carried = np.add.reduceat(alike[:, of_row], first, axis=1)
         share = carried / (alike.sum(axis=1, keepdims=True) + RECENT_SHRINK)
-        recent = np.stack([mean, np.log1p(share / 0.01)])
-        column = np.full(columns.n_tags + 1, len(first), np.int64)
-        column[tag[first]] = np.arange(len(first))
-        padded = np.concatenate([recent, np.zeros((2, len(mean), 1), np.float32)], axis=2)
-        return padded[:, pairs.query, column[pairs.tag]].T.astype(np.float32)
+        recent = np.zeros((2, len(block), len(candidates)), np.float32)
+        recent[:, :, of_tag[first]] = mean, np.log1p(share / 0.01)
+        return recent[:, pairs.query, place[pairs.tag]].T

@@ -6,11 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged, strongest_first
+from pixtag.signals.uses import (
+    GAP_FADE,
+    GAPS,
+    HOUR_S,
+    LEAST_AGE_S,
+    POST_SCALES,
+    POSTS,
+    RHYTHM,
+    OwnUses,
+    close_in_day_and_week,
+)
 from pixtag.types import Floats, Ints
 
 DECAYS = (0.5, 1.0, 1.7)
-RANK_SCALES = (2.0, 8.0, 32.0)
-HOUR_S = 3600.0
+RANK_SCALES = tuple(POST_SCALES.tolist())
+YEAR_S = 365.25 * DAY_S
+SEASON_S = 4.0 * DAY_S
+RHYTHM_SHRINK = 2.0
+"""Uses at the person's usual times that a tag is given on top of its own."""
+
+PROPOSAL_WEIGHTS = (1.0 / POST_SCALES).astype(np.float32)
+MANY_TAGS = 250
+NEVER_LOG_HOURS, NEVER_LOG_POSTS = 12.0, 8.0
 
 
 class Reuse:
@@ -19,9 +37,11 @@ class Reuse:
     Base-level learning (Anderson and Schooler 1991; Kowald et al. 2017): the log of the summed
     uses of a tag, each discounted by a power law of its age; three decays. Beside it the same
     idea over the person's own posts instead of the clock: a use fades with every later post.
+    Then whether it is the tag's hour, weekday and season, and whether it is due: the age of its
+    last use over the usual gap between its uses.
 
     Shapes:
-        B: queries. P: pairs. E: own uses of all queries.
+        B: queries. P: pairs. Q: own tags of all queries.
     """
 
     names = (
@@ -32,17 +52,22 @@ class Reuse:
         "own_last_log_hours",
         "own_last_log_posts",
         "own_in_last_post",
-        "own_same_weekday",
-        "own_same_hour",
+        "own_hour_lift",
+        "own_weekday_lift",
+        "own_last_year",
+        "due_hours",
+        "due_posts",
+        "gap_log_posts",
+        "gap_spread",
     )
     context_names = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
+    of_unused = np.zeros(len(names) + 4, np.float32)
+    of_unused[[10, 11]] = NEVER_LOG_HOURS, NEVER_LOG_POSTS
+    """What `alone` says of a tag that the person has never used."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        n = len(columns)
-        place = np.empty(n, np.int64)
-        place[columns.posts_by_user] = np.arange(n)
-        self._place_of_post = place
+        self._uses = OwnUses(columns)
         self._repeats = self._find_repeats()
 
     def _find_repeats(self) -> Floats:
@@ -59,71 +84,98 @@ class Reuse:
         out[1:] = same & (user[1:] == user[:-1])
         return out
 
-    def uses(self, block: Block) -> tuple[Ints, Ints, Ints, Ints]:
-        """Own uses before each query.
+    def own_tags(self, block: Block) -> tuple[Ints, Ints]:
+        """Query and tag of everything that the people asked about have used before, `[Q]`."""
+        query, use = self._uses.last_uses(block)
+        return query, self._uses.tag[use]
 
-        Returns:
-            Query, tag, row and rank (0 for the last post) of each use, `[E]` each.
+    def propose(self, block: Block, *, limit: int, further: int = 0) -> tuple[Ints, Ints]:
+        """The person's own tags, the strongest by uses that fade over several scales.
+
+        Args:
+            block: The queries.
+            limit: Proposals a query.
+            further: Most further ones; a person gets one for each tag beyond the first
+                `MANY_TAGS`.
         """
-        columns = self._columns
-        start, stop = columns.own_uses(block.user, block.cut)
-        stranger = block.user >= columns.n_users
-        length = np.where(stranger, 0, stop - start)
-        query, use = ragged(start, length)
-        row = columns.use_row_by_user[use]
-        _, last = columns.own_posts(block.user, block.cut)
-        rank = last[query] - 1 - self._place_of_post[row]
-        return query, columns.use_tag_by_user[use], row, rank
-
-    def propose(self, block: Block, *, limit: int) -> tuple[Ints, Ints]:
-        """The person's own tags, the strongest by base-level learning (decay .5 and by posts)."""
-        query, tag, row, rank = self.uses(block)
-        if not len(query):
-            return query, tag
-        pairs = Pairs(query, tag, n_queries=len(block), n_tags=self._columns.n_tags)
-        age = np.maximum(block.at[query] - self._columns.at[row], 1.0) / HOUR_S
-        weight = age**-0.5 + np.exp(-rank / RANK_SCALES[1])
-        strength = pairs.total(query, tag, weight)
-        return top_per_query(pairs.query, pairs.tag, strength, limit=limit)
+        query, use = self._uses.last_uses(block)
+        uses = self._uses
+        _, stop = self._columns.own_posts(block.user, block.cut)
+        rank = stop[query] - 1 - uses.place[use]
+        fading = np.exp(-rank.astype(np.float32)[:, None] / POST_SCALES)
+        strength = (uses.over_posts(use) * fading) @ PROPOSAL_WEIGHTS
+        beyond = np.bincount(query, minlength=len(block)) - MANY_TAGS
+        most = limit + np.clip(beyond, 0, further)
+        return top_per_query(query, uses.tag[use], strength, limit=most)
 
     def features(self, block: Block, pairs: Pairs) -> Floats:
-        """Own evidence at the pairs, `[P, 13]`, as in `names`; 0 for a tag never used."""
-        columns = self._columns
-        query, tag, row, rank = self.uses(block)
-        place = pairs.find(query, tag)
-        found = place < len(pairs)
-        query, row, rank, place = query[found], row[found], rank[found], place[found]
-        n = len(pairs)
+        """Own evidence at the pairs, `[P, 20]`, as in `names`; 0 for a tag never used."""
+        return self.with_lifts(self.alone(block, pairs), pairs)
 
-        def total(weight: Floats) -> Floats:
-            return np.bincount(place, weights=weight, minlength=n).astype(np.float32)
+    def with_lifts(self, alone: Floats, pairs: Pairs) -> Floats:
+        """Compare each tag's times of use with those of the person's tags among the pairs.
 
-        at_row = columns.at[row]
-        age_hours = np.maximum(block.at[query] - at_row, 60.0) / HOUR_S
-        log_age = np.log(age_hours).astype(np.float32)
-        count = np.bincount(place, minlength=n).astype(np.float32)
-        used = count > 0
-        out = np.zeros((n, len(self.names)), np.float32)
-        for i, decay in enumerate(DECAYS):
-            out[:, i] = _log_or_floor(total(np.exp(-decay * log_age)), floor=1e-5)
-        for i, scale in enumerate(RANK_SCALES):
-            out[:, 3 + i] = _log_or_floor(total(np.exp(-rank / scale)), floor=1e-5)
+        Args:
+            alone: What each tag says by itself, `[P, 24]`, from `alone`; changed.
+            pairs: The same pairs.
+
+        Returns:
+            As `features`.
+        """
+        day, week, count, fading = alone[:, len(self.names) :].T
+        used = np.flatnonzero(count)
+        if len(used):
+            query, count, fading = pairs.query[used], count[used], fading[used]
+            for i, near in enumerate((day, week)):
+                lift = _lift(near[used], count, query, fading, n_queries=pairs.n_queries)
+                alone[used, 13 + i] = lift
+        return alone[:, : len(self.names)]
+
+    def alone(self, block: Block, pairs: Pairs) -> Floats:
+        """What each tag says by itself: `names` without the lifts, then what lifts need.
+
+        Returns:
+            `[P, 24]`; the last are the uses near this hour and this time of the week, all uses
+            (these three faded), and how much a use has faded since the last; 0 for a tag never
+            used.
+        """
+        columns, uses = self._columns, self._uses
+        out = np.tile(self.of_unused, (len(pairs), 1))
+        user = block.user[pairs.query]
+        after = uses.find(user, pairs.tag, block.cut[pairs.query])
+        first = uses.find(user, pairs.tag, np.zeros(len(pairs), np.int64))
+        used = np.flatnonzero((after > first) & (user < columns.n_users))
+        if not len(used):
+            return out
+        use, query, at = after[used] - 1, pairs.query[used], block.at[pairs.query[used]]
+        sums = uses.sums(use)
+        count = uses.ordinal[use] + 1.0
         start, stop = columns.own_posts(block.user, block.cut)
-        history = np.maximum(stop - start, 1)[pairs.query]
-        out[:, 6] = np.log1p(count)
-        out[:, 7] = count / history
-        last_age = np.full(n, np.inf, np.float32)
-        np.minimum.at(last_age, place, log_age)
-        out[:, 8] = np.where(used, last_age, 12.0)
-        last_rank = np.full(n, np.inf)
-        np.minimum.at(last_rank, place, rank)
-        out[:, 9] = np.where(used, np.log1p(np.where(used, last_rank, 0.0)), 8.0)
-        out[:, 10] = last_rank == 0
-        phase = (block.at[query] - at_row) / DAY_S
-        weekly = np.abs(phase / 7.0 - np.round(phase / 7.0)) < 1 / 14
-        hourly = np.abs(phase - np.round(phase)) < 1 / 12
-        out[:, 11] = total(weekly.astype(np.float32)) / np.maximum(count, 1.0)
-        out[:, 12] = total(hourly.astype(np.float32)) / np.maximum(count, 1.0)
+        rank = (stop[query] - 1 - uses.place[use]).astype(np.float32)
+        log_hours = np.log(np.maximum(at - uses.at[use], LEAST_AGE_S) / HOUR_S)
+        fading = np.exp(-rank[:, None] / POST_SCALES)
+        faded = np.concatenate([uses.power_laws(use, at, DECAYS), sums[:, POSTS] * fading], axis=1)
+        out[used, :8] = _log_or_floor(faded, floor=1e-5)
+        out[used, 8] = np.log1p(count)
+        out[used, 9] = count / (stop - start)[query]
+        out[used, 10] = log_hours
+        out[used, 11] = np.log1p(rank)
+        out[used, 12] = rank == 0
+        recent = sums[:, POSTS.stop - 1]
+        near = close_in_day_and_week(sums[:, RHYTHM], recent, at)
+        for i, values in enumerate((*near, recent, fading[:, -1]), start=len(self.names)):
+            out[used, i] = values
+        season = [columns.cut(block.at - YEAR_S + s) for s in (-SEASON_S, SEASON_S)]
+        last_year = [uses.find(user[used], pairs.tag[used], cut[query]) for cut in season]
+        out[used, 15] = np.log1p(last_year[1] - last_year[0])
+        n_gaps = count - 1.0
+        weight = (1.0 - GAP_FADE**n_gaps) / (1.0 - GAP_FADE)
+        gaps = sums[:, GAPS] / np.maximum(weight, 1.0)[:, None]
+        regular = n_gaps > 0
+        out[used, 16] = np.where(regular, log_hours - gaps[:, 0], 0.0)
+        out[used, 17] = np.where(regular, np.log1p(rank) - gaps[:, 1], 0.0)
+        out[used, 18] = np.where(regular, gaps[:, 1], NEVER_LOG_POSTS)
+        out[used, 19] = np.sqrt(np.maximum(gaps[:, 2] - gaps[:, 1] ** 2, 0.0))
         return out
 
     def context(self, block: Block) -> Floats:
@@ -150,8 +202,10 @@ class Reuse:
         return out
 
 
-def top_per_query(query: Ints, tag: Ints, strength: Floats, *, limit: int) -> tuple[Ints, Ints]:
-    """Keep the strongest `limit` entries of each query; ties by the smaller tag index.
+def top_per_query(
+    query: Ints, tag: Ints, strength: Floats, *, limit: int | Ints
+) -> tuple[Ints, Ints]:
+    """Keep the strongest entries of each query; ties by the smaller tag index.
 
     Strengths are compared to about four digits, so that rounding in a sum cannot decide.
 
@@ -159,15 +213,16 @@ def top_per_query(query: Ints, tag: Ints, strength: Floats, *, limit: int) -> tu
         query: Query of each entry, `[P]`, ascending.
         tag: Tag of each entry, `[P]`, ascending within a query.
         strength: Higher is better, `[P]`, positive.
-        limit: Entries kept for each query.
+        limit: Entries kept for each query, for all or `[B]`.
     """
     count = np.bincount(query)
-    if not len(count) or count.max() <= limit:
+    most = np.zeros_like(count) + (limit if isinstance(limit, int) else limit[: len(count)])
+    if not (count > most).any():
         return query, tag
     order = strongest_first(query, np.log(np.maximum(strength, 1e-30)), step=1e-4)
     first = np.cumsum(count) - count
     within = np.arange(len(query)) - first[query]
-    kept = order[within < limit]
+    kept = order[within < most[query]]
     return query[kept], tag[kept]
 
 
@@ -177,6 +232,14 @@ def _hashes(tags: Ints) -> NDArray[np.uint64]:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+def _lift(near: Floats, count: Floats, query: Ints, fading: Floats, *, n_queries: int) -> Floats:
+    """How much more often a tag is used near this time than the person's tags are, log, `[Q]`."""
+    usual = np.bincount(query, weights=near * fading, minlength=n_queries) + 1e-6
+    usual /= np.bincount(query, weights=count * fading, minlength=n_queries) + 1e-6
+    usual = np.clip(usual, 0.05, None)[query]
+    return np.log((near + RHYTHM_SHRINK * usual) / (count + RHYTHM_SHRINK) / usual)
 
 
 def _log_or_floor(total: Floats, *, floor: float) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.signals.columns import Block, Columns, Pairs, ragged
+from pixtag.signals.columns import Block, Columns, Pairs, numbered, ragged
 from pixtag.signals.head import top_of_rows
 from pixtag.types import Bools, Floats, Ints
 
@@ -42,11 +42,11 @@ class Trend:
         start = int(columns.cut(np.array([block.at.min() - longest_s]))[0])
         start = max(start, int(np.searchsorted(columns.at, -np.inf, side="right")))
         uses = columns.uses_between(start, max(int(block.cut.max()), start))
-        tags, column = np.unique(columns.tag[uses], return_inverse=True)
+        tags, column = numbered(columns.tag[uses], n_tags=columns.n_tags)
         counts = np.zeros((len(WINDOWS_HOURS), len(block), len(tags)), np.float32)
         if len(tags):
             self._count_everyone(block, uses, column, counts)
-            self._take_out_own(block, start, tags, counts)
+            self._take_out_own(block, start, column, counts)
         return tags, counts
 
     def _count_everyone(self, block: Block, uses: slice, column: Ints, out: Floats) -> None:
@@ -58,22 +58,31 @@ class Trend:
         """
         columns = self._columns
         row, previous = columns.row[uses], columns.previous_at[uses]
-        at = columns.at[row]
+        at, of_tag = columns.at[row], column[columns.tag[uses]]
         order = np.argsort(block.at, kind="stable")
         n_tags = out.shape[2]
+        size = (len(block) + 1) * n_tags
         first_after = np.searchsorted(block.cut[order], row, side="right")
         for window, hours in enumerate(WINDOWS_HOURS):
             since = block.at[order] - hours * 3600.0
-            begin = np.maximum(first_after, np.searchsorted(since, previous, side="right"))
-            end = np.searchsorted(since, at, side="right")
-            counted = begin < end
-            steps = np.zeros((len(block) + 1) * n_tags, np.int32)
-            np.add.at(steps, begin[counted] * n_tags + column[counted], 1)
-            np.subtract.at(steps, end[counted] * n_tags + column[counted], 1)
-            out[window, order] = steps.reshape(-1, n_tags).cumsum(axis=0)[:-1]
+            late = slice(int(np.searchsorted(at, since[0])), None)
+            begin = np.searchsorted(since, previous[late], side="right")
+            end = np.searchsorted(since, at[late], side="right")
+            # A run that ends before it begins is none: its two ends cancel.
+            begin = np.minimum(np.maximum(first_after[late], begin), end)
+            steps = np.bincount(begin * n_tags + of_tag[late], minlength=size)
+            steps -= np.bincount(end * n_tags + of_tag[late], minlength=size)
+            out[window, order] = steps.reshape(-1, n_tags)[:-1].cumsum(axis=0)
 
-    def _take_out_own(self, block: Block, start: int, tags: Ints, counts: Floats) -> None:
-        """Take the asker's own uses from row `start` on out of the counts."""
+    def _take_out_own(self, block: Block, start: int, column: Ints, counts: Floats) -> None:
+        """Take the asker's own uses from row `start` on out of the counts.
+
+        Args:
+            block: The queries.
+            start: First row of the longest window.
+            column: Place of each tag among those counted, `[T + 1]`.
+            counts: Of everyone, `[W, B, K]`; changed.
+        """
         columns = self._columns
         _, begin = columns.own_uses(block.user, np.full(len(block), start))
         _, end = columns.own_uses(block.user, block.cut)
@@ -81,11 +90,12 @@ class Trend:
         query, place = ragged(begin, np.where(known, np.maximum(end - begin, 0), 0))
         use = columns.uses_by_user[place]
         at, previous = columns.at[columns.row[use]], columns.previous_at[use]
-        column = np.searchsorted(tags, columns.tag[use])
+        entry = query * counts.shape[2] + column[columns.tag[use]]
         for window, hours in enumerate(WINDOWS_HOURS):
             since = block.at[query] - hours * 3600.0
             counted = (at >= since) & (previous < since)
-            np.subtract.at(counts[window], (query[counted], column[counted]), 1.0)
+            own = np.bincount(entry[counted], minlength=counts[window].size)
+            counts[window] -= own.reshape(counts[window].shape)
 
     def lifts(self, block: Block, counts: Floats, rate_per_day: Floats) -> Floats:
         """Log ratio of seen to expected people, shrunk, `[W, B, K]`.
@@ -107,8 +117,7 @@ class Trend:
         for window in PROPOSE_WINDOWS:
             usable = (counts[window] >= 2) & public[:, tags]
             strength = lifts[window] + 0.5 * np.log1p(counts[window])
-            rough = np.round(np.where(usable, strength, -np.inf), 4)
-            query, column = top_of_rows(rough, limit=limit)
+            query, column = top_of_rows(np.where(usable, strength, -np.inf), limit=limit)
             query_parts.append(query)
             tag_parts.append(tags[column])
         return np.concatenate(query_parts), np.concatenate(tag_parts)
@@ -125,8 +134,7 @@ class Trend:
             counts: From `window_counts`, `[W, B, K]`.
             rate_per_day: Usual uses a day of each candidate, `[P]`.
         """
-        column = np.full(self._columns.n_tags + 1, len(tags), np.int64)
-        column[tags] = np.arange(len(tags))
+        _, column = numbered(tags, n_tags=self._columns.n_tags)
         at = column[pairs.tag]
         out: list[Floats] = []
         people: list[Floats] = []

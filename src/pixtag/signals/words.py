@@ -224,6 +224,7 @@ class Bridge:
 
     Attributes:
         covers: Which tags some class leads to, `[V]`.
+        names: Which tags are likeliest on photos of some class, `[V]`: its everyday word.
 
     Raises:
         ShapeError: The matrix has other classes than the classifier.
@@ -240,6 +241,8 @@ class Bridge:
         of_class, self._tag = np.nonzero(matrix != 0)
         self._weight = matrix[of_class, self._tag].astype(np.float32)
         self.covers = np.asarray((matrix != 0).any(axis=0))
+        most = matrix.max(axis=1, keepdims=True, initial=0.0)
+        self.names = np.asarray(((matrix == most) & (matrix != 0)).any(axis=0))
         self._count = np.bincount(of_class, minlength=len(matrix))
         self._start = np.cumsum(self._count) - self._count
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from pixtag.errors import ShapeError
 from pixtag.signals.columns import Columns, Queries, concat_logs
 from pixtag.signals.cooccurrence import CoOccurrence
 from pixtag.signals.counts import Counts
+from pixtag.signals.habits import Habits
 from pixtag.signals.memory import Neighbours, OwnMemory
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
 from pixtag.signals.trend import Trend
-from pixtag.state.features import Scored
+from pixtag.state.features import Scored, join_scored
 from pixtag.state.knowledge import Knowledge, StateConfig
 from pixtag.state.scoring import BlockScorer
 from pixtag.types import Ints, PostLog, Sources
@@ -122,11 +123,15 @@ class State:
         self.tag_index = {t: i for i, t in enumerate(log.tags)}
         self._prior_people = people
         self.reuse = Reuse(columns)
+        self.habits = Habits(columns)
         self.own_memory = OwnMemory(columns, photos, n_slots=config.own_slots)
         self.neighbours = Neighbours(columns, photos, n_slots=config.near_slots)
         self.trend = Trend(columns)
         words = knowledge.words
         self.tag_vectors = None if words is None else words.tag_vectors(log.tags)
+        topics = knowledge.topics
+        no_topics = np.zeros((len(columns), 0), np.float32)
+        self.post_topics = no_topics if topics is None else topics.of_posts(columns, photos)
         self._start_sums()
 
     def _start_sums(self) -> None:
@@ -176,15 +181,18 @@ class State:
         parts = list(self.score_blocks(queries, sources=sources))
         if not parts:
             raise ShapeError("no queries to score")
-        index = np.concatenate([p[0] for p in parts])
-        back = np.argsort(index)
-        scored = [p[1] for p in parts]
-        return Scored(
-            **{
-                f.name: np.concatenate([getattr(s, f.name) for s in scored])[back]
-                for f in fields(Scored)
-            }
-        )
+        return join_scored(parts, n_tags=len(self.tags))
+
+    def ask(self, queries: Queries) -> BlockScorer:
+        """Begin with one question whose photo is still being looked at.
+
+        Args:
+            queries: One, its photo left out.
+
+        Returns:
+            What has been read of the past; its `run` takes the photo.
+        """
+        return BlockScorer(self, queries, Sources(), ahead=True)
 
     def score_blocks(
         self, queries: Queries, *, sources: Sources | None = None
@@ -202,7 +210,9 @@ class State:
             stop = min(start + size, len(order))
             span = int(np.searchsorted(cuts[start:stop], cuts[start] + MAX_SPAN_ROWS, "right"))
             index = order[start : start + max(1, span)]
-            yield index, BlockScorer(self, queries.take(index), sources or Sources()).run()
+            part = queries.take(index)
+            scorer = BlockScorer(self, part, sources or Sources())
+            yield index, scorer.run(part.embeddings, part.has_photo)
             start += len(index)
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pixtag.lists import forget_lists, store_lists_path
 from pixtag.store.results import BundleRecord, ForgetResult
 from pixtag.store.schema import guarded
 
@@ -48,7 +49,9 @@ def forget_person(
 
     Raises:
         StoreError: The store cannot be written.
+        ConfigError: The store's file of lists holds what cannot be; nothing is removed.
     """
+    had_lists = forget_lists(store_lists_path(path), user_id)
     bytes_before = _size_bytes(path)
     db.execute("PRAGMA secure_delete = ON")
     with writing():
@@ -68,6 +71,7 @@ def forget_person(
         bytes_after=_size_bytes(path),
         bundles=bundles,
         is_compacted=is_compacted,
+        had_lists=had_lists,
     )
 
 

@@ -94,6 +94,7 @@ class ForgetResult:
         bundles: Bundles that were trained on the person. They are not changed.
         is_compacted: False when another process or a full disk kept the file from shrinking; the
             next opening for writing tries again.
+        had_lists: Whether the person had lists of tags, which went too.
     """
 
     posts: int
@@ -105,3 +106,4 @@ class ForgetResult:
     bytes_after: int
     bundles: tuple[BundleRecord, ...]
     is_compacted: bool
+    had_lists: bool = False

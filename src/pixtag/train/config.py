@@ -26,16 +26,19 @@ class TrainConfig(BaseModel):
     head_epochs: Annotated[int, Field(ge=1, le=1000)] = 30
     """Passes over the photos when a head is fitted."""
 
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    topics: Annotated[int, Field(ge=0, le=2048)] = 96
+    """Most topics found in pixels and tags together; a few more than the photos have kinds."""
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     """Passes over the replayed posts when the network is fitted."""
 
     batch: Annotated[int, Field(ge=8, le=4096)] = 128
     """Posts a step."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-3
     """Peak of the network's learning rate."""
 
-    drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.25
+    drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of posts from which sources are taken in training, so that any may be missing."""
 
     first_users: Annotated[int, Field(ge=0)] = 0
@@ -54,3 +57,8 @@ class TrainConfig(BaseModel):
 
     state: StateConfig = StateConfig()
     """What the state offers to the network."""
+
+    @property
+    def state_to_fit(self) -> StateConfig:
+        """Offers while the network is fitted: the tail of a long history teaches little."""
+        return self.state.model_copy(update={"more_candidates": 0})

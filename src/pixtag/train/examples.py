@@ -7,22 +7,36 @@ head. In-sample scores would teach the network to trust pixels far too much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pixtag.replay import replay
 from pixtag.signals.head import Head
-from pixtag.state import BridgeSignal, Knowledge, Scored, State, StateConfig, WordsSignal
-from pixtag.train.network import Examples, reorder_rows
-from pixtag.types import Ints, PostLog
+from pixtag.signals.topics import Topics
+from pixtag.state import (
+    BridgeSignal,
+    Knowledge,
+    Scored,
+    State,
+    StateConfig,
+    WordsSignal,
+    join_scored,
+)
+from pixtag.train.network import Examples
+from pixtag.types import Ints, PostLog, Sources
 
 LEAST_PARTS = 3
+
+ACCEPTED_SHARE = 0.25
+"""Share of the replayed posts that are asked about with one or two of their tags accepted, so
+that the network learns what the company of an accepted tag is worth."""
+
 OnProgress = Callable[[int, int], None]
 
 
-def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
+def choose_vocabulary(log: PostLog, *, limit: int, leave_out: Collection[str] = ()) -> list[str]:
     """The tags that the head and the co-occurrence counts learn: those that several people use.
 
     A tag that bursts and is gone (an event's) is left out: a head that was fitted on the whole
@@ -31,6 +45,7 @@ def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
     Args:
         log: The posts to fit on.
         limit: Most tags kept.
+        leave_out: Tags never kept.
 
     Returns:
         Tags of at least three people (of as many as there are, when fewer) and three uses, in
@@ -46,7 +61,9 @@ def choose_vocabulary(log: PostLog, *, limit: int) -> list[str]:
     uses = np.bincount(log.tag_ids, minlength=n_tags)
     least = min(3, len(np.unique(person)))
     lasts = _parts_used(log, row) >= LEAST_PARTS
+    apart = set(leave_out)
     kept = np.flatnonzero((people >= least) & (uses >= 3) & lasts).tolist()
+    kept = [t for t in kept if log.tags[t] not in apart]
     ordered = sorted(kept, key=lambda t: (-people[t], -uses[t], log.tags[t]))
     return [log.tags[t] for t in ordered[:limit]]
 
@@ -120,39 +137,66 @@ def replay_examples(
     knowledge: Knowledge,
     config: StateConfig,
     *,
+    seed: int | None = None,
+    sources: Sources | None = None,
     on_progress: OnProgress | None = None,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
+
+    Some are asked about with tags accepted already; those are no candidates then.
 
     Args:
         log: Everything that may be known; each post sees only what lies before it.
         rows: Posts to ask about, ascending, all with a time.
         knowledge: A head that was not fitted on these posts.
         config: Of the state.
+        seed: Decides which tags of which posts are accepted already; None for none.
+        sources: Which sources may speak; all when None.
         on_progress: Called with posts done and their number.
     """
     state = State(knowledge, config)
     state.observe(log)
-    parts: list[Scored] = []
-    places: list[Ints] = []
-    for index, scored in replay(state, state.queries_of(log, rows), on_progress=on_progress):
-        parts.append(compact(scored))
-        places.append(index)
-    scored = reorder_rows(join_scored(parts), np.argsort(np.concatenate(places)))
-    return answered(scored, log, rows, state.tags)
+    accepted = () if seed is None else draw_accepted(log, rows, seed=seed)
+    queries = replace(state.queries_of(log, rows), accepted=accepted)
+    replayed = replay(state, queries, sources=sources, on_progress=on_progress)
+    parts = [(i, compact(scored)) for i, scored in replayed]
+    scored = join_scored(parts, n_tags=len(state.tags))
+    return answered(scored, log, rows, state.tags, accepted=accepted)
 
 
-def answered(scored: Scored, log: PostLog, rows: Ints, tags: Sequence[str]) -> Examples:
-    """Mark the candidates that each post used."""
+def draw_accepted(log: PostLog, rows: Ints, *, seed: int) -> tuple[tuple[str, ...], ...]:
+    """One or two tags of some posts, for each post; no post is left without an answer."""
+    rng = np.random.default_rng((seed, 41))
+    drawn: list[tuple[str, ...]] = []
+    for row in rows.tolist():
+        tags = log.tags_of(row)
+        n = min(int(rng.integers(1, 3)), len(tags) - 1)
+        is_asked = rng.random() < ACCEPTED_SHARE and n > 0
+        drawn.append(tuple(rng.permutation(tags)[:n].tolist()) if is_asked else ())
+    return tuple(drawn)
+
+
+def answered(
+    scored: Scored,
+    log: PostLog,
+    rows: Ints,
+    tags: Sequence[str],
+    *,
+    accepted: tuple[tuple[str, ...], ...] = (),
+) -> Examples:
+    """Mark the candidates that each post used; what is accepted already is no candidate."""
     index = {t: i for i, t in enumerate(tags)}
     of_tag = np.array([index.get(t, len(tags)) for t in log.tags], np.int64)
     used = np.zeros(scored.tag.shape, np.bool_)
     n_used = np.zeros(len(rows), np.int64)
+    filled = scored.filled.copy()
     for i, row in enumerate(rows):
         wanted = of_tag[log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]]
-        n_used[i] = len(wanted)
-        used[i] = np.isin(scored.tag[i], wanted) & scored.filled[i]
-    return Examples(scored, used, n_used, np.ones(len(rows), np.float32))
+        given = [index[t] for t in accepted[i] if t in index] if accepted else []
+        filled[i] &= ~np.isin(scored.tag[i], given)
+        n_used[i] = len(wanted) - (len(accepted[i]) if accepted else 0)
+        used[i] = np.isin(scored.tag[i], wanted) & filled[i]
+    return Examples(replace(scored, filled=filled), used, n_used, np.ones(len(rows), np.float32))
 
 
 def compact(scored: Scored) -> Scored:
@@ -165,17 +209,18 @@ def compact(scored: Scored) -> Scored:
     )
 
 
-def join_scored(parts: Sequence[Scored]) -> Scored:
-    """Put blocks one after the other."""
-    names = [f.name for f in fields(Scored)]
-    return Scored(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
-
-
 def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Put examples one after the other."""
+    """Put examples one after the other; their tags may be numbered differently."""
+    if len(parts) == 1:
+        return parts[0]
+    places = np.split(np.arange(sum(map(len, parts))), np.cumsum([len(p) for p in parts])[:-1])
+    scored = join_scored([(i, p.scored) for i, p in zip(places, parts, strict=True)], n_tags=0)
+    used = np.zeros(scored.filled.shape, np.bool_)
+    for place, part in zip(places, parts, strict=True):
+        used[place, : part.used.shape[1]] = part.used
     return Examples(
-        scored=join_scored([p.scored for p in parts]),
-        used=np.concatenate([p.used for p in parts]),
+        scored=scored,
+        used=used,
         n_used=np.concatenate([p.n_used for p in parts]),
         weight=np.concatenate([p.weight for p in parts]),
     )
@@ -187,8 +232,11 @@ def knowledge_with(
     bridge: BridgeSignal | None = None,
     kinds: BridgeSignal | None = None,
     words: WordsSignal | None = None,
+    topics: Topics | None = None,
 ) -> Knowledge:
-    """Knowledge of a head, and of what reads the encoder's classes, without a prior."""
+    """Knowledge of a head, of topics, and of what reads the encoder's classes, without a prior."""
     empty = PostLog.of([])
     empty = replace(empty, embeddings=np.zeros((0, head.width), np.float16))
-    return Knowledge(vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, kinds, words)
+    return Knowledge(
+        vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, kinds, topics, words
+    )

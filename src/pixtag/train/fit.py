@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from pixtag.encoder import SHIPPED_DIGEST
 from pixtag.errors import ModelError
 from pixtag.network import SHAPES, Widths, initial_weights, scores
 from pixtag.replay import inputs_of, readers_of_classes
-from pixtag.signals.head import Head
 from pixtag.signals.words import Bridge, Words, class_tag_matrix
 from pixtag.splits import Split, temporal_split
 from pixtag.state import Knowledge
@@ -40,7 +39,7 @@ from pixtag.train.examples import (
     knowledge_with,
     replay_examples,
 )
-from pixtag.train.head import fit_head, tag_table
+from pixtag.train.head import tag_table
 from pixtag.train.kinds import Kinds, fit_kinds
 from pixtag.train.network import (
     Examples,
@@ -50,13 +49,15 @@ from pixtag.train.network import (
     run_epoch,
     without_sources,
 )
+from pixtag.train.pixels import Pixels, fit_pixels
 from pixtag.train.visitors import first_users
-from pixtag.types import Floats, Ints, PostLog
+from pixtag.types import Floats, Ints, PostLog, Sources
 
 LEAST_POSTS = 200
 """Posts with a time and a tag below which nothing worth having is learned."""
 
 OnStage = Callable[[str, int, int], None]
+OnExamples = Callable[[Examples, Examples], None]
 Weights = dict[str, NDArray[np.float32]]
 
 
@@ -73,6 +74,7 @@ class _Plan:
     words: Words | None
     kinds: list[str]
     kind_tags: Mapping[str, Sequence[str]]
+    sources: Sources
 
     def fit_kinds(self, chosen: NDArray[np.bool_]) -> Kinds | None:
         """The classifier of labelled photos among the chosen posts of the front of the log."""
@@ -83,10 +85,12 @@ class _Plan:
         labels = [self.kinds[i] for i in rows]
         return fit_kinds(embeddings, labels, self.kind_tags, self.vocabulary)
 
-    def knowledge(self, head: Head, kinds: Kinds | None) -> Knowledge:
+    def knowledge(self, pixels: Pixels, kinds: Kinds | None) -> Knowledge:
         """What was fitted, with what serving will also have, without a prior."""
         named = None if kinds is None else kinds.bridge()
-        return knowledge_with(head, self.vocabulary, self.bridge, named, self.words)
+        return knowledge_with(
+            pixels.head, self.vocabulary, self.bridge, named, self.words, pixels.topics
+        )
 
     @property
     def rows_to_fit(self) -> Ints:
@@ -114,6 +118,7 @@ def fit(
     out: Path,
     config: TrainConfig | None = None,
     labels: Sequence[str] | None = None,
+    unlearned: Collection[str] = (),
     use_all: bool = False,
     groups: Sequence[str] | None = None,
     bridge_tags: Sequence[Sequence[str]] | None = None,
@@ -121,7 +126,9 @@ def fit(
     kind_tags: Mapping[str, Sequence[str]] | None = None,
     encoder_digest: str = "",
     title: str = "",
+    sources: Sources | None = None,
     on_stage: OnStage | None = None,
+    on_examples: OnExamples | None = None,
 ) -> Bundle:
     """Train a bundle on a log and write it.
 
@@ -134,6 +141,8 @@ def fit(
         out: Folder of the bundle. Curves lie beside it: `OUT.curves.jsonl`, `OUT.curves.png`.
         config: Knobs.
         labels: A fixed set of tags: no other is learned or offered.
+        unlearned: Tags that stay in the posts but never enter the vocabulary, so that the bundle
+            doesn't hold them: the network meets them as it meets a tag of another store.
         use_all: Fit on the first 90 % and calibrate on the last 10.
         groups: A name for each post of the log: posts of one name (photos of one kind) are kept
             out of a head together, so that the network learns what to do with a kind of photo
@@ -145,7 +154,10 @@ def fit(
         kind_tags: For each kind, the tags that people put on such photos, best first.
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
+        sources: Train with these alone; the bundle must then be asked with these alone.
         on_stage: Called with a stage's name, what is done and how much there is.
+        on_examples: Called with the replayed examples that the network is fitted on, and those
+            that it is chosen on.
 
     Returns:
         The bundle as written.
@@ -166,7 +178,7 @@ def fit(
     vocabulary = (
         list(dict.fromkeys(labels))
         if labels is not None
-        else choose_vocabulary(fitted, limit=config.vocabulary)
+        else choose_vocabulary(fitted, limit=config.vocabulary, leave_out=unlearned)
     )
     if labels is None:
         # Words of the reviewed maps are nobody's secret: they may be offered before anyone used
@@ -182,8 +194,9 @@ def fit(
     named = [""] * len(log) if groups is None else list(groups)
     known = log.select(np.arange(split.valid_stop))
     shown = [""] * len(log) if kinds is None else list(kinds)
+    heard = sources or Sources()
     plan = _Plan(
-        known, split, config, vocabulary, named, bridge, words, shown, dict(kind_tags or {})
+        known, split, config, vocabulary, named, bridge, words, shown, dict(kind_tags or {}), heard
     )
     checkpoints = Checkpoints(
         out.with_name(out.name + ".partial"),
@@ -193,6 +206,7 @@ def fit(
             "vocabulary": vocabulary,
             "encoder": encoder_digest,
             "use_all": use_all,
+            "sources": heard.name,
             "groups": [] if groups is None else named,
             "kinds": [] if kinds is None else shown,
             "kind_tags": plan.kind_tags,
@@ -201,31 +215,28 @@ def fit(
             "jax": jax.__version__,
         },
     )
-    head, train, valid = _heads_and_examples(plan, checkpoints, told)
+    pixels, train, valid = _pixels_and_examples(plan, checkpoints, told)
+    if on_examples is not None:
+        on_examples(train, valid)
     weights = _network(plan, checkpoints, train, valid, told)
     told("calibrating", 0, 1)
     # Silent sources are calibrated too: on copies of the same posts with some taken away.
-    heard = join_examples([valid, without_sources(valid, seed=config.seed)])
+    both = join_examples([valid, without_sources(valid, seed=config.seed)])
     weights |= fit_calibration(
         weights,
-        score_examples(weights, heard),
-        heard.scored.filled,
-        heard.scored.context.astype(np.float32),
-        heard.used,
+        score_examples(weights, both),
+        both.scored.filled,
+        both.scored.context.astype(np.float32),
+        both.used,
     )
-    weights |= {
-        "head/center": head.center,
-        "head/projection": head.projection,
-        "head/tag_vectors": head.tag_vectors,
-        "head/tag_bias": head.tag_bias,
-    }
+    weights |= pixels.arrays()
     bundle = make_bundle(
         plan.log,
         split,
         config,
         vocabulary,
         weights,
-        head,
+        pixels.head,
         encoder_digest=encoder_digest,
         title=title,
         bridge=matrix,
@@ -299,10 +310,10 @@ def _check_enough(log: PostLog, split: Split) -> None:
         )
 
 
-def _heads_and_examples(
+def _pixels_and_examples(
     plan: _Plan, checkpoints: Checkpoints, told: OnStage
-) -> tuple[Head, Examples, Examples]:
-    """Fit the folds' heads and the full one; replay the fit and the calibration period."""
+) -> tuple[Pixels, Examples, Examples]:
+    """Fit heads and topics of the folds and of all; replay the fit and the calibration period."""
     config, split = plan.config, plan.split
     fitted = plan.log.select(np.arange(split.train_stop))
     index = {t: i for i, t in enumerate(plan.vocabulary)}
@@ -325,11 +336,28 @@ def _heads_and_examples(
     for step, left_out in enumerate(folds):
         told("learning what photos show", step, n_steps)
         others = (fold != left_out) if has_heads else np.zeros(len(fitted), np.bool_)
-        head = _head(plan, checkpoints, fitted, table, others, f"head-{left_out}", left_out + 1)
+        pixels = fit_pixels(
+            fitted,
+            table,
+            others,
+            config,
+            checkpoints,
+            n_tags=n_tags,
+            step=f"pixels-{left_out}",
+            offset=left_out + 1,
+        )
         mine = asked[fold[asked] == left_out]
-        knowledge = plan.knowledge(head, plan.fit_kinds(others))
+        knowledge = plan.knowledge(pixels, plan.fit_kinds(others))
         if len(mine):
-            parts.append(replay_examples(fitted, mine, knowledge, config.state))
+            examples = replay_examples(
+                fitted,
+                mine,
+                knowledge,
+                config.state_to_fit,
+                seed=config.seed,
+                sources=plan.sources,
+            )
+            parts.append(examples)
         if config.first_users:
             hidden = fold == left_out
             parts += first_users(
@@ -343,10 +371,19 @@ def _heads_and_examples(
             )
     told("learning what photos show", n_folds, n_steps)
     everyone = np.ones(len(fitted), np.bool_)
-    full = _head(plan, checkpoints, fitted, table, everyone, "head-full", 0)
+    full = fit_pixels(
+        fitted,
+        table,
+        everyone,
+        config,
+        checkpoints,
+        n_tags=n_tags,
+        step="pixels-full",
+        offset=0,
+    )
     knowledge = plan.knowledge(full, plan.fit_kinds(everyone))
     asked = plan.rows_to_choose
-    valid = [replay_examples(plan.log, asked, knowledge, config.state)]
+    valid = [replay_examples(plan.log, asked, knowledge, config.state, sources=plan.sources)]
     if config.first_users:
         user = plan.log.user_of_post
         people = np.unique(user[asked])[::2]
@@ -363,40 +400,6 @@ def _heads_and_examples(
         )
     told("learning what photos show", n_steps, n_steps)
     return full, join_examples(parts), join_examples(valid)
-
-
-def _head(
-    plan: _Plan,
-    checkpoints: Checkpoints,
-    fitted: PostLog,
-    table: tuple[Ints, Floats],
-    chosen: NDArray[np.bool_],
-    step: str,
-    offset: int,
-) -> Head:
-    known = checkpoints.load(step)
-    if known is not None:
-        return Head(known["center"], known["projection"], known["tags"], known["bias"])
-    rows = np.flatnonzero(chosen & fitted.has_photo)
-    head = fit_head(
-        fitted.embeddings[rows].astype(np.float32),
-        table[0][rows],
-        table[1][rows],
-        n_tags=len(plan.vocabulary),
-        joint=SHAPES[plan.config.size].joint,
-        epochs=plan.config.head_epochs,
-        seed=plan.config.seed * 100 + offset,
-    )
-    checkpoints.save(
-        step,
-        {
-            "center": head.center,
-            "projection": head.projection,
-            "tags": head.tag_vectors,
-            "bias": head.tag_bias,
-        },
-    )
-    return head
 
 
 def _network(

@@ -17,6 +17,7 @@ from pixtag.network import scores
 from pixtag.state import (
     CONTEXT_NAMES,
     FEATURE_NAMES,
+    FLOOR_LOG_PROB,
     HISTORY_NAMES,
     PIXEL_NAMES,
     TASTE_NAMES,
@@ -26,11 +27,21 @@ from pixtag.state import (
 )
 from pixtag.types import Bools, Floats, Ints
 
-OWN_PIXEL_KEYS = 4
+OWN_PIXEL_KEYS = 6
 """The first key features of the own memory come from pixels."""
 
 NEAR_HISTORY_KEYS = (5, 6)
 """Key features of the neighbours that come from the asker's history."""
+
+HIDDEN_SHARE = 0.1
+"""Share of candidates that training hides from what knows only the vocabulary.
+
+A store brings tags that a bundle has never seen. In the training period nearly every tag is in the
+vocabulary, so without this the network would hardly meet an unknown one.
+"""
+
+LEAST_FLAG_STD = 0.3
+"""Flags that were nearly always on in training must not explode when one goes off."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +74,13 @@ def constants(scored: Scored) -> dict[str, NDArray[np.float32]]:
         needed[1, i] = name in HISTORY_NAMES or name in TASTE_NAMES
         needed[2, i] = name in TREND_NAMES or name in TREND_LIKE
     mean, std = context.mean(axis=0), context.std(axis=0) + 1e-3
-    # Flags that were always on in training must not explode when one goes off.
-    std[:3] = np.maximum(std[:3], 0.3)
+    std[:3] = np.maximum(std[:3], LEAST_FLAG_STD)
+    feature_std = filled.std(axis=0) + 1e-3
+    known = FEATURE_NAMES.index("head_known")
+    feature_std[known] = max(feature_std[known], LEAST_FLAG_STD)
     return {
         "norm/mean": filled.mean(axis=0),
-        "norm/std": filled.std(axis=0) + 1e-3,
+        "norm/std": feature_std,
         "norm/context_mean": mean,
         "norm/context_std": std,
         "source/needed": needed,
@@ -89,6 +102,8 @@ def silence(inputs: Mapping[str, Any], speaks: Any) -> dict[str, Any]:
     keep = keep.at[:, :3].set(speaks)
     keep = keep.at[:, jnp.array(pixel_context)].set(pixels[:, None])
     keep = keep.at[:, jnp.array(history_context)].set(history[:, None])
+    both = CONTEXT_NAMES.index("topic_posts_log")
+    keep = keep.at[:, both].set(pixels * history)
     own_keys = inputs["own_keys"]
     own_keys = own_keys.at[:, :, :OWN_PIXEL_KEYS].multiply(pixels[:, None, None])
     near_keys = inputs["near_keys"]
@@ -140,6 +155,31 @@ def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
     }
 
 
+OF_THE_VOCABULARY = {
+    "head_log_prob": FLOOR_LOG_PROB,
+    "head_known": 0.0,
+    "topic_log_chance": 0.0,
+    "bridge": 0.0,
+    "kinds": 0.0,
+    "own_over_expected": 0.0,
+    "own_over_expected_lately": 0.0,
+}
+"""Features that only a tag of the vocabulary has, and what they are for any other."""
+
+
+def hide_known(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArray[Any]]:
+    """Make candidates look as if the vocabulary lacked them, as tags of a new store are.
+
+    Args:
+        batch: From `batch_of`.
+        hidden: Which candidates, `[B, C]`.
+    """
+    features = batch["features"].copy()
+    for name, value in OF_THE_VOCABULARY.items():
+        features[:, :, FEATURE_NAMES.index(name)][hidden] = value
+    return {**batch, "features": features}
+
+
 def reorder_rows(scored: Scored, rows: Ints) -> Scored:
     """Some of the queries."""
     return Scored(**{f.name: getattr(scored, f.name)[rows] for f in fields(Scored)})
@@ -164,7 +204,7 @@ def listwise_loss(weights: Any, batch: Mapping[str, Any], speaks: Any) -> Any:
 
 def is_constant(name: str) -> bool:
     """Whether a weight is an input constant or calibration, which gradients do not move."""
-    return name.startswith(("norm/", "source/", "calibration/", "head/"))
+    return name.startswith(("norm/", "source/", "calibration/", "head/", "topics/"))
 
 
 @dataclass(frozen=True)
@@ -221,9 +261,9 @@ def run_epoch(
     for step in range(settings.steps):
         rows = order[step * settings.batch : (step + 1) * settings.batch]
         speaks = draw_sources(rng, len(rows), share=settings.drop_sources)
-        moving, memory, loss = _step(
-            settings, moving, dict(fixed), memory, batch_of(examples, rows), speaks
-        )
+        batch = batch_of(examples, rows)
+        batch = hide_known(batch, rng.random(batch["filled"].shape) < HIDDEN_SHARE)
+        moving, memory, loss = _step(settings, moving, dict(fixed), memory, batch, speaks)
         losses.append(loss)
         if on_batch is not None:
             on_batch(step + 1, settings.steps)

@@ -79,7 +79,7 @@ def first_users(
         if len(mine):
             own = log.select(np.flatnonzero(log.user_of_post == person))
             places = np.searchsorted(np.flatnonzero(log.user_of_post == person), mine)
-            parts.append(replay_examples(own, places, knowledge, config))
+            parts.append(replay_examples(own, places, knowledge, config, seed=seed))
     strangers = rows[log.user_of_post[rows] == nobody]
     if len(strangers):
         parts.append(_strangers(log, strangers, knowledge, config))

@@ -1,4 +1,4 @@
-"""An evaluation as one self-contained page: tables, plots, examples; no scripts, no requests."""
+"""The page: its sections in order."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 from pixtag.errors import ImageError
 from pixtag.evaluate import PIXTAG, Evaluation, Figures, tag_gains
 from pixtag.images import decode
+from pixtag.report.drawing import bars, cell, groups, number, paragraph, reliability, table
 from pixtag.store import Store
 from pixtag.types import Ints, Post
 
@@ -22,7 +23,6 @@ _SHOWN = ("p@1", "p@3", "p@5", "p@10", "r@5", "r@10", "hit@5", "ndcg@5", "mrr")
 _LIFTED = ("p@1", "p@5", "r@10")
 _N_EXAMPLES = 12
 _N_GAINS = 12
-_COLOURS = ("#3a6ea5", "#d98032", "#6a9f4f", "#9d6fb0")
 
 _STYLE = """
 :root { --ink: #1c2430; --soft: #5c6672; --line: #d9dee4; --page: #fff; --good: #2f7d3b;
@@ -71,7 +71,7 @@ def make_report(found: Evaluation, figures: Figures, store: Store | None, *, tit
     first = next(iter(figures["methods"]))
     parts = [
         f"<h1>How well hashtags are predicted: {escape(title)}</h1>",
-        _paragraph(
+        paragraph(
             f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
             f"{measured['from'][:10]} to {measured['to'][:10]} "
             f"({figures['split']['period']} period); trained on the "
@@ -80,10 +80,13 @@ def make_report(found: Evaluation, figures: Figures, store: Store | None, *, tit
             f"{'people' if figures['interval']['resampled'] == 'person' else 'posts'}. Written "
             f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
         ),
-        *(_paragraph(f"Note: {note}.") for note in figures["notes"]),
+        *(paragraph(f"Note: {note}.") for note in figures["notes"]),
         _headline(figures, first),
+        _knowable(figures),
         _lifts(figures),
+        _signals(figures),
         _segments(figures, first),
+        _drift(figures, first),
         _calibration(figures),
         _breadth(figures),
         _gains(found, figures),
@@ -103,52 +106,101 @@ def make_report(found: Evaluation, figures: Figures, store: Store | None, *, tit
 
 def _headline(figures: Figures, first: str) -> str:
     rows = [
-        [name, *(_cell(values[m]) for m in _SHOWN)] for name, values in figures["methods"].items()
+        [name, *(cell(values[m]) for m in _SHOWN)] for name, values in figures["methods"].items()
     ]
-    rows.append(["a perfect ranking", *(_number(figures["ceiling"][m]) for m in _SHOWN)])
-    bars = [(name, values["p@5"]) for name, values in figures["methods"].items()]
-    made = "<h2>Methods</h2>" + _table(["method", *_SHOWN], rows, best=first)
-    made += _paragraph("P@5 with its interval; the line marks what a perfect ranking reaches.")
-    made += _bars(bars, mark=figures["ceiling"]["p@5"], label="P@5 of each method")
+    rows.append(["a perfect ranking", *(number(figures["ceiling"][m]) for m in _SHOWN)])
+    p5 = [(name, values["p@5"]) for name, values in figures["methods"].items()]
+    made = "<h2>Methods</h2>" + table(["method", *_SHOWN], rows, best=first)
+    if figures["chosen"]:
+        settings = (
+            f"{name} " + ", ".join(f"{key} {value:g}" for key, value in chosen.items())
+            for name, chosen in figures["chosen"].items()
+        )
+        made += paragraph(f"Chosen on posts before the period: {'; '.join(settings)}.")
+    made += paragraph("P@5 with its interval; the line marks what a perfect ranking reaches.")
+    made += bars(p5, mark=figures["ceiling"]["p@5"], label="P@5 of each method")
     if "paired" in figures:
         rows = [
-            [name, *(_cell(values[m], signed=True) for m in _SHOWN)]
+            [name, *(cell(values[m], signed=True) for m in _SHOWN)]
             for name, values in figures["paired"].items()
         ]
         made += f"<h3>{escape(first)} minus the others, post by post</h3>"
-        made += _table(["against", *_SHOWN], rows)
+        made += table(["against", *_SHOWN], rows)
     people = [
-        [name, *(_cell(values[m]) for m in _SHOWN)]
-        for name, values in figures["per_person"].items()
+        [name, *(cell(values[m]) for m in _SHOWN)] for name, values in figures["per_person"].items()
     ]
     made += "<h3>Everyone weighs the same</h3>"
-    made += _paragraph("Averaged within each person first: one busy person cannot carry it.")
-    return made + _table(["method", *_SHOWN], people, best=first)
+    made += paragraph("Averaged within each person first: one busy person cannot carry it.")
+    return made + table(["method", *_SHOWN], people, best=first)
 
 
 def _lifts(figures: Figures) -> str:
     if "ablation" not in figures:
         return ""
     ablation = figures["ablation"]
-    bars = sorted(
+    left_out = [
+        [name, *(cell(values[metric], signed=True) for metric in _LIFTED)]
+        for name, values in figures["ablation_paired"].items()
+    ]
+    p5 = sorted(
         ((name, values["p@5"]) for name, values in ablation.items()), key=lambda b: b[1]["mean"]
     )
     rows = [
         [
             source,
-            _number(
+            number(
                 ablation[source]["p@5"]["mean"] - ablation["nothing"]["p@5"]["mean"], signed=True
             ),
-            *(_cell(added[metric], signed=True) for metric in _LIFTED),
+            *(cell(added[metric], signed=True) for metric in _LIFTED),
         ]
         for source, added in figures["lift"].items()
     ]
     return (
         "<h2>What each source adds</h2>"
-        + _bars(bars, label="P@5 with each set of sources")
-        + _table(
+        + bars(p5, label="P@5 with each set of sources")
+        + table(
             ["source", "P@5 added to nothing", *(f"{m} added to the others" for m in _LIFTED)], rows
         )
+        + "<h3>All three minus each set</h3>"
+        + table(["sources", *_LIFTED], left_out)
+    )
+
+
+def _signals(figures: Figures) -> str:
+    if "signals" not in figures:
+        return ""
+    rows = [
+        [
+            name,
+            *(cell(ways[way][m], signed=True) for way in ("dropped", "shuffled") for m in _LIFTED),
+        ]
+        for name, ways in figures["signals"].items()
+    ]
+    heads = [f"{m} {way}" for way in ("dropped", "shuffled") for m in _LIFTED]
+    return (
+        "<h2>What each signal adds</h2>"
+        + paragraph(
+            "What the same network loses on the same candidates when one signal is dropped (its "
+            "values at their training mean) or shuffled (dealt anew among the candidates of each "
+            "post). Small where another signal can stand in."
+        )
+        + table(["signal", *heads], rows)
+    )
+
+
+def _knowable(figures: Figures) -> str:
+    if "knowable" not in figures:
+        return ""
+    shown = ("p@1", "p@5", "p@10", "r@5", "r@10", "hit@5", "ndcg@5")
+    names = {"of_all": "share of the oracle's", "above_base": "the same above base_level"}
+    rows = [[names[n], *(cell(v[m]) for m in shown)] for n, v in figures["knowable"].items()]
+    return (
+        "<h2>How much of what can be known</h2>"
+        + paragraph(
+            "Figures over those of the oracle, which knew what can be known; then with the figure "
+            "of base-level learning taken off both."
+        )
+        + table(["", *shown], rows)
     )
 
 
@@ -156,31 +208,67 @@ def _segments(figures: Figures, first: str) -> str:
     methods = [m for m in (first, "base_level", "popularity_week") if m in figures["methods"]]
     methods = list(dict.fromkeys(methods))
     segments = figures["segments"]
-    groups = [
-        (f"history {name} ({part['n_posts']:,})", part, "p@5")
-        for name, part in segments["history"].items()
-    ]
-    groups += [
-        (f"{name} set ({part['n_posts']:,})", part, "p@5") for name, part in segments["set"].items()
-    ]
-    if "cold" in segments:
-        groups.append((f"cold people ({segments['cold']['n_posts']:,})", segments["cold"], "p@5"))
-    bands = [
-        (f"{name} tags ({part['n_uses']:,} uses)", part, "r@10")
-        for name, part in segments["tags"].items()
-    ]
+    parts = {
+        **{f"history {name}": part for name, part in segments["history"].items()},
+        **{f"{name} set": part for name, part in segments["set"].items()},
+        **({"cold people": segments["cold"]} if "cold" in segments else {}),
+    }
+    posts = [(f"{name} ({part['n_posts']:,})", part, "p@5") for name, part in parts.items()]
+    named = {"known": "once known", "by_own": "once used by the person",
+             "by_others": "once used by three others", "not_yet": "before that"}  # fmt: skip
+    bands = {
+        **{f"{name} tags": part for name, part in segments["tags"].items()},
+        **{f"new, {named[name]}": part for name, part in segments["new_tags"].items()},
+    }
+    uses = [(f"{name} ({part['n_uses']:,} uses)", part, "r@10") for name, part in bands.items()]
     return (
         "<h2>For whom, and for which tags</h2>"
-        + _paragraph(
-            "P@5 by how many posts the person had before, by whether their exact tag set is new, "
-            "and for people whose past was hidden; number of posts in brackets."
+        + paragraph(
+            "P@5 by how many posts the person had before, by whether their exact tag set is new "
+            "to them (fresh), and for people whose past was hidden; number of posts in brackets."
         )
-        + _groups(groups, methods, label="P@5 by segment")
-        + _paragraph(
+        + groups(posts, methods, label="P@5 by segment")
+        + paragraph(
             "Share of uses found among the first ten, by how common a tag was in training; new "
-            "tags were never seen in it."
+            "tags were never seen in it, and are known once their person or three others used them."
         )
-        + _groups(bands, methods, label="R@10 by band of tags")
+        + groups(uses, methods, label="R@10 by band of tags")
+        + f"<h3>{escape(first)} minus the others, by segment</h3>"
+        + _segment_differences([*posts, *uses], first, figures)
+    )
+
+
+def _segment_differences(
+    parts: Sequence[tuple[str, Figures, str]], first: str, figures: Figures
+) -> str:
+    others = [m for m in figures["methods"] if m != first]
+    rows = [
+        [f"{name}, {metric}"]
+        + [cell(part["paired"][m][metric], signed=True) if m in part["paired"] else "\u2013"
+           for m in others]
+        for name, part, metric in parts
+        if part["paired"]
+    ]  # fmt: skip
+    return table(["segment", *others], rows)
+
+
+def _drift(figures: Figures, first: str) -> str:
+    methods = list(dict.fromkeys([first, "base_level", "popularity_week"]))
+    methods = [m for m in methods if m in figures["methods"]]
+    others = [m for m in methods if m != first]
+    rows = [
+        [
+            f"{part['from'][:10]} to {part['to'][:10]} ({part['n_posts']:,} posts)",
+            *(cell(part["methods"][m]["p@5"]) for m in methods),
+            *(cell(part["paired"][m]["p@5"], signed=True) for m in others),
+        ]
+        for part in figures["drift"]
+    ]
+    heads = [*methods, *(f"{first} minus {m}" for m in others)]
+    return (
+        "<h2>As time goes on</h2>"
+        + paragraph("P@5 by tenths of the period: nothing was trained anew in the meantime.")
+        + table(["posts", *heads], rows)
     )
 
 
@@ -190,29 +278,29 @@ def _calibration(figures: Figures) -> str:
     made = figures["calibration"]
     return (
         "<h2>Are the percentages true?</h2>"
-        + _paragraph(
+        + paragraph(
             f"Of {made['suggestions']:,} suggestions, by the probability that was shown. On the "
             "line, a shown 30 % comes true 30 % of the time; larger dots hold more suggestions. "
-            f"Expected calibration error {_number(made['ece'])}."
+            f"Expected calibration error {number(made['ece'])}."
         )
-        + _reliability(made["bins"])
+        + reliability(made["bins"])
     )
 
 
 def _breadth(figures: Figures) -> str:
     columns = ("coverage", "popularity", "redundancy")
     rows = [
-        ["what people wrote" if name == "truth" else name, *(_number(v[c]) for c in columns)]
+        ["what people wrote" if name == "truth" else name, *(number(v[c]) for c in columns)]
         for name, v in figures["breadth"].items()
     ]
     return (
         "<h2>Beyond accuracy</h2>"
-        + _paragraph(
+        + paragraph(
             "Coverage: share of all tags that are ever among five suggestions. Popularity: mean "
             "rank of a suggestion by uses, 1 for the most used tag. Redundancy: how much two of "
             "the five always come together, 1 at most."
         )
-        + _table(["method", *columns], rows)
+        + table(["method", *columns], rows)
     )
 
 
@@ -225,10 +313,10 @@ def _gains(found: Evaluation, figures: Figures) -> str:
     heads = ["tag", "uses", PIXTAG, "base_level"]
     return (
         "<h2>Most gained and lost tags</h2>"
-        + _paragraph("On how many posts each method had the tag among its first five.")
+        + paragraph("On how many posts each method had the tag among its first five.")
         + '<div class="columns">'
-        + _table(heads, [_gain_row(g) for g in won])
-        + _table(heads, [_gain_row(g) for g in lost])
+        + table(heads, [_gain_row(g) for g in won])
+        + table(heads, [_gain_row(g) for g in lost])
         + "</div>"
     )
 
@@ -256,7 +344,7 @@ def _examples(found: Evaluation, store: Store | None, first: str) -> str:
         return ""
     return (
         "<h2>Examples</h2>"
-        + _paragraph(
+        + paragraph(
             "Posts spread evenly over the period, whatever came out; suggestions that the person "
             "used are bold, their other tags stand below."
         )
@@ -295,146 +383,3 @@ def _example(found: Evaluation, first: str, place: int, post: Post) -> list[str]
         f"<figcaption>{' '.join(suggested)}"
         f'<br><span class="missed">{" ".join(missed)}</span></figcaption></figure>'
     ]
-
-
-# ------------------------------------------------------------------ tables and plots
-
-
-def _paragraph(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
-
-
-def _number(value: float, *, signed: bool = False) -> str:
-    if not np.isfinite(value):
-        return "–"  # noqa: RUF001 - an empty cell
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
-
-
-def _cell(figure: dict[str, float], *, signed: bool = False) -> str:
-    low, high = (_number(figure[end], signed=signed) for end in ("low", "high"))
-    return f"{_number(figure['mean'], signed=signed)}\n{low} to {high}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, best: str = "") -> str:
-    """Write a table; a line break in a cell begins its small print."""
-    body: list[str] = []
-    for row in rows:
-        cells: list[str] = []
-        for cell in row:
-            large, _, small = cell.partition("\n")
-            cells.append(
-                f"<td>{escape(large)}{f'<small>{escape(small)}</small>' if small else ''}</td>"
-            )
-        body.append(f"<tr{' class=best' if row[0] == best else ''}>{''.join(cells)}</tr>")
-    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _bars(
-    bars: Sequence[tuple[str, dict[str, float]]], *, label: str, mark: float | None = None
-) -> str:
-    """Draw horizontal bars with intervals on a scale from 0 to 1."""
-    left, width, step = 190, 560, 24
-    height = step * len(bars) + 30
-    made = [_axis(left, width, height - 24)]
-    for i, (name, figure) in enumerate(bars):
-        y = step * i + 6
-        made.append(
-            f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
-            + _bar(left, y, width, figure, _COLOURS[0], 14)
-        )
-    if mark is not None:
-        x = left + width * mark
-        made.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height - 24}" stroke="{_COLOURS[1]}" '
-            'stroke-dasharray="4 3"/>'
-        )
-    return _svg(left + width + 60, height, made, label)
-
-
-def _bar(
-    left: float, y: float, width: float, figure: dict[str, float], colour: str, thick: float
-) -> str:
-    mean = figure["mean"]
-    if not np.isfinite(mean):
-        return ""
-    end = left + width * mean
-    low, high = left + width * figure["low"], left + width * figure["high"]
-    middle = y + thick / 2
-    return (
-        f'<rect x="{left}" y="{y}" width="{max(end - left, 0.5):.1f}" height="{thick}" rx="2" '
-        f'fill="{colour}"/>'
-        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle}" y2="{middle}" '
-        'stroke="currentColor" stroke-width="1.5"/>'
-        f'<text x="{high + 6:.1f}" y="{middle + 4}">{mean:.3f}</text>'
-    )
-
-
-def _groups(
-    groups: Sequence[tuple[str, Figures, str]], methods: Sequence[str], *, label: str
-) -> str:
-    """Draw a group of bars for each segment, one bar a method."""
-    left, width, thick = 230, 520, 12
-    step = thick * len(methods) + 12
-    filled = [g for g in groups if g[1]["methods"]]
-    height = step * len(filled) + 30
-    made = [_axis(left, width, height - 24)]
-    for i, (name, part, metric) in enumerate(filled):
-        y = step * i + 6
-        middle = y + thick * len(methods) / 2 + 4
-        made.append(f'<text x="{left - 8}" y="{middle}" text-anchor="end">{escape(name)}</text>')
-        for j, method in enumerate(methods):
-            if method in part["methods"]:
-                figure = part["methods"][method][metric]
-                made.append(_bar(left, y + thick * j, width, figure, _COLOURS[j], thick - 1))
-    key = " ".join(
-        f'<span style="color:{_COLOURS[j]}">&#9632;</span> {escape(m)}'
-        for j, m in enumerate(methods)
-    )
-    return f"<p>{key}</p>" + _svg(left + width + 60, height, made, label)
-
-
-def _axis(left: float, width: float, bottom: float) -> str:
-    return "".join(
-        f'<line class="line" x1="{left + width * v:.1f}" x2="{left + width * v:.1f}" y1="0" '
-        f'y2="{bottom}"/><text class="soft" x="{left + width * v:.1f}" y="{bottom + 16}" '
-        f'text-anchor="middle">{v:.1f}</text>'
-        for v in np.linspace(0, 1, 6)
-    )
-
-
-def _reliability(bins: Sequence[dict[str, float]]) -> str:
-    left, top, size = 46, 8, 320
-    most = max((b["n"] for b in bins), default=1)
-    made = [
-        f'<rect class="line" x="{left}" y="{top}" width="{size}" height="{size}" fill="none"/>',
-        f'<line class="line" x1="{left}" y1="{top + size}" x2="{left + size}" y2="{top}"/>',
-        f'<text x="{left + size / 2}" y="{top + size + 34}" text-anchor="middle">shown</text>',
-        f'<text x="12" y="{top + size / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {top + size / 2})">came true</text>',
-    ]
-    for v in (0, 0.5, 1):
-        x, y = left + size * v, top + size * (1 - v)
-        made.append(f'<text class="soft" x="{x}" y="{top + size + 16}" text-anchor="middle">'
-                    f"{v:.0%}</text>")  # fmt: skip
-        made.append(f'<text class="soft" x="{left - 4}" y="{y + 4}" text-anchor="end">'
-                    f"{v:.0%}</text>")  # fmt: skip
-    made += [
-        f'<circle cx="{left + size * b["shown"]:.1f}" cy="{top + size * (1 - b["came_true"]):.1f}" '
-        f'r="{3 + 9 * np.sqrt(b["n"] / most):.1f}" fill="{_COLOURS[0]}" fill-opacity=".75">'
-        f"<title>shown {b['shown']:.1%}, came true {b['came_true']:.1%}, {b['n']:,} suggestions"
-        "</title></circle>"
-        for b in bins
-    ]
-    return _svg(left + size + 20, top + size + 44, made, "Reliability of the probabilities")
-
-
-def _svg(width: float, height: float, inner: Sequence[str], label: str) -> str:
-    return (
-        f'<div class="wide"><svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" role="img" aria-label="{escape(label)}">{"".join(inner)}</svg>'
-        "</div>"
-    )
