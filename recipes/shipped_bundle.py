@@ -42,7 +42,7 @@ HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
-CONFIG = TrainConfig(first_users=100, topics=256, epochs=7)
+CONFIG = TrainConfig(first_users=100, topics=256, epochs=7, photoless=0.5)
 
 
 def concept_tags() -> dict[str, list[str]]:

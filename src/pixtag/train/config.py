@@ -45,6 +45,10 @@ class TrainConfig(BaseModel):
     """People who are also replayed as first users of a bundle that was made without them: for a
     bundle that will meet people with no store, or with a store of their own posts alone."""
 
+    photoless: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of the tags that training hides from the vocabulary, the share that also seem to be on no
+    photo: for a bundle that will meet stores of posts without photos."""
+
     words: bool = True
     """Whether the words of a tag are compared with what a photo shows; needs photos that the
     shipped encoder looked at."""

@@ -418,6 +418,7 @@ def _network(
         batch=batch,
         drop_sources=config.drop_sources,
         seed=config.seed,
+        photoless=config.photoless,
     )
     memory = settings.transform().init(moving)
     best: tuple[float, Weights] = (-1.0, moving)

@@ -14,6 +14,7 @@ import optax
 from numpy.typing import NDArray
 
 from pixtag.network import scores
+from pixtag.signals.prototypes import Prototypes
 from pixtag.state import (
     CONTEXT_NAMES,
     FEATURE_NAMES,
@@ -180,6 +181,25 @@ def hide_known(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArr
     return {**batch, "features": features}
 
 
+OF_PHOTOS = (*Prototypes.names, "neighbour_share")
+"""Features that only a tag has that photos carried; 0 for any other."""
+
+
+def hide_photos(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArray[Any]]:
+    """Make candidates look as if no photo had carried them, as tags of posts without photos are.
+
+    Args:
+        batch: From `batch_of`.
+        hidden: Which candidates, `[B, C]`; they should be unknown to the vocabulary too.
+    """
+    features = batch["features"].copy()
+    for name in OF_PHOTOS:
+        features[:, :, FEATURE_NAMES.index(name)][hidden] = 0.0
+    near_member = batch["near_member"].copy()
+    near_member[hidden] = False
+    return {**batch, "features": features, "near_member": near_member}
+
+
 def reorder_rows(scored: Scored, rows: Ints) -> Scored:
     """Some of the queries."""
     return Scored(**{f.name: getattr(scored, f.name)[rows] for f in fields(Scored)})
@@ -219,6 +239,8 @@ class Optimizer:
         batch: Posts a batch.
         drop_sources: Share of posts in a batch from which sources are taken.
         seed: Of batches and dropped sources.
+        photoless: Of the candidates that the vocabulary seems to lack, the share that no photo
+            seems to carry.
     """
 
     learning_rate: float
@@ -228,6 +250,7 @@ class Optimizer:
     batch: int
     drop_sources: float
     seed: int
+    photoless: float = 0.0
 
     def transform(self) -> Any:
         """The optax transformation."""
@@ -262,7 +285,10 @@ def run_epoch(
         rows = order[step * settings.batch : (step + 1) * settings.batch]
         speaks = draw_sources(rng, len(rows), share=settings.drop_sources)
         batch = batch_of(examples, rows)
-        batch = hide_known(batch, rng.random(batch["filled"].shape) < HIDDEN_SHARE)
+        drawn = rng.random(batch["filled"].shape)
+        batch = hide_known(batch, drawn < HIDDEN_SHARE)
+        if settings.photoless:
+            batch = hide_photos(batch, drawn < HIDDEN_SHARE * settings.photoless)
         moving, memory, loss = _step(settings, moving, dict(fixed), memory, batch, speaks)
         losses.append(loss)
         if on_batch is not None:
