@@ -32,9 +32,17 @@ from pixtag.state import (
     State,
 )
 from pixtag.train.fit import widths_of
-from pixtag.train.network import Examples, constants, silence
-from pixtag.types import Sources
-from worlds import QUICK, bundle, world
+from pixtag.train.network import (
+    OF_PHOTOS,
+    OF_THE_VOCABULARY,
+    Examples,
+    constants,
+    hide_known,
+    hide_photos,
+    silence,
+)
+from pixtag.types import Post, PostLog, Sources
+from worlds import QUICK, bundle, state_of, world
 
 OF_SOURCE = {
     "pixels": [n for n in PIXEL_NAMES if n not in TREND_LIKE],
@@ -143,6 +151,35 @@ def test_training_silences_sources_as_the_state_does(sources):
         filled = served[f"{name}_filled"] > 0
         keys = trained[f"{name}_keys"][filled], served[f"{name}_keys"][filled]
         np.testing.assert_allclose(*keys, atol=1e-5, err_msg=name)
+
+
+def test_what_training_hides_looks_as_the_state_shows_what_it_does_not_know():
+    log = world()
+    # Posts that carry a tag of their own and no photo, as those of a store of tags alone.
+    bare = PostLog.of(
+        [Post(f"bare{i}", f"user{i}", log.at[i] + 1.0, ("unheard",)) for i in range(40)]
+    )
+    state = state_of(log, n_known=20)
+    state.observe(bare)
+    some = state.score(sampled(log, 200))
+    unheard = some.tag == state.tag_index["unheard"]
+    unknown = some.filled & (some.tag >= 20)
+    assert unheard.any()
+    assert (unknown & ~unheard).any()
+    for name, value in OF_THE_VOCABULARY.items():
+        assert (some.features[:, :, FEATURE_NAMES.index(name)][unknown] == value).all(), name
+    for name in OF_PHOTOS:
+        column = some.features[:, :, FEATURE_NAMES.index(name)]
+        np.testing.assert_allclose(column[unheard], 0.0, atol=1e-6, err_msg=name)
+        assert np.abs(column[unknown & ~unheard]).max() > 0.01, name
+    batch = {"features": some.features, "near_member": some.near_member}
+    hidden = hide_photos(hide_known(batch, some.filled), some.filled)
+    for name in (*OF_THE_VOCABULARY, *OF_PHOTOS):
+        column = FEATURE_NAMES.index(name)
+        expected = OF_THE_VOCABULARY.get(name, 0.0)
+        assert (hidden["features"][:, :, column][some.filled] == expected).all(), name
+    assert not hidden["near_member"].any()
+    assert some.near_member.any(), "the batch itself is left alone"
 
 
 def test_the_place_of_a_candidate_does_not_matter():
