@@ -221,7 +221,9 @@ def fit(
     weights = _network(plan, checkpoints, train, valid, told)
     told("calibrating", 0, 1)
     # Silent sources are calibrated too: on copies of the same posts with some taken away.
-    both = join_examples([valid, without_sources(valid, seed=config.seed)])
+    both = join_examples(
+        [valid, without_sources(valid, seed=config.seed, private=config.first_users > 0)]
+    )
     weights |= fit_calibration(
         weights,
         score_examples(weights, both),
@@ -419,6 +421,7 @@ def _network(
         drop_sources=config.drop_sources,
         seed=config.seed,
         photoless=config.photoless,
+        private=config.first_users > 0,
     )
     memory = settings.transform().init(moving)
     best: tuple[float, Weights] = (-1.0, moving)

@@ -41,6 +41,9 @@ A store brings tags that a bundle has never seen. In the training period nearly 
 vocabulary, so without this the network would hardly meet an unknown one.
 """
 
+PUBLIC_LOG = float(np.log1p(2.5))
+"""Above this a logged count of people is three or more."""
+
 LEAST_FLAG_STD = 0.3
 """Flags that were nearly always on in training must not explode when one goes off."""
 
@@ -124,10 +127,31 @@ _PIXEL_CONTEXT = ("head_top", "head_entropy", "nearest_similarity", "mean_simila
 _HISTORY_CONTEXT = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
 
 
-def without_sources(examples: Examples, *, seed: int) -> Examples:
-    """The same posts, each with a drawn subset of the sources silenced."""
+def offered_to_strangers(features: NDArray[Any]) -> Bools:
+    """Which candidates anybody may be offered, whatever their history, `[B, C]`.
+
+    Where history is silenced after the candidates were found, those that only the person's own
+    history may propose must go: that they stand there at all would tell that they are used.
+    """
+    people, bridge, kinds = (
+        features[:, :, FEATURE_NAMES.index(name)] for name in ("people_log", "bridge", "kinds")
+    )
+    return (people > PUBLIC_LOG) | (bridge > 0) | (kinds > 0)
+
+
+def without_sources(examples: Examples, *, seed: int, private: bool = False) -> Examples:
+    """The same posts, each with a drawn subset of the sources silenced.
+
+    Args:
+        examples: N posts.
+        seed: Of the draw.
+        private: Whether private candidates go where history is silent.
+    """
     speaks = draw_sources(np.random.default_rng((seed, 37)), len(examples), share=1.0)
     scored = examples.scored
+    filled = scored.filled
+    if private:
+        filled = filled & (offered_to_strangers(scored.features) | (speaks[:, 1:2] > 0))
     names = ("context", "own_keys", "near_keys", "own_filled", "near_filled")
     inputs = {n: jnp.asarray(getattr(scored, n), jnp.float32) for n in names}
     silent = {n: np.asarray(v) for n, v in silence(inputs, jnp.asarray(speaks)).items()}
@@ -140,7 +164,9 @@ def without_sources(examples: Examples, *, seed: int) -> Examples:
             near_keys=silent["near_keys"].astype(scored.near_keys.dtype),
             own_filled=silent["own_filled"] > 0,
             near_filled=silent["near_filled"] > 0,
+            filled=filled,
         ),
+        used=examples.used & filled,
     )
 
 
@@ -241,6 +267,7 @@ class Optimizer:
         seed: Of batches and dropped sources.
         photoless: Of the candidates that the vocabulary seems to lack, the share that no photo
             seems to carry.
+        private: Whether private candidates go where history is silenced.
     """
 
     learning_rate: float
@@ -251,6 +278,7 @@ class Optimizer:
     drop_sources: float
     seed: int
     photoless: float = 0.0
+    private: bool = False
 
     def transform(self) -> Any:
         """The optax transformation."""
@@ -287,6 +315,9 @@ def run_epoch(
         batch = batch_of(examples, rows)
         drawn = rng.random(batch["filled"].shape)
         batch = hide_known(batch, drawn < HIDDEN_SHARE)
+        if settings.private:
+            kept = offered_to_strangers(examples.scored.features[rows]) | (speaks[:, 1:2] > 0)
+            batch = {**batch, "filled": batch["filled"] & kept, "used": batch["used"] & kept}
         if settings.photoless:
             batch = hide_photos(batch, drawn < HIDDEN_SHARE * settings.photoless)
         moving, memory, loss = _step(settings, moving, dict(fixed), memory, batch, speaks)
