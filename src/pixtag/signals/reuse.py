@@ -103,7 +103,8 @@ class Reuse:
         _, stop = self._columns.own_posts(block.user, block.cut)
         rank = stop[query] - 1 - uses.place[use]
         fading = np.exp(-rank.astype(np.float32)[:, None] / POST_SCALES)
-        strength = (uses.over_posts(use) * fading) @ PROPOSAL_WEIGHTS
+        # A product of matrices would set off false alarms: BLAS reads lanes beyond short rows.
+        strength = (uses.over_posts(use) * fading * PROPOSAL_WEIGHTS).sum(axis=1)
         beyond = np.bincount(query, minlength=len(block)) - MANY_TAGS
         most = limit + np.clip(beyond, 0, further)
         return top_per_query(query, uses.tag[use], strength, limit=most)
