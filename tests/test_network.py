@@ -31,7 +31,6 @@ from pixtag.state import (
     Scored,
     State,
 )
-from pixtag.train.fit import widths_of
 from pixtag.train.network import (
     OF_PHOTOS,
     OF_THE_VOCABULARY,
@@ -39,7 +38,8 @@ from pixtag.train.network import (
     constants,
     hide_known,
     hide_photos,
-    silence,
+    listwise_loss,
+    widths_of,
 )
 from pixtag.types import Post, PostLog, Sources
 from worlds import QUICK, bundle, state_of, world
@@ -62,7 +62,7 @@ def scored(sources: Sources | None = None) -> Scored:
 def random_weights(size: str, seed: int = 1) -> dict[str, np.ndarray]:
     """Weights of which none is zero, with the constants of the inputs."""
     some = scored()
-    examples = Examples(some, some.filled, np.ones(len(some)), np.ones(len(some), np.float32))
+    examples = Examples(some, some.filled, np.ones(len(some)), np.zeros(len(some), np.bool_))
     drawn = initial_weights(SHAPES[size], widths_of(examples), seed=seed)
     rng = np.random.default_rng(seed)
     noisy = {n: (w + 0.05 * rng.normal(size=w.shape)).astype(np.float32) for n, w in drawn.items()}
@@ -125,34 +125,6 @@ def test_a_silent_source_changes_nothing_when_its_features_change(source, kind):
     np.testing.assert_array_equal(silent, still)
 
 
-@pytest.mark.parametrize(
-    "sources",
-    [
-        Sources(pixels=False),
-        Sources(history=False),
-        Sources(trend=False),
-        Sources(pixels=False, trend=False),
-        Sources(pixels=False, history=False, trend=False),
-    ],
-    ids=lambda s: s.name,
-)
-def test_training_silences_sources_as_the_state_does(sources):
-    inputs = {n: jnp.asarray(v) for n, v in inputs_of(scored()).items()}
-    speaks = np.array([[sources.pixels, sources.history, sources.trend]], np.float32)
-    # Queries without a photo have no pixels to begin with.
-    speaks = np.repeat(speaks, len(scored()), axis=0)
-    speaks[:, 0] *= np.asarray(inputs["context"])[:, FLAGS[0]]
-    trained = {n: np.asarray(v) for n, v in silence(inputs, jnp.asarray(speaks)).items()}
-    served = inputs_of(scored(sources))
-    np.testing.assert_allclose(trained["context"], served["context"], atol=1e-5)
-    for name in ("own_filled", "near_filled"):
-        np.testing.assert_array_equal(trained[name], served[name], err_msg=name)
-    for name in ("own", "near"):
-        filled = served[f"{name}_filled"] > 0
-        keys = trained[f"{name}_keys"][filled], served[f"{name}_keys"][filled]
-        np.testing.assert_allclose(*keys, atol=1e-5, err_msg=name)
-
-
 def test_what_training_hides_looks_as_the_state_shows_what_it_does_not_know():
     log = world()
     # Posts that carry a tag of their own and no photo, as those of a store of tags alone.
@@ -180,6 +152,24 @@ def test_what_training_hides_looks_as_the_state_shows_what_it_does_not_know():
         assert (hidden["features"][:, :, column][some.filled] == expected).all(), name
     assert not hidden["near_member"].any()
     assert some.near_member.any(), "the batch itself is left alone"
+
+
+def test_the_loss_sets_used_tags_against_unused_ones_alone():
+    some = scored()
+    weights = {n: jnp.asarray(w) for n, w in random_weights("tiny").items()}
+    served = scores(random_weights("tiny"), inputs_of(some)).astype(np.float64)
+    used = np.zeros_like(some.filled)
+    used[:, :3] = some.filled[:, :3]
+    used[0] = False
+    batch = inputs_of(some) | {"filled": some.filled, "used": used}
+    expected = []
+    for score, filled, mine in zip(served, some.filled, used, strict=True):
+        against = np.exp(score[filled & ~mine]).sum()
+        of_tags = [np.log1p(against / np.exp(s)) for s in score[mine]]
+        if of_tags:
+            expected.append(sum(of_tags) / (2 * np.sqrt(len(of_tags))))
+    loss = float(listwise_loss(weights, batch))
+    assert loss == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_the_place_of_a_candidate_does_not_matter():

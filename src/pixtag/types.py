@@ -178,6 +178,14 @@ class Sources:
         on = [n for n in ("pixels", "history", "trend") if getattr(self, n)]
         return "+".join(on) or "nothing"
 
+    def __and__(self, other: Sources) -> Sources:
+        """Those that speak in both."""
+        return Sources(
+            self.pixels and other.pixels,
+            self.history and other.history,
+            self.trend and other.trend,
+        )
+
 
 @dataclass(frozen=True)
 class Rankings:

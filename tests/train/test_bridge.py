@@ -64,14 +64,14 @@ def test_the_shipped_encoder_is_the_one_that_has_the_classes():
 
 
 def test_serving_computes_what_training_learned_from(monkeypatch, tmp_path):
-    log, learned = world_of_classes(), fitting._network
+    log, learned = world_of_classes(), fitting.fit_network
     seen: list[fitting.Examples] = []
 
-    def look_on(plan, checkpoints, train, valid, told):
-        seen.extend((train, valid))
-        return learned(plan, checkpoints, train, valid, told)
+    def look_on(config, checkpoints, train, judged, told):
+        seen.extend((train.heard, judged))
+        return learned(config, checkpoints, train, judged, told)
 
-    monkeypatch.setattr(fitting, "_network", look_on)
+    monkeypatch.setattr(fitting, "fit_network", look_on)
     fit(
         log,
         out=tmp_path / "b",

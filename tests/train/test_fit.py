@@ -22,8 +22,8 @@ from pixtag.splits import temporal_split
 from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
 from pixtag.train import fit as fitting
 from pixtag.train.examples import deal_folds, draw_accepted
-from pixtag.train.fit import fit, precision_at_5
-from pixtag.train.network import Examples
+from pixtag.train.fit import fit
+from pixtag.train.network import Examples, precision_at_5
 from pixtag.types import PostLog
 from worlds import QUICK, bundle, world
 
@@ -236,8 +236,8 @@ class Captured(Exception):  # noqa: N818 - not an error
 def examples_of(monkeypatch, out: Path, *, is_in_sample: bool) -> Captured:
     """The examples that training is about to learn from; a leak is planted if asked."""
 
-    def capture(plan, checkpoints, train, valid, told):
-        raise Captured(train, valid)
+    def capture(config, checkpoints, train, judged, told):
+        raise Captured(train, judged)
 
     honest = fitting.fit_pixels
 
@@ -245,7 +245,7 @@ def examples_of(monkeypatch, out: Path, *, is_in_sample: bool) -> Captured:
         return honest(log, table, np.ones_like(chosen), *others, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "_network", capture)
+        patch.setattr(fitting, "fit_network", capture)
         if is_in_sample:
             patch.setattr(fitting, "fit_pixels", in_sample)
         with pytest.raises(Captured) as caught:
@@ -275,7 +275,7 @@ def test_scores_to_learn_from_are_no_better_than_scores_of_new_posts(monkeypatch
 
 def test_examples_name_what_was_used_and_most_of_it_is_a_candidate(monkeypatch, tmp_path):
     captured = examples_of(monkeypatch, tmp_path / "a", is_in_sample=False)
-    log, train = world(), captured.train
+    log, train = world(), captured.train.heard
     rows = np.arange(log.n_untimed, temporal_split(log).train_stop)
     fold = deal_folds(log, n_folds=QUICK.folds, seed=QUICK.seed)[rows]
     mine = np.concatenate([rows[fold == f] for f in np.unique(fold)])

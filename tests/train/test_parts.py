@@ -1,4 +1,4 @@
-"""Vocabulary, folds, head, calibration, checkpoints and dropped sources, each by itself."""
+"""Vocabulary, folds, head, calibration, checkpoints and silent sources, each by itself."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import pytest
 from pydantic import ValidationError
 
 from pixtag.network import calibrated
+from pixtag.replay import knowledge_of, without_prior
+from pixtag.state import CONTEXT_NAMES, State
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import choose_vocabulary, deal_folds, people_of_tags
+from pixtag.train.examples import (
+    choose_vocabulary,
+    deal_folds,
+    people_of_tags,
+    replay_examples,
+)
 from pixtag.train.fit import only_tags
 from pixtag.train.head import fit_head, tag_table
-from pixtag.train.network import draw_sources
-from pixtag.types import Post, PostLog
-from worlds import world
+from pixtag.train.network import Examples
+from pixtag.types import Post, PostLog, Sources
+from worlds import QUICK, bundle, world
 
 
 def test_the_vocabulary_is_what_several_people_use_most_people_first():
@@ -162,13 +169,44 @@ def test_checkpoints_of_a_plan_are_found_again_and_of_another_are_not(tmp_path):
     assert not folder.exists()
 
 
-def test_sources_are_dropped_for_the_asked_share_of_posts():
-    rng = np.random.default_rng(0)
-    speaks = draw_sources(rng, 4000, share=0.25)
-    complete = speaks.all(axis=1).mean()
-    assert complete == pytest.approx(0.75, abs=0.03)
-    assert len(np.unique(speaks, axis=0)) == 8
-    assert draw_sources(rng, 50, share=0.0).all()
+def replayed(**knobs) -> tuple[Examples, np.ndarray]:
+    log, config = world(), QUICK.state
+    rows = np.arange(log.n_untimed, len(log))
+    knowledge = without_prior(knowledge_of(bundle()))
+    return replay_examples(log, rows, knowledge, config, seed=0, accepts=False, **knobs), rows
+
+
+def test_posts_are_replayed_again_without_sources_as_they_are_served():
+    examples, rows = replayed(silent_share=0.4)
+    n = len(rows)
+    assert not examples.silent[:n].any()
+    assert examples.silent[n:].all()
+    assert len(examples.heard) == n
+    assert (len(examples) - n) / n == pytest.approx(0.4, abs=0.05)
+    names = ("pixels_on", "history_on", "trend_on")
+    flags = examples.scored.context[:, [CONTEXT_NAMES.index(name) for name in names]]
+    assert flags[n:].mean(axis=0) == pytest.approx(3 / 7, abs=0.15)
+    # Who is a candidate, too, is what it is for someone with no more than that.
+    state = State(without_prior(knowledge_of(bundle())), QUICK.state)
+    state.observe(world())
+    alone = Sources(pixels=False, history=False)
+    served = state.score(state.queries_of(world(), rows), sources=alone)
+    offered = [set(served.tag[i][served.filled[i]].tolist()) for i in range(n)]
+    scored = examples.scored
+    silent = np.flatnonzero(examples.silent & (flags == [0, 0, 1]).all(axis=1))
+    asked = [set(scored.tag[i][scored.filled[i]].tolist()) for i in silent.tolist()]
+    assert len(asked) > 10
+    assert all(tags in offered for tags in asked)
+
+
+def test_what_may_never_speak_is_not_replayed_as_silent():
+    history = Sources(pixels=False, trend=False)
+    examples, rows = replayed(silent_share=1.0, sources=history)
+    # Of seven subsets, three leave history alone to speak: nothing would be silent.
+    assert examples.silent.mean() == pytest.approx(4 / 11, abs=0.05)
+    assert len(examples.heard) == len(rows)
+    everything, _ = replayed()
+    assert not everything.silent.any()
 
 
 @pytest.mark.parametrize(

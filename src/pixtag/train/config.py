@@ -39,7 +39,8 @@ class TrainConfig(BaseModel):
     """Peak of the network's learning rate."""
 
     drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """Share of posts from which sources are taken in training, so that any may be missing."""
+    """Share of posts that training asks about once more without some of the sources, so that any
+    may be missing."""
 
     first_users: Annotated[int, Field(ge=0)] = 0
     """People who are also replayed as first users of a bundle that was made without them: for a

@@ -33,6 +33,9 @@ ACCEPTED_SHARE = 0.25
 """Share of the replayed posts that are asked about with one or two of their tags accepted, so
 that the network learns what the company of an accepted tag is worth."""
 
+SUBSETS = tuple(Sources(bool(i & 1), bool(i & 2), bool(i & 4)) for i in range(7))
+"""Every choice of sources but all three."""
+
 OnProgress = Callable[[int, int], None]
 
 
@@ -137,31 +140,49 @@ def replay_examples(
     knowledge: Knowledge,
     config: StateConfig,
     *,
-    seed: int | None = None,
+    seed: int,
+    accepts: bool = True,
     sources: Sources | None = None,
-    on_progress: OnProgress | None = None,
+    silent_share: float = 0.0,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
 
-    Some are asked about with tags accepted already; those are no candidates then.
+    Some are asked about with tags accepted already; those are no candidates then. Some are
+    replayed once more without one or more of the sources, exactly as a person meets that: a
+    signal that is only hidden afterwards has already had a say in who the candidates are.
 
     Args:
         log: Everything that may be known; each post sees only what lies before it.
         rows: Posts to ask about, ascending, all with a time.
         knowledge: A head that was not fitted on these posts.
         config: Of the state.
-        seed: Decides which tags of which posts are accepted already; None for none.
-        sources: Which sources may speak; all when None.
-        on_progress: Called with posts done and their number.
+        seed: Decides which tags are accepted already, and which sources are silent where.
+        accepts: Whether some tags are accepted already.
+        sources: Which sources may speak at all; all when None.
+        silent_share: Share of the posts that are replayed again with sources silent.
     """
     state = State(knowledge, config)
     state.observe(log)
-    accepted = () if seed is None else draw_accepted(log, rows, seed=seed)
-    queries = replace(state.queries_of(log, rows), accepted=accepted)
-    replayed = replay(state, queries, sources=sources, on_progress=on_progress)
-    parts = [(i, compact(scored)) for i, scored in replayed]
-    scored = join_scored(parts, n_tags=len(state.tags))
-    return answered(scored, log, rows, state.tags, accepted=accepted)
+    accepted = draw_accepted(log, rows, seed=seed) if accepts else ()
+    heard = sources or Sources()
+
+    def replayed(places: Ints, speaks: Sources) -> Examples:
+        given = tuple(accepted[i] for i in places.tolist()) if accepted else ()
+        queries = replace(state.queries_of(log, rows[places]), accepted=given)
+        parts = [(i, compact(scored)) for i, scored in replay(state, queries, sources=speaks)]
+        scored = join_scored(parts, n_tags=len(state.tags))
+        found = answered(scored, log, rows[places], state.tags, accepted=given)
+        return replace(found, silent=np.full(len(places), speaks != heard))
+
+    examples = [replayed(np.arange(len(rows)), heard)]
+    rng = np.random.default_rng((seed, 37))
+    chosen = np.flatnonzero(rng.random(len(rows)) < silent_share)
+    drawn = rng.integers(0, len(SUBSETS), len(chosen))
+    for i, subset in enumerate(SUBSETS):
+        places, speaks = chosen[drawn == i], subset & heard
+        if len(places) and speaks != heard:
+            examples.append(replayed(places, speaks))
+    return join_examples(examples)
 
 
 def draw_accepted(log: PostLog, rows: Ints, *, seed: int) -> tuple[tuple[str, ...], ...]:
@@ -196,7 +217,7 @@ def answered(
         filled[i] &= ~np.isin(scored.tag[i], given)
         n_used[i] = len(wanted) - (len(accepted[i]) if accepted else 0)
         used[i] = np.isin(scored.tag[i], wanted) & filled[i]
-    return Examples(replace(scored, filled=filled), used, n_used, np.ones(len(rows), np.float32))
+    return Examples(replace(scored, filled=filled), used, n_used, np.zeros(len(rows), np.bool_))
 
 
 def compact(scored: Scored) -> Scored:
@@ -222,7 +243,7 @@ def join_examples(parts: Sequence[Examples]) -> Examples:
         scored=scored,
         used=used,
         n_used=np.concatenate([p.n_used for p in parts]),
-        weight=np.concatenate([p.weight for p in parts]),
+        silent=np.concatenate([p.silent for p in parts]),
     )
 
 

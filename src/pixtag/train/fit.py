@@ -1,7 +1,7 @@
 """From a log of posts to a bundle: heads, replayed examples, network, calibration.
 
 posts 0 .. .7 n   fit: folds of heads, replay with out-of-fold heads, network
-posts .. .8 n     choose the epoch and calibrate
+posts .. .8 n     calibrate
 the rest          never read
 """
 
@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -22,8 +21,7 @@ from numpy.typing import NDArray
 from pixtag.artifact import Bundle, save_bundle
 from pixtag.encoder import SHIPPED_DIGEST
 from pixtag.errors import ModelError
-from pixtag.network import SHAPES, Widths, initial_weights, scores
-from pixtag.replay import inputs_of, readers_of_classes
+from pixtag.replay import readers_of_classes
 from pixtag.signals.words import Bridge, Words, class_tag_matrix
 from pixtag.splits import Split, temporal_split
 from pixtag.state import Knowledge
@@ -41,24 +39,15 @@ from pixtag.train.examples import (
 )
 from pixtag.train.head import tag_table
 from pixtag.train.kinds import Kinds, fit_kinds
-from pixtag.train.network import (
-    Examples,
-    Optimizer,
-    constants,
-    reorder_rows,
-    run_epoch,
-    without_sources,
-)
+from pixtag.train.network import Examples, OnStage, fit_network, score_examples
 from pixtag.train.pixels import Pixels, fit_pixels
 from pixtag.train.visitors import first_users
-from pixtag.types import Floats, Ints, PostLog, Sources
+from pixtag.types import Ints, PostLog, Sources
 
 LEAST_POSTS = 200
 """Posts with a time and a tag below which nothing worth having is learned."""
 
-OnStage = Callable[[str, int, int], None]
 OnExamples = Callable[[Examples, Examples], None]
-Weights = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -102,8 +91,8 @@ class _Plan:
         return np.sort(rng.choice(rows, self.config.examples, replace=False))
 
     @property
-    def rows_to_choose(self) -> Ints:
-        """Posts that decide the epoch and the calibration, thinned to a quarter of the limit."""
+    def rows_to_calibrate(self) -> Ints:
+        """Posts that decide the calibration, thinned to a quarter of the limit."""
         rows = np.arange(self.split.train_stop, self.split.valid_stop)
         most = max(100, self.config.examples // 4)
         if len(rows) <= most:
@@ -156,8 +145,8 @@ def fit(
         title: What the posts are, for the model card.
         sources: Train with these alone; the bundle must then be asked with these alone.
         on_stage: Called with a stage's name, what is done and how much there is.
-        on_examples: Called with the replayed examples that the network is fitted on, and those
-            that it is chosen on.
+        on_examples: Called with the replayed examples of the fit and of the calibration period
+            that every source had a say in.
 
     Returns:
         The bundle as written.
@@ -217,19 +206,15 @@ def fit(
     )
     pixels, train, valid = _pixels_and_examples(plan, checkpoints, told)
     if on_examples is not None:
-        on_examples(train, valid)
-    weights = _network(plan, checkpoints, train, valid, told)
+        on_examples(train.heard, valid.heard)
+    weights = fit_network(config, checkpoints, train, valid.heard, told)
     told("calibrating", 0, 1)
-    # Silent sources are calibrated too: on copies of the same posts with some taken away.
-    both = join_examples(
-        [valid, without_sources(valid, seed=config.seed, private=config.first_users > 0)]
-    )
     weights |= fit_calibration(
         weights,
-        score_examples(weights, both),
-        both.scored.filled,
-        both.scored.context.astype(np.float32),
-        both.used,
+        score_examples(weights, valid),
+        valid.scored.filled,
+        valid.scored.context.astype(np.float32),
+        valid.used,
     )
     weights |= pixels.arrays()
     bundle = make_bundle(
@@ -358,6 +343,7 @@ def _pixels_and_examples(
                 config.state_to_fit,
                 seed=config.seed,
                 sources=plan.sources,
+                silent_share=config.drop_sources,
             )
             parts.append(examples)
         if config.first_users:
@@ -384,8 +370,20 @@ def _pixels_and_examples(
         offset=0,
     )
     knowledge = plan.knowledge(full, plan.fit_kinds(everyone))
-    asked = plan.rows_to_choose
-    valid = [replay_examples(plan.log, asked, knowledge, config.state, sources=plan.sources)]
+    asked = plan.rows_to_calibrate
+    # Whatever may be silent in life is calibrated too.
+    valid = [
+        replay_examples(
+            plan.log,
+            asked,
+            knowledge,
+            config.state,
+            seed=config.seed,
+            accepts=False,
+            sources=plan.sources,
+            silent_share=1.0,
+        )
+    ]
     if config.first_users:
         user = plan.log.user_of_post
         people = np.unique(user[asked])[::2]
@@ -402,111 +400,6 @@ def _pixels_and_examples(
         )
     told("learning what photos show", n_steps, n_steps)
     return full, join_examples(parts), join_examples(valid)
-
-
-def _network(
-    plan: _Plan, checkpoints: Checkpoints, train: Examples, valid: Examples, told: OnStage
-) -> Weights:
-    """Fit the network epoch by epoch; the epoch that ranks the calibration period best wins."""
-    config = plan.config
-    fixed = constants(train.scored)
-    moving = initial_weights(SHAPES[config.size], widths_of(train), seed=config.seed)
-    batch = min(config.batch, len(train))
-    settings = Optimizer(
-        learning_rate=config.learning_rate,
-        weight_decay=1e-2,
-        epochs=config.epochs,
-        steps=len(train) // batch,
-        batch=batch,
-        drop_sources=config.drop_sources,
-        seed=config.seed,
-        photoless=config.photoless,
-        private=config.first_users > 0,
-    )
-    memory = settings.transform().init(moving)
-    best: tuple[float, Weights] = (-1.0, moving)
-    start = 0
-    for epoch in reversed(range(config.epochs)):
-        known = checkpoints.load(f"epoch-{epoch}")
-        if known is not None:
-            moving, memory, best = _unpack(known, moving, memory)
-            start = epoch + 1
-            break
-    told("learning to rank", start * settings.steps, config.epochs * settings.steps)
-    for epoch in range(start, config.epochs):
-        done = epoch * settings.steps
-        moving, memory, loss = run_epoch(
-            settings,
-            train,
-            moving,
-            fixed,
-            memory,
-            epoch,
-            on_batch=lambda step, _, done=done: told(
-                "learning to rank", done + step, config.epochs * settings.steps
-            ),
-        )
-        weights: Weights = {n: np.asarray(v) for n, v in moving.items()}
-        measured = precision_at_5({**weights, **fixed}, valid)
-        if measured > best[0]:
-            best = (measured, weights)
-        line = {"stage": "network", "step": epoch + 1, "loss": loss, "validation_p@5": measured}
-        checkpoints.note(line)
-        checkpoints.save(f"epoch-{epoch}", _pack(weights, memory, best))
-    return {**best[1], **fixed}
-
-
-def _pack(moving: Mapping[str, Any], memory: Any, best: tuple[float, Weights]) -> dict[str, Any]:
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(memory)]
-    return (
-        {f"moving/{n}": np.asarray(v) for n, v in moving.items()}
-        | {f"memory/{i:04d}": np.atleast_1d(leaf) for i, leaf in enumerate(leaves)}
-        | {f"best/{n}": v for n, v in best[1].items()}
-        | {"measured": np.array([best[0]])}
-    )
-
-
-def _unpack(
-    known: Mapping[str, NDArray[Any]], moving: Mapping[str, Any], memory: Any
-) -> tuple[Weights, Any, tuple[float, Weights]]:
-    leaves, tree = jax.tree.flatten(memory)
-    restored = [
-        known[f"memory/{i:04d}"].reshape(np.shape(leaf)).astype(np.asarray(leaf).dtype)
-        for i, leaf in enumerate(leaves)
-    ]
-    weights: Weights = {n: known[f"moving/{n}"] for n in moving}
-    best: Weights = {n: known[f"best/{n}"] for n in moving}
-    return weights, jax.tree.unflatten(tree, restored), (float(known["measured"][0]), best)
-
-
-def widths_of(examples: Examples) -> Widths:
-    """The widths that the state dictated."""
-    scored = examples.scored
-    return Widths(
-        features=scored.features.shape[2],
-        context=scored.context.shape[1],
-        own_keys=scored.own_keys.shape[2],
-        near_keys=scored.near_keys.shape[2],
-    )
-
-
-def score_examples(weights: Mapping[str, Any], examples: Examples) -> Floats:
-    """The network's scores, `[N, C]`."""
-    parts: list[Floats] = []
-    for start in range(0, len(examples), 256):
-        rows = np.arange(start, min(start + 256, len(examples)))
-        part = reorder_rows(examples.scored, rows)
-        inputs = {n: v.astype(np.float32) for n, v in inputs_of(part).items()}
-        parts.append(scores(weights, inputs))
-    return np.concatenate(parts)
-
-
-def precision_at_5(weights: Mapping[str, Any], examples: Examples) -> float:
-    """Share of the first five candidates that were used, over posts with a tag."""
-    score = np.where(examples.scored.filled, score_examples(weights, examples), -np.inf)
-    top = np.argsort(-score, axis=1, kind="stable")[:, :5]
-    hits = np.take_along_axis(examples.used, top, axis=1).sum(axis=1)
-    return float(hits[examples.n_used > 0].mean() / 5.0)
 
 
 def _keep_curves(out: Path, checkpoints: Checkpoints) -> None:

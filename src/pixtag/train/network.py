@@ -1,9 +1,9 @@
-"""Fits the network on replayed posts: listwise, with sources dropped, in JAX."""
+"""Fits the network on replayed posts: listwise, in JAX."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from pixtag.network import scores
+from pixtag.network import SHAPES, Widths, initial_weights, scores
+from pixtag.replay import inputs_of
 from pixtag.signals.prototypes import Prototypes
 from pixtag.state import (
-    CONTEXT_NAMES,
     FEATURE_NAMES,
     FLOOR_LOG_PROB,
     HISTORY_NAMES,
@@ -26,13 +26,12 @@ from pixtag.state import (
     TREND_NAMES,
     Scored,
 )
+from pixtag.train.checkpoints import Checkpoints
+from pixtag.train.config import TrainConfig
 from pixtag.types import Bools, Floats, Ints
 
-OWN_PIXEL_KEYS = 6
-"""The first key features of the own memory come from pixels."""
-
-NEAR_HISTORY_KEYS = (5, 6)
-"""Key features of the neighbours that come from the asker's history."""
+OnStage = Callable[[str, int, int], None]
+Weights = dict[str, NDArray[np.float32]]
 
 HIDDEN_SHARE = 0.1
 """Share of candidates that training hides from what knows only the vocabulary.
@@ -41,8 +40,8 @@ A store brings tags that a bundle has never seen. In the training period nearly 
 vocabulary, so without this the network would hardly meet an unknown one.
 """
 
-PUBLIC_LOG = float(np.log1p(2.5))
-"""Above this a logged count of people is three or more."""
+NEVER = -1e9
+"""Score of a place without a rival."""
 
 LEAST_FLAG_STD = 0.3
 """Flags that were nearly always on in training must not explode when one goes off."""
@@ -56,22 +55,37 @@ class Examples:
         scored: Candidates and signals of N posts; features as fp16 to save memory.
         used: 1 where a candidate was used, `[N, C]`.
         n_used: Tags of each post, candidates or not, `[N]`.
-        weight: Of each post in the loss, `[N]`.
+        silent: Whether some source had no say when the post was replayed, `[N]`.
     """
 
     scored: Scored
     used: Bools
     n_used: Ints
-    weight: Floats
+    silent: Bools
 
     def __len__(self) -> int:
         return len(self.used)
 
+    @property
+    def heard(self) -> Examples:
+        """Those that every source had a say in."""
+        rows = np.flatnonzero(~self.silent)
+        return Examples(
+            reorder_rows(self.scored, rows), self.used[rows], self.n_used[rows], self.silent[rows]
+        )
 
-def constants(scored: Scored) -> dict[str, NDArray[np.float32]]:
-    """Means and spreads of the inputs, and which source each feature belongs to."""
-    filled = scored.features[scored.filled].astype(np.float32)
-    context = scored.context.astype(np.float32)
+
+def constants(scored: Scored, heard: Bools | None = None) -> dict[str, NDArray[np.float32]]:
+    """Means and spreads of the inputs, and which source each feature belongs to.
+
+    Args:
+        scored: Replayed posts, N of them.
+        heard: The posts that count, `[N]`: a silent source has no values to average; all by
+            default.
+    """
+    rows = np.ones(len(scored), np.bool_) if heard is None else heard
+    filled = scored.features[scored.filled & rows[:, None]].astype(np.float32)
+    context = scored.context[rows].astype(np.float32)
     needed = np.zeros((3, len(FEATURE_NAMES)), np.float32)
     for i, name in enumerate(FEATURE_NAMES):
         needed[0, i] = name in PIXEL_NAMES or name in TASTE_NAMES
@@ -91,95 +105,12 @@ def constants(scored: Scored) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def silence(inputs: Mapping[str, Any], speaks: Any) -> dict[str, Any]:
-    """Take sources away from a batch, as the state would.
-
-    Args:
-        inputs: As `pixtag.network.scores` reads them.
-        speaks: 1 where pixels, history and trend may speak, `[B, 3]`.
-    """
-    pixels, history = speaks[:, 0], speaks[:, 1]
-    context = inputs["context"]
-    pixel_context = [CONTEXT_NAMES.index(n) for n in _PIXEL_CONTEXT]
-    history_context = [CONTEXT_NAMES.index(n) for n in _HISTORY_CONTEXT]
-    keep = jnp.ones_like(context)
-    keep = keep.at[:, :3].set(speaks)
-    keep = keep.at[:, jnp.array(pixel_context)].set(pixels[:, None])
-    keep = keep.at[:, jnp.array(history_context)].set(history[:, None])
-    both = CONTEXT_NAMES.index("topic_posts_log")
-    keep = keep.at[:, both].set(pixels * history)
-    own_keys = inputs["own_keys"]
-    own_keys = own_keys.at[:, :, :OWN_PIXEL_KEYS].multiply(pixels[:, None, None])
-    near_keys = inputs["near_keys"]
-    of_history = jnp.array(NEAR_HISTORY_KEYS)
-    near_keys = near_keys.at[:, :, of_history].multiply(history[:, None, None])
-    return {
-        **inputs,
-        "context": context * keep,
-        "own_keys": own_keys,
-        "near_keys": near_keys,
-        "own_filled": inputs["own_filled"] * history[:, None],
-        "near_filled": inputs["near_filled"] * pixels[:, None],
-    }
-
-
-_PIXEL_CONTEXT = ("head_top", "head_entropy", "nearest_similarity", "mean_similarity")
-_HISTORY_CONTEXT = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
-
-
-def offered_to_strangers(features: NDArray[Any]) -> Bools:
-    """Which candidates anybody may be offered, whatever their history, `[B, C]`.
-
-    Where history is silenced after the candidates were found, those that only the person's own
-    history may propose must go: that they stand there at all would tell that they are used.
-    """
-    people, bridge, kinds = (
-        features[:, :, FEATURE_NAMES.index(name)] for name in ("people_log", "bridge", "kinds")
-    )
-    return (people > PUBLIC_LOG) | (bridge > 0) | (kinds > 0)
-
-
-def without_sources(examples: Examples, *, seed: int, private: bool = False) -> Examples:
-    """The same posts, each with a drawn subset of the sources silenced.
-
-    Args:
-        examples: N posts.
-        seed: Of the draw.
-        private: Whether private candidates go where history is silent.
-    """
-    speaks = draw_sources(np.random.default_rng((seed, 37)), len(examples), share=1.0)
-    scored = examples.scored
-    filled = scored.filled
-    if private:
-        filled = filled & (offered_to_strangers(scored.features) | (speaks[:, 1:2] > 0))
-    names = ("context", "own_keys", "near_keys", "own_filled", "near_filled")
-    inputs = {n: jnp.asarray(getattr(scored, n), jnp.float32) for n in names}
-    silent = {n: np.asarray(v) for n, v in silence(inputs, jnp.asarray(speaks)).items()}
-    return replace(
-        examples,
-        scored=replace(
-            scored,
-            context=silent["context"],
-            own_keys=silent["own_keys"].astype(scored.own_keys.dtype),
-            near_keys=silent["near_keys"].astype(scored.near_keys.dtype),
-            own_filled=silent["own_filled"] > 0,
-            near_filled=silent["near_filled"] > 0,
-            filled=filled,
-        ),
-        used=examples.used & filled,
-    )
-
-
 def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
     """The network's inputs and answers of some posts, in compact types."""
     scored = examples.scored
     names = [f.name for f in fields(Scored) if f.name not in {"tag", "own_rows", "near_rows"}]
     out = {name: getattr(scored, name)[rows] for name in names}
-    return out | {
-        "used": examples.used[rows],
-        "n_used": examples.n_used[rows],
-        "weight": examples.weight[rows],
-    }
+    return out | {"used": examples.used[rows]}
 
 
 OF_THE_VOCABULARY = {
@@ -231,21 +162,27 @@ def reorder_rows(scored: Scored, rows: Ints) -> Scored:
     return Scored(**{f.name: getattr(scored, f.name)[rows] for f in fields(Scored)})
 
 
-def listwise_loss(weights: Any, batch: Mapping[str, Any], speaks: Any) -> Any:
-    """Softmax cross-entropy over a post's candidates against its used tags, averaged."""
+def listwise_loss(weights: Any, batch: Mapping[str, Any]) -> Any:
+    """Each used tag of a post against the candidates that were not used, averaged over posts.
+
+    The chance of a used tag to beat all unused ones is its share of a softmax over itself and
+    them: another used tag is no rival, as it is in the usual cross-entropy over all candidates.
+    The losses of a post's n used tags are summed and divided by 2 sqrt(n), so that a post with
+    many tags counts for more than one with few, though not n times as much.
+    """
     inputs = {
         name: jnp.asarray(value, jnp.float32)
         for name, value in batch.items()
-        if name not in {"used", "n_used", "weight", "filled"}
+        if name not in {"used", "filled"}
     }
-    score = scores(weights, silence(inputs, speaks), xp=jnp)
-    score = jnp.where(batch["filled"], score, -1e9)
-    log_shares = jax.nn.log_softmax(score)
+    score = scores(weights, inputs, xp=jnp)
     used = batch["used"].astype(jnp.float32)
+    is_rival = batch["filled"] & ~batch["used"]
+    rivals = jax.nn.logsumexp(jnp.where(is_rival, score, NEVER), axis=1, keepdims=True)
+    lost = (jnp.logaddexp(score, rivals) - score) * used
     n_found = used.sum(axis=1)
-    per_post = -(log_shares * used).sum(axis=1) / jnp.maximum(n_found, 1.0)
-    weight = batch["weight"] * (n_found > 0)
-    return (per_post * weight).sum() / jnp.maximum(weight.sum(), 1e-6)
+    per_post = lost.sum(axis=1) / (2.0 * jnp.sqrt(jnp.maximum(n_found, 1.0)))
+    return per_post.sum() / jnp.maximum((n_found > 0).sum(), 1)
 
 
 def is_constant(name: str) -> bool:
@@ -263,11 +200,9 @@ class Optimizer:
         epochs: Passes over the examples.
         steps: Batches in an epoch.
         batch: Posts a batch.
-        drop_sources: Share of posts in a batch from which sources are taken.
-        seed: Of batches and dropped sources.
+        seed: Of batches and hidden candidates.
         photoless: Of the candidates that the vocabulary seems to lack, the share that no photo
             seems to carry.
-        private: Whether private candidates go where history is silenced.
     """
 
     learning_rate: float
@@ -275,10 +210,8 @@ class Optimizer:
     epochs: int
     steps: int
     batch: int
-    drop_sources: float
     seed: int
     photoless: float = 0.0
-    private: bool = False
 
     def transform(self) -> Any:
         """The optax transformation."""
@@ -311,38 +244,134 @@ def run_epoch(
     losses: list[Any] = []
     for step in range(settings.steps):
         rows = order[step * settings.batch : (step + 1) * settings.batch]
-        speaks = draw_sources(rng, len(rows), share=settings.drop_sources)
         batch = batch_of(examples, rows)
         drawn = rng.random(batch["filled"].shape)
         batch = hide_known(batch, drawn < HIDDEN_SHARE)
-        if settings.private:
-            kept = offered_to_strangers(examples.scored.features[rows]) | (speaks[:, 1:2] > 0)
-            batch = {**batch, "filled": batch["filled"] & kept, "used": batch["used"] & kept}
         if settings.photoless:
             batch = hide_photos(batch, drawn < HIDDEN_SHARE * settings.photoless)
-        moving, memory, loss = _step(settings, moving, dict(fixed), memory, batch, speaks)
+        moving, memory, loss = _step(settings, moving, dict(fixed), memory, batch)
         losses.append(loss)
         if on_batch is not None:
             on_batch(step + 1, settings.steps)
     return moving, memory, float(np.mean([float(v) for v in losses]))
 
 
-def draw_sources(rng: np.random.Generator, n: int, *, share: float) -> Floats:
-    """Which sources speak for each post: all of them, or for a share any true subset."""
-    subsets = np.array([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(7)], np.float32)
-    speaks = np.ones((n, 3), np.float32)
-    chosen = rng.random(n) < share
-    speaks[chosen] = subsets[rng.integers(0, 7, chosen.sum())]
-    return speaks
-
-
 @partial(jax.jit, static_argnums=0)
 def _step(
-    settings: Optimizer, moving: Any, fixed: Any, memory: Any, batch: Any, speaks: Any
+    settings: Optimizer, moving: Any, fixed: Any, memory: Any, batch: Any
 ) -> tuple[Any, Any, Any]:
     def loss(moving: Any) -> Any:
-        return listwise_loss({**moving, **fixed}, batch, speaks)
+        return listwise_loss({**moving, **fixed}, batch)
 
     value, gradient = jax.value_and_grad(loss)(moving)
     updates, memory = settings.transform().update(gradient, memory, moving)
     return optax.apply_updates(moving, updates), memory, value
+
+
+def fit_network(
+    config: TrainConfig,
+    checkpoints: Checkpoints,
+    train: Examples,
+    judged: Examples,
+    told: OnStage,
+) -> Weights:
+    """Fit the network epoch by epoch, from the last one that was kept.
+
+    Args:
+        config: Size, seed and how it is moved.
+        checkpoints: Keep each epoch and the curves.
+        train: What is fitted on.
+        judged: What the curves' precision is measured on; it decides nothing.
+        told: Follows the progress.
+
+    Returns:
+        The weights with the constants of the inputs.
+    """
+    fixed = constants(train.scored, ~train.silent)
+    moving = initial_weights(SHAPES[config.size], widths_of(train), seed=config.seed)
+    batch = min(config.batch, len(train))
+    settings = Optimizer(
+        learning_rate=config.learning_rate,
+        weight_decay=1e-2,
+        epochs=config.epochs,
+        steps=len(train) // batch,
+        batch=batch,
+        seed=config.seed,
+        photoless=config.photoless,
+    )
+    memory = settings.transform().init(moving)
+    start = 0
+    for epoch in reversed(range(config.epochs)):
+        known = checkpoints.load(f"epoch-{epoch}")
+        if known is not None:
+            moving, memory = _unpack(known, moving, memory)
+            start = epoch + 1
+            break
+    told("learning to rank", start * settings.steps, config.epochs * settings.steps)
+    for epoch in range(start, config.epochs):
+        done = epoch * settings.steps
+        moving, memory, loss = run_epoch(
+            settings,
+            train,
+            moving,
+            fixed,
+            memory,
+            epoch,
+            on_batch=lambda step, _, done=done: told(
+                "learning to rank", done + step, config.epochs * settings.steps
+            ),
+        )
+        weights: Weights = {n: np.asarray(v) for n, v in moving.items()}
+        measured = precision_at_5({**weights, **fixed}, judged)
+        line = {"stage": "network", "step": epoch + 1, "loss": loss, "validation_p@5": measured}
+        checkpoints.note(line)
+        checkpoints.save(f"epoch-{epoch}", _pack(weights, memory))
+    return {**{n: np.asarray(v) for n, v in moving.items()}, **fixed}
+
+
+def _pack(moving: Weights, memory: Any) -> dict[str, Any]:
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(memory)]
+    return {f"moving/{n}": v for n, v in moving.items()} | {
+        f"memory/{i:04d}": np.atleast_1d(leaf) for i, leaf in enumerate(leaves)
+    }
+
+
+def _unpack(
+    known: Mapping[str, NDArray[Any]], moving: Mapping[str, Any], memory: Any
+) -> tuple[Weights, Any]:
+    leaves, tree = jax.tree.flatten(memory)
+    restored = [
+        known[f"memory/{i:04d}"].reshape(np.shape(leaf)).astype(np.asarray(leaf).dtype)
+        for i, leaf in enumerate(leaves)
+    ]
+    return {n: known[f"moving/{n}"] for n in moving}, jax.tree.unflatten(tree, restored)
+
+
+def widths_of(examples: Examples) -> Widths:
+    """The widths that the state dictated."""
+    scored = examples.scored
+    return Widths(
+        features=scored.features.shape[2],
+        context=scored.context.shape[1],
+        own_keys=scored.own_keys.shape[2],
+        near_keys=scored.near_keys.shape[2],
+    )
+
+
+def score_examples(weights: Mapping[str, Any], examples: Examples) -> Floats:
+    """The network's scores, `[N, C]`."""
+    parts: list[Floats] = []
+    for start in range(0, len(examples), 256):
+        rows = np.arange(start, min(start + 256, len(examples)))
+        part = reorder_rows(examples.scored, rows)
+        inputs = {n: v.astype(np.float32) for n, v in inputs_of(part).items()}
+        parts.append(scores(weights, inputs))
+    return np.concatenate(parts)
+
+
+def precision_at_5(weights: Mapping[str, Any], examples: Examples) -> float:
+    """Share of the first five candidates that were used, over posts with a tag."""
+    score = np.where(examples.scored.filled, score_examples(weights, examples), -np.inf)
+    top = np.argsort(-score, axis=1, kind="stable")[:, :5]
+    hits = np.take_along_axis(examples.used, top, axis=1).sum(axis=1)
+    return float(hits[examples.n_used > 0].mean() / 5.0)

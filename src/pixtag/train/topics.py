@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,10 @@ def fit_topics(
     center = photo.mean(axis=0)
     scale = 8.0 / np.sqrt(photo.shape[1]) / max(float((photo - center).std()), 1e-6)
     rng = np.random.default_rng(seed)
-    _, first = kmeans2(photo.astype(np.float64), n_topics, iter=20, minit="++", rng=rng)
+    with warnings.catch_warnings():
+        # More topics than the photos have kinds: some stay empty.
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        _, first = kmeans2(photo.astype(np.float64), n_topics, iter=20, minit="++", rng=rng)
     shares = np.full((len(photo), n_topics), 0.1 / n_topics, np.float32)
     shares[np.arange(len(photo)), first] += 0.9
     fitted = _maximise(jnp.asarray((photo - center) * scale), jnp.asarray(has), shares)
