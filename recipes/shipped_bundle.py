@@ -3,10 +3,12 @@
     python recipes/shipped_bundle.py --shared ../shared                       # the bundle itself
     python recipes/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
     python recipes/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
+    python recipes/shipped_bundle.py --shared ../shared --hold-out people     # score_habits.py
 
 Posts of world keep their people and times; names that the simulation invented (of events, of
 people's own tags) are never learned, so the bundle does not hold them. Labelled photos become
 posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
+The network also learns from posts of real people without photos (their habits, not their tags).
 Half of the concepts are dealt into folds whole, so that the network learns what to do with a
 photo of a kind that it never saw, and the other half photo by photo. Everything is kept in
 out/shipped.sqlite: an interrupted run goes on.
@@ -38,7 +40,9 @@ CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Chance of a concept's tag by its place in the map."""
 
 N_HELD_CONCEPTS = 36
-HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
+HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts", "people")
+HABITS = ("institutions", "city-photos")
+"""Logs of real people that may be learned from; with `people`, every second person."""
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
@@ -124,10 +128,29 @@ def training_log(store: Path, *, hold_out: str | None) -> PostLog:
     with Store.open(store, read_only=True) as opened:
         log = opened.log(load_encoder().digest)
     photos = sorted(p for p in log.post_ids if p.startswith("photo-"))
-    apart = held_out(photos, hold_out) if hold_out else set[str]()
+    keeps_photos = hold_out in (None, "people")
+    apart = set[str]() if keeps_photos else held_out(photos, hold_out)
     if hold_out == "inner":
         apart |= held_out(photos, "photos")
     return log.select(np.array([p not in apart for p in log.post_ids]))
+
+
+def log_of_habits(name: str, shared: Path) -> PostLog:
+    """The posts of a log of real people without photos, kept in a store of its own."""
+    store = ROOT / "out" / f"{name}.sqlite"
+    if not store.exists():
+        with Store.open(store, create=True) as opened:
+            import_posts(find_sources([shared / f"data/tags/{name}.jsonl.gz"]), opened)
+    with Store.open(store, read_only=True) as opened:
+        return opened.log(load_encoder().digest)
+
+
+def learned_habits(shared: Path, *, hold_out: str | None) -> list[PostLog]:
+    """The logs of real people that the network learns from."""
+    logs = [log_of_habits(name, shared) for name in HABITS]
+    if hold_out == "people":
+        return [log.select(log.user_of_post % 2 == 0) for log in logs]
+    return logs
 
 
 def groups_of(log: PostLog) -> list[str]:
@@ -187,6 +210,7 @@ def main() -> None:
             groups=groups_of(log),
             kinds=kinds_of(log),
             kind_tags=concept_tags() | {NONE: []},
+            others=learned_habits(given.shared, hold_out=given.hold_out),
             title="a simulation of people on real photos, and labelled photos of 180 concepts",
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )

@@ -170,6 +170,13 @@ def test_the_loss_sets_used_tags_against_unused_ones_alone():
             expected.append(sum(of_tags) / (2 * np.sqrt(len(of_tags))))
     loss = float(listwise_loss(weights, batch))
     assert loss == pytest.approx(np.mean(expected), rel=1e-4)
+    taught = np.random.default_rng(5).normal(size=served.shape).astype(np.float32)
+    entropies = []
+    for score, filled, theirs in zip(served, some.filled, taught, strict=True):
+        shares = np.exp(theirs[filled]) / np.exp(theirs[filled]).sum()
+        entropies.append(np.log(np.exp(score[filled]).sum()) - (shares * score[filled]).sum())
+    both = float(listwise_loss(weights, batch | {"taught": taught}))
+    assert both == pytest.approx((loss + np.mean(entropies)) / 2, rel=1e-4)
 
 
 def test_the_place_of_a_candidate_does_not_matter():

@@ -35,6 +35,7 @@ QUICK = TrainConfig(
     folds=2,
     head_epochs=60,
     epochs=3,
+    teachers=1,
     batch=64,
     state=StateConfig(own_slots=16, near_slots=16, max_candidates=60),
 )

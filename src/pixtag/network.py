@@ -8,7 +8,7 @@ anything with numpy's functions: training passes `jax.numpy` as `xp`, serving pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,7 +62,9 @@ class Widths:
     near_keys: int
 
 
-def initial_weights(shape: Shape, widths: Widths, *, seed: int) -> dict[str, NDArray[np.float32]]:
+def initial_weights(
+    shape: Shape, widths: Widths, *, seed: int | Sequence[int]
+) -> dict[str, NDArray[np.float32]]:
     """Draw starting weights.
 
     Args:

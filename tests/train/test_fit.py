@@ -15,17 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixtag.artifact import load_bundle, save_bundle
+from pixtag.artifact import Bundle, load_bundle, save_bundle
 from pixtag.errors import ModelError
 from pixtag.replay import rank, state_of
+from pixtag.signals.columns import DAY_S
 from pixtag.splits import temporal_split
 from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
 from pixtag.train import fit as fitting
 from pixtag.train.examples import deal_folds, draw_accepted
 from pixtag.train.fit import fit
 from pixtag.train.network import Examples, precision_at_5
-from pixtag.types import PostLog
-from worlds import QUICK, bundle, world
+from pixtag.train.visitors import draw_elsewhere
+from pixtag.types import Post, PostLog
+from worlds import QUICK, START_AT, bundle, world
 
 TESTS = Path(__file__).parent.parent
 
@@ -218,6 +220,58 @@ def test_a_store_without_photos_trains(tmp_path):
         for row, tags in zip(rows.tolist(), found.tag_ids.tolist(), strict=True)
     ]
     assert np.mean(hits) > 1.0
+
+
+def in_turns(n_people: int = 20, n_posts: int = 30) -> PostLog:
+    """People with two sets of tags who never use the same one twice running."""
+    return PostLog.of(
+        [
+            Post(
+                f"else-{i}-{n}",
+                f"else-{i}",
+                START_AT + DAY_S * n + 60.0 * i,
+                tuple(f"else-{i}-{(n + i) % 2}-{t}" for t in range(3)),
+            )
+            for n in range(n_posts)
+            for i in range(n_people)
+        ]
+    )
+
+
+def test_people_elsewhere_teach_their_habits_and_leave_no_trace(tmp_path):
+    elsewhere = in_turns()
+    taught = fit(world(), out=tmp_path / "a", config=QUICK, others=[elsewhere])
+    assert taught.vocabulary == bundle().vocabulary
+    assert taught.manifest.trained == bundle().manifest.trained
+    assert taught.prior.post_ids == bundle().prior.post_ids
+    for name in ("head/projection", "topics/weight", "norm/mean"):
+        np.testing.assert_array_equal(taught.weights[name], bundle().weights[name])
+    assert not np.allclose(taught.weights["score/features"], bundle().weights["score/features"])
+    for path in (tmp_path / "a").iterdir():
+        assert b"else-" not in path.read_bytes()
+    stop = temporal_split(elsewhere).valid_stop
+    met = taught.has_seen(elsewhere.post_ids)
+    assert met[:stop].all()
+    assert not met[stop:].any()
+
+    def share_found(model: Bundle) -> float:
+        rows = np.arange(stop, len(elsewhere))
+        state = state_of(model, elsewhere)
+        ranked = rank(state, model, state.queries_of(elsewhere, rows), k=3)
+        lists = [{ranked.tags[t] for t in ids if t < len(ranked.tags)} for ids in ranked.tag_ids]
+        hits = [len(s & set(elsewhere.tags_of(i))) for i, s in zip(rows, lists, strict=True)]
+        return sum(hits) / (3 * len(rows))
+
+    assert share_found(bundle()) < 0.5, "the world's people do not take turns"
+    assert share_found(taught) > 0.8
+
+
+def test_of_a_long_history_early_posts_are_drawn_more_often():
+    log = PostLog.of([Post(f"p{i}", "me" if i else None, float(i), ("a",)) for i in range(3000)])
+    rows = draw_elsewhere(log, np.arange(3000), most=600, seed=0)
+    assert len(rows) == len(set(rows.tolist())) == 600
+    assert 0 not in rows
+    assert 2.5 * (rows >= 1500).sum() < (rows < 1500).sum()
 
 
 def test_all_posts_are_used_when_asked(tmp_path):

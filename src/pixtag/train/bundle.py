@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def make_bundle(
     title: str,
     bridge: Halfs | None = None,
     kinds: Kinds | None = None,
+    also_seen: Sequence[str] = (),
 ) -> Bundle:
     """Describe and gather what was learned.
 
@@ -52,6 +54,7 @@ def make_bundle(
         title: What the posts are.
         bridge: Chance of each tag on a photo of each class, `[1000, V]`.
         kinds: The classifier of labelled kinds of photos.
+        also_seen: Ids of posts of other logs that the network learned from.
     """
     timed = log.at[np.isfinite(log.at)]
     trained = Trained(
@@ -84,6 +87,6 @@ def make_bundle(
         weights=weights,
         prior=prior_of(log, vocabulary, head),
         extras=extras,
-        seen=hash_post_ids(log.post_ids),
+        seen=hash_post_ids([*log.post_ids, *also_seen]),
         card=write_card(manifest, vocabulary, title=title),
     )

@@ -38,6 +38,9 @@ class TrainConfig(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-3
     """Peak of the network's learning rate."""
 
+    teachers: Annotated[int, Field(ge=0, le=20)] = 2
+    """Networks whose mean judgement the network learns from, beside the posts themselves."""
+
     drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Share of posts that training asks about once more without some of the sources, so that any
     may be missing."""
@@ -45,6 +48,9 @@ class TrainConfig(BaseModel):
     first_users: Annotated[int, Field(ge=0)] = 0
     """People who are also replayed as first users of a bundle that was made without them: for a
     bundle that will meet people with no store, or with a store of their own posts alone."""
+
+    elsewhere: Annotated[int, Field(ge=0)] = 5_000
+    """Most posts of each other log that the network also learns from, where others are given."""
 
     photoless: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Of the tags that training hides from the vocabulary, the share that also seem to be on no

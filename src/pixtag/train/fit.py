@@ -41,13 +41,40 @@ from pixtag.train.head import tag_table
 from pixtag.train.kinds import Kinds, fit_kinds
 from pixtag.train.network import Examples, OnStage, fit_network, score_examples
 from pixtag.train.pixels import Pixels, fit_pixels
-from pixtag.train.visitors import first_users
+from pixtag.train.visitors import draw_elsewhere, first_users, people_elsewhere, with_prior
 from pixtag.types import Ints, PostLog, Sources
 
 LEAST_POSTS = 200
 """Posts with a time and a tag below which nothing worth having is learned."""
 
 OnExamples = Callable[[Examples, Examples], None]
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Posts of people whose habits alone are learned, and which of them are asked about."""
+
+    log: PostLog
+    to_fit: Ints
+    to_calibrate: Ints
+
+    @classmethod
+    def of(cls, log: PostLog, config: TrainConfig, *, use_all: bool) -> _Elsewhere:
+        split = split_of(log, use_all=use_all)
+        known = log.select(np.arange(split.valid_stop))
+        fit, choose = (
+            draw_elsewhere(known, np.arange(start, stop), most=most, seed=config.seed)
+            for start, stop, most in (
+                (log.n_untimed, split.train_stop, config.elsewhere),
+                (split.train_stop, split.valid_stop, config.elsewhere // 4),
+            )
+        )
+        return cls(known, fit, choose)
+
+    @property
+    def asked(self) -> list[str]:
+        """Ids of the posts that are learned from."""
+        return [self.log.post_ids[i] for i in [*self.to_fit.tolist(), *self.to_calibrate.tolist()]]
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,7 @@ class _Plan:
     kinds: list[str]
     kind_tags: Mapping[str, Sequence[str]]
     sources: Sources
+    elsewhere: Sequence[_Elsewhere]
 
     def fit_kinds(self, chosen: NDArray[np.bool_]) -> Kinds | None:
         """The classifier of labelled photos among the chosen posts of the front of the log."""
@@ -116,6 +144,7 @@ def fit(
     encoder_digest: str = "",
     title: str = "",
     sources: Sources | None = None,
+    others: Sequence[PostLog] = (),
     on_stage: OnStage | None = None,
     on_examples: OnExamples | None = None,
 ) -> Bundle:
@@ -144,6 +173,8 @@ def fit(
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
         sources: Train with these alone; the bundle must then be asked with these alone.
+        others: Logs of people elsewhere, whose posts have times and no photos: the network meets
+            their habits too. Neither their tags nor their posts enter the bundle.
         on_stage: Called with a stage's name, what is done and how much there is.
         on_examples: Called with the replayed examples of the fit and of the calibration period
             that every source had a say in.
@@ -185,7 +216,17 @@ def fit(
     shown = [""] * len(log) if kinds is None else list(kinds)
     heard = sources or Sources()
     plan = _Plan(
-        known, split, config, vocabulary, named, bridge, words, shown, dict(kind_tags or {}), heard
+        known,
+        split,
+        config,
+        vocabulary,
+        named,
+        bridge,
+        words,
+        shown,
+        dict(kind_tags or {}),
+        heard,
+        [_Elsewhere.of(other, config, use_all=use_all) for other in others],
     )
     checkpoints = Checkpoints(
         out.with_name(out.name + ".partial"),
@@ -196,6 +237,7 @@ def fit(
             "encoder": encoder_digest,
             "use_all": use_all,
             "sources": heard.name,
+            "others": [_digest_of(other) for other in others],
             "groups": [] if groups is None else named,
             "kinds": [] if kinds is None else shown,
             "kind_tags": plan.kind_tags,
@@ -228,6 +270,7 @@ def fit(
         title=title,
         bridge=matrix,
         kinds=plan.fit_kinds(np.arange(len(plan.log)) < split.train_stop),
+        also_seen=[post_id for other in plan.elsewhere for post_id in other.asked],
     )
     saved = save_bundle(out, bundle)
     _keep_curves(out, checkpoints)
@@ -350,9 +393,8 @@ def _pixels_and_examples(
             hidden = fold == left_out
             parts += first_users(
                 fitted,
-                hidden,
                 np.flatnonzero(hidden),
-                knowledge,
+                with_prior(knowledge, fitted.select(~hidden)),
                 config.state,
                 most_people=-(-config.first_users // n_folds),
                 seed=config.seed,
@@ -391,12 +433,19 @@ def _pixels_and_examples(
         rows = asked[hidden[asked]]
         valid += first_users(
             plan.log,
-            hidden,
             rows,
-            knowledge,
+            with_prior(knowledge, plan.log.select(~hidden)),
             config.state,
             most_people=config.first_users // 4,
             seed=config.seed,
+        )
+    known = with_prior(knowledge, fitted)
+    for other in plan.elsewhere:
+        parts += people_elsewhere(
+            other.log, other.to_fit, known, config.state_to_fit, seed=config.seed
+        )
+        valid += people_elsewhere(
+            other.log, other.to_calibrate, known, config.state, seed=config.seed
         )
     told("learning what photos show", n_steps, n_steps)
     return full, join_examples(parts), join_examples(valid)

@@ -43,6 +43,9 @@ vocabulary, so without this the network would hardly meet an unknown one.
 NEVER = -1e9
 """Score of a place without a rival."""
 
+TAUGHT_SHARE = 0.5
+"""Share of the loss that comes from teachers, where there are any."""
+
 LEAST_FLAG_STD = 0.3
 """Flags that were nearly always on in training must not explode when one goes off."""
 
@@ -169,11 +172,14 @@ def listwise_loss(weights: Any, batch: Mapping[str, Any]) -> Any:
     them: another used tag is no rival, as it is in the usual cross-entropy over all candidates.
     The losses of a post's n used tags are summed and divided by 2 sqrt(n), so that a post with
     many tags counts for more than one with few, though not n times as much.
+
+    Where the batch has the scores of teachers, half of the loss is the cross-entropy against
+    their softmax (Hinton et al. 2015).
     """
     inputs = {
         name: jnp.asarray(value, jnp.float32)
         for name, value in batch.items()
-        if name not in {"used", "filled"}
+        if name not in {"used", "filled", "taught"}
     }
     score = scores(weights, inputs, xp=jnp)
     used = batch["used"].astype(jnp.float32)
@@ -182,7 +188,13 @@ def listwise_loss(weights: Any, batch: Mapping[str, Any]) -> Any:
     lost = (jnp.logaddexp(score, rivals) - score) * used
     n_found = used.sum(axis=1)
     per_post = lost.sum(axis=1) / (2.0 * jnp.sqrt(jnp.maximum(n_found, 1.0)))
-    return per_post.sum() / jnp.maximum((n_found > 0).sum(), 1)
+    of_answers = per_post.sum() / jnp.maximum((n_found > 0).sum(), 1)
+    if "taught" not in batch:
+        return of_answers
+    shares = jax.nn.log_softmax(jnp.where(batch["filled"], score, NEVER))
+    taught = jax.nn.softmax(jnp.where(batch["filled"], batch["taught"], NEVER))
+    of_teachers = -(taught * jnp.where(batch["filled"], shares, 0.0)).sum(axis=1).mean()
+    return (1.0 - TAUGHT_SHARE) * of_answers + TAUGHT_SHARE * of_teachers
 
 
 def is_constant(name: str) -> bool:
@@ -200,7 +212,6 @@ class Optimizer:
         epochs: Passes over the examples.
         steps: Batches in an epoch.
         batch: Posts a batch.
-        seed: Of batches and hidden candidates.
         photoless: Of the candidates that the vocabulary seems to lack, the share that no photo
             seems to carry.
     """
@@ -210,7 +221,6 @@ class Optimizer:
     epochs: int
     steps: int
     batch: int
-    seed: int
     photoless: float = 0.0
 
     def transform(self) -> Any:
@@ -230,16 +240,16 @@ def run_epoch(
     moving: dict[str, Any],
     fixed: Mapping[str, Any],
     memory: Any,
-    epoch: int,
+    rng: np.random.Generator,
     *,
-    on_batch: Callable[[int, int], None] | None = None,
+    taught: Floats | None = None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, Any], Any, float]:
-    """One pass over the examples; the same epoch number gives the same batches.
+    """One pass over the examples; the same generator gives the same batches.
 
     Returns:
         Weights, optimizer memory and the mean loss.
     """
-    rng = np.random.default_rng((settings.seed, epoch))
     order = rng.permutation(len(examples))
     losses: list[Any] = []
     for step in range(settings.steps):
@@ -249,10 +259,12 @@ def run_epoch(
         batch = hide_known(batch, drawn < HIDDEN_SHARE)
         if settings.photoless:
             batch = hide_photos(batch, drawn < HIDDEN_SHARE * settings.photoless)
+        if taught is not None:
+            batch["taught"] = taught[rows]
         moving, memory, loss = _step(settings, moving, dict(fixed), memory, batch)
         losses.append(loss)
         if on_batch is not None:
-            on_batch(step + 1, settings.steps)
+            on_batch(step + 1)
     return moving, memory, float(np.mean([float(v) for v in losses]))
 
 
@@ -275,10 +287,10 @@ def fit_network(
     judged: Examples,
     told: OnStage,
 ) -> Weights:
-    """Fit the network epoch by epoch, from the last one that was kept.
+    """Fit the teachers, then the network, epoch by epoch, from the last one that was kept.
 
     Args:
-        config: Size, seed and how it is moved.
+        config: Size, seed, teachers, and how a network is moved.
         checkpoints: Keep each epoch and the curves.
         train: What is fitted on.
         judged: What the curves' precision is measured on; it decides nothing.
@@ -287,8 +299,6 @@ def fit_network(
     Returns:
         The weights with the constants of the inputs.
     """
-    fixed = constants(train.scored, ~train.silent)
-    moving = initial_weights(SHAPES[config.size], widths_of(train), seed=config.seed)
     batch = min(config.batch, len(train))
     settings = Optimizer(
         learning_rate=config.learning_rate,
@@ -296,18 +306,63 @@ def fit_network(
         epochs=config.epochs,
         steps=len(train) // batch,
         batch=batch,
-        seed=config.seed,
         photoless=config.photoless,
     )
+    fixed = constants(train.scored, ~train.silent)
+    n_steps = config.epochs * settings.steps
+    judgement = np.zeros(train.used.shape, np.float32)
+    for nth in range(config.teachers):
+        teacher = _fit_one(
+            settings,
+            config,
+            checkpoints,
+            train,
+            fixed,
+            nth=nth,
+            on_step=lambda step, nth=nth: told(
+                "learning to rank", nth * n_steps + step, (config.teachers + 1) * n_steps
+            ),
+        )
+        judgement += score_examples(teacher, train) / np.float32(config.teachers)
+    return _fit_one(
+        settings,
+        config,
+        checkpoints,
+        train,
+        fixed,
+        nth=config.teachers,
+        judged=judged,
+        taught=judgement if config.teachers else None,
+        on_step=lambda step: told(
+            "learning to rank", config.teachers * n_steps + step, (config.teachers + 1) * n_steps
+        ),
+    )
+
+
+def _fit_one(
+    settings: Optimizer,
+    config: TrainConfig,
+    checkpoints: Checkpoints,
+    train: Examples,
+    fixed: Weights,
+    *,
+    nth: int,
+    judged: Examples | None = None,
+    taught: Floats | None = None,
+    on_step: Callable[[int], None],
+) -> Weights:
+    """Fit the nth network; its epochs are kept after those of the networks before it."""
+    seed, first = (config.seed, nth), nth * config.epochs
+    moving: dict[str, Any] = dict(initial_weights(SHAPES[config.size], widths_of(train), seed=seed))
     memory = settings.transform().init(moving)
     start = 0
     for epoch in reversed(range(config.epochs)):
-        known = checkpoints.load(f"epoch-{epoch}")
+        known = checkpoints.load(f"epoch-{first + epoch}")
         if known is not None:
             moving, memory = _unpack(known, moving, memory)
             start = epoch + 1
             break
-    told("learning to rank", start * settings.steps, config.epochs * settings.steps)
+    on_step(start * settings.steps)
     for epoch in range(start, config.epochs):
         done = epoch * settings.steps
         moving, memory, loss = run_epoch(
@@ -316,16 +371,17 @@ def fit_network(
             moving,
             fixed,
             memory,
-            epoch,
-            on_batch=lambda step, _, done=done: told(
-                "learning to rank", done + step, config.epochs * settings.steps
-            ),
+            np.random.default_rng((*seed, epoch)),
+            taught=taught,
+            on_batch=lambda step, done=done: on_step(done + step),
         )
-        weights: Weights = {n: np.asarray(v) for n, v in moving.items()}
-        measured = precision_at_5({**weights, **fixed}, judged)
-        line = {"stage": "network", "step": epoch + 1, "loss": loss, "validation_p@5": measured}
+        kept: Weights = {n: np.asarray(v) for n, v in moving.items()}
+        line = {"stage": f"teacher {nth + 1}", "step": epoch + 1, "loss": loss}
+        if judged is not None:
+            measured = precision_at_5({**kept, **fixed}, judged)
+            line |= {"stage": "network", "validation_p@5": measured}
         checkpoints.note(line)
-        checkpoints.save(f"epoch-{epoch}", _pack(weights, memory))
+        checkpoints.save(f"epoch-{first + epoch}", _pack(kept, memory))
     return {**{n: np.asarray(v) for n, v in moving.items()}, **fixed}
 
 

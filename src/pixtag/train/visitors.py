@@ -1,8 +1,9 @@
-"""Posts replayed as people meet a shipped bundle: with its prior, and nothing but their own posts.
+"""Posts replayed as people meet a shipped bundle: with its prior, in a store of their own.
 
 A person's first use of Pixtag is not like a post in a full store: what others did is known only
 as anonymous posts without a time, nothing is rising, and the only history is their own. The
-network meets that in training, with a prior that never held the person asked about.
+network meets that in training, with a prior that never held the person asked about. It also
+meets people of other logs, whose habits and whose tags the log that it learns from lacks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from pixtag.signals.head import Head
 from pixtag.state import Knowledge, State, StateConfig
 from pixtag.train.examples import answered, compact, people_of_tags, replay_examples
 from pixtag.train.network import Examples
-from pixtag.types import Bools, Ints, PostLog
+from pixtag.types import Ints, PostLog
+
+MOST_ALONE = 50
+"""People of another log who are met as first users; each costs a reading of the prior."""
+
+EARLY = 20
+"""Posts at the front of a history that are about equally likely to be asked about."""
 
 
 def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
@@ -44,7 +51,6 @@ def with_prior(knowledge: Knowledge, log: PostLog) -> Knowledge:
 
 def first_users(
     log: PostLog,
-    hidden: Bools,
     rows: Ints,
     knowledge: Knowledge,
     config: StateConfig,
@@ -55,10 +61,9 @@ def first_users(
     """Replay people one by one as first users of a bundle that was made without them.
 
     Args:
-        log: All posts that may be known.
-        hidden: Posts that the prior leaves out, `[N]`: those of everybody who may be asked.
-        rows: Posts to ask about, all hidden; posts of nobody are asked as a stranger's.
-        knowledge: A head that was not fitted on the hidden posts.
+        log: Their posts.
+        rows: Posts to ask about, ascending; posts of nobody are asked as a stranger's.
+        knowledge: A head and a prior that never saw the people asked about.
         config: Of the state.
         most_people: People asked, drawn by `seed`.
         seed: Of the draw.
@@ -66,7 +71,6 @@ def first_users(
     Returns:
         Examples of each person, and of the posts of nobody.
     """
-    knowledge = with_prior(knowledge, log.select(~hidden))
     nobody = len(log.users)
     people = np.unique(log.user_of_post[rows])
     named = people[people < nobody]
@@ -84,6 +88,57 @@ def first_users(
     if len(strangers):
         parts.append(_strangers(log, strangers, knowledge, config))
     return parts
+
+
+def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:
+    """Draw posts to ask about, so that every length of history is met, of few posts and of many.
+
+    A post's chance falls with its place in its person's history.
+
+    Args:
+        log: Posts; those of nobody are never drawn.
+        rows: Those that may be drawn, ascending.
+        most: How many.
+        seed: Of the draw.
+    """
+    rows = rows[log.user_of_post[rows] < len(log.users)]
+    if len(rows) <= most:
+        return rows
+    rng = np.random.default_rng((seed, 43))
+    chance = 1.0 / (_place_in_history(log)[rows] + EARLY)
+    return np.sort(rng.choice(rows, most, replace=False, p=chance / chance.sum()))
+
+
+def people_elsewhere(
+    log: PostLog, rows: Ints, knowledge: Knowledge, config: StateConfig, *, seed: int
+) -> list[Examples]:
+    """Replay posts of another log: in its store, or of some people as their first use.
+
+    Args:
+        log: Posts of people that the bundle is not made from, without photos.
+        rows: Posts to ask about, ascending, all with a time and a person.
+        knowledge: A head and a prior.
+        config: Of the state.
+        seed: Of the draw.
+    """
+    people = np.unique(log.user_of_post[rows])
+    n_alone = min(MOST_ALONE, len(people) // 2)
+    drawn = np.random.default_rng((seed, 47)).choice(people, n_alone, replace=False)
+    alone = np.isin(log.user_of_post[rows], drawn)
+    parts = [replay_examples(log, rows[~alone], knowledge, config, seed=seed)]
+    parts += first_users(log, rows[alone], knowledge, config, most_people=n_alone, seed=seed)
+    # Without photos nothing can be learned about what the inputs of pixels usually are.
+    return [replace(part, silent=np.ones(len(part), np.bool_)) for part in parts if len(part)]
+
+
+def _place_in_history(log: PostLog) -> Ints:
+    """How many posts of its person lie before each post, `[N]`."""
+    order = np.argsort(log.user_of_post, kind="stable")
+    users = log.user_of_post[order]
+    start = np.searchsorted(users, users)
+    place = np.empty(len(log), np.int64)
+    place[order] = np.arange(len(log)) - start
+    return place
 
 
 def _strangers(log: PostLog, rows: Ints, knowledge: Knowledge, config: StateConfig) -> Examples:
