@@ -19,10 +19,13 @@ from __future__ import annotations
 import argparse
 import csv
 import tomllib
+import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.cluster.vq import kmeans2
 
 from pixtag.cli import output
 from pixtag.embed import embed_missing
@@ -32,21 +35,27 @@ from pixtag.ingest import find_sources, import_posts
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
-from pixtag.types import Photo, Post, PostLog
+from pixtag.types import Ints, Photo, Post, PostLog
 
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "recipes"
 CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Chance of a concept's tag by its place in the map."""
 
+NONE_LENT, ANY_LENT, BY_TAGS = 0, 1, 2
+LENT = (0.4, 0.2, 0.4)
+"""Share of the real people who are lent no photos, any, and such as go with their tags."""
+
+N_LOOKS, LEAST_USES = 100, 3
 N_HELD_CONCEPTS = 36
-HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts", "people")
+HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
+PEOPLE = "people"
 HABITS = ("institutions", "city-photos")
 """Logs of real people that may be learned from; with `people`, every second person."""
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
-CONFIG = TrainConfig(first_users=100, topics=256, epochs=7, photoless=0.5)
+CONFIG = TrainConfig(first_users=100, topics=256, epochs=7, photoless=0.5, teachers=0)
 
 
 def concept_tags() -> dict[str, list[str]]:
@@ -128,7 +137,7 @@ def training_log(store: Path, *, hold_out: str | None) -> PostLog:
     with Store.open(store, read_only=True) as opened:
         log = opened.log(load_encoder().digest)
     photos = sorted(p for p in log.post_ids if p.startswith("photo-"))
-    keeps_photos = hold_out in (None, "people")
+    keeps_photos = hold_out in (None, PEOPLE)
     apart = set[str]() if keeps_photos else held_out(photos, hold_out)
     if hold_out == "inner":
         apart |= held_out(photos, "photos")
@@ -142,15 +151,67 @@ def log_of_habits(name: str, shared: Path) -> PostLog:
         with Store.open(store, create=True) as opened:
             import_posts(find_sources([shared / f"data/tags/{name}.jsonl.gz"]), opened)
     with Store.open(store, read_only=True) as opened:
-        return opened.log(load_encoder().digest)
+        log = opened.log(load_encoder().digest)
+    # These logs number their posts alike.
+    return replace(log, post_ids=[f"{name}-{post_id}" for post_id in log.post_ids])
 
 
-def learned_habits(shared: Path, *, hold_out: str | None) -> list[PostLog]:
-    """The logs of real people that the network learns from."""
+def learned_habits(shared: Path, photos: PostLog, *, hold_out: str | None) -> list[PostLog]:
+    """The logs of real people that the network learns from, with photos lent to some.
+
+    Args:
+        shared: Where the logs are.
+        photos: Posts whose photos may be lent.
+        hold_out: As for `held_out`.
+    """
     logs = [log_of_habits(name, shared) for name in HABITS]
-    if hold_out == "people":
-        return [log.select(log.user_of_post % 2 == 0) for log in logs]
-    return logs
+    if hold_out == PEOPLE:
+        logs = [log.select(log.user_of_post % 2 == 0) for log in logs]
+    alike = photos_alike(photos)
+    return [with_lent_photos(log, photos, alike) for log in logs]
+
+
+def photos_alike(photos: PostLog) -> list[Ints]:
+    """Rows of posts whose photos look alike, in groups."""
+    rng = np.random.default_rng(SEED + 6)
+    pool = np.flatnonzero(photos.has_photo)
+    looks = photos.embeddings[pool].astype(np.float32)
+    # Distances survive a random projection, which is a twentieth of the work.
+    looks = looks @ rng.normal(size=(looks.shape[1], 64)).astype(np.float32)
+    _, group = kmeans2(looks - looks.mean(axis=0), N_LOOKS, iter=10, minit="++", rng=rng)
+    groups = [pool[group == i] for i in range(N_LOOKS)]
+    return [rows for rows in groups if len(rows)]
+
+
+def with_lent_photos(log: PostLog, photos: PostLog, alike: Sequence[Ints]) -> PostLog:
+    """Real habits with photos of others, for those who have none of their own.
+
+    To some people none, to some any, and to others photos that go with their tags: posts about
+    the same (their rarest tag that the person uses time and again) get photos that look alike. So
+    the network meets real habits with photos that tell something and with such as tell nothing.
+
+    Args:
+        log: Posts without photos.
+        photos: Posts whose photos are lent.
+        alike: Rows of photos that look alike, group by group.
+    """
+    rng = np.random.default_rng(SEED + 5)
+    pool = np.concatenate(alike)
+    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    keys = log.user_of_post[row] * len(log.tags) + log.tag_ids
+    _, place, uses = np.unique(keys, return_inverse=True, return_counts=True)
+    relation = rng.choice(3, len(log.users) + 1, p=LENT)[log.user_of_post]
+    lent = rng.choice(pool, len(log))
+    for post in np.flatnonzero(relation == BY_TAGS).tolist():
+        span = slice(log.tag_start[post], log.tag_start[post + 1])
+        times = uses[place[span]]
+        often = np.flatnonzero(times >= LEAST_USES)
+        if len(often):
+            tag = log.tag_ids[span][often[times[often].argmin()]]
+            lent[post] = rng.choice(alike[zlib.crc32(log.tags[tag].encode()) % len(alike)])
+    has_photo = relation != NONE_LENT
+    embeddings = np.where(has_photo[:, None], photos.embeddings[lent], np.float16(0.0))
+    return replace(log, has_photo=has_photo, embeddings=embeddings)
 
 
 def groups_of(log: PostLog) -> list[str]:
@@ -187,7 +248,7 @@ def kinds_of(log: PostLog) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
-    parser.add_argument("--hold-out", choices=HOLD_OUTS)
+    parser.add_argument("--hold-out", choices=[*HOLD_OUTS, PEOPLE])
     parser.add_argument("--refill", action="store_true", help="draw the photos' tags anew")
     parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
     given = parser.parse_args()
@@ -210,7 +271,7 @@ def main() -> None:
             groups=groups_of(log),
             kinds=kinds_of(log),
             kind_tags=concept_tags() | {NONE: []},
-            others=learned_habits(given.shared, hold_out=given.hold_out),
+            others=learned_habits(given.shared, log, hold_out=given.hold_out),
             title="a simulation of people on real photos, and labelled photos of 180 concepts",
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )

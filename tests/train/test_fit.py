@@ -244,7 +244,7 @@ def test_people_elsewhere_teach_their_habits_and_leave_no_trace(tmp_path):
     assert taught.vocabulary == bundle().vocabulary
     assert taught.manifest.trained == bundle().manifest.trained
     assert taught.prior.post_ids == bundle().prior.post_ids
-    for name in ("head/projection", "topics/weight", "norm/mean"):
+    for name in ("head/projection", "topics/weight"):
         np.testing.assert_array_equal(taught.weights[name], bundle().weights[name])
     assert not np.allclose(taught.weights["score/features"], bundle().weights["score/features"])
     for path in (tmp_path / "a").iterdir():

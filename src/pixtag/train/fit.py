@@ -173,8 +173,8 @@ def fit(
         encoder_digest: Encoder that made the embeddings.
         title: What the posts are, for the model card.
         sources: Train with these alone; the bundle must then be asked with these alone.
-        others: Logs of people elsewhere, whose posts have times and no photos: the network meets
-            their habits too. Neither their tags nor their posts enter the bundle.
+        others: Logs of people elsewhere, whose posts have times and perhaps photos: the network
+            meets their habits too. Neither their tags nor their posts enter the bundle.
         on_stage: Called with a stage's name, what is done and how much there is.
         on_examples: Called with the replayed examples of the fit and of the calibration period
             that every source had a say in.

@@ -115,7 +115,7 @@ def people_elsewhere(
     """Replay posts of another log: in its store, or of some people as their first use.
 
     Args:
-        log: Posts of people that the bundle is not made from, without photos.
+        log: Posts of people that the bundle is not made from.
         rows: Posts to ask about, ascending, all with a time and a person.
         knowledge: A head and a prior.
         config: Of the state.
@@ -127,8 +127,7 @@ def people_elsewhere(
     alone = np.isin(log.user_of_post[rows], drawn)
     parts = [replay_examples(log, rows[~alone], knowledge, config, seed=seed)]
     parts += first_users(log, rows[alone], knowledge, config, most_people=n_alone, seed=seed)
-    # Without photos nothing can be learned about what the inputs of pixels usually are.
-    return [replace(part, silent=np.ones(len(part), np.bool_)) for part in parts if len(part)]
+    return [part for part in parts if len(part)]
 
 
 def _place_in_history(log: PostLog) -> Ints:
