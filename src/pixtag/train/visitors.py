@@ -21,8 +21,11 @@ from pixtag.train.examples import answered, compact, people_of_tags, replay_exam
 from pixtag.train.network import Examples
 from pixtag.types import Ints, PostLog
 
-MOST_ALONE = 50
-"""People of another log who are met as first users; each costs a reading of the prior."""
+SMALL = (1, 2, 4, 8)
+"""People in the small stores that other logs are dealt into."""
+
+MOST_SMALL = 60
+"""Small stores of another log at most; each costs a reading of the prior."""
 
 EARLY = 20
 """Posts at the front of a history that are about equally likely to be asked about."""
@@ -112,22 +115,32 @@ def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:
 def people_elsewhere(
     log: PostLog, rows: Ints, knowledge: Knowledge, config: StateConfig, *, seed: int
 ) -> list[Examples]:
-    """Replay posts of another log: in its store, or of some people as their first use.
+    """Replay posts of another log: of half of its people in one store, of the others in small ones.
+
+    How much others tell depends on how many they are. The small stores hold one, two, four or
+    eight people each.
 
     Args:
         log: Posts of people that the bundle is not made from.
         rows: Posts to ask about, ascending, all with a time and a person.
         knowledge: A head and a prior.
         config: Of the state.
-        seed: Of the draw.
+        seed: Of the deal.
     """
-    people = np.unique(log.user_of_post[rows])
-    n_alone = min(MOST_ALONE, len(people) // 2)
-    drawn = np.random.default_rng((seed, 47)).choice(people, n_alone, replace=False)
-    alone = np.isin(log.user_of_post[rows], drawn)
-    parts = [replay_examples(log, rows[~alone], knowledge, config, seed=seed)]
-    parts += first_users(log, rows[alone], knowledge, config, most_people=n_alone, seed=seed)
-    return [part for part in parts if len(part)]
+    order = np.random.default_rng((seed, 47)).permutation(np.unique(log.user_of_post[rows]))
+    stores: list[Ints] = []
+    left = order
+    while len(left) > len(order) // 2 and len(stores) < MOST_SMALL:
+        size = SMALL[len(stores) % len(SMALL)]
+        stores.append(left[:size])
+        left = left[size:]
+    parts: list[Examples] = []
+    for people in [*stores, left]:
+        inside = np.isin(log.user_of_post, people)
+        asked = np.searchsorted(np.flatnonzero(inside), rows[inside[rows]])
+        if len(asked):
+            parts.append(replay_examples(log.select(inside), asked, knowledge, config, seed=seed))
+    return parts
 
 
 def _place_in_history(log: PostLog) -> Ints:
