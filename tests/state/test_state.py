@@ -220,6 +220,26 @@ def test_a_private_tag_is_offered_to_its_owner_alone():
     assert "secret" not in names_said(said(state, ask("c", START_AT + 10.0))[0])
 
 
+def test_what_is_popular_here_is_offered_beside_a_large_prior():
+    elsewhere = [Post(f"e{i}", None, None, (f"far{i % 40}",)) for i in range(800)]
+    names = [f"far{i}" for i in range(40)]
+    known = knowledge(names, width=1)
+    prior = PostLog.of(elsewhere)
+    prior = replace(prior, embeddings=np.zeros((len(prior), 8), np.float16))
+    state = State(replace(known, prior=prior), StateConfig())
+    here = [
+        Post(f"h{i}", f"user{i % 4}", START_AT + DAY_S * i, ("elbe", "mine")[: 1 + (i % 4 == 0)])
+        for i in range(80)
+    ]
+    state.observe(PostLog.of(here))
+    # Long after: nothing is rising.
+    offered = names_said(said(state, ask(None, START_AT + 400 * DAY_S))[0])
+    assert "elbe" in offered
+    assert "mine" not in offered, "one person's"
+    assert len(offered & set(names)) >= 30
+    assert "elbe" not in names_said(said(state, ask(None, START_AT + 1.5 * DAY_S))[0])
+
+
 @settings(max_examples=60)
 @given(small_logs(), st.booleans())
 def test_no_signal_offers_a_tag_of_fewer_than_three_people_to_others(log, has_accepted):

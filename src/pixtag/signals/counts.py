@@ -68,12 +68,28 @@ class Counts:
         return out
 
     def propose(self, block: Block, public: Bools, *, limit: int) -> tuple[Ints, Ints]:
-        """The most popular tags before each query; ties by the smaller tag index.
+        """The tags of most people before each query; ties by the smaller tag index.
 
         Returns:
             Query and tag of each proposal, at most `limit` a query.
         """
-        base, correction = self.people_before(block)
+        return self._most(block, public, *self.people_before(block), limit=limit)
+
+    def propose_here(self, block: Block, public: Bools, *, limit: int) -> tuple[Ints, Ints]:
+        """The tags used most in posts with a time: those of the store, beside a large prior.
+
+        Returns:
+            Query and tag of each proposal, at most `limit` a query.
+        """
+        member = block.membership(self._columns.is_daily[block.uses])
+        return self._most(
+            block, public, self.daily.astype(np.float32), block.before @ member, limit=limit
+        )
+
+    @staticmethod
+    def _most(
+        block: Block, public: Bools, base: Floats, correction: Floats, *, limit: int
+    ) -> tuple[Ints, Ints]:
         n_head = min(len(base), limit + len(block.local_tags))
         tags = np.arange(len(base))
         if n_head < len(base):
@@ -81,12 +97,12 @@ class Counts:
             keys = tags - base.astype(np.float64) * len(base)
             head = np.argpartition(keys, n_head - 1)[:n_head]
             tags, _ = numbered(np.append(head, block.local_tags), n_tags=len(base))
-        people = np.repeat(base[tags][None, :], len(block), axis=0)
-        people[:, np.searchsorted(tags, block.local_tags)] += correction
-        people[~public[:, tags]] = -1.0
+        count = np.repeat(base[tags][None, :], len(block), axis=0)
+        count[:, np.searchsorted(tags, block.local_tags)] += correction
+        count[~public[:, tags]] = -1.0
         keep = min(limit, len(tags))
-        order = np.argsort(-people, axis=1, kind="stable")[:, :keep]
-        query, rank = np.nonzero(np.take_along_axis(people, order, axis=1) > 0)
+        order = np.argsort(-count, axis=1, kind="stable")[:, :keep]
+        query, rank = np.nonzero(np.take_along_axis(count, order, axis=1) > 0)
         return query, tags[order[query, rank]]
 
     def features(self, block: Block, pairs: Pairs) -> Floats:

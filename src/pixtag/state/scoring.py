@@ -194,6 +194,9 @@ class BlockScorer:
         self.limit = np.full(len(block), state.config.max_candidates, np.int64)
         self.has_used = np.zeros(public.shape, np.bool_)
         found = [state.counts.propose(block, public, limit=30)]
+        if state.n_prior:
+            # What is popular here is lost among what was popular where the prior comes from.
+            found.append(state.counts.propose_here(block, public, limit=15))
         if self.sources.history:
             self.has_used[state.reuse.own_tags(self.asker)] = True
             further = state.config.more_candidates

@@ -441,12 +441,13 @@ def _pixels_and_examples(
         )
     known = with_prior(knowledge, fitted)
     for other in plan.elsewhere:
-        parts += people_elsewhere(
-            other.log, other.to_fit, known, config.state_to_fit, seed=config.seed
-        )
-        valid += people_elsewhere(
-            other.log, other.to_calibrate, known, config.state, seed=config.seed
-        )
+        for asked_of, rows, state in (
+            (parts, other.to_fit, config.state_to_fit),
+            (valid, other.to_calibrate, config.state),
+        ):
+            asked_of += people_elsewhere(
+                other.log, rows, known, state, seed=config.seed, silent_share=config.drop_sources
+            )
     told("learning what photos show", n_steps, n_steps)
     return full, join_examples(parts), join_examples(valid)
 

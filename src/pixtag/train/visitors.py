@@ -113,7 +113,13 @@ def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:
 
 
 def people_elsewhere(
-    log: PostLog, rows: Ints, knowledge: Knowledge, config: StateConfig, *, seed: int
+    log: PostLog,
+    rows: Ints,
+    knowledge: Knowledge,
+    config: StateConfig,
+    *,
+    seed: int,
+    silent_share: float,
 ) -> list[Examples]:
     """Replay posts of another log: of half of its people in one store, of the others in small ones.
 
@@ -126,6 +132,8 @@ def people_elsewhere(
         knowledge: A head and a prior.
         config: Of the state.
         seed: Of the deal.
+        silent_share: Share of the posts that are asked about again with sources silent: someone
+            without a history in a store of others is rare in a log, but not in life.
     """
     order = np.random.default_rng((seed, 47)).permutation(np.unique(log.user_of_post[rows]))
     stores: list[Ints] = []
@@ -139,7 +147,16 @@ def people_elsewhere(
         inside = np.isin(log.user_of_post, people)
         asked = np.searchsorted(np.flatnonzero(inside), rows[inside[rows]])
         if len(asked):
-            parts.append(replay_examples(log.select(inside), asked, knowledge, config, seed=seed))
+            parts.append(
+                replay_examples(
+                    log.select(inside),
+                    asked,
+                    knowledge,
+                    config,
+                    seed=seed,
+                    silent_share=silent_share,
+                )
+            )
     return parts
 
 
