@@ -2,6 +2,7 @@
 
     python recipes/shipped_bundle.py --shared ../shared --hold-out people
     python recipes/score_habits.py --shared ../shared --bundle out/shipped-people
+    python recipes/score_habits.py --shared ../shared --bundle out/shipped --logs short-posts
 
 Every second person of each log was left out of that training, and of the short posts everybody;
 those left out make a store, without photos, and its last fifth is predicted post by post. Beside
@@ -69,11 +70,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/tags")
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--period", choices=["test", "validation"], default="test")
+    logs = (*HABITS, *NEVER_LEARNED)
+    parser.add_argument("--logs", nargs="+", choices=logs, default=logs, help="default: all")
     given = parser.parse_args()
     bundle = load_bundle(given.bundle)
     rows: list[list[str]] = []
     found: dict[str, Figures] = {}
-    for name in (*HABITS, *NEVER_LEARNED):
+    for name in given.logs:
         log = log_of_habits(name, given.shared)
         log = strangers_to(bundle, log, is_learned=name in HABITS)
         found[name] = measured(bundle, log, given.period)

@@ -35,6 +35,7 @@ from pixtag.ingest import find_sources, import_posts
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
+from pixtag.train.visitors import place_in_history
 from pixtag.types import Ints, Photo, Post, PostLog
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ NONE_LENT, ANY_LENT, BY_TAGS = 0, 1, 2
 LENT = (0.4, 0.2, 0.4)
 """Share of the real people who are lent no photos, any, and such as go with their tags."""
 
-N_LOOKS, LEAST_USES = 100, 3
+N_LOOKS, LEAST_USES, FIRST_POSTS = 100, 3, 20
 N_HELD_CONCEPTS = 36
 HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
 PEOPLE = "people"
@@ -189,6 +190,7 @@ def with_lent_photos(log: PostLog, photos: PostLog, alike: Sequence[Ints]) -> Po
     To some people none, to some any, and to others photos that go with their tags: posts about
     the same (their rarest tag that the person uses time and again) get photos that look alike. So
     the network meets real habits with photos that tell something and with such as tell nothing.
+    A person's first posts get none: what a stranger's photo shows must not seem to be wrong.
 
     Args:
         log: Posts without photos.
@@ -209,7 +211,7 @@ def with_lent_photos(log: PostLog, photos: PostLog, alike: Sequence[Ints]) -> Po
         if len(often):
             tag = log.tag_ids[span][often[times[often].argmin()]]
             lent[post] = rng.choice(alike[zlib.crc32(log.tags[tag].encode()) % len(alike)])
-    has_photo = relation != NONE_LENT
+    has_photo = (relation != NONE_LENT) & (place_in_history(log) >= FIRST_POSTS)
     embeddings = np.where(has_photo[:, None], photos.embeddings[lent], np.float16(0.0))
     return replace(log, has_photo=has_photo, embeddings=embeddings)
 

@@ -144,6 +144,7 @@ def replay_examples(
     accepts: bool = True,
     sources: Sources | None = None,
     silent_share: float = 0.0,
+    subsets: Sequence[Sources] = SUBSETS,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
 
@@ -160,6 +161,7 @@ def replay_examples(
         accepts: Whether some tags are accepted already.
         sources: Which sources may speak at all; all when None.
         silent_share: Share of the posts that are replayed again with sources silent.
+        subsets: Which sources may be left then.
     """
     state = State(knowledge, config)
     state.observe(log)
@@ -177,8 +179,8 @@ def replay_examples(
     examples = [replayed(np.arange(len(rows)), heard)]
     rng = np.random.default_rng((seed, 37))
     chosen = np.flatnonzero(rng.random(len(rows)) < silent_share)
-    drawn = rng.integers(0, len(SUBSETS), len(chosen))
-    for i, subset in enumerate(SUBSETS):
+    drawn = rng.integers(0, len(subsets), len(chosen))
+    for i, subset in enumerate(subsets):
         places, speaks = chosen[drawn == i], subset & heard
         if len(places) and speaks != heard:
             examples.append(replayed(places, speaks))

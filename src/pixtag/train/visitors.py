@@ -16,8 +16,14 @@ import numpy as np
 from pixtag.artifact import anonymous_log
 from pixtag.replay import beyond_prior
 from pixtag.signals.head import Head
-from pixtag.state import Knowledge, State, StateConfig
-from pixtag.train.examples import answered, compact, people_of_tags, replay_examples
+from pixtag.state import CONTEXT_NAMES, Knowledge, State, StateConfig
+from pixtag.train.examples import (
+    SUBSETS,
+    answered,
+    compact,
+    people_of_tags,
+    replay_examples,
+)
 from pixtag.train.network import Examples
 from pixtag.types import Ints, PostLog
 
@@ -108,7 +114,7 @@ def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:
     if len(rows) <= most:
         return rows
     rng = np.random.default_rng((seed, 43))
-    chance = 1.0 / (_place_in_history(log)[rows] + EARLY)
+    chance = 1.0 / (place_in_history(log)[rows] + EARLY)
     return np.sort(rng.choice(rows, most, replace=False, p=chance / chance.sum()))
 
 
@@ -132,8 +138,9 @@ def people_elsewhere(
         knowledge: A head and a prior.
         config: Of the state.
         seed: Of the deal.
-        silent_share: Share of the posts that are asked about again with sources silent: someone
-            without a history in a store of others is rare in a log, but not in life.
+        silent_share: Share of the posts that are asked about again with sources silent, pixels
+            always: someone without a history in a store of others is rare in a log, but not in
+            life; what lent photos show alone, though, would be wrong.
     """
     order = np.random.default_rng((seed, 47)).permutation(np.unique(log.user_of_post[rows]))
     stores: list[Ints] = []
@@ -147,20 +154,22 @@ def people_elsewhere(
         inside = np.isin(log.user_of_post, people)
         asked = np.searchsorted(np.flatnonzero(inside), rows[inside[rows]])
         if len(asked):
-            parts.append(
-                replay_examples(
-                    log.select(inside),
-                    asked,
-                    knowledge,
-                    config,
-                    seed=seed,
-                    silent_share=silent_share,
-                )
+            part = replay_examples(
+                log.select(inside),
+                asked,
+                knowledge,
+                config,
+                seed=seed,
+                silent_share=silent_share,
+                subsets=[subset for subset in SUBSETS if not subset.pixels],
             )
+            # Without photos nothing is learned about what the inputs of pixels usually are.
+            blind = part.scored.context[:, CONTEXT_NAMES.index("pixels_on")] == 0
+            parts.append(replace(part, silent=part.silent | blind))
     return parts
 
 
-def _place_in_history(log: PostLog) -> Ints:
+def place_in_history(log: PostLog) -> Ints:
     """How many posts of its person lie before each post, `[N]`."""
     order = np.argsort(log.user_of_post, kind="stable")
     users = log.user_of_post[order]
