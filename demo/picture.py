@@ -1,6 +1,7 @@
 """Draw docs/predict.svg: the picture in the README, from a real run.
 
-python demo/picture.py samples/coffee.png --user ana --store out/demo.sqlite --at 2026-05-27T08
+python demo/picture.py samples/coffee.jpg samples/cat.jpg
+    --user ana --store out/demo.sqlite --at 2026-05-27T08:00  (in one line)
 """
 
 from __future__ import annotations
