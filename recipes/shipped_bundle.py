@@ -32,10 +32,10 @@ from pixtag.embed import embed_missing
 from pixtag.encoder import load_encoder
 from pixtag.images import digest
 from pixtag.ingest import find_sources, import_posts
+from pixtag.splits import history_length
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
-from pixtag.train.visitors import place_in_history
 from pixtag.types import Ints, Photo, Post, PostLog
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +53,11 @@ HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
 PEOPLE = "people"
 HABITS = ("institutions", "city-photos")
 """Logs of real people that may be learned from; with `people`, every second person."""
+TITLE = (
+    "a simulation of people on real photos, and labelled photos of 180 concepts; the network also "
+    "on up to 12,500 posts of real people without photos: public institutions and photographers "
+    "of a city, of whom it holds neither tags nor names"
+)
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
@@ -211,7 +216,7 @@ def with_lent_photos(log: PostLog, photos: PostLog, alike: Sequence[Ints]) -> Po
         if len(often):
             tag = log.tag_ids[span][often[times[often].argmin()]]
             lent[post] = rng.choice(alike[zlib.crc32(log.tags[tag].encode()) % len(alike)])
-    has_photo = (relation != NONE_LENT) & (place_in_history(log) >= FIRST_POSTS)
+    has_photo = (relation != NONE_LENT) & (history_length(log) >= FIRST_POSTS)
     embeddings = np.where(has_photo[:, None], photos.embeddings[lent], np.float16(0.0))
     return replace(log, has_photo=has_photo, embeddings=embeddings)
 
@@ -274,7 +279,7 @@ def main() -> None:
             kinds=kinds_of(log),
             kind_tags=concept_tags() | {NONE: []},
             others=learned_habits(given.shared, log, hold_out=given.hold_out),
-            title="a simulation of people on real photos, and labelled photos of 180 concepts",
+            title=TITLE,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )
     print(f"wrote {out}")

@@ -16,6 +16,7 @@ import numpy as np
 from pixtag.artifact import anonymous_log
 from pixtag.replay import beyond_prior
 from pixtag.signals.head import Head
+from pixtag.splits import history_length
 from pixtag.state import CONTEXT_NAMES, Knowledge, State, StateConfig
 from pixtag.train.examples import (
     SUBSETS,
@@ -114,7 +115,7 @@ def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:
     if len(rows) <= most:
         return rows
     rng = np.random.default_rng((seed, 43))
-    chance = 1.0 / (place_in_history(log)[rows] + EARLY)
+    chance = 1.0 / (history_length(log)[rows] + EARLY)
     return np.sort(rng.choice(rows, most, replace=False, p=chance / chance.sum()))
 
 
@@ -167,16 +168,6 @@ def people_elsewhere(
             blind = part.scored.context[:, CONTEXT_NAMES.index("pixels_on")] == 0
             parts.append(replace(part, silent=part.silent | blind))
     return parts
-
-
-def place_in_history(log: PostLog) -> Ints:
-    """How many posts of its person lie before each post, `[N]`."""
-    order = np.argsort(log.user_of_post, kind="stable")
-    users = log.user_of_post[order]
-    start = np.searchsorted(users, users)
-    place = np.empty(len(log), np.int64)
-    place[order] = np.arange(len(log)) - start
-    return place
 
 
 def _strangers(log: PostLog, rows: Ints, knowledge: Knowledge, config: StateConfig) -> Examples:
