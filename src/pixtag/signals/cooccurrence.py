@@ -1,206 +1,217 @@
-"""Co-occurrence: tags that go with tags already accepted and with the likeliest candidates."""
+"""Co-occurrence: P(tag given tag), from the last posts that carried it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.signals.columns import Block, Columns, Pairs, ragged
-from pixtag.signals.head import top_of_rows
+from pixtag.evidence import LAST_TICK
+from pixtag.signals.asked import Asked, Pairs, strongest
+from pixtag.signals.popularity import usage_rate
+from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Bools, Doubles, Floats, Ints
 
 SHRINK = 3.0
-
 BACK_OFF = 2.5
 """What posts weigh together when what they say counts as much as the broader rule."""
 
 OWN_BACK_OFF = 1.0
 """The same for a person's own posts."""
 
-Company = Mapping[int, tuple[Doubles, Doubles]]
-"""By query: chance of every tag beside the accepted ones, and usually, `[T]` each."""
+SEEDS = 8
+"""Likeliest candidates whose company is looked at."""
+
+SEED_POSTS = 64
+"""Last posts of a seed that are looked at."""
+
+ACCEPTED_POSTS = 512
+"""Last posts of an accepted tag that are looked at."""
 
 
-class CoOccurrence:
-    """How often tags stand in one post, as running counts over a limited vocabulary.
+def _given_likely(asked: Asked, pairs: Pairs) -> Floats:
+    """Log expected chance of each candidate given the likeliest ones, and its log lift.
+
+    A sum over the seeds of their weight times P(tag | seed); a seed says nothing about itself.
+    """
+    first, view, prior = asked.first, asked.view, asked.knowledge.prior
+    order = strongest(pairs.question, first, asked.ties[pairs.tag], limit=SEEDS, step=1e-5)
+    question, seed, weight = pairs.question[order], pairs.tag[order], first[order]
+    of_seed, post = view.carrying(seed, asked.tick[question], limit=SEED_POSTS)
+    n = np.bincount(of_seed, minlength=len(order)).astype(np.float64)
+    owner, tag = view.uses_of(post)
+    of_seed = of_seed[owner]
+    if prior.n_posts:
+        n += asked.at_prior(prior.uses, seed)
+    scale = weight / (n + SHRINK)
+    given = pairs.total(question[of_seed], tag, scale[of_seed] * (tag != seed[of_seed]))
+    if prior.n_posts:
+        for q, s, factor in zip(question.tolist(), seed.tolist(), scale.tolist(), strict=True):
+            others, count = prior.beside(s)
+            found = pairs.find(np.full(len(others), q), others)
+            inside = found < len(pairs)
+            given[found[inside]] += factor * count[inside]
+    mass = np.bincount(question, weights=weight, minlength=len(asked))[pairs.question] + 1e-6
+    rate = usage_rate(asked, pairs)
+    out = np.empty((len(pairs), 2), np.float32)
+    out[:, 0] = np.log(given + 1e-4) - np.log(1e-4)
+    out[:, 1] = np.log((given / mass + 1e-4) / (rate + 1e-4))
+    return out
+
+
+@dataclass(frozen=True)
+class Company:
+    """The posts that carried a question's accepted tags, of the store and of the prior.
 
     Shapes:
-        V: tags with counts (the first V of all tags). B: queries. P: pairs. Q: seeds a query.
+        R: posts. E: their tag uses.
 
-    Args:
-        columns: The observed posts.
-        n_counted: V.
+    Attributes:
+        matched: How many of the accepted tags each carried, `[R]`.
+        carries: Which of them, `[R, accepted]`.
+        is_own: Whether the asker posted it, `[R]`.
+        n_tags: Tags of each post, `[R]`.
+        post: Post of each use, `[E]`. tag: `[E]`.
     """
 
-    names = ("goes_with_candidates", "goes_with_candidates_lift", "goes_with_accepted")
+    matched: Ints
+    carries: Bools
+    is_own: Bools
+    n_tags: Ints
+    post: Ints
+    tag: Ints
 
-    def __init__(self, columns: Columns, *, n_counted: int) -> None:
-        self._columns = columns
-        self.n_counted = n_counted
-        self.cursor = 0
-        self.counts = np.zeros((n_counted, n_counted), np.float32)
+    @classmethod
+    def of(cls, asked: Asked, question: int, accepted: Ints) -> Company:
+        """Look the posts up."""
+        parts: list[tuple[Bools, Bools, Ints, Ints, Ints]] = []
+        n_posts = 0
+        for view, tick in (
+            (asked.view, int(asked.tick[question])),
+            (asked.knowledge.prior.view, LAST_TICK),
+        ):
+            known = accepted[accepted < view.n_tags]
+            pair, slot = view.carrying(
+                known, np.full(len(known), tick), limit=ACCEPTED_POSTS
+            )
+            slots, place = np.unique(slot, return_inverse=True)
+            carries = np.zeros((len(slots), len(accepted)), np.bool_)
+            carries[place, np.flatnonzero(accepted < view.n_tags)[pair]] = True
+            user = view.user[slots]
+            own = (user == asked.user[question]) & (user >= 0) & (view is asked.view)
+            post, tag = view.uses_of(slots)
+            lengths = view.n_uses[slots].astype(np.int64)
+            parts.append((carries, own, lengths, post + n_posts, tag))
+            n_posts += len(slots)
+        carries, own, lengths, post, tag = (
+            np.concatenate([part[i] for part in parts]) for i in range(5)
+        )
+        return cls(carries.sum(axis=1), carries, own, lengths, post, tag)
 
-    def advance(self, row: int) -> None:
-        """Move the cursor to a row, forwards or backwards."""
-        if row == self.cursor:
-            return
-        low, high = sorted((self.cursor, row))
-        sign = np.float32(1.0 if row >= self.cursor else -1.0)
-        columns = self._columns
-        uses = columns.uses_between(low, high)
-        tag, of_row = columns.tag[uses], columns.row[uses]
-        counted = tag < self.n_counted
-        tag, of_row = tag[counted], of_row[counted]
-        if len(tag):
-            lengths = np.bincount(of_row - low, minlength=high - low)
-            starts = np.cumsum(lengths) - lengths
-            n_partners = lengths[of_row - low]
-            left = np.repeat(tag, n_partners)
-            first = np.repeat(np.cumsum(n_partners) - n_partners, n_partners)
-            offset = np.arange(len(left)) - first
-            right = tag[np.repeat(starts[of_row - low], n_partners) + offset]
-            np.add.at(self.counts.reshape(-1), left * self.n_counted + right, sign)
-        self.cursor = row
+    def shrunk(
+        self, rows: Bools, tags: Ints, broader: Doubles, *, back_off: float = BACK_OFF
+    ) -> Doubles:
+        """Share of the weight of some posts that carries each tag, shrunk to a broader rule.
 
-    def given(self, block: Block, pairs: Pairs, seeds: Ints, weights: Floats) -> Floats:
-        """Expected chance of each candidate given the seeds: sum of weight times P(tag | seed).
-
-        A seed says nothing about itself.
-
-        Args:
-            block: The queries.
-            pairs: The candidates, `[P]`.
-            seeds: Tags, `[B, Q]`.
-            weights: Of each seed, `[B, Q]`; 0 where there is none.
-
-        Returns:
-            `[P]`, between 0 and the sum of the weights.
+        A post of n tags weighs 1 / n: were one of its tags named at random, it would be the
+        accepted one that often.
         """
-        v = self.n_counted
-        if not v:
-            return np.zeros(len(pairs), np.float32)
-        known = (seeds < v) & (weights > 0)
-        seeds = np.where(known, seeds, 0)
-        times, in_block = self._seed_counts(block, seeds)
-        scale = np.where(known, weights / (times + SHRINK), 0.0).astype(np.float32)
-        tag = np.minimum(pairs.tag, v - 1)
-        rows = self.counts[seeds[pairs.query], tag[:, None]]
-        not_self = seeds[pairs.query] != pairs.tag[:, None]
-        total = np.einsum("pq,pq->p", rows * not_self, scale[pairs.query])
-        # In-block posts: a post that carries a seed adds the seed's scale to all its tags.
-        total += block.at_pairs(np.einsum("bq,bqr->br", scale, in_block) @ block.member, pairs)
-        total -= self._self_share(block, pairs, seeds, scale, in_block)
-        return np.where(pairs.tag < v, total, 0.0).astype(np.float32)
+        weight = rows / np.maximum(self.n_tags, 1)
+        return _shrunk(weight, self.post, self.tag, tags, broader, back_off)
 
-    def _seed_counts(self, block: Block, seeds: Ints) -> tuple[Floats, Floats]:
-        """Posts with each seed before each query `[B, Q]`; in-block ones as 0/1 `[B, Q, R]`."""
-        carries = np.concatenate([block.member, np.zeros((len(block.rows), 1), np.float32)], axis=1)
-        in_block = carries[:, block.local_index(seeds)].transpose(1, 2, 0) * block.before[:, None]
-        times = self.counts[seeds, seeds] + in_block.sum(axis=2)
-        return times, in_block
-
-    @staticmethod
-    def _self_share(
-        block: Block, pairs: Pairs, seeds: Ints, scale: Floats, in_block: Floats
-    ) -> Floats:
-        n_in_block = in_block.sum(axis=2)
-        is_self = seeds[pairs.query] == pairs.tag[:, None]
-        return np.einsum("pq,pq->p", is_self, (scale * n_in_block)[pairs.query])
-
-    def company(self, block: Block, accepted: Sequence[Ints]) -> Company:
-        """Chance of every tag on a post that carries the accepted ones, and without knowing them.
+    def chances(
+        self, asked: Asked, question: int, tags: Ints, usual: Doubles
+    ) -> tuple[Doubles, Doubles]:
+        """Chance of tags on a post that carries the accepted ones, and without knowing them.
 
         From the broad to the narrow: all posts, those with one of the accepted tags (the mean
         over the tags), those with two of them, and so on; what each says is shrunk to what the
-        one before says. The person's own posts come last, in the same way. A post of n tags
-        weighs 1 / n: were one of its tags named at random, it would be the accepted one that
-        often. An accepted tag says nothing about itself.
-
-        Unlike the counts, this looks the posts up and knows every tag.
+        one before says. The person's own posts come last, in the same way.
 
         Args:
-            block: The queries.
-            accepted: Distinct tags chosen already, for each query; may be empty altogether.
-
-        Returns:
-            By query, for those with accepted tags.
+            asked: The questions.
+            question: Which of them.
+            tags: Ascending, `[L]`.
+            usual: Share of all posts with each, `[L]`.
         """
-        return {
-            query: self._company(int(block.cut[query]), int(block.user[query]), tags)
-            for query, tags in enumerate(accepted)
-            if len(tags)
-        }
-
-    def _company(self, cut: int, user: int, accepted: Ints) -> tuple[Doubles, Doubles]:
-        columns = self._columns
-        tag = columns.tag[: int(columns.tag_start[cut])]
-        usual = np.bincount(tag, minlength=columns.n_tags) / max(cut, 1)
-        carrying = [columns.row[np.flatnonzero(tag == one)] for one in accepted]
-        chance = np.mean([self._shrunk(rows, usual) for rows in carrying], axis=0)
-        rows, n_matched = np.unique(np.concatenate(carrying), return_counts=True)
-        for n in range(2, len(accepted) + 1):
-            chance = self._shrunk(rows[n_matched >= n], chance)
-        own = self._own_posts(user, cut)
-        if len(own):
-            mine = self._shrunk(own, usual, back_off=OWN_BACK_OFF)
+        n_accepted = self.carries.shape[1]
+        of_each = [self.shrunk(self.carries[:, i], tags, usual) for i in range(n_accepted)]
+        chance = np.mean(of_each, axis=0)
+        for n in range(2, n_accepted + 1):
+            chance = self.shrunk(self.matched >= n, tags, chance)
+        own = asked.own
+        if own.n[question]:
+            mine_here = (own.question == question).astype(np.float64)
+            weight = mine_here / np.maximum(own.n_tags, 1)
+            mine = _shrunk(weight, own.post, own.tag, tags, usual, OWN_BACK_OFF)
             lift = np.divide(chance, usual, out=np.ones_like(chance), where=usual > 0)
             chance = np.minimum(mine * lift, 1.0)
-            is_own = np.isin(rows, own)
-            for n in range(1, len(accepted) + 1):
-                kept = rows[is_own & (n_matched >= n)]
-                chance = self._shrunk(kept, chance, back_off=OWN_BACK_OFF)
+            for n in range(1, n_accepted + 1):
+                rows = self.is_own & (self.matched >= n)
+                chance = self.shrunk(rows, tags, chance, back_off=OWN_BACK_OFF)
             usual = mine
-        chance[accepted] = usual[accepted]
-        return chance, usual
+        is_accepted = np.isin(tags, asked.accepted[question])
+        return np.where(is_accepted, usual, chance), usual
 
-    def _own_posts(self, user: int, cut: int) -> Ints:
-        if user >= self._columns.n_users:
-            return np.zeros(0, np.int64)
-        start, stop = self._columns.own_posts(np.array([user]), np.array([cut]))
-        return self._columns.posts_by_user[int(start[0]) : int(stop[0])]
 
-    def _shrunk(self, rows: Ints, broader: Doubles, *, back_off: float = BACK_OFF) -> Doubles:
-        """Share of the weight of some posts that carries each tag, shrunk to a broader rule."""
-        columns = self._columns
-        lengths = columns.n_tags_of_post[rows]
-        weight = 1.0 / np.maximum(lengths, 1)
-        owner, use = ragged(columns.tag_start[rows], lengths)
-        carried = np.bincount(columns.tag[use], weights=weight[owner], minlength=columns.n_tags)
-        return (carried + back_off * broader) / (weight.sum() + back_off)
+def _shrunk(
+    weight: Doubles, post: Ints, tag: Ints, tags: Ints, broader: Doubles, back_off: float
+) -> Doubles:
+    place = np.minimum(np.searchsorted(tags, tag), max(len(tags) - 1, 0))
+    found = tags[place] == tag
+    carried = np.bincount(place[found], weights=weight[post[found]], minlength=len(tags))
+    return (carried + back_off * broader) / (weight.sum() + back_off)
 
-    def features(
-        self,
-        block: Block,
-        pairs: Pairs,
-        likely: tuple[Ints, Floats],
-        company: Company,
-        base_rate: Floats,
-    ) -> Floats:
-        """Co-occurrence at the pairs, `[P, 3]`, as in `names`.
 
-        Args:
-            block: The queries.
-            pairs: The candidates.
-            likely: Likeliest candidates `[B, Q]` and their weights.
-            company: What the accepted tags say, from `company`.
-            base_rate: Share of posts with each candidate, `[P]`.
-        """
-        with_likely = self.given(block, pairs, *likely)
-        mass = likely[1].sum(axis=1)[pairs.query] + 1e-6
-        lift = np.log((with_likely / mass + 1e-4) / (base_rate + 1e-4))
-        with_accepted = np.zeros(len(pairs), np.float32)
-        for query, (chance, usual) in company.items():
-            at = pairs.query == query
-            tag = pairs.tag[at]
-            with_accepted[at] = np.log((chance[tag] + 1e-3) / (usual[tag] + 1e-3))
-        out = [np.log(with_likely + 1e-4) - np.log(1e-4), lift, with_accepted]
-        return np.stack(out, axis=1).astype(np.float32)
+def companies(asked: Asked) -> dict[int, Company]:
+    """By question, for those with accepted tags."""
+    return {q: Company.of(asked, q, tags) for q, tags in enumerate(asked.accepted) if len(tags)}
 
-    @staticmethod
-    def propose(company: Company, public: Bools, *, limit: int) -> tuple[Ints, Ints]:
-        """Public tags that are likeliest beside the accepted ones."""
-        scores = np.full(public.shape, -np.inf, np.float32)
-        for query, (chance, _) in company.items():
-            scores[query] = np.where(public[query], np.log(chance + 1e-6), -np.inf)
-        return top_of_rows(scores, limit=limit)
+
+def propose_company(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
+    """Tags of most of the weight of the posts that carried the accepted ones."""
+    question: list[Ints] = []
+    tags: list[Ints] = []
+    for q, company in asked.company.items():
+        found = np.unique(company.tag)
+        if not len(found):
+            continue
+        chance = company.shrunk(company.matched > 0, found, np.zeros(len(found)))
+        best = strongest(
+            np.zeros(len(found), np.int64),
+            np.log(chance + 1e-6),
+            asked.ties[found],
+            limit=limit,
+        )
+        question.append(np.full(len(best), q))
+        tags.append(found[best])
+    if not tags:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return np.concatenate(question), np.concatenate(tags)
+
+
+def _given_accepted(asked: Asked, pairs: Pairs) -> Floats:
+    out = np.zeros((len(pairs), 1), np.float32)
+    if not asked.company:
+        return out
+    usual = usage_rate(asked, pairs).astype(np.float64)
+    for q, company in asked.company.items():
+        mine = np.flatnonzero(pairs.question == q)
+        chance, base = company.chances(asked, q, pairs.tag[mine], usual[mine])
+        out[mine, 0] = np.log((chance + 1e-3) / (base + 1e-3))
+    return out
+
+
+def _cooccurrence(asked: Asked, pairs: Pairs) -> Floats:
+    return np.concatenate([_given_likely(asked, pairs), _given_accepted(asked, pairs)], axis=1)
+
+
+CO_OCCURRENCE = Signal(
+    "co-occurrence",
+    (
+        Feature("goes_with_candidates", (), "company"),
+        Feature("goes_with_candidates_lift", (), "company"),
+        Feature("goes_with_accepted", (), "company"),
+    ),
+    _cooccurrence,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.types import Floats, Ints, Numbers
+from pixtag.types import Floats
 
 
 class Head:
@@ -53,26 +53,3 @@ class Head:
         logits = self.logits(photo)
         top = logits.max(axis=1, keepdims=True)
         return logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
-
-
-def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
-    """Row and column of the best `limit` finite scores of each row; ties by the first column.
-
-    Scores are compared to four decimals, so that rounding in a sum cannot decide.
-
-    Args:
-        scores: `[B, V]`; `-inf` is never chosen.
-        limit: Columns kept in each row.
-    """
-    keep = min(limit, scores.shape[1])
-    if keep == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if keep < scores.shape[1]:
-        tie = np.arange(scores.shape[1]) * (5e-5 / scores.shape[1])
-        column = np.argpartition(tie - np.round(scores, 4), keep - 1, axis=1)[:, :keep]
-    else:
-        column = np.broadcast_to(np.arange(keep), scores.shape)
-    row = np.repeat(np.arange(len(scores)), keep)
-    flat = column.ravel()
-    finite = np.isfinite(scores[row, flat])
-    return row[finite], flat[finite].astype(np.int64)

@@ -1,8 +1,7 @@
-"""Memories: the earlier posts that a query may copy tags from.
+"""Memories: earlier posts that the network's attention may copy whole tag sets from.
 
-Two memories feed the network's attention: the person's own latest posts, and the posts of
-everyone whose photos look most like this one. Each slot has a few key features; the network
-learns from them which posts to copy.
+Two memories: the person's own latest posts, and the posts of everyone whose photos look most like
+this one. Each slot has a few key features; the network learns from them which posts to copy.
 """
 
 from __future__ import annotations
@@ -12,264 +11,259 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged
-from pixtag.signals.reuse import top_per_query
+from pixtag.evidence import DAY_TICKS, HOUR_TICKS, NOBODY, View, ragged
+from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.types import Bools, Floats, Ints
 
-HOUR_S = 3600.0
 UNKNOWN_AGE_LOG_HOURS = 10.0
+MINUTE_TICKS = HOUR_TICKS // 60
 GROUP = 32
 LEAST_SIMILARITY = -1.5
+
+OWN_KEYS = (
+    "similarity",
+    "similarity_sharp",
+    "has_both_photos",
+    "fits_photo",
+    "same_topic",
+    "since_in_topic",
+    "log_hours",
+    "log_place",
+    "is_last",
+    "log_tags",
+    "hour_close",
+    "weekday_same",
+)
+NEAR_KEYS = (
+    "similarity",
+    "similarity_sharp",
+    "similarity_rank",
+    "log_hours",
+    "has_time",
+    "is_own",
+    "asker_uses",
+    "log_tags",
+    "same_topic",
+)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Earlier posts offered to each query.
+    """Earlier posts offered to each question.
 
     Shapes:
-        B: queries. M: slots. F: key features. A: entries (tag uses in all slots).
+        B: questions. M: slots. F: key features. A: entries (tag uses in all slots).
 
     Attributes:
-        rows: Post in each slot, `[B, M]`; 0 where the slot is empty.
+        rows: Post in each slot, `[B, M]`; 0 where the slot is empty, and for posts of the prior
+            their number below zero less one.
         filled: Whether a slot holds a post, `[B, M]`.
         keys: Key features, `[B, M, F]`; zeros in empty slots.
-        query: Query of each entry, `[A]`.
-        slot: Slot of each entry, `[A]`.
-        tag: Tag of each entry, `[A]`.
+        question: Of each entry, `[A]`. slot: `[A]`. tag: `[A]`.
     """
 
     rows: Ints
     filled: Bools
     keys: Floats
-    query: Ints
+    question: Ints
     slot: Ints
     tag: Ints
 
     @staticmethod
-    def empty(n_queries: int, n_slots: int, n_keys: int) -> Memory:
+    def empty(n_questions: int, n_slots: int, n_keys: int) -> Memory:
         """No earlier post for anyone."""
-        shape, none = (n_queries, n_slots), np.zeros(0, np.int64)
+        shape, none = (n_questions, n_slots), np.zeros(0, np.int64)
         keys = np.zeros((*shape, n_keys), np.float32)
         return Memory(np.zeros(shape, np.int64), np.zeros(shape, np.bool_), keys, none, none, none)
 
-    def with_key(self, index: int, of_entry: Floats, *, missing: float = 0.0) -> Memory:
-        """The same memory with a key filled in: the mean over a slot's tags of a value each.
-
-        Args:
-            index: Which key.
-            of_entry: `[A]`; entries that are not finite do not count.
-            missing: For slots without a counted entry.
-        """
+    def set_mean(self, key: int, of_entry: Floats) -> None:
+        """Set a key to the mean over a slot's tags of a value each, `[A]`; not finite: not counted."""
         counted = np.isfinite(of_entry)
-        n_slots = self.filled.shape[1]
-        place = self.query[counted] * n_slots + self.slot[counted]
+        place = (self.question * self.filled.shape[1] + self.slot)[counted]
         n = np.bincount(place, minlength=self.filled.size)
         total = np.bincount(place, weights=of_entry[counted], minlength=self.filled.size)
-        mean = np.where(n > 0, total / np.maximum(n, 1), missing).reshape(self.filled.shape)
-        self.keys[:, :, index] = mean * self.filled
-        return self
+        self.keys[:, :, key] = (total / np.maximum(n, 1)).reshape(self.filled.shape) * self.filled
 
     def totals(self, pairs: Pairs, weights: Sequence[Floats]) -> Floats:
-        """Total weight of the slots that carry each candidate, `[W, P]`.
-
-        Args:
-            pairs: Candidates.
-            weights: W weights of each slot, `[B, M]` each.
-        """
+        """Total weight of the slots that carry each candidate, `[W, P]`, of W weights `[B, M]`."""
         n, width = len(weights), len(pairs) + 1
-        place = pairs.find(self.query, self.tag) + width * np.arange(n)[:, None]
+        place = pairs.find(self.question, self.tag) + width * np.arange(n)[:, None]
         of_slot = np.stack(weights).reshape(n, -1)
-        of_entry = of_slot[:, self.query * self.filled.shape[1] + self.slot]
+        of_entry = of_slot[:, self.question * self.filled.shape[1] + self.slot]
         total = np.bincount(place.ravel(), weights=of_entry.ravel(), minlength=n * width)
         return total.reshape(n, width)[:, :-1].astype(np.float32)
 
-    def propose(
-        self, weight: Floats, pairs_of: tuple[int, int], *, limit: int
-    ) -> tuple[Ints, Ints]:
-        """Tags of the slots, strongest total weight first.
+    def propose(self, weight: Floats, ties: Ints, *, n_tags: int, limit: int) -> tuple[Ints, Ints]:
+        """Question and tag of the tags of the slots, strongest total weight `[B, M]` first."""
+        if not len(self.question):
+            return self.question, self.tag
+        pairs = Pairs(self.question, self.tag, n_questions=len(self.filled), n_tags=n_tags)
+        strength = pairs.total(self.question, self.tag, weight[self.question, self.slot])
+        log = np.log(np.maximum(strength, 1e-30))
+        kept = strongest(pairs.question, log, ties[pairs.tag], limit=limit)
+        return pairs.question[kept], pairs.tag[kept]
 
-        Args:
-            weight: Of each slot, `[B, M]`.
-            pairs_of: Number of queries and of tags.
-            limit: Proposals a query.
-        """
-        n_queries, n_tags = pairs_of
-        if not len(self.query):
-            return self.query, self.tag
-        pairs = Pairs(self.query, self.tag, n_queries=n_queries, n_tags=n_tags)
-        strength = pairs.total(self.query, self.tag, weight[self.query, self.slot])
-        return top_per_query(pairs.query, pairs.tag, strength, limit=limit)
-
-
-def _entries(columns: Columns, rows: Ints, filled: Bools) -> tuple[Ints, Ints, Ints]:
-    query, slot = np.nonzero(filled)
-    row = rows[query, slot]
-    owner, use = ragged(columns.tag_start[row], columns.n_tags_of_post[row])
-    return query[owner], slot[owner], columns.tag[use]
+    def member(self, pairs: Pairs, place: Ints, n_places: int) -> Bools:
+        """1 where the post in a slot carries the candidate in a place, `[B, C, M]`."""
+        n_questions, n_slots = self.filled.shape
+        out = np.zeros((n_questions, n_places + 1, n_slots), np.bool_)
+        of_pair = np.append(place, n_places)
+        out[self.question, of_pair[pairs.find(self.question, self.tag)], self.slot] = True
+        return out[:, :n_places]
 
 
-class OwnMemory:
-    """The person's latest posts (own visual memory).
+def own_memory(asked: Asked, *, n_slots: int) -> Memory:
+    """The last posts of each question's person, newest first."""
+    last = asked.own.last(n_slots)
+    shape = (len(asked), n_slots)
+    slot = last.rank
+    rows = np.zeros(shape, np.int64)
+    filled = np.zeros(shape, np.bool_)
+    keys = np.zeros((*shape, len(OWN_KEYS)), np.float32)
+    question = last.question
+    rows[question, slot], filled[question, slot] = last.slot, True
+    age = np.maximum(asked.tick[question] - last.tick, 1)
+    days = age / DAY_TICKS
+    by_name = {
+        "log_hours": np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS) / 4.0,
+        "log_place": np.log1p(slot) / 2.0,
+        "is_last": slot == 0,
+        "log_tags": np.log1p(last.n_tags) / 2.0,
+        "hour_close": np.cos(2.0 * np.pi * days),
+        "weekday_same": np.abs(days / 7.0 - np.round(days / 7.0)) < 1 / 14,
+    }
+    both = np.flatnonzero((last.photo >= 0) & asked.has_photo[question])
+    if len(both):
+        similarity = np.zeros(len(question), np.float32)
+        mine = asked.view.vectors[last.photo[both]]
+        similarity[both] = np.einsum("hj,hj->h", mine, asked.photo[question[both]])
+        has = np.zeros(len(question), np.bool_)
+        has[both] = True
+        by_name |= {
+            "similarity": similarity,
+            "similarity_sharp": np.exp(4.0 * (similarity - 1.0)) * has,
+            "has_both_photos": has,
+        }
+    for name, values in by_name.items():
+        keys[question, slot, OWN_KEYS.index(name)] = values
+    return Memory(rows, filled, keys, question[last.post], slot[last.post], last.tag)
 
-    Keys: similarity of the photos, log age, place in the person's order, size of the tag set,
-    closeness in hour of day and weekday, age over the person's usual gap.
 
-    Shapes:
-        B: queries. M: slots. N: posts. J: joint space.
+class Similar:
+    """How alike the photos of questions and of earlier posts are.
+
+    Args:
+        view: The earlier posts.
+        photo: Unit vectors, `[B, J]`; zeros without a photo.
+        tick: Moments, `[B]`; photos at or after them are `-inf`.
     """
 
-    key_names = (
-        "similarity",
-        "similarity_sharp",
-        "has_both_photos",
-        "fits_photo",
-        "same_topic",
-        "since_in_topic",
-        "log_hours",
-        "log_place",
-        "is_last",
-        "log_tags",
-        "hour_close",
-        "weekday_same",
+    def __init__(self, view: View, photo: Floats, tick: Ints) -> None:
+        self._view = view
+        at = view.photo_tick
+        self.n = int(np.searchsorted(at, tick.max())) if view.photos_in_order else len(at)
+        self.scores = photo @ view.vectors[: self.n].T
+        first = int(np.searchsorted(at[: self.n], tick.min())) if view.photos_in_order else 0
+        self.scores[:, first:][at[None, first : self.n] >= tick[:, None]] = -np.inf
+
+    def lately(self, tick: Ints, asker: Ints, *, since: Ints) -> tuple[Floats, int]:
+        """Scores of others' photos from `since` on, `[B, R]`, and the first photo of them."""
+        view, at = self._view, self._view.photo_tick
+        first = int(np.searchsorted(at[: self.n], since.min())) if view.photos_in_order else 0
+        scores = self.scores[:, first:].copy()
+        user = view.user[view.photo_slot[first : self.n]]
+        hidden = at[None, first : self.n] < since[:, None]
+        hidden |= (user[None, :] == asker[:, None]) & (user >= 0)[None, :]
+        scores[hidden] = -np.inf
+        return scores, first
+
+
+def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memory:
+    """The posts of everyone, of the store and of the prior, whose photos look most like this one."""
+    if similar is None:
+        return Memory.empty(len(asked), n_slots, len(NEAR_KEYS))
+    view, prior = asked.view, asked.knowledge.prior.view
+    of_prior = asked.photo @ prior.vectors.T
+    scores = np.concatenate([similar.scores, of_prior], axis=1)
+    scores[~asked.has_photo] = -np.inf
+    tie = np.concatenate([view.photo_tick[: similar.n], np.full(of_prior.shape[1], -1)])
+    column, best = nearest(scores, tie, limit=n_slots)
+    filled = np.isfinite(best)
+    best = np.where(filled, best, 0.0).astype(np.float32)
+    from_prior = column >= similar.n
+    slots = np.concatenate(
+        [view.photo_slot[: similar.n], -1 - prior.photo_slot.astype(np.int64), [0]]
     )
-
-    def __init__(self, columns: Columns, photos: Floats, *, n_slots: int) -> None:
-        self._columns = columns
-        self._photos = photos
-        self.n_slots = n_slots
-
-    def recall(self, block: Block) -> Memory:
-        """The last posts of each query's person before its time."""
-        columns = self._columns
-        start, stop = columns.own_posts(block.user, block.cut)
-        n_own = np.where(block.user < columns.n_users, stop - start, 0)
-        place = np.arange(self.n_slots)[None, :]
-        filled = place < n_own[:, None]
-        index = np.where(filled, stop[:, None] - 1 - place, 0)
-        rows = columns.posts_by_user[index] if len(columns) else index
-        rows = np.where(filled, rows, 0)
-        keys = self._keys(block, rows, filled)
-        memory = Memory(rows, filled, keys, *_entries(columns, rows, filled))
-        self.see(memory, block)
-        return memory
-
-    def see(self, memory: Memory, block: Block) -> None:
-        """Compare the photos of a memory with those of the queries: its first three keys."""
-        rows, keys = memory.rows, memory.keys
-        if not len(self._columns) or not block.has_photo.any():
-            return
-        similarity = np.einsum("bmj,bj->bm", self._photos[rows], block.photo)
-        both = self._columns.has_photo[rows] & block.has_photo[:, None]
-        keys[:, :, 0] = similarity * memory.filled
-        keys[:, :, 1] = np.exp(4.0 * (similarity - 1.0)) * both * memory.filled
-        keys[:, :, 2] = both & memory.filled
-
-    def _keys(self, block: Block, rows: Ints, filled: Bools) -> Floats:
-        columns = self._columns
-        shape = (*rows.shape, len(self.key_names))
-        if not len(columns):
-            return np.zeros(shape, np.float32)
-        unknown = np.zeros(rows.shape)
-        age_s = np.where(filled, block.at[:, None] - columns.at[rows], 1.0)
-        days = age_s / DAY_S
-        place = np.broadcast_to(np.arange(rows.shape[1])[None, :], rows.shape)
-        keys = np.stack(
-            [
-                *(unknown,) * 6,
-                np.log(np.maximum(age_s, 60.0) / HOUR_S) / 4.0,
-                np.log1p(place) / 2.0,
-                place == 0,
-                np.log1p(columns.n_tags_of_post[rows]) / 2.0,
-                np.cos(2.0 * np.pi * days),
-                np.abs(days / 7.0 - np.round(days / 7.0)) < 1 / 14,
-            ],
-            axis=-1,
-        ).astype(np.float32)
-        return keys * filled[..., None]
-
-
-class Neighbours:
-    """The posts of everyone whose photos look most like this one.
-
-    Shapes:
-        B: queries. M: slots. N: posts. J: joint space.
-    """
-
-    key_names = (
-        "similarity",
-        "similarity_sharp",
-        "similarity_rank",
-        "log_hours",
-        "has_time",
-        "is_own",
-        "asker_uses",
-        "log_tags",
-        "same_topic",
+    rows = np.where(filled, slots[np.minimum(column, len(slots) - 1)], 0)
+    question, slot = np.nonzero(filled)
+    entry_of, tag = _uses(view, prior, rows[question, slot])
+    memory = Memory(
+        rows,
+        filled,
+        np.zeros((*filled.shape, len(NEAR_KEYS)), np.float32),
+        question[entry_of],
+        slot[entry_of],
+        tag,
     )
-    context_names = ("nearest_similarity", "mean_similarity")
-
-    def __init__(self, columns: Columns, photos: Floats, *, n_slots: int) -> None:
-        self._columns = columns
-        self._photos = photos
-        self._without_photo = np.flatnonzero(~columns.has_photo)
-        self.n_slots = n_slots
-
-    def recall(self, block: Block) -> Memory:
-        """The most similar posts before each query."""
-        columns = self._columns
-        if not block.has_photo.any():
-            return Memory.empty(len(block), self.n_slots, len(self.key_names))
-        stop = int(block.cut.max())
-        similarity = block.photo @ self._photos[:stop].T
-        unseen = block.rows[None, :] >= block.cut[:, None]
-        similarity[:, block.base :][unseen] = -np.inf
-        blind = self._without_photo[: np.searchsorted(self._without_photo, stop)]
-        similarity[:, blind] = -np.inf
-        similarity[~block.has_photo] = -np.inf
-        rows, best = nearest(similarity, limit=self.n_slots)
-        filled = np.isfinite(best) & block.has_photo[:, None]
-        rows = np.where(filled, rows, 0)
-        best = np.where(filled, best, 0.0).astype(np.float32)
-        return Memory(
-            rows, filled, self._keys(block, rows, filled, best), *_entries(columns, rows, filled)
-        )
-
-    def _keys(self, block: Block, rows: Ints, filled: Bools, similarity: Floats) -> Floats:
-        columns = self._columns
-        shape = (*rows.shape, len(self.key_names))
-        if not len(columns):
-            return np.zeros(shape, np.float32)
-        at = columns.at[rows]
-        timed = np.isfinite(at)
-        age_s = np.where(timed, block.at[:, None] - np.where(timed, at, 0.0), 1.0)
-        log_age = np.log(np.maximum(age_s, 60.0) / HOUR_S)
-        own = (columns.user[rows] == block.user[:, None]) & (block.user < columns.n_users)[:, None]
-        place = np.broadcast_to(np.arange(rows.shape[1])[None, :], rows.shape)
-        keys = np.stack(
-            [
-                similarity,
-                np.exp(8.0 * (similarity - 1.0)),
-                np.log1p(place) / 2.0,
-                np.where(timed, log_age, UNKNOWN_AGE_LOG_HOURS) / 4.0,
-                timed,
-                own,
-                np.zeros_like(similarity),
-                np.log1p(columns.n_tags_of_post[rows]) / 2.0,
-                np.zeros_like(similarity),
-            ],
-            axis=-1,
-        ).astype(np.float32)
-        return keys * filled[..., None]
-
-    def context(self, memory: Memory) -> Floats:
-        """How close the neighbours are, `[B, 2]`, as in `context_names`."""
-        n = np.maximum(memory.filled.sum(axis=1), 1)
-        similarity = memory.keys[:, :, 0]
-        return np.stack([similarity[:, 0], similarity.sum(axis=1) / n], axis=1)
+    n_tags = np.bincount(entry_of, minlength=len(question))
+    ours = ~from_prior[question, slot]
+    post = np.where(ours, rows[question, slot], 0)
+    at = np.where(ours, view.tick[post], 0) if len(view.tick) else np.zeros(len(post))
+    timed = at > 0
+    age = np.where(timed, asked.tick[question] - at, HOUR_TICKS)
+    log_age = np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS)
+    user = view.user[post] if len(view.tick) else np.full(len(post), NOBODY)
+    mine = ours & (user == asked.user[question]) & (user >= 0)
+    values = {
+        "similarity": best[question, slot],
+        "similarity_sharp": np.exp(8.0 * (best[question, slot] - 1.0)),
+        "similarity_rank": np.log1p(slot) / 2.0,
+        "log_hours": np.where(timed, log_age, UNKNOWN_AGE_LOG_HOURS) / 4.0,
+        "has_time": timed,
+        "is_own": mine,
+        "log_tags": np.log1p(n_tags) / 2.0,
+    }
+    for name, value in values.items():
+        memory.keys[question, slot, NEAR_KEYS.index(name)] = value
+    return memory
 
 
-def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
-    """The highest similarities of each row, best first; ties by the earlier column.
+def _uses(view: View, prior: View, rows: Ints) -> tuple[Ints, Ints]:
+    """Position and tag of the uses of posts of the store, and (below zero) of the prior."""
+    ours = rows >= 0
+    start = np.zeros(len(rows), np.int64)
+    length = np.zeros(len(rows), np.int64)
+    for part, source, post in ((ours, view, rows), (~ours, prior, -1 - rows)):
+        start[part], length[part] = source.use_start[post[part]], source.n_uses[post[part]]
+    owner, use = ragged(start, length)
+    tag = np.zeros(len(use), np.int64)
+    mine = ours[owner]
+    tag[mine], tag[~mine] = view.tag[use[mine]], prior.tag[use[~mine]]
+    return owner, tag
+
+
+def kernel_shares(memory: Memory, weight: Floats) -> Floats:
+    """A kernel over the slots, `[B, M]`, scaled to sum to 1 over a question's filled slots."""
+    weight = weight * memory.filled
+    return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-9)
+
+
+def own_kernel(memory: Memory) -> Floats:
+    """A fixed kernel over the person's posts: recent in order, and alike where photos tell."""
+    place = np.expm1(memory.keys[:, :, OWN_KEYS.index("log_place")] * 2.0)
+    similarity = memory.keys[:, :, OWN_KEYS.index("similarity")]
+    both = memory.keys[:, :, OWN_KEYS.index("has_both_photos")]
+    alike = np.exp(6.0 * (similarity - 0.5)) * both
+    return kernel_shares(memory, np.exp(-place / 8.0) * (0.3 + alike))
+
+
+def near_kernel(memory: Memory) -> Floats:
+    """A fixed kernel over the neighbours: sharp in similarity."""
+    return kernel_shares(memory, memory.keys[:, :, NEAR_KEYS.index("similarity_sharp")])
+
+
+def nearest(similarity: Floats, tie: Ints, *, limit: int) -> tuple[Ints, Floats]:
+    """The highest similarities of each row, best first.
 
     At least `limit` groups of columns have a maximum as high as the `limit`-th best one, so
     nothing below that maximum is among the best: exact, and several times quicker than a search
@@ -277,6 +271,7 @@ def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
 
     Args:
         similarity: `[B, N]`, at most 1.5; `-inf` is never better than anything.
+        tie: Decides between columns that are equal to five decimals, the smallest first, `[N]`.
         limit: Columns kept, M.
 
     Returns:
@@ -290,16 +285,16 @@ def nearest(similarity: Floats, *, limit: int) -> tuple[Ints, Floats]:
         least = np.partition(grouped.max(axis=1), -limit, axis=1)[:, -limit]
     # A little lower, since similarities that agree when rounded are ties.
     high = similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None]
-    row, column = np.divmod(np.flatnonzero(high), n)
+    row, column = np.divmod(np.flatnonzero(high), max(n, 1))
     found = similarity[row, column]
-    # Rounding keeps a last-bit difference from deciding which of two equal photos is taken.
     distance = np.rint((1.5 - found).astype(np.float64) * 1e5).astype(np.int64)
-    order = np.argsort((row * (1 << 20) + distance) * (1 << 24) + column)
+    order = np.lexsort((tie[column], (row << 20) + distance))
     count = np.bincount(row, minlength=n_rows)
     place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    kept = order[place < limit]
+    first = place < limit
+    kept = order[first]
     columns = np.zeros((n_rows, limit), np.int64)
     values = np.full((n_rows, limit), -np.inf, np.float32)
-    columns[row[kept], place[place < limit]] = column[kept]
-    values[row[kept], place[place < limit]] = found[kept]
+    columns[row[kept], place[first]] = column[kept]
+    values[row[kept], place[first]] = found[kept]
     return columns, values

@@ -1,248 +1,297 @@
-"""The person's own history: base-level learning, counts and recency."""
+"""The person's own uses: base-level learning, recency, rhythm, and habits of whole sets."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
-from pixtag.signals.columns import DAY_S, Block, Columns, Pairs, ragged, strongest_first
-from pixtag.signals.uses import (
-    GAP_FADE,
-    GAPS,
-    HOUR_S,
-    LEAST_AGE_S,
-    POST_SCALES,
-    POSTS,
-    RHYTHM,
-    OwnUses,
-    close_in_day_and_week,
-)
-from pixtag.types import Floats, Ints
+import numpy as np
+
+from pixtag.evidence import DAY_TICKS, HOUR_TICKS, OwnPosts
+from pixtag.signals.asked import Asked, Pairs, strongest
+from pixtag.signals.spec import Feature, Signal
+from pixtag.types import Doubles, Floats, Ints, Numbers
 
 DECAYS = (0.5, 1.0, 1.7)
-RANK_SCALES = tuple(POST_SCALES.tolist())
-YEAR_S = 365.25 * DAY_S
-SEASON_S = 4.0 * DAY_S
+POST_SCALES = (2.0, 8.0, 32.0, 128.0, 512.0)
+"""Own posts over which a use fades to 1/e."""
+
+MINUTE_TICKS = HOUR_TICKS // 60
+YEAR_TICKS = int(365.25 * DAY_TICKS)
+SEASON_TICKS = 4 * DAY_TICKS
 RHYTHM_SHRINK = 2.0
 """Uses at the person's usual times that a tag is given on top of its own."""
 
-PROPOSAL_WEIGHTS = (1.0 / POST_SCALES).astype(np.float32)
-MANY_TAGS = 250
+GAP_FADE = 0.8
+"""Weight of a gap between uses against the gap after it."""
+
 NEVER_LOG_HOURS, NEVER_LOG_POSTS = 12.0, 8.0
 
+HABIT_POSTS = 256
+"""Latest posts of a person whose sets are compared with the last one."""
 
-class Reuse:
-    """What a person's own uses say about the next post.
+HABIT_FADE_POSTS = 128.0
+HABIT_SHRINK = 0.5
+HABIT_FLOOR = 1e-3
 
-    Base-level learning (Anderson and Schooler 1991; Kowald et al. 2017): the log of the summed
-    uses of a tag, each discounted by a power law of its age; three decays. Beside it the same
-    idea over the person's own posts instead of the clock: a use fades with every later post.
-    Then whether it is the tag's hour, weekday and season, and whether it is due: the age of its
-    last use over the usual gap between its uses.
-
-    Shapes:
-        B: queries. P: pairs. Q: own tags of all queries.
-    """
-
-    names = (
-        *(f"reuse_decay_{d}" for d in DECAYS),
-        *(f"reuse_posts_{int(s)}" for s in RANK_SCALES),
-        "own_uses_log",
-        "own_share",
-        "own_last_log_hours",
-        "own_last_log_posts",
-        "own_in_last_post",
-        "own_hour_lift",
-        "own_weekday_lift",
-        "own_last_year",
-        "due_hours",
-        "due_posts",
-        "gap_log_posts",
-        "gap_spread",
-    )
-    context_names = ("history_log", "gap_log_hours", "own_tags_a_post", "repeat_share")
-    of_unused = np.zeros(len(names) + 4, np.float32)
-    of_unused[[10, 11]] = NEVER_LOG_HOURS, NEVER_LOG_POSTS
-    """What `alone` says of a tag that the person has never used."""
-
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-        self._uses = OwnUses(columns)
-        self._repeats = self._find_repeats()
-
-    def _find_repeats(self) -> Floats:
-        """1 where a post has exactly the tag set of the person's post before, `[N]`."""
-        columns = self._columns
-        order = columns.posts_by_user
-        out = np.zeros(len(order), np.float32)
-        # A set is known by the sum of its tags' hashes, which wraps around at 64 bits.
-        sums = np.cumsum(np.r_[np.uint64(0), _hashes(columns.tag)], dtype=np.uint64)
-        content = (sums[columns.tag_start[1:]] - sums[columns.tag_start[:-1]])[order]
-        n_tags = columns.n_tags_of_post[order]
-        user = columns.user[order]
-        same = (content[1:] == content[:-1]) & (n_tags[1:] == n_tags[:-1])
-        out[1:] = same & (user[1:] == user[:-1])
-        return out
-
-    def own_tags(self, block: Block) -> tuple[Ints, Ints]:
-        """Query and tag of everything that the people asked about have used before, `[Q]`."""
-        query, use = self._uses.last_uses(block)
-        return query, self._uses.tag[use]
-
-    def propose(self, block: Block, *, limit: int, further: int = 0) -> tuple[Ints, Ints]:
-        """The person's own tags, the strongest by uses that fade over several scales.
-
-        Args:
-            block: The queries.
-            limit: Proposals a query.
-            further: Most further ones; a person gets one for each tag beyond the first
-                `MANY_TAGS`.
-        """
-        query, use = self._uses.last_uses(block)
-        uses = self._uses
-        _, stop = self._columns.own_posts(block.user, block.cut)
-        rank = stop[query] - 1 - uses.place[use]
-        fading = np.exp(-rank.astype(np.float32)[:, None] / POST_SCALES)
-        # A product of matrices would set off false alarms: BLAS reads lanes beyond short rows.
-        strength = (uses.over_posts(use) * fading * PROPOSAL_WEIGHTS).sum(axis=1)
-        beyond = np.bincount(query, minlength=len(block)) - MANY_TAGS
-        most = limit + np.clip(beyond, 0, further)
-        return top_per_query(query, uses.tag[use], strength, limit=most)
-
-    def features(self, block: Block, pairs: Pairs) -> Floats:
-        """Own evidence at the pairs, `[P, 20]`, as in `names`; 0 for a tag never used."""
-        return self.with_lifts(self.alone(block, pairs), pairs)
-
-    def with_lifts(self, alone: Floats, pairs: Pairs) -> Floats:
-        """Compare each tag's times of use with those of the person's tags among the pairs.
-
-        Args:
-            alone: What each tag says by itself, `[P, 24]`, from `alone`; changed.
-            pairs: The same pairs.
-
-        Returns:
-            As `features`.
-        """
-        day, week, count, fading = alone[:, len(self.names) :].T
-        used = np.flatnonzero(count)
-        if len(used):
-            query, count, fading = pairs.query[used], count[used], fading[used]
-            for i, near in enumerate((day, week)):
-                lift = _lift(near[used], count, query, fading, n_queries=pairs.n_queries)
-                alone[used, 13 + i] = lift
-        return alone[:, : len(self.names)]
-
-    def alone(self, block: Block, pairs: Pairs) -> Floats:
-        """What each tag says by itself: `names` without the lifts, then what lifts need.
-
-        Returns:
-            `[P, 24]`; the last are the uses near this hour and this time of the week, all uses
-            (these three faded), and how much a use has faded since the last; 0 for a tag never
-            used.
-        """
-        columns, uses = self._columns, self._uses
-        out = np.tile(self.of_unused, (len(pairs), 1))
-        user = block.user[pairs.query]
-        after = uses.find(user, pairs.tag, block.cut[pairs.query])
-        first = uses.find(user, pairs.tag, np.zeros(len(pairs), np.int64))
-        used = np.flatnonzero((after > first) & (user < columns.n_users))
-        if not len(used):
-            return out
-        use, query, at = after[used] - 1, pairs.query[used], block.at[pairs.query[used]]
-        sums = uses.sums(use)
-        count = uses.ordinal[use] + 1.0
-        start, stop = columns.own_posts(block.user, block.cut)
-        rank = (stop[query] - 1 - uses.place[use]).astype(np.float32)
-        log_hours = np.log(np.maximum(at - uses.at[use], LEAST_AGE_S) / HOUR_S)
-        fading = np.exp(-rank[:, None] / POST_SCALES)
-        faded = np.concatenate([uses.power_laws(use, at, DECAYS), sums[:, POSTS] * fading], axis=1)
-        out[used, :8] = _log_or_floor(faded, floor=1e-5)
-        out[used, 8] = np.log1p(count)
-        out[used, 9] = count / (stop - start)[query]
-        out[used, 10] = log_hours
-        out[used, 11] = np.log1p(rank)
-        out[used, 12] = rank == 0
-        recent = sums[:, POSTS.stop - 1]
-        near = close_in_day_and_week(sums[:, RHYTHM], recent, at)
-        for i, values in enumerate((*near, recent, fading[:, -1]), start=len(self.names)):
-            out[used, i] = values
-        season = [columns.cut(block.at - YEAR_S + s) for s in (-SEASON_S, SEASON_S)]
-        last_year = [uses.find(user[used], pairs.tag[used], cut[query]) for cut in season]
-        out[used, 15] = np.log1p(last_year[1] - last_year[0])
-        n_gaps = count - 1.0
-        weight = (1.0 - GAP_FADE**n_gaps) / (1.0 - GAP_FADE)
-        gaps = sums[:, GAPS] / np.maximum(weight, 1.0)[:, None]
-        regular = n_gaps > 0
-        out[used, 16] = np.where(regular, log_hours - gaps[:, 0], 0.0)
-        out[used, 17] = np.where(regular, np.log1p(rank) - gaps[:, 1], 0.0)
-        out[used, 18] = np.where(regular, gaps[:, 1], NEVER_LOG_POSTS)
-        out[used, 19] = np.sqrt(np.maximum(gaps[:, 2] - gaps[:, 1] ** 2, 0.0))
-        return out
-
-    def context(self, block: Block) -> Floats:
-        """What is known of the person, `[B, 4]`, as in `context_names`; zeros for a stranger."""
-        columns = self._columns
-        start, stop = columns.own_posts(block.user, block.cut)
-        n_posts = np.where(block.user < columns.n_users, stop - start, 0)
-        out = np.zeros((len(block), len(self.context_names)), np.float32)
-        known = n_posts > 0
-        out[:, 0] = np.log1p(n_posts)
-        last = columns.posts_by_user[np.maximum(stop - 1, 0)] if len(columns) else start
-        gap_hours = np.zeros(len(block))
-        if len(columns):
-            gap_hours[known] = (block.at - columns.at[last])[known] / HOUR_S
-        out[:, 1] = np.where(known, np.log1p(np.maximum(gap_hours, 0.0)), 0.0)
-        recent = np.minimum(n_posts, 10)
-        query, place = ragged(stop - recent, recent)
-        if len(place):
-            lengths = columns.n_tags_of_post[columns.posts_by_user[place]]
-            mean = np.bincount(query, weights=lengths, minlength=len(block))
-            same = np.bincount(query, weights=self._repeats[place], minlength=len(block))
-            out[:, 2] = np.log1p(mean / np.maximum(recent, 1))
-            out[:, 3] = same / np.maximum(recent, 1)
-        return out
+REUSE_NAMES = (
+    *(f"reuse_decay_{d}" for d in DECAYS),
+    *(f"reuse_posts_{int(s)}" for s in POST_SCALES),
+    "own_uses_log",
+    "own_share",
+    "own_last_log_hours",
+    "own_last_log_posts",
+    "own_in_last_post",
+    "own_hour_lift",
+    "own_weekday_lift",
+    "own_season",
+    "due_hours",
+    "due_posts",
+    "gap_log_posts",
+    "gap_spread",
+)
+HABIT_NAMES = (
+    "habit_recent",
+    "habit_follows",
+    "habit_follows_same",
+    "habit_beside",
+    "habit_hour",
+    "habit_weekday",
+    "habit_gap",
+    "habit_moment",
+)
 
 
-def top_per_query(
-    query: Ints, tag: Ints, strength: Floats, *, limit: int | Ints
-) -> tuple[Ints, Ints]:
-    """Keep the strongest entries of each query; ties by the smaller tag index.
-
-    Strengths are compared to about four digits, so that rounding in a sum cannot decide.
+def propose_own(asked: Asked, *, limit: int, many: int, further: int) -> tuple[Ints, Ints]:
+    """The person's own tags, the strongest by uses that fade over several scales of posts.
 
     Args:
-        query: Query of each entry, `[P]`, ascending.
-        tag: Tag of each entry, `[P]`, ascending within a query.
-        strength: Higher is better, `[P]`, positive.
-        limit: Entries kept for each query, for all or `[B]`.
+        asked: The questions.
+        limit: Proposals a question.
+        many: Tags beyond which a person gets one more proposal each.
+        further: Most further proposals.
+
+    Returns:
+        Question and tag of each proposal.
     """
-    count = np.bincount(query)
-    most = np.zeros_like(count) + (limit if isinstance(limit, int) else limit[: len(count)])
-    if not (count > most).any():
-        return query, tag
-    order = strongest_first(query, np.log(np.maximum(strength, 1e-30)), step=1e-4)
-    first = np.cumsum(count) - count
-    within = np.arange(len(query)) - first[query]
-    kept = order[within < most[query]]
-    return query[kept], tag[kept]
+    own = asked.own
+    if not len(own.tag):
+        return own.tag, own.tag
+    rank = own.rank.astype(np.float32)
+    fading = sum(np.exp(-rank / scale) / scale for scale in POST_SCALES)
+    pairs = asked.own_pairs
+    strength = pairs.total(own.question[own.post], own.tag, np.asarray(fading)[own.post])
+    beyond = np.bincount(pairs.question, minlength=len(asked)) - many
+    log = np.log(np.maximum(strength, 1e-30))
+    kept = strongest(pairs.question, log, asked.ties[pairs.tag], limit=limit + np.clip(beyond, 0, further))
+    return pairs.question[kept], pairs.tag[kept]
 
 
-def _hashes(tags: Ints) -> NDArray[np.uint64]:
-    """Scatter small numbers over 64 bits (splitmix64), so that sums of some tell which."""
-    mixed = (tags.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+@dataclass(frozen=True)
+class _Uses:
+    """Own uses of the candidates, by pair and then time.
+
+    Shapes:
+        A: uses. G: candidates that were used.
+
+    Attributes:
+        pair: `[A]`. post: `[A]`. first: Place of each candidate's first use, `[G]`.
+        n: Uses of each candidate, `[G]`.
+    """
+
+    pair: Ints
+    post: Ints
+    first: Ints
+    n: Ints
+
+    @classmethod
+    def of(cls, own: OwnPosts, pairs: Pairs) -> _Uses:
+        found = pairs.find(own.question[own.post], own.tag)
+        kept = np.flatnonzero(found < len(pairs))
+        small = np.min_scalar_type(len(pairs))
+        order = kept[np.argsort(found[kept].astype(small), kind="stable")]
+        pair = found[order]
+        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        return cls(pair, own.post[order], first, np.diff(np.append(first, len(pair))))
+
+    def sum(self, values: Numbers) -> Doubles:
+        """Sums `[..., G]` of values `[..., A]`."""
+        return np.add.reduceat(values, self.first, axis=-1)
 
 
-def _lift(near: Floats, count: Floats, query: Ints, fading: Floats, *, n_queries: int) -> Floats:
-    """How much more often a tag is used near this time than the person's tags are, log, `[Q]`."""
-    usual = np.bincount(query, weights=near * fading, minlength=n_queries) + 1e-6
-    usual /= np.bincount(query, weights=count * fading, minlength=n_queries) + 1e-6
-    usual = np.clip(usual, 0.05, None)[query]
-    return np.log((near + RHYTHM_SHRINK * usual) / (count + RHYTHM_SHRINK) / usual)
+def _reuse(asked: Asked, pairs: Pairs) -> Floats:
+    """Base-level learning (Anderson and Schooler 1991; Kowald et al. 2017) and its kin.
+
+    The log of the summed uses of a tag, each discounted by a power law of its age; the same with
+    the person's own posts as the clock; whether it is the tag's hour, weekday and season; whether
+    it is due: the age of the last use over the usual gap between uses.
+    """
+    own = asked.own
+    out = np.zeros((len(pairs), len(REUSE_NAMES)), np.float32)
+    place = {name: i for i, name in enumerate(REUSE_NAMES)}
+    out[:, place["own_last_log_hours"]] = NEVER_LOG_HOURS
+    out[:, place["own_last_log_posts"]] = NEVER_LOG_POSTS
+    uses = _Uses.of(own, pairs)
+    if not len(uses.pair):
+        return out
+    age = np.maximum(asked.tick[own.question] - own.tick, 1)
+    log_hours = np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS)[uses.post]
+    rank = own.rank[uses.post].astype(np.float64)
+    last = uses.first + uses.n - 1
+    at = uses.pair[uses.first]
+    question = pairs.question[at]
+    total = np.stack(
+        [uses.sum(np.exp(-decay * log_hours)) for decay in DECAYS]
+        + [uses.sum(np.exp(-rank / scale)) for scale in POST_SCALES]
+    )
+    out[at, : len(total)] = (np.log(np.maximum(total, 1e-5)) - np.log(1e-5)).T
+    columns = {
+        "own_uses_log": np.log1p(uses.n),
+        "own_share": uses.n / own.n[question],
+        "own_last_log_hours": log_hours[last],
+        "own_last_log_posts": np.log1p(rank[last]),
+        "own_in_last_post": rank[last] == 0,
+        **_rhythm(asked, pairs, uses, age, rank, question),
+        **_gaps(own, uses, log_hours, rank, last),
+    }
+    for name, values in columns.items():
+        out[at, place[name]] = values
+    return out
 
 
-def _log_or_floor(total: Floats, *, floor: float) -> Floats:
-    """Natural log, shifted so that the floor is 0 and everything seen is positive."""
-    return np.log(np.maximum(total, floor)) - np.float32(np.log(floor))
+def _rhythm(
+    asked: Asked, pairs: Pairs, uses: _Uses, age: Ints, rank: Doubles, question: Ints
+) -> dict[str, Numbers]:
+    """Log lift of a tag near this hour and this time of the week, and its uses of the season."""
+    age = age[uses.post]
+    weight = np.exp(-rank / POST_SCALES[-1])
+    count = uses.sum(weight)
+    faded = np.exp(-rank[uses.first + uses.n - 1] / POST_SCALES[-1])
+    out: dict[str, Numbers] = {}
+    for name, period, order in (
+        ("own_hour_lift", DAY_TICKS, 4),
+        ("own_weekday_lift", 7 * DAY_TICKS, 6),
+    ):
+        near = uses.sum(weight * fejer(age / period, order=order))
+        usual = np.bincount(question, weights=near, minlength=len(asked)) + 1e-6
+        usual /= np.bincount(question, weights=count, minlength=len(asked)) + 1e-6
+        usual = np.clip(usual, 0.05, None)[question]
+        # Counted from the last use on, so that a tag long unused keeps its rhythm.
+        lift = (near / faded + RHYTHM_SHRINK * usual) / (count / faded + RHYTHM_SHRINK) / usual
+        out[name] = np.log(np.maximum(lift, 1e-9))
+    years = np.round(age / YEAR_TICKS)
+    in_season = (years > 0) & (np.abs(age - years * YEAR_TICKS) <= SEASON_TICKS)
+    out["own_season"] = np.log1p(uses.sum(in_season.astype(np.float64)))
+    return out
+
+
+def _gaps(
+    own: OwnPosts, uses: _Uses, log_hours: Doubles, rank: Doubles, last: Ints
+) -> dict[str, Numbers]:
+    """How the age of the last use compares with the usual gap between uses."""
+    at, place = own.tick[uses.post], own.place[uses.post]
+    inner = np.ones(len(at), np.bool_)
+    inner[uses.first] = False
+    hours = np.log(np.maximum(np.diff(at, prepend=0), MINUTE_TICKS) / HOUR_TICKS)
+    posts = np.log(np.maximum(np.diff(place, prepend=0), 1))
+    newer = np.repeat(last, uses.n) - np.arange(len(at))
+    weight = np.where(inner, GAP_FADE**newer, 0.0)
+    total = np.maximum(uses.sum(weight), 1e-9)
+    mean_hours, mean_posts, square = (
+        uses.sum(weight * values) / total for values in (hours, posts, posts**2)
+    )
+    regular = uses.n > 1
+    return {
+        "due_hours": np.where(regular, log_hours[last] - mean_hours, 0.0),
+        "due_posts": np.where(regular, np.log1p(rank[last]) - mean_posts, 0.0),
+        "gap_log_posts": np.where(regular, mean_posts, NEVER_LOG_POSTS),
+        "gap_spread": np.sqrt(np.maximum(square - mean_posts**2, 0.0)) * regular,
+    }
+
+
+def fejer(turns: Doubles, *, order: int) -> Doubles:
+    """The Fejer kernel of a number of whole turns: peaks at whole numbers, mean 1.
+
+    Example:
+        >>> float(fejer(np.array([1.0]), order=4)[0])
+        5.0
+    """
+    half = np.pi * (turns - np.round(turns))
+    sine = np.sin(half)
+    small = np.abs(sine) < 1e-6
+    ratio = np.sin((order + 1) * half) / np.where(small, 1.0, sine)
+    return np.where(small, order + 1.0, ratio**2 / (order + 1))
+
+
+def _habits(asked: Asked, pairs: Pairs) -> Floats:
+    """Log shares of the person's earlier sets that carry a tag, by how alike the moment was.
+
+    A set is weighted by what came before it (how much the set before it overlaps with the last
+    one), by its own overlap with the last one, by hour, by weekday and by the gap before it.
+    Each share is shrunk to the share among all recent sets.
+    """
+    out = np.zeros((len(pairs), len(HABIT_NAMES)), np.float32)
+    own = asked.own.last(HABIT_POSTS + 1)
+    if not len(own.question):
+        return out
+    found = pairs.find(own.question[own.post], own.tag)
+    kept = found < len(pairs)
+    pair, post = found[kept], own.post[kept]
+    usual = np.float64(0.0)
+    for i, weight in enumerate(_habit_weights(asked, own)):
+        carried = np.bincount(pair, weights=weight[post], minlength=len(pairs))
+        total = np.bincount(own.question, weights=weight, minlength=len(asked))[pairs.question]
+        share = (carried + HABIT_SHRINK * usual) / (total + HABIT_SHRINK)
+        usual = share if i == 0 else usual
+        out[:, i] = np.log(share / HABIT_FLOOR + 1.0)
+    return out
+
+
+def overlaps_with_last(own: OwnPosts, *, n_tags: int) -> Doubles:
+    """Shared tags over all tags (Jaccard) of each own set and the person's last one, `[H]`."""
+    stop = np.cumsum(own.n) - 1
+    is_last = np.zeros(len(own.question), np.bool_)
+    is_last[stop[own.n > 0]] = True
+    of_last = is_last[own.post]
+    key = own.question[own.post] * n_tags + own.tag
+    # Membership by a table of untouched zero pages, one for every (question, tag).
+    in_last = np.zeros(len(own.n) * n_tags + 1, np.bool_)
+    in_last[key[of_last]] = True
+    shared = np.bincount(own.post, weights=in_last[key], minlength=len(own.question))
+    n_last = own.n_tags[stop[own.question]]
+    return shared / np.maximum(own.n_tags + n_last - shared, 1.0)
+
+
+def _habit_weights(asked: Asked, own: OwnPosts) -> list[Doubles]:
+    """The weight of each earlier set for each of `HABIT_NAMES`, `[H]` each."""
+    question, rank = own.question, own.rank
+    alike = overlaps_with_last(own, n_tags=asked.n_tags)
+    has_before = np.r_[False, question[1:] == question[:-1]]
+    before = np.where(has_before, np.r_[0.0, alike[:-1]], 0.0)
+    last = (np.cumsum(own.n) - 1)[question]
+    gap = np.maximum(np.diff(own.tick, prepend=0), MINUTE_TICKS)
+    now_gap = np.maximum(asked.tick[question] - own.tick[last], MINUTE_TICKS)
+    days = (asked.tick[question] - own.tick) / DAY_TICKS
+    recent = np.exp(-rank / HABIT_FADE_POSTS)
+    hour = np.abs(days - np.round(days)) < 1.5 / 24
+    weekday = np.abs(days / 7.0 - np.round(days / 7.0)) < 0.25 / 7
+    closeness = np.log(gap) - np.log(now_gap)
+    gap_close = np.where(has_before, np.exp(-2.0 * closeness**2), 0.0)
+    moment = (0.05 + before) * (0.2 + hour) * (0.2 + gap_close) * np.exp(-rank / 64.0)
+    return [
+        recent,
+        recent * before,
+        recent * (before > 0.999),
+        recent * alike * (rank > 0),
+        recent * hour,
+        recent * weekday,
+        recent * gap_close,
+        moment * has_before,
+    ]
+
+
+REUSE = Signal(
+    "reuse", tuple(Feature(name, ("history",), "own uses") for name in REUSE_NAMES), _reuse
+)
+HABITS = Signal(
+    "habits", tuple(Feature(name, ("history",), "own uses") for name in HABIT_NAMES), _habits
+)

@@ -1,0 +1,38 @@
+"""The past, read as of a moment.
+
+    evidence.observe(posts)        the posts become part of the past
+    evidence.retract(post_ids)     as if they had never been
+    evidence.view()                a frozen view: every read names its moment and sees what lies
+                                   strictly before it
+"""
+
+from pixtag.evidence.memory import Derive, MemoryEvidence, weekday_key
+from pixtag.evidence.postings import (
+    DAY_TICKS,
+    HOUR_TICKS,
+    LAST_TICK,
+    MOST_KEYS,
+    TICKS_PER_S,
+    Postings,
+    ragged,
+    ticks,
+)
+from pixtag.evidence.view import NOBODY, OwnPosts, View, best_tags
+
+__all__ = [
+    "DAY_TICKS",
+    "HOUR_TICKS",
+    "LAST_TICK",
+    "MOST_KEYS",
+    "NOBODY",
+    "TICKS_PER_S",
+    "Derive",
+    "MemoryEvidence",
+    "OwnPosts",
+    "Postings",
+    "View",
+    "best_tags",
+    "ragged",
+    "ticks",
+    "weekday_key",
+]

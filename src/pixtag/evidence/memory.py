@@ -1,0 +1,355 @@
+"""Evidence in memory: posts in append-only columns, and postings that answer as of a moment.
+
+One writer observes and retracts; readers take a frozen `view()` and never wait. Nothing moves
+forwards or backwards: a late post is an insertion, a retraction a removal, and every read names
+its moment.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixtag.errors import ShapeError
+from pixtag.evidence.postings import DAY_TICKS, LAST_TICK, UNTIMED, Postings, ragged, ticks
+from pixtag.evidence.view import (
+    NOBODY,
+    TIMED_POSTS,
+    UNTIMED_POSTS,
+    View,
+    empty_view,
+)
+from pixtag.types import Bools, Floats, Ints, PostLog
+
+_TAG_BITS = 24
+_PART = 4096
+"""Posts that are derived at once."""
+
+_MOST_CARRIED = 4096
+"""Cached reads that a new view takes over from the one before."""
+
+
+class Derive(Protocol):
+    """What a model derives from a post: a vector in the joint space, and topics."""
+
+    @property
+    def encoder_width(self) -> int:
+        """Width D of the encoder's embeddings; 0 without an encoder."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width J of the joint space."""
+        ...
+
+    @property
+    def n_topics(self) -> int:
+        """Topics K; 0 without any."""
+        ...
+
+    def vectors(self, embeddings: Floats) -> Floats:
+        """Unit vectors in the joint space, `[N, J]`, of embeddings `[N, D]`."""
+        ...
+
+    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+        """Topics `[N, K]` of posts with a photo, from `vectors` and the uses (post, tag)."""
+        ...
+
+
+class Column:
+    """An array that grows at its end; a view of it never changes.
+
+    Args:
+        rows: The first rows.
+    """
+
+    def __init__(self, rows: NDArray[Any]) -> None:
+        self._data = rows
+        self._n = len(rows)
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Add rows, growing by half when there is no room."""
+        n = self._n + len(rows)
+        if n > len(self._data):
+            grown = np.empty((max(n, len(self._data) * 3 // 2, 64), *rows.shape[1:]), rows.dtype)
+            grown[: self._n] = self._data[: self._n]
+            self._data = grown
+        self._data[self._n : n] = rows
+        self._n = n
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """Everything appended so far."""
+        return self._data[: self._n]
+
+
+class MemoryEvidence:
+    """The past in memory: observe, retract, forget, and views to read from.
+
+    Args:
+        vocabulary: The model's tags; they get the first ids.
+        derive: What the model derives from posts.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], derive: Derive) -> None:
+        self._derive = derive
+        self._writing = threading.RLock()
+        self._ids: list[str] = []
+        self._slot_of: dict[str, int] = {}
+        self._view = empty_view(vocabulary, width=derive.width, n_topics=derive.n_topics)
+        self._columns = {name: Column(getattr(self._view, name)) for name in _COLUMNS}
+
+    def view(self) -> View:
+        """What is known now, frozen."""
+        return self._view
+
+    @property
+    def post_ids(self) -> Collection[str]:
+        """Ids of the posts that are known."""
+        return self._slot_of.keys()
+
+    def observe(self, posts: PostLog) -> None:
+        """Make posts part of the past, in any order; a known post_id is replaced.
+
+        Args:
+            posts: With encoder embeddings, `[N, D]`, or none (D = 0).
+
+        Raises:
+            ShapeError: The embeddings are of another width than the model's.
+            StoreError: There are more tags or people than the postings can hold.
+        """
+        if not len(posts):
+            return
+        with self._writing:
+            known = [self._slot_of[p] for p in posts.post_ids if p in self._slot_of]
+            view = remove_posts(self._view, np.array(known, np.int64)) if known else self._view
+            self._view = self._appended(view, posts)
+
+    def retract(self, post_ids: Collection[str]) -> None:
+        """Forget posts as if they had never been; unknown ids are ignored."""
+        with self._writing:
+            slots = [self._slot_of.pop(p) for p in post_ids if p in self._slot_of]
+            if not slots:
+                return
+            for slot in slots:
+                self._ids[slot] = ""
+            rows = np.array(slots, np.int64)
+            self._view = remove_posts(self._view, rows)
+            photos = self._view.photo[rows]
+            self._view.vectors[photos[photos >= 0]] = 0.0
+
+    def forget(self, user: str) -> None:
+        """Retract every post of a person."""
+        with self._writing:
+            slots = self._view.slots_of(user)
+            self.retract([self._ids[slot] for slot in slots.tolist()])
+
+    def without(self, post_ids: Collection[str]) -> View:
+        """What would be known had some posts never been; nothing else changes."""
+        with self._writing:
+            slots = [self._slot_of[p] for p in post_ids if p in self._slot_of]
+            return remove_posts(self._view, np.array(slots, np.int64)) if slots else self._view
+
+    def _appended(self, view: View, posts: PostLog) -> View:
+        n, first = len(posts), len(self._ids)
+        slots = np.arange(first, first + n)
+        tags = view.names.ids_of(posts.tags)[posts.tag_ids]
+        users = np.append(view.people.ids_of(posts.users), NOBODY)[posts.user_of_post]
+        tick = ticks(posts.at)
+        lengths = np.diff(posts.tag_start)
+        owner = np.repeat(np.arange(n), lengths)
+        photo, vectors, topics = self._photos_of(posts, owner, tags, len(view.vectors))
+        with_photo = photo >= 0
+        self._append(
+            tick=tick,
+            user=users,
+            tie=np.fromiter((zlib.crc32(p.encode()) for p in posts.post_ids), np.int64, n),
+            use_start=len(view.tag) + posts.tag_start[:-1],
+            n_uses=lengths,
+            photo=photo,
+            tag=tags,
+            vectors=vectors,
+            topics=topics,
+            photo_slot=slots[with_photo],
+        )
+        old, new = _changed_marks(view, users[owner], tags, tick[owner], slots[owner])
+        self._ids += posts.post_ids
+        self._slot_of |= zip(posts.post_ids, slots.tolist(), strict=True)
+        has = with_photo[owner]
+        named = users >= 0
+        in_order = view.photos_in_order and bool(
+            (np.diff(np.append(view.photo_tick[-1:], tick[with_photo])) >= 0).all()
+        )
+        return replace(
+            view,
+            **{name: column.rows for name, column in self._columns.items()},
+            photo_tick=np.append(view.photo_tick, tick[with_photo]),
+            photos_in_order=in_order,
+            n_tags=len(view.names),
+            posts=view.posts.add(post_key(tick), tick, slots),
+            by_user=view.by_user.add(users[named], tick[named], slots[named]),
+            by_tag=view.by_tag.add(tags, tick[owner], slots[owner]),
+            photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has]),
+            **_with_marks(view, old, new),
+            cache=_carried(view.cache, int(tick.min())),
+        )
+
+    def _append(self, **rows: NDArray[Any]) -> None:
+        for name, column in self._columns.items():
+            column.append(rows[name].astype(column.rows.dtype, copy=False))
+
+    def _photos_of(
+        self, posts: PostLog, owner: Ints, tags: Ints, n_photos: int
+    ) -> tuple[Ints, Floats, Floats]:
+        """Row of each post's photo (-1 for none), and vectors and topics of those with one."""
+        derive, width = self._derive, posts.embeddings.shape[1]
+        has = posts.has_photo if width else np.zeros(len(posts), np.bool_)
+        if has.any() and width != derive.encoder_width:
+            raise ShapeError(
+                f"embeddings are {width} wide, the model expects {derive.encoder_width}",
+                hint="embed the photos with the encoder that the model was trained with",
+            )
+        rows = np.flatnonzero(has)
+        photo = np.full(len(posts), -1, np.int64)
+        photo[rows] = n_photos + np.arange(len(rows))
+        vectors = np.zeros((len(rows), derive.width), np.float32)
+        for start in range(0, len(rows), _PART):
+            part = rows[start : start + _PART]
+            vectors[start : start + _PART] = derive.vectors(
+                posts.embeddings[part].astype(np.float32)
+            )
+        place = photo[owner] - n_photos
+        seen = place >= 0
+        topics = derive.topics(vectors, place[seen], tags[seen])
+        return photo, vectors, topics
+
+
+_COLUMNS = (
+    "tick",
+    "user",
+    "tie",
+    "use_start",
+    "n_uses",
+    "photo",
+    "tag",
+    "vectors",
+    "topics",
+    "photo_slot",
+)
+
+Marks = tuple[Ints, Ints, Ints, Bools, Bools]
+"""Tag, tick and post of uses; whether each is its person's first of the tag, and of the day."""
+
+
+def remove_posts(view: View, slots: Ints) -> View:
+    """The view without some posts, whose rows no posting leads to any more."""
+    slots = np.unique(slots)
+    owner, use = ragged(view.use_start[slots], view.n_uses[slots].astype(np.int64))
+    tags, tick, user = view.tag[use].astype(np.int64), view.tick[slots], view.user[slots]
+    photo = view.photo[slots]
+    has = photo[owner] >= 0
+    named = user >= 0
+    photo_tick = view.photo_tick.copy()
+    photo_tick[photo[photo >= 0]] = LAST_TICK + 1
+    trimmed = replace(
+        view,
+        photo_tick=photo_tick,
+        photos_in_order=view.photos_in_order and not (photo >= 0).any(),
+        posts=view.posts.remove(post_key(tick), tick, slots),
+        by_user=view.by_user.remove(user[named].astype(np.int64), tick[named], slots[named]),
+        by_tag=view.by_tag.remove(tags, tick[owner], slots[owner]),
+        photos=view.photos.remove(tags[has], tick[owner][has], photo[owner][has]),
+        cache=_carried(view.cache, int(tick.min(initial=LAST_TICK))),
+    )
+    new, old = _changed_marks(
+        trimmed, user[owner].astype(np.int64), tags, tick[owner], slots[owner]
+    )
+    return replace(trimmed, **_with_marks(view, old, new))
+
+
+def _changed_marks(
+    view: View, user: Ints, tag: Ints, tick: Ints, slot: Ints
+) -> tuple[Marks, Marks]:
+    """Marks of the uses of the same people and tags: of the view alone, and with these uses.
+
+    First uses and days count distinct people, so a use touches only those of its own person and
+    tag. A post of nobody counts as a person of its own.
+    """
+    named = user >= 0
+    people = np.unique(user[named])
+    _, _, own = view.by_user.rows(people, UNTIMED, np.full(len(people), LAST_TICK))
+    owner, use = ragged(view.use_start[own], view.n_uses[own].astype(np.int64))
+    person, known = view.user[own][owner].astype(np.int64), view.tag[use].astype(np.int64)
+    touched = np.isin(
+        (person << _TAG_BITS) | known, np.unique((user[named] << _TAG_BITS) | tag[named])
+    )
+    before = (
+        person[touched],
+        known[touched],
+        view.tick[own][owner][touched],
+        own[owner][touched].astype(np.int64),
+    )
+    person = np.where(named, user, (1 << 37) + slot)
+    after = tuple(
+        np.concatenate([a, b]) for a, b in zip(before, (person, tag, tick, slot), strict=True)
+    )
+    return _marks(*before), _marks(*after)
+
+
+def _marks(person: Ints, tag: Ints, tick: Ints, slot: Ints) -> Marks:
+    order = np.lexsort((slot, tick, (person << _TAG_BITS) | tag))
+    person, tag, tick, slot = person[order], tag[order], tick[order], slot[order]
+    day = tick // DAY_TICKS
+    is_first = np.ones(len(tag), np.bool_)
+    is_first[1:] = (person[1:] != person[:-1]) | (tag[1:] != tag[:-1])
+    is_daily = is_first.copy()
+    is_daily[1:] |= day[1:] != day[:-1]
+    return tag, tick, slot, is_first, is_daily & (tick != UNTIMED)
+
+
+def _with_marks(view: View, old: Marks, new: Marks) -> dict[str, Postings]:
+    """First uses and days (of all and by weekday) with `new` in the place of `old`."""
+    out: dict[str, Postings] = {}
+    for name, column in (("firsts", 3), ("days", 4)):
+        gone, come = _difference(old, new, column), _difference(new, old, column)
+        out[name] = getattr(view, name).remove(*gone).add(*come)
+        if name == "days":
+            out["weekdays"] = view.weekdays.remove(*_by_weekday(gone)).add(*_by_weekday(come))
+    return out
+
+
+def _difference(of: Marks, but: Marks, column: int) -> tuple[Ints, Ints, Ints]:
+    mine, others = (
+        (marks[2][marks[column]] << _TAG_BITS) | marks[0][marks[column]] for marks in (of, but)
+    )
+    kept = ~np.isin(mine, others) if len(others) else np.ones(len(mine), np.bool_)
+    rows = np.flatnonzero(of[column])[kept]
+    return of[0][rows], of[1][rows], of[2][rows]
+
+
+def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    tag, tick, slot = entries
+    return weekday_key(tag, tick), tick, slot
+
+
+def post_key(tick: Ints) -> Ints:
+    """Key of a post among all posts."""
+    return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
+
+
+def weekday_key(tag: Ints, tick: Ints) -> Ints:
+    """Key of a tag on the UTC weekday of a moment."""
+    return tag * 8 + (tick // DAY_TICKS) % 7
+
+
+def _carried(cache: dict[Any, Any], tick: int) -> dict[Any, Any]:
+    """Cached reads as of moments that new posts do not lie before."""
+    if len(cache) > _MOST_CARRIED:
+        return {}
+    return {key: value for key, value in cache.items() if key[-1] <= tick}

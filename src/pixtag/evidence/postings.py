@@ -1,0 +1,237 @@
+"""Postings: for every key its sorted times, so that a count before a moment is one bisection.
+
+    postings = postings.add(key, tick, row)        a new object; the old one stays as it was
+    postings.before(key, tick)                     how many entries of a key lie before a moment
+    postings.rows(key, since, until, limit=32)     the entries themselves
+
+Entries live in sorted segments of geometrically growing size (a log-structured merge tree) and a
+small sorted tail that is copied at every insertion. Nothing is changed in place, so a reader keeps
+a consistent view without a lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from pixtag.errors import StoreError
+from pixtag.types import Doubles, Ints
+
+TICKS_PER_S = 100
+ORIGIN_S = -1_262_304_000.0
+"""1930-01-01; ticks count from here."""
+
+TIME_BITS = 39
+UNTIMED = 0
+LAST_TICK = (1 << TIME_BITS) - 1
+"""After every moment that a post can have."""
+
+MOST_KEYS = 1 << (63 - TIME_BITS)
+DAY_TICKS = 86_400 * TICKS_PER_S
+HOUR_TICKS = 3_600 * TICKS_PER_S
+
+TAIL_ROWS = 4096
+GROWTH = 8
+
+
+def ticks(at: Doubles) -> Ints:
+    """Turn Unix seconds into hundredths of a second since 1930, rounded down.
+
+    Args:
+        at: Unix seconds UTC, any shape; `-inf` for a post without a time.
+
+    Returns:
+        0 for `-inf`; otherwise from 1 on, at most `LAST_TICK` (the year 2104, and `inf`).
+    """
+    at = np.asarray(at, np.float64)
+    timed = np.isfinite(at)
+    scaled = np.floor((np.where(timed, at, 0.0) - ORIGIN_S) * TICKS_PER_S)
+    out = np.clip(scaled, 1, LAST_TICK - 1).astype(np.int64)
+    out[~timed] = np.where(at[~timed] > 0, LAST_TICK, UNTIMED)
+    return out
+
+
+def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
+    """Expand runs into their elements.
+
+    Args:
+        start: First element of each run, `[R]`.
+        length: Number of elements of each run, `[R]`, not negative.
+
+    Returns:
+        The run of each element `[E]` and the element itself `[E]`.
+    """
+    owner = np.repeat(np.arange(len(length)), length)
+    first = np.cumsum(length) - length
+    return owner, np.arange(len(owner)) + np.repeat(start - first, length)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Entries sorted by key, then time.
+
+    Attributes:
+        packed: Key and tick in one number, `[E]`, ascending.
+        row: Payload of each entry, `[E]`.
+    """
+
+    packed: Ints
+    row: Ints
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    @cached_property
+    def _starts(self) -> Ints:
+        """First entry of every key, `[keys + 1]`."""
+        count = np.bincount(self.packed >> TIME_BITS) if len(self) else np.zeros(0, np.int64)
+        return np.concatenate([[0], np.cumsum(count)])
+
+    def start(self, key: Ints) -> Ints:
+        """Entries before the first of each key, `[P]`."""
+        if len(self) <= TAIL_ROWS:
+            return np.searchsorted(self.packed, key << TIME_BITS)
+        return self._starts[np.minimum(key, len(self._starts) - 1)]
+
+    def place(self, key: Ints, tick: Ints) -> Ints:
+        """Entries before each key and tick, `[P]`."""
+        return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
+
+
+@dataclass(frozen=True)
+class Postings:
+    """Entries of many keys in time order; immutable.
+
+    Shapes:
+        P: pairs of a key and a moment. E: entries found.
+    """
+
+    segments: tuple[Segment, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return sum(len(segment) for segment in self.segments)
+
+    def add(self, key: Ints, tick: Ints, row: Ints) -> Postings:
+        """Insert entries, in any order.
+
+        Args:
+            key: Not negative, below `MOST_KEYS`, `[E]`.
+            tick: From `ticks`, `[E]`.
+            row: Payload, `[E]`.
+
+        Raises:
+            StoreError: There are more keys than fit.
+        """
+        if not len(key):
+            return self
+        if int(key.max()) >= MOST_KEYS:
+            raise StoreError(
+                f"more than {MOST_KEYS:,} different keys (people, or tags by weekday)",
+                hint="divide the store: one by region or by year",
+            )
+        packed = (key << TIME_BITS) | tick
+        order = np.argsort(packed, kind="stable")
+        new = Segment(packed[order], row[order])
+        segments = list(self.segments)
+        if segments and len(segments[-1]) <= TAIL_ROWS and len(new) <= TAIL_ROWS:
+            new = _inserted(segments.pop(), new)
+        segments.append(new)
+        # A closed segment is merged with the one before it unless that is much larger.
+        while len(segments) > 1 and len(segments[-1]) > TAIL_ROWS:
+            if len(segments[-2]) > GROWTH * len(segments[-1]):
+                break
+            last = segments.pop()
+            segments.append(_merged(segments.pop(), last))
+        return Postings(tuple(segments))
+
+    def remove(self, key: Ints, tick: Ints, row: Ints) -> Postings:
+        """Take entries out; those that are not there are ignored."""
+        if not len(key):
+            return self
+        packed = (key << TIME_BITS) | tick
+        kept: list[Segment] = []
+        for segment in self.segments:
+            start = np.searchsorted(segment.packed, packed)
+            stop = np.searchsorted(segment.packed, packed, side="right")
+            owner, place = ragged(start, stop - start)
+            gone = np.unique(place[segment.row[place] == row[owner]])
+            if len(gone):
+                segment = Segment(np.delete(segment.packed, gone), np.delete(segment.row, gone))
+            if len(segment):
+                kept.append(segment)
+        return Postings(tuple(kept))
+
+    def before(self, key: Ints, tick: Ints) -> Ints:
+        """Count the entries of each key strictly before each moment, `[P]`."""
+        total = np.zeros(len(key), np.int64)
+        for segment in self.segments:
+            total += segment.place(key, tick) - segment.start(key)
+        return total
+
+    def first(self, key: Ints) -> Ints:
+        """Tick of the first entry of each key, `[P]`; `LAST_TICK` where there is none."""
+        least = np.full(len(key), LAST_TICK, np.int64)
+        for segment in self.segments:
+            place = np.minimum(segment.start(key), len(segment) - 1)
+            found = segment.packed[place]
+            tick = np.where(found >> TIME_BITS == key, found & LAST_TICK, LAST_TICK)
+            least = np.minimum(least, tick)
+        return least
+
+    def rows(
+        self, key: Ints, since: Ints | int, until: Ints, *, limit: int | None = None
+    ) -> tuple[Ints, Ints, Ints]:
+        """List the entries of each key from `since` to before `until`.
+
+        Args:
+            key: `[P]`.
+            since: First tick that counts, `[P]` or one for all.
+            until: First tick that does not, `[P]`.
+            limit: Keep the last so many of each.
+
+        Returns:
+            Pair `[E]`, ascending; tick `[E]`, ascending within a pair; payload `[E]`.
+        """
+        parts: list[tuple[Ints, Ints, Ints]] = []
+        since = np.broadcast_to(np.asarray(since, np.int64), key.shape)
+        for segment in self.segments:
+            start, stop = segment.place(key, since), segment.place(key, until)
+            stop = np.maximum(start, stop)
+            if limit is not None:
+                start = np.maximum(start, stop - limit)
+            if (stop > start).any():
+                owner, place = ragged(start, stop - start)
+                parts.append((owner, segment.packed[place] & LAST_TICK, segment.row[place]))
+        if not parts:
+            none = np.zeros(0, np.int64)
+            return none, none, none
+        if len(parts) == 1:
+            return parts[0]
+        return _joined(parts, n=len(key), limit=limit)
+
+
+def _joined(
+    parts: Sequence[tuple[Ints, Ints, Ints]], *, n: int, limit: int | None
+) -> tuple[Ints, Ints, Ints]:
+    owner, tick, row = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    order = np.argsort((owner << TIME_BITS) | tick, kind="stable")
+    owner, tick, row = owner[order], tick[order], row[order]
+    if limit is not None:
+        stop = np.cumsum(np.bincount(owner, minlength=n))
+        kept = np.arange(len(owner)) >= stop[owner] - limit
+        owner, tick, row = owner[kept], tick[kept], row[kept]
+    return owner, tick, row
+
+
+def _merged(left: Segment, right: Segment) -> Segment:
+    packed = np.concatenate([left.packed, right.packed])
+    order = np.argsort(packed, kind="stable")
+    return Segment(packed[order], np.concatenate([left.row, right.row])[order])
+
+
+def _inserted(tail: Segment, new: Segment) -> Segment:
+    place = np.searchsorted(tail.packed, new.packed, side="right")
+    return Segment(np.insert(tail.packed, place, new.packed), np.insert(tail.row, place, new.row))

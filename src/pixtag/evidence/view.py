@@ -1,0 +1,437 @@
+"""A frozen view of the past: every read names its moment and sees what lies strictly before it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pixtag.evidence.postings import (
+    DAY_TICKS,
+    HOUR_TICKS,
+    LAST_TICK,
+    MOST_KEYS,
+    ORIGIN_S,
+    TICKS_PER_S,
+    TIME_BITS,
+    Postings,
+    ragged,
+)
+from pixtag.types import Bools, Doubles, Floats, Ints
+
+NOBODY = -1
+"""The person of a post that nobody is named for, and of a stranger who asks."""
+
+MOST_IN_WINDOW = 4096
+"""Last uses of a tag that are looked at for the distinct people of a window."""
+
+UNTIMED_POSTS, TIMED_POSTS = 0, 1
+"""Keys of the postings of all posts."""
+
+_SOMEBODY = 1 << 30
+_LAST_POSTS = 128
+"""Posts before a moment whose tags are proposed as just used."""
+
+_MOST_LATELY = 65_536
+
+
+class Names:
+    """Names and their ids, in the order of first appearance; shared by views, only ever grows."""
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(names)
+        self._index = {name: i for i, name in enumerate(self.names)}
+        self._n_fixed = len(self.names)
+        self._ties = np.arange(self._n_fixed, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def get(self, name: str, default: int = NOBODY) -> int:
+        """The id of a name, or the default."""
+        return self._index.get(name, default)
+
+    def ids_of(self, names: Sequence[str]) -> Ints:
+        """The ids of names, `[N]`; new names get the next ids."""
+        for name in names:
+            if name not in self._index:
+                self.names.append(name)
+                self._index[name] = len(self.names) - 1
+        return np.fromiter((self._index[name] for name in names), np.int64, len(names))
+
+    def ties(self) -> Ints:
+        """A number for each name that decides ties, `[T]`; it depends on the name alone.
+
+        Fixed names (a vocabulary) come first, in their order.
+        """
+        if len(self._ties) < len(self.names):
+            new = self.names[len(self._ties) :]
+            hashes = np.fromiter((zlib.crc32(name.encode()) for name in new), np.int64, len(new))
+            self._ties = np.concatenate([self._ties, self._n_fixed + hashes])
+        return self._ties
+
+
+@dataclass(frozen=True)
+class OwnPosts:
+    """All earlier posts of the people who ask, in time order.
+
+    Shapes:
+        B: questions. H: posts. A: tag uses.
+
+    Attributes:
+        question: Question of each post, `[H]`, ascending.
+        slot: Post in the view, `[H]`; -1 for one that was typed in.
+        tick: When, `[H]`.
+        place: Place in the person's order, `[H]`, from 0.
+        n: Posts of each question's person, `[B]`.
+        photo: Row of the photo, `[H]`; -1 without one.
+        n_tags: Tags of each post, `[H]`.
+        post: Post of each use, `[A]`, ascending.
+        tag: `[A]`.
+    """
+
+    question: Ints
+    slot: Ints
+    tick: Ints
+    place: Ints
+    n: Ints
+    photo: Ints
+    n_tags: Ints
+    post: Ints
+    tag: Ints
+
+    @property
+    def start(self) -> Ints:
+        """First post of each question, `[B]`."""
+        return np.cumsum(self.n) - self.n
+
+    @property
+    def rank(self) -> Ints:
+        """Posts of the same person after each one, `[H]`."""
+        return np.cumsum(self.n)[self.question] - 1 - np.arange(len(self.question))
+
+    def last(self, limit: int) -> OwnPosts:
+        """The last `limit` posts of each question."""
+        return self.select(self.rank < limit)
+
+    def select(self, kept: Bools) -> OwnPosts:
+        """Some of the posts; `place` and `n` count them."""
+        if kept.all():
+            return self
+        number = np.cumsum(kept) - 1
+        uses = kept[self.post]
+        question = self.question[kept]
+        n = np.bincount(question, minlength=len(self.n))
+        return OwnPosts(
+            question=question,
+            slot=self.slot[kept],
+            tick=self.tick[kept],
+            place=np.arange(len(question)) - (np.cumsum(n) - n)[question],
+            n=n,
+            photo=self.photo[kept],
+            n_tags=self.n_tags[kept],
+            post=number[self.post[uses]],
+            tag=self.tag[uses],
+        )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What the whole of the past comes to, at each moment `[B]`.
+
+    Attributes:
+        posts: Posts before it.
+        started: Tick of the first post with a time; `LAST_TICK` before any.
+    """
+
+    posts: Ints
+    started: int
+
+
+@dataclass(frozen=True)
+class View:
+    """The past, frozen.
+
+    Shapes:
+        N: posts. E: tag uses. M: posts with a photo. J: joint space. K: topics. T: tags.
+        P: pairs of a tag and a moment. B: questions.
+
+    Attributes:
+        names: Tags by id. people: Users by id. n_tags: T at the time of the view.
+        tick: When each post was, `[N]`. user: `[N]`, -1 for nobody. tie: Decides equal ticks.
+        use_start: First use of each post, `[N]`. n_uses: `[N]`. tag: Of each use, `[E]`.
+        photo: Row of a post's photo, `[N]`, or -1. vectors: Unit vectors, `[M, J]`.
+        topics: `[M, K]`. photo_slot: `[M]`. photo_tick: `[M]`; above all ticks once retracted.
+        photos_in_order: Whether `photo_tick` ascends.
+        posts, by_user, by_tag, firsts, days, weekdays, photos: postings of all posts, of people's
+            posts, of uses, of people's first uses, of (person, day) uses, of those by weekday, and
+            of photos by tag.
+        cache: Reads as of moments in the past, by (name, ..., tick).
+    """
+
+    names: Names
+    people: Names
+    n_tags: int
+    tick: Ints
+    user: Ints
+    tie: Ints
+    use_start: Ints
+    n_uses: Ints
+    tag: Ints
+    photo: Ints
+    vectors: Floats
+    topics: Floats
+    photo_slot: Ints
+    photo_tick: Ints
+    photos_in_order: bool
+    posts: Postings
+    by_user: Postings
+    by_tag: Postings
+    firsts: Postings
+    days: Postings
+    weekdays: Postings
+    photos: Postings
+    cache: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
+
+    @property
+    def n_posts(self) -> int:
+        """Posts that are known."""
+        return len(self.posts)
+
+    @property
+    def tags(self) -> list[str]:
+        """Names of the tags by id; may grow beyond `n_tags`."""
+        return self.names.names
+
+    def id_of(self, tag: str) -> int:
+        """Id of a tag, or -1 for one that the view does not know."""
+        found = self.names.get(tag)
+        return found if found < self.n_tags else NOBODY
+
+    def at(self, slot: Ints) -> Doubles:
+        """Unix seconds of posts, to a hundredth; `-inf` without a time."""
+        tick = self.tick[slot]
+        return np.where(tick > 0, tick / TICKS_PER_S + ORIGIN_S, -np.inf)
+
+    def slots_of(self, user: str) -> Ints:
+        """Every post of a person, in time order, those without a time first."""
+        index = self.people.get(user)
+        if index < 0:
+            return np.zeros(0, np.int64)
+        return self.by_user.rows(np.array([index]), 0, np.array([LAST_TICK]))[2]
+
+    def tags_of(self, slot: int) -> list[str]:
+        """Tags of a post, in the order of writing."""
+        start = int(self.use_start[slot])
+        return [self.tags[t] for t in self.tag[start : start + int(self.n_uses[slot])]]
+
+    def uses_of(self, slots: Ints) -> tuple[Ints, Ints]:
+        """Position among `slots` and tag of every use of some posts, `[A]` each."""
+        owner, use = ragged(self.use_start[slots], self.n_uses[slots].astype(np.int64))
+        return owner, self.tag[use].astype(np.int64)
+
+    def own(self, users: Ints, tick: Ints) -> OwnPosts:
+        """All posts of people before their moments, without those that have no time.
+
+        Args:
+            users: Ids, `[B]`; `NOBODY` has no posts.
+            tick: `[B]`.
+        """
+        key = np.where(users >= 0, users, MOST_KEYS - 1)
+        question, at, slot = self.by_user.rows(key, 1, tick)
+        if len(slot) > 1:
+            same = (question[1:] == question[:-1]) & (at[1:] == at[:-1])
+            if same.any():
+                order = np.lexsort((self.tie[slot], at, question))
+                question, at, slot = question[order], at[order], slot[order]
+        slot = slot.astype(np.int64)
+        n = np.bincount(question, minlength=len(users))
+        post, tag = self.uses_of(slot)
+        return OwnPosts(
+            question=question,
+            slot=slot,
+            tick=at,
+            place=np.arange(len(slot)) - (np.cumsum(n) - n)[question],
+            n=n,
+            photo=self.photo[slot].astype(np.int64),
+            n_tags=self.n_uses[slot].astype(np.int64),
+            post=post,
+            tag=tag,
+        )
+
+    def totals(self, tick: Ints) -> Totals:
+        """Posts before each moment, and since when there are any."""
+        both = np.array([UNTIMED_POSTS, TIMED_POSTS])
+        untimed = self.posts.before(both[:1], np.array([LAST_TICK]))[0]
+        timed = self.posts.before(np.full(len(tick), TIMED_POSTS), tick)
+        return Totals(timed + untimed, int(self.posts.first(both[1:])[0]))
+
+    def people_with(self, tag: Ints, tick: Ints) -> Ints:
+        """Distinct people who used each tag before each moment, `[P]`."""
+        return self.firsts.before(tag, tick)
+
+    def window(self, tag: Ints, user: Ints, tick: Ints, hours: Sequence[float]) -> Floats:
+        """Count the distinct other people who used tags in the last hours.
+
+        Args:
+            tag: `[P]`.
+            user: Who asks and is left out, `[P]`.
+            tick: `[P]`.
+            hours: Lengths of the windows, ascending, W of them.
+
+        Returns:
+            `[W, P]`.
+        """
+        spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
+        column, at, person, following = self._recent_uses(tag, tick, int(spans[-1]))
+        places = (column[0] << TIME_BITS) | at
+        start = np.searchsorted(places, (column[1] << TIME_BITS) | np.maximum(tick - spans[-1], 1))
+        stop = np.searchsorted(places, (column[1] << TIME_BITS) | tick)
+        start = np.maximum(np.minimum(start, stop), stop - MOST_IN_WINDOW)
+        pair, use = ragged(start, stop - start)
+        # A person counts once, with their latest use before the moment.
+        counted = (following[use] >= tick[pair]) & (person[use] != user[pair])
+        pair, use = pair[counted], use[counted]
+        inside = len(spans) - np.searchsorted(spans, tick[pair] - at[use])
+        return _in_windows(pair, inside, n=len(tag), n_windows=len(spans))
+
+    def _recent_uses(
+        self, tag: Ints, tick: Ints, span: int
+    ) -> tuple[tuple[Ints, Ints], Ints, Ints, Ints]:
+        """Uses of some tags in the windows before some moments, by tag and then time.
+
+        Returns:
+            Number of the tag of each use `[E]` and of each pair `[P]`; tick, person and the
+            person's next use of the tag, `[E]` each.
+        """
+        tags, of_pair = np.unique(tag, return_inverse=True)
+        since, until = max(int(tick.min(initial=LAST_TICK)) - span, 1), int(tick.max(initial=1))
+        column, at, slot = self.by_tag.rows(tags, since, np.full(len(tags), until))
+        person = self.user[slot].astype(np.int64)
+        person = np.where(person >= 0, person, _SOMEBODY + slot)
+        order = np.argsort((column << 32) | person, kind="stable")
+        same = np.diff((column << 32)[order] | person[order], prepend=-1, append=-1) == 0
+        following = np.full(len(at), LAST_TICK)
+        following[order[:-1]] = np.where(same[1:-1], at[order[1:]], LAST_TICK)
+        return (column, of_pair), at, person, following
+
+    def carrying(self, tag: Ints, tick: Ints, *, limit: int) -> tuple[Ints, Ints]:
+        """The last posts with each tag before each moment: pair `[E]` and post `[E]`."""
+        pair, _, slot = self.by_tag.rows(tag, 0, tick, limit=limit)
+        return pair, slot.astype(np.int64)
+
+    def popular(self, tick: int, *, limit: int) -> Ints:
+        """The tags that most people had used at the start of the moment's UTC day, best first."""
+        day = tick - tick % DAY_TICKS
+        key = ("popular", limit, day)
+        found = self.cache.get(key)
+        if found is None:
+            people = self.firsts.before(np.arange(self.n_tags), np.full(self.n_tags, day))
+            found = self.cache[key] = best_tags(people, self.names.ties(), limit=limit)
+        return found
+
+    def rising(
+        self, tick: int, *, hours: Sequence[float], shrink: float, limit: int
+    ) -> Ints:
+        """Tags whose rate in some window rose most, as of the moment's full hour.
+
+        Of each window the best: two people at least, by the log ratio of people seen to those
+        expected at the long-run rate plus half the log of the people.
+        """
+        slot = tick - tick % HOUR_TICKS
+        key = ("rising", slot)
+        found = self.cache.get(key)
+        if found is None:
+            found = self.cache[key] = self._rising(slot, hours, shrink, limit)
+        return found
+
+    def _rising(self, tick: int, hours: Sequence[float], shrink: float, limit: int) -> Ints:
+        now = np.array([tick])
+        since = np.maximum(now - int(max(hours) * HOUR_TICKS), 1)
+        _, at, slot = self.posts.rows(np.array([TIMED_POSTS]), since, now, limit=_MOST_LATELY)
+        owner, tag = self.uses_of(slot)
+        if not len(tag):
+            return tag
+        tags, column = np.unique(tag, return_inverse=True)
+        person = self.user[slot].astype(np.int64)
+        person = np.where(person >= 0, person, _SOMEBODY + slot)[owner]
+        spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
+        inside = len(spans) - np.searchsorted(spans, tick - at[owner])
+        packed = np.sort((column << 36) | (person << 4) | inside)
+        last = np.append(packed[1:] >> 4 != packed[:-1] >> 4, True)
+        people = _in_windows(
+            packed[last] >> 36, packed[last] & 15, n=len(tags), n_windows=len(spans)
+        )
+        moments = np.full(len(tags), tick)
+        rate = self.days.before(tags, moments) / self.lived_days(moments)
+        public = self.people_with(tags, moments) >= 3
+        found: list[Ints] = []
+        for length, count in zip(hours, people, strict=True):
+            lift = np.log((count + shrink) / (rate * (length / 24.0) + shrink))
+            strength = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
+            found.append(tags[best_tags(strength, self.names.ties()[tags], limit=limit)])
+        return np.unique(np.concatenate(found))
+
+    def lived_days(self, tick: Ints) -> Doubles:
+        """Days since the first post with a time, at least one, at each moment."""
+        started = self.totals(tick[:1]).started
+        return np.maximum(tick - started, DAY_TICKS) / DAY_TICKS
+
+    def just_used(self, tick: Ints) -> tuple[Ints, Ints]:
+        """Question and tag of the uses in the last posts before each moment."""
+        question, _, slot = self.posts.rows(
+            np.full(len(tick), TIMED_POSTS), 1, tick, limit=_LAST_POSTS
+        )
+        owner, tag = self.uses_of(slot)
+        return question[owner], tag
+
+
+def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
+    """Count entries of pairs by the number of windows that each lies in, the shortest first.
+
+    Returns:
+        `[W, P]`: how many lie in each window.
+    """
+    counts = np.bincount(pair * (n_windows + 1) + inside, minlength=(n_windows + 1) * n)
+    return counts.reshape(n, -1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
+
+
+def best_tags(strength: Any, ties: Ints, *, limit: int) -> Ints:
+    """Places of the strongest positive values, best first; ties by `ties`."""
+    strength = np.asarray(strength)
+    if limit < len(strength):
+        least = np.partition(strength, -limit)[-limit]
+        places = np.flatnonzero((strength >= least) & (strength > 0))
+    else:
+        places = np.flatnonzero(strength > 0)
+    order = np.lexsort((ties[places], -strength[places]))
+    return places[order][:limit]
+
+
+def empty_view(vocabulary: Sequence[str], *, width: int, n_topics: int) -> View:
+    """Nothing known but a vocabulary."""
+    none = np.zeros(0, np.int64)
+    return View(
+        names=Names(vocabulary),
+        people=Names(),
+        n_tags=len(vocabulary),
+        tick=none,
+        user=np.zeros(0, np.int32),
+        tie=none,
+        use_start=none,
+        n_uses=np.zeros(0, np.int32),
+        tag=np.zeros(0, np.int32),
+        photo=np.zeros(0, np.int32),
+        vectors=np.zeros((0, width), np.float32),
+        topics=np.zeros((0, n_topics), np.float16),
+        photo_slot=none,
+        photo_tick=none,
+        photos_in_order=True,
+        **{
+            name: Postings()
+            for name in ("posts", "by_user", "by_tag", "firsts", "days", "weekdays", "photos")
+        },
+    )

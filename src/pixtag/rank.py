@@ -1,0 +1,568 @@
+"""Ranking: candidates of each question, their features, the network's scores and chances.
+
+    evidence = model.evidence(posts)
+    rankings = rank(model, evidence.view(), questions)
+
+Training examples, evaluation and serving are these same reads of the evidence at other moments:
+a question sees only what lies strictly before it, and a block of questions gets what the same
+questions one by one would get.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixtag.blas import one_blas_thread
+from pixtag.errors import ShapeError
+from pixtag.evidence import HOUR_TICKS, MemoryEvidence, View
+from pixtag.network import calibrated, scores
+from pixtag.signals import FEATURES, NEAR_KEYS, OWN_KEYS, Asked, Knowledge, Pairs, Questions, ask
+from pixtag.signals.asked import strongest, top_of_rows
+from pixtag.signals.cooccurrence import companies, propose_company
+from pixtag.signals.memory import Similar, near_kernel, near_memory, own_kernel, own_memory
+from pixtag.signals.pixels import CHANCE_FLOOR, chance_at, lately_memory, look
+from pixtag.signals.popularity import propose_popular
+from pixtag.signals.reuse import propose_own
+from pixtag.signals.taste import Interests, describe_slots
+from pixtag.signals.trend import propose_rising
+from pixtag.types import Bools, Floats, Ints, PostLog, Rankings, Sources
+
+OnProgress = Callable[[int, int], None]
+Result = TypeVar("Result")
+
+CONTEXT_NAMES = (
+    "pixels_on",
+    "history_on",
+    "trend_on",
+    "head_top",
+    "head_entropy",
+    "nearest_similarity",
+    "mean_similarity",
+    "own_similarity",
+    "own_photo_share",
+    "history_log",
+    "tagged_share",
+    "gap_log_hours",
+    "own_tags_a_post",
+    "repeat_share",
+    "topic_posts_log",
+    "posts_log",
+    "prior_log",
+)
+INPUT_NAMES: dict[str, tuple[str, ...]] = {
+    "features": FEATURES.names,
+    "context": CONTEXT_NAMES,
+    "own_keys": OWN_KEYS,
+    "near_keys": NEAR_KEYS,
+}
+"""Names of all inputs of the network in their order; a model's file holds them."""
+
+BLOCK = 128
+MAX_CELLS = 8_000_000
+"""Pairs of a question with a tag, or with a photo, of a block at most."""
+
+LEAST_PART, MOST_PARTS = 1024, 16
+"""Questions below which a thread of its own is not worth its start; parts at most."""
+
+TREND_HOURS = 168.0
+
+
+class RankConfig(BaseModel):
+    """What is offered to the network.
+
+    Attributes:
+        own_slots: Latest posts of the person that may be copied from.
+        near_slots: Most similar posts of everyone that may be copied from.
+        max_candidates: Candidates kept for a question.
+        more_candidates: Most further candidates for people who used many tags: theirs.
+        own_candidates: Own tags of a person among the usual candidates.
+        least_people: People who must have used a tag before others are offered it.
+        only_vocabulary: Offer no tag beyond the vocabulary (a fixed label set).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    own_slots: Annotated[int, Field(ge=1, le=512)] = 48
+    near_slots: Annotated[int, Field(ge=1, le=512)] = 48
+    max_candidates: Annotated[int, Field(ge=10, le=2000)] = 160
+    more_candidates: Annotated[int, Field(ge=0, le=2000)] = 128
+    own_candidates: Annotated[int, Field(ge=10, le=2000)] = 96
+    least_people: Annotated[int, Field(ge=1)] = 3
+    only_vocabulary: bool = False
+
+
+MANY_TAGS = 250
+"""Own tags beyond which a person gets further candidates."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that a question is answered with, beside the evidence.
+
+    Attributes:
+        knowledge: The fitted parts and the prior.
+        config: What is offered to the network.
+        weights: The network with its calibration; empty while it is being trained.
+    """
+
+    knowledge: Knowledge
+    config: RankConfig = field(default_factory=RankConfig)
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+
+    def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
+        """Evidence in memory with some posts observed."""
+        return self.knowledge.evidence(posts)
+
+    def without_prior(self) -> Model:
+        """The same without posts of its own."""
+        return replace(self, knowledge=self.knowledge.without_prior())
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates of some questions with everything that the network reads.
+
+    Shapes:
+        B: questions. C: candidates. S: features. X: context. M, N: slots of the two memories.
+
+    Attributes:
+        tag: Id, `[B, C]`; -1 pads.
+        filled: Whether a place holds a candidate, `[B, C]`.
+        features: `[B, C, S]`. context: `[B, X]`.
+        own_keys: `[B, M, F]`. own_filled: `[B, M]`.
+        own_member: 1 where the post in a slot carries a candidate, `[B, C, M]`.
+        near_keys: `[B, N, G]`. near_filled: `[B, N]`. near_member: `[B, C, N]`.
+        own_rows: Post in each slot of the person's memory, `[B, M]`.
+        near_rows: Post in each slot of the neighbours, `[B, N]`; below zero in the prior.
+    """
+
+    tag: Ints
+    filled: Bools
+    features: Floats
+    context: Floats
+    own_keys: Floats
+    own_filled: Bools
+    own_member: Bools
+    near_keys: Floats
+    near_filled: Bools
+    near_member: Bools
+    own_rows: Ints
+    near_rows: Ints
+
+    def __len__(self) -> int:
+        return len(self.tag)
+
+    def take(self, rows: Ints) -> Candidates:
+        """Some of the questions."""
+        return Candidates(**{f.name: getattr(self, f.name)[rows] for f in fields(Candidates)})
+
+    @property
+    def inputs(self) -> dict[str, Floats]:
+        """What the network reads, as numbers."""
+        names = ("features", "context", "own_keys", "near_keys")
+        flags = ("own_filled", "own_member", "near_filled", "near_member")
+        return {n: getattr(self, n).astype(np.float32, copy=False) for n in (*names, *flags)}
+
+
+def join_candidates(parts: Sequence[tuple[Ints, Candidates]]) -> Candidates:
+    """Put blocks together; those with fewer places for candidates are padded.
+
+    Args:
+        parts: Where the questions of each block belong, `[B]`, and the block.
+    """
+    n = sum(len(place) for place, _ in parts)
+    width = max(part.tag.shape[1] for _, part in parts)
+
+    def joined(name: str) -> NDArray[Any]:
+        first = getattr(parts[0][1], name)
+        by_candidate = name in {"tag", "filled", "features", "own_member", "near_member"}
+        shape = (n, width, *first.shape[2:]) if by_candidate else (n, *first.shape[1:])
+        out = np.full(shape, -1 if name == "tag" else 0, first.dtype)
+        for place, part in parts:
+            values = getattr(part, name)
+            if by_candidate:
+                out[place, : values.shape[1]] = values
+            else:
+                out[place] = values
+        return out
+
+    return Candidates(**{f.name: joined(f.name) for f in fields(Candidates)})
+
+
+def questions_of(log: PostLog, rows: Ints, *, width: int) -> Questions:
+    """Ask about posts at their own times.
+
+    Args:
+        log: Posts, with encoder embeddings or none.
+        rows: Which of them, `[B]`.
+        width: Width of the embeddings that the model expects; zeros where the log has none.
+    """
+    users = (*log.users, None)
+    has = bool(log.embeddings.shape[1])
+    embeddings = np.zeros((len(rows), width), np.float32)
+    if has:
+        embeddings[:] = log.embeddings[rows]
+    return Questions(
+        at=log.at[rows],
+        users=tuple(users[u] for u in log.user_of_post[rows]),
+        embeddings=embeddings,
+        has_photo=log.has_photo[rows] & has,
+    )
+
+
+def read(model: Model, view: View, questions: Questions, sources: Sources | None = None) -> Asked:
+    """Read all that is needed of the past for a block of questions, but for the candidates."""
+    asked = ask(model.knowledge, view, questions, sources)
+    config = model.config
+    asked.looks = look(asked)
+    asked.own_pairs = Pairs(
+        asked.own.question[asked.own.post],
+        asked.own.tag,
+        n_questions=len(asked),
+        n_tags=asked.n_tags,
+    )
+    if asked.has_photo.any():
+        asked.similar = Similar(view, asked.photo, asked.tick)
+    asked.own_memory = own_memory(asked, n_slots=config.own_slots)
+    asked.near = near_memory(asked, asked.similar, n_slots=config.near_slots)
+    if asked.sources.trend:
+        asked.lately = lately_memory(asked, asked.similar, n_slots=config.near_slots)
+    asked.interests = Interests.of(asked, asked.own_memory, asked.looks)
+    asked.company = companies(asked)
+    describe_slots(asked, asked.own_memory, asked.near, asked.looks)
+    return asked
+
+
+def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
+    """Propose candidates from every source, and the places that each question has for them."""
+    own = propose_own(
+        asked,
+        limit=config.own_candidates,
+        many=MANY_TAGS,
+        further=config.more_candidates,
+    )
+    found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
+    if asked.sources.trend:
+        found.append(propose_rising(asked, limit=12))
+    if asked.has_photo.any():
+        kernel = near_kernel(asked.near)
+        found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))
+        looks, seen = asked.looks, asked.has_photo[:, None]
+        for score, limit in (
+            (looks.head, 40),
+            (np.log1p(looks.chance / CHANCE_FLOOR), 40),
+            (looks.bridge, 20),
+            (looks.kinds, 20),
+        ):
+            usable = np.where(seen & (score != 0), score, -np.inf)
+            found.append(top_of_rows(usable, limit=limit))
+    question = np.concatenate([f[0] for f in found])
+    tag = np.concatenate([f[1] for f in found])
+    if config.only_vocabulary:
+        known = tag < len(asked.knowledge.vocabulary)
+        question, tag = question[known], tag[known]
+    pairs = Pairs(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
+    is_own = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
+    kept = asked.public(pairs, least_people=config.least_people) | is_own
+    pairs = Pairs(
+        pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
+    )
+    n_own = np.bincount(own[0], minlength=len(asked))
+    return pairs, config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
+
+
+def _cut(asked: Asked, pairs: Pairs, limit: Ints) -> tuple[Pairs, Ints]:
+    """Keep the strongest pairs of each question by what is quickly known of them.
+
+    Returns:
+        The pairs and the place of each among its question's candidates.
+    """
+
+    def describe(pairs: Pairs) -> None:
+        (asked.own_share,) = asked.own_memory.totals(pairs, [own_kernel(asked.own_memory)])
+        (asked.near_share,) = asked.near.totals(pairs, [near_kernel(asked.near)])
+        people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
+        people = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
+        asked.first = (
+            0.5 * np.minimum(1.0, asked.own_share)
+            + 0.3 * asked.near_share
+            + 0.2 * chance_at(asked, asked.looks, pairs)
+            + 1e-4 * np.log1p(people)
+        ).astype(np.float32)
+
+    describe(pairs)
+    count = np.bincount(pairs.question, minlength=len(asked))
+    if (count > limit).any():
+        kept = strongest(
+            pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5
+        )
+        pairs = Pairs(
+            pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
+        )
+        describe(pairs)
+        count = np.bincount(pairs.question, minlength=len(asked))
+    return pairs, np.arange(len(pairs)) - (np.cumsum(count) - count)[pairs.question]
+
+
+def candidates(
+    model: Model, view: View, questions: Questions, *, sources: Sources | None = None
+) -> Candidates:
+    """Find the candidates of one block of questions and their features.
+
+    Args:
+        model: Fitted parts and prior.
+        view: The past.
+        questions: A block, in any order.
+        sources: Which sources may speak; all by default.
+
+    Returns:
+        Candidates in no particular order. A question without any evidence (no photo, no history,
+        nothing popular) has none.
+
+    Raises:
+        ShapeError: There is no question.
+    """
+    return described(model, read(model, view, questions, sources))
+
+
+def described(model: Model, asked: Asked) -> Candidates:
+    """The candidates of questions for which the past was read."""
+    if not len(asked):
+        raise ShapeError("no questions to answer")
+    pairs, limit = propose(asked, model.config)
+    pairs, place = _cut(asked, pairs, limit)
+    n = int(limit.max())
+    features = np.zeros((len(asked), n, len(FEATURES)), np.float32)
+    features[pairs.question, place] = FEATURES.compute(asked, pairs)
+    tag = np.full((len(asked), n), -1, np.int64)
+    tag[pairs.question, place] = pairs.tag
+    own, near = asked.own_memory, asked.near
+    return Candidates(
+        tag=tag,
+        filled=tag >= 0,
+        features=features,
+        context=_context(asked),
+        own_keys=own.keys,
+        own_filled=own.filled,
+        own_member=own.member(pairs, place, n),
+        near_keys=near.keys,
+        near_filled=near.filled,
+        near_member=near.member(pairs, place, n),
+        own_rows=own.rows,
+        near_rows=near.rows,
+    )
+
+
+def _context(asked: Asked) -> Floats:
+    """What is known of each question beside its candidates, `[B, X]`, as in `CONTEXT_NAMES`.
+
+    A source with nothing to say is as silent as one that may not speak, so the network has met a
+    newcomer, or a store without recent posts, whenever it has met silence.
+    """
+    own, seen, n = asked.own, asked.has_photo, len(asked)
+    week = np.maximum(asked.tick - int(TREND_HOURS * HOUR_TICKS), 1)
+    is_lively = asked.n_posts > asked.view.totals(week).posts
+    values: dict[str, NDArray[Any]] = {
+        "pixels_on": seen,
+        "history_on": own.n > 0,
+        "trend_on": is_lively & asked.sources.trend,
+        "history_log": np.log1p(own.n),
+        "tagged_share": (own.n + 1.0) / (asked.n_own + 1.0),
+        "posts_log": np.log1p(asked.n_posts),
+        "prior_log": np.full(n, np.log1p(asked.knowledge.prior.n_posts)),
+        **_own_context(asked),
+    }
+    if asked.looks.head.shape[1]:
+        probs = np.exp(asked.looks.head)
+        values["head_top"] = probs.max(axis=1) * seen
+        values["head_entropy"] = -(probs * asked.looks.head).sum(axis=1) * seen
+    similarity = asked.near.keys[:, :, 0]
+    values["nearest_similarity"] = similarity[:, 0]
+    values["mean_similarity"] = similarity.sum(axis=1) / np.maximum(
+        asked.near.filled.sum(axis=1), 1
+    )
+    if asked.interests is not None:
+        values["topic_posts_log"] = np.log1p(asked.interests.same.sum(axis=1))
+    out = np.zeros((n, len(CONTEXT_NAMES)), np.float32)
+    for name, value in values.items():
+        out[:, CONTEXT_NAMES.index(name)] = value
+    return out
+
+
+def _own_context(asked: Asked) -> dict[str, NDArray[Any]]:
+    own, n = asked.own, len(asked)
+    both = asked.own_memory.keys[:, :, OWN_KEYS.index("has_both_photos")]
+    similarity = asked.own_memory.keys[:, :, OWN_KEYS.index("similarity")]
+    last = own.last(11)
+    stop = np.cumsum(own.n) - 1
+    has = own.n > 0
+    gap = np.zeros(n)
+    gap[has] = (asked.tick[has] - own.tick[stop[has]]) / HOUR_TICKS
+    recent = last.rank < 10
+    n_recent = np.maximum(np.minimum(own.n, 10), 1)
+    lengths = np.bincount(last.question, weights=last.n_tags * recent, minlength=n)
+    # A set repeats the one before it when the two overlap wholly: compare runs of the same size.
+    alike = _repeats(last, n_tags=asked.n_tags)
+    repeats = np.bincount(last.question, weights=alike * recent, minlength=n)
+    filled = asked.own_memory.filled
+    with_photo = np.zeros(n)
+    if filled.any():
+        photo = np.bincount(own.question, weights=own.photo >= 0, minlength=n)
+        with_photo = photo / np.maximum(own.n, 1)
+    return {
+        "own_similarity": np.where(both.any(axis=1), (similarity * both).max(axis=1), 0.0),
+        "own_photo_share": with_photo,
+        "gap_log_hours": np.log1p(np.maximum(gap, 0.0)),
+        "own_tags_a_post": np.log1p(lengths / n_recent),
+        "repeat_share": repeats / n_recent,
+    }
+
+
+def _repeats(own: Any, *, n_tags: int) -> NDArray[Any]:
+    """1 where a post has exactly the tag set of the person's post before, `[H]`."""
+    # A set is known by the sum of its tags' hashes, which wraps around at 64 bits.
+    mixed = (own.tag.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    content = np.zeros(len(own.question), np.uint64)
+    np.add.at(content, own.post, mixed ^ (mixed >> np.uint64(27)))
+    out = np.zeros(len(content))
+    out[1:] = (
+        (content[1:] == content[:-1])
+        & (own.n_tags[1:] == own.n_tags[:-1])
+        & (own.question[1:] == own.question[:-1])
+    )
+    return out
+
+
+def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
+    """The best candidates by the network.
+
+    Args:
+        model: With weights.
+        found: Candidates of B questions.
+        k: How many.
+        ties: Decides between tags of equal score, by tag id.
+
+    Returns:
+        Tags `[B, k]`, -1 in the padding, and their probabilities `[B, k]`.
+    """
+    score = scores(model.weights, found.inputs)
+    prob = calibrated(model.weights, score, found.filled, found.context)
+    tie = np.append(ties, 0)[found.tag]
+    order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
+    return (
+        np.take_along_axis(found.tag, order, axis=1),
+        np.take_along_axis(prob, order, axis=1),
+    )
+
+
+def rank(
+    model: Model,
+    view: View,
+    questions: Questions,
+    *,
+    k: int = 200,
+    sources: Sources | None = None,
+    on_progress: OnProgress | None = None,
+) -> Rankings:
+    """Rank the candidates of questions by their calibrated chance.
+
+    Args:
+        model: With weights.
+        view: The past.
+        questions: In any order.
+        k: Ranks kept.
+        sources: Which sources may speak.
+        on_progress: Called with questions done and their number.
+
+    Returns:
+        Rankings whose rows are positions among the questions.
+    """
+    keep = min(k, model.config.max_candidates)
+    n_tags = view.n_tags
+    tag_ids = np.full((len(questions), keep), n_tags, np.int64)
+    probs = np.zeros((len(questions), keep), np.float32)
+    ties = view.names.ties()
+
+    def best(found: Candidates) -> tuple[Ints, Floats]:
+        return best_of(model, found, k=keep, ties=ties)
+
+    for index, (tags, chances) in replay(
+        model, view, questions, then=best, sources=sources, on_progress=on_progress
+    ):
+        tag_ids[index, : tags.shape[1]] = np.where(tags < 0, n_tags, tags)
+        probs[index, : tags.shape[1]] = chances
+    return Rankings(np.arange(len(questions)), tag_ids, probs, view.tags[:n_tags])
+
+
+def replay(
+    model: Model,
+    view: View,
+    questions: Questions,
+    *,
+    then: Callable[[Candidates], Result],
+    sources: Sources | None = None,
+    on_progress: OnProgress | None = None,
+) -> Iterator[tuple[Ints, Result]]:
+    """Find the candidates of questions in blocks, in time order; many of them on several threads.
+
+    Small matrix products gain nothing from threads, so each runs on one; instead, parts of the
+    questions run side by side.
+
+    Args:
+        model: Fitted parts and prior.
+        view: The past, the questions' own posts included: each sees only what lies before it.
+        questions: In any order.
+        then: What to do with a block; it runs on the block's thread.
+        sources: Which sources may speak.
+        on_progress: Called with questions done and their number.
+
+    Yields:
+        Positions among the questions and the result.
+    """
+    order = np.argsort(questions.at, kind="stable")
+    n_parts = min(MOST_PARTS, len(questions) // LEAST_PART)
+    parts = [order] if n_parts < 2 else np.array_split(order, n_parts)
+
+    def blocks(part: Ints) -> Iterator[tuple[Ints, Result]]:
+        cells = max(view.n_tags, len(view.vectors), 1)
+        size = max(1, min(BLOCK, MAX_CELLS // cells))
+        for start in range(0, len(part), size):
+            index = part[start : start + size]
+            yield index, then(candidates(model, view, questions.take(index), sources=sources))
+
+    done = 0
+    with one_blas_thread():
+        found = blocks(order) if len(parts) == 1 else _side_by_side(lambda p: list(blocks(p)), parts)
+        for index, result in found:
+            done += len(index)
+            yield index, result
+            if on_progress is not None:
+                on_progress(done, len(questions))
+
+
+def _side_by_side(
+    run: Callable[[Ints], list[tuple[Ints, Result]]], parts: Sequence[Ints]
+) -> Iterator[tuple[Ints, Result]]:
+    """Run parts on threads, a few ahead of the one that is handed out, in their order."""
+    n_threads = min(len(parts), os.cpu_count() or 1)
+    with ThreadPoolExecutor(n_threads) as pool:
+        running: deque[Future[list[tuple[Ints, Result]]]] = deque()
+        waiting = deque(parts)
+        try:
+            while waiting or running:
+                while waiting and len(running) <= n_threads:
+                    running.append(pool.submit(run, waiting.popleft()))
+                yield from running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()

@@ -1,0 +1,393 @@
+"""A block of questions with everything that was read for it, and the pairs that are candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixtag.evidence import (
+    DAY_TICKS,
+    LAST_TICK,
+    MOST_KEYS,
+    NOBODY,
+    OwnPosts,
+    View,
+    ticks,
+    weekday_key,
+)
+from pixtag.signals.knowledge import Knowledge
+from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Sources
+
+if TYPE_CHECKING:
+    from pixtag.signals.cooccurrence import Company
+    from pixtag.signals.memory import Memory, Similar
+    from pixtag.signals.pixels import Looks
+    from pixtag.signals.taste import Interests
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Who posts what when.
+
+    Shapes:
+        B: questions. D: encoder width.
+
+    Attributes:
+        at: Unix seconds UTC, `[B]`.
+        users: The person of each question, or None.
+        embeddings: Encoder embeddings, `[B, D]`; zeros without a photo.
+        has_photo: Whether a question has a photo, `[B]`.
+        accepted: Tags that the person has chosen already, one tuple a question; or empty.
+        history: Tags that somebody typed as their history, repeated when used often, one tuple
+            a question; or empty. The n-th mention of a tag counts as used n days before.
+    """
+
+    at: Doubles
+    users: tuple[str | None, ...]
+    embeddings: Floats
+    has_photo: Bools
+    accepted: tuple[tuple[str, ...], ...] = ()
+    history: tuple[tuple[str, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, index: Ints) -> Questions:
+        """Keep some questions, in the order of `index`."""
+        return Questions(
+            at=self.at[index],
+            users=tuple(self.users[i] for i in index),
+            embeddings=self.embeddings[index],
+            has_photo=self.has_photo[index],
+            accepted=tuple(self.accepted[i] for i in index) if self.accepted else (),
+            history=tuple(self.history[i] for i in index) if self.history else (),
+        )
+
+
+class Pairs:
+    """The candidates of a block: distinct (question, tag) pairs with constant-time look-up.
+
+    Shapes:
+        P: pairs. B: questions. T: tags.
+
+    Args:
+        question: Question of each pair, in any order, repeated or not.
+        tag: Tag of each pair.
+        n_questions: B.
+        n_tags: T.
+
+    Attributes:
+        question: `[P]`, ascending. tag: `[P]`, ascending within a question.
+    """
+
+    def __init__(self, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> None:
+        keys = np.sort(question * n_tags + tag)
+        keys = keys[np.diff(keys, prepend=-1) > 0]
+        self.n_questions = n_questions
+        self.n_tags = n_tags
+        self.question, self.tag = np.divmod(keys, max(n_tags, 1))
+        # Places are kept from one on, so that the table starts as untouched pages of zeros.
+        self._place = np.zeros(n_questions * n_tags + 1, np.int32)
+        self._place[keys] = np.arange(1, len(keys) + 1, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.question)
+
+    def find(self, question: Ints, tag: Ints) -> Ints:
+        """Place of (question, tag) among the pairs; P when it is no candidate."""
+        place = self._place[question * self.n_tags + tag].astype(np.int64) - 1
+        return np.where(place < 0, len(self), place)
+
+    def total(self, question: Ints, tag: Ints, weight: Numbers) -> Doubles:
+        """Sum the weights of entries (question, tag) at the pairs, `[P]`."""
+        found = self.find(question, tag)
+        return np.bincount(found, weights=weight, minlength=len(self) + 1)[:-1]
+
+    def among(self, values: Numbers) -> Floats:
+        """Sum of values `[P]` over the pairs of each question, `[B]`."""
+        return np.bincount(self.question, weights=values, minlength=self.n_questions).astype(
+            np.float32
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is counted of the candidates as of their questions' moments.
+
+    Shapes:
+        P: pairs.
+
+    Attributes:
+        people: Distinct people in the store, `[P]`. prior_people: Behind the model's, `[P]`.
+        uses: Posts in the store, `[P]`. prior_uses: In the model's prior, `[P]`.
+        days: Distinct (person, day) uses, `[P]`. on_weekday: Of the question's UTC weekday, `[P]`.
+        first: Tick of the first use, `[P]`; `LAST_TICK` when there is none before the question.
+    """
+
+    people: Doubles
+    prior_people: Doubles
+    uses: Doubles
+    prior_uses: Doubles
+    days: Doubles
+    on_weekday: Doubles
+    first: Ints
+
+
+@dataclass
+class Asked:
+    """Everything that signals read for a block of questions.
+
+    Shapes:
+        B: questions. J: joint space. P: pairs. V: vocabulary. K: topics.
+
+    Attributes:
+        knowledge: The model's fitted parts.
+        view: The past.
+        sources: Which sources may speak.
+        tick: Moments, `[B]`.
+        user: Ids of the people whose history may speak, `[B]`; `NOBODY` when it may not.
+        asker: Ids of the people who ask, whose own uses are no trend, `[B]`.
+        embeddings: Encoder embeddings, `[B, D]`; zeros without a photo.
+        photo: Unit vectors in the joint space, `[B, J]`; zeros without a photo.
+        has_photo: `[B]`.
+        own: What these people posted before with a tag.
+        n_own: Posts of theirs, tagged or not, `[B]`.
+        accepted: Known accepted tags of each question.
+        names: Names of the tags by id; longer than the view's where tags were typed in.
+        ties: Decides between tags of equal strength, `[T]`.
+        looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
+            by `rank.py`.
+        own_share: Share of the own kernel that carries each candidate, `[P]`. near_share: Of the
+            neighbours'. first: Rough strength, `[P]`. All set before features are computed.
+    """
+
+    knowledge: Knowledge
+    view: View
+    sources: Sources
+    tick: Ints
+    user: Ints
+    asker: Ints
+    embeddings: Floats
+    photo: Floats
+    has_photo: Bools
+    own: OwnPosts
+    n_own: Ints
+    accepted: list[Ints]
+    names: list[str]
+    ties: Ints
+    looks: Looks = field(init=False)
+    similar: Similar | None = field(init=False, default=None)
+    own_memory: Memory = field(init=False)
+    near: Memory = field(init=False)
+    lately: Memory | None = field(init=False, default=None)
+    interests: Interests | None = field(init=False, default=None)
+    company: dict[int, Company] = field(init=False)
+    own_pairs: Pairs = field(init=False)
+    own_share: Floats = field(init=False)
+    near_share: Floats = field(init=False)
+    first: Floats = field(init=False)
+    _facts: tuple[Pairs, Facts] | None = field(init=False, default=None)
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    @property
+    def n_tags(self) -> int:
+        """T, typed ones included."""
+        return len(self.names)
+
+    def at_prior(self, values: Doubles, tag: Ints) -> Doubles:
+        """Values `[V]` of the prior at tags; 0 beyond the vocabulary."""
+        if not len(values):
+            return np.zeros(len(tag))
+        return np.where(tag < len(values), values[np.minimum(tag, len(values) - 1)], 0.0)
+
+    def public(self, pairs: Pairs, *, least_people: int) -> Bools:
+        """Which tags may be offered to people who never used them, `[P]`."""
+        tick = self.tick[pairs.question]
+        people = self.view.people_with(pairs.tag, tick)
+        enough = people + self.at_prior(self.knowledge.prior.people, pairs.tag) >= least_people
+        covers = self.knowledge.covers.astype(np.float64)
+        return enough | (self.at_prior(covers, pairs.tag) > 0)
+
+    def facts(self, pairs: Pairs) -> Facts:
+        """Counts at the pairs, kept for all signals of the block."""
+        if self._facts is not None and self._facts[0] is pairs:
+            return self._facts[1]
+        view, prior = self.view, self.knowledge.prior
+        tag, tick = pairs.tag, self.tick[pairs.question]
+        first = view.days.first(tag)
+        facts = Facts(
+            people=view.people_with(tag, tick).astype(np.float64),
+            prior_people=self.at_prior(prior.people, tag),
+            uses=view.by_tag.before(tag, tick).astype(np.float64),
+            prior_uses=self.at_prior(prior.uses, tag),
+            days=view.days.before(tag, tick).astype(np.float64),
+            on_weekday=view.weekdays.before(weekday_key(tag, tick), tick).astype(np.float64),
+            first=np.where(first < tick, first, LAST_TICK),
+        )
+        self._facts = (pairs, facts)
+        return facts
+
+    @cached_property
+    def lived_days(self) -> Doubles:
+        """Days since the first post with a time, at least one, `[B]`."""
+        return self.view.lived_days(self.tick)
+
+    @cached_property
+    def n_posts(self) -> Ints:
+        """Posts of the store before each question, `[B]`."""
+        return self.view.totals(self.tick).posts
+
+
+def ask(
+    knowledge: Knowledge, view: View, questions: Questions, sources: Sources | None = None
+) -> Asked:
+    """Look people, accepted tags, photos and the people's own posts up."""
+    sources = sources or Sources()
+    tick = ticks(questions.at)
+    asker = np.array(
+        [NOBODY if u is None else view.people.get(u) for u in questions.users], np.int64
+    )
+    user = asker if sources.history else np.full_like(asker, NOBODY)
+    has_photo = questions.has_photo & sources.pixels
+    embeddings = questions.embeddings * has_photo[:, None]
+    own = view.own(user, tick)
+    n_own = own.n
+    # Posts without tags tell how often somebody tags, not what.
+    own = own.select(own.n_tags > 0)
+    names = view.tags[: view.n_tags]
+    index: dict[str, int] = {}
+    if any(questions.history) and sources.history:
+        own, names = with_typed(own, names, view, tick, questions.history)
+        index = {name: view.n_tags + i for i, name in enumerate(names[view.n_tags :])}
+    accepted = [
+        np.array(
+            [i for t in dict.fromkeys(tags) if (i := index.get(t, view.id_of(t))) >= 0], np.int64
+        )
+        for tags in questions.accepted or ((),) * len(tick)
+    ]
+    return Asked(
+        knowledge=knowledge,
+        view=view,
+        sources=sources,
+        tick=tick,
+        user=user,
+        asker=asker,
+        embeddings=embeddings,
+        photo=knowledge.head.project(embeddings),
+        has_photo=has_photo,
+        own=own,
+        n_own=np.maximum(n_own, own.n),
+        accepted=accepted,
+        names=names,
+        ties=np.concatenate(
+            [view.names.ties()[: view.n_tags], MOST_KEYS + np.arange(len(names) - view.n_tags)]
+        ),
+    )
+
+
+def with_typed(
+    own: OwnPosts,
+    names: list[str],
+    view: View,
+    tick: Ints,
+    history: tuple[tuple[str, ...], ...],
+) -> tuple[OwnPosts, list[str]]:
+    """Lay typed histories over own posts: the n-th mention of a tag is a post n days before.
+
+    Returns:
+        The posts, in time order, and the names of tags, longer by those that nobody used before.
+    """
+    names = list(names)
+    fresh: dict[str, int] = {}
+    question: list[int] = []
+    at: list[int] = []
+    tags: list[list[int]] = []
+    for row, typed in enumerate(history):
+        counts: dict[int, int] = {}
+        for tag in typed:
+            known = view.id_of(tag)
+            if known < 0:
+                known = fresh.setdefault(tag, len(names))
+                if known == len(names):
+                    names.append(tag)
+            counts[known] = counts.get(known, 0) + 1
+        for day in range(1, max(counts.values(), default=0) + 1):
+            question.append(row)
+            at.append(max(1, int(tick[row]) - day * DAY_TICKS))
+            tags.append([t for t, n in counts.items() if n >= day])
+    n_typed = len(question)
+    lengths = np.array([len(t) for t in tags], np.int64)
+    every_question = np.concatenate([own.question, np.array(question, np.int64)])
+    every_at = np.concatenate([own.tick, np.array(at, np.int64)])
+    order = np.lexsort((every_at, every_question))
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    post = np.concatenate([own.post, len(own.question) + np.repeat(np.arange(n_typed), lengths)])
+    tag = np.concatenate([own.tag, np.array([t for row in tags for t in row], np.int64)])
+    by_post = np.argsort(number[post], kind="stable")
+    none = np.full(n_typed, -1, np.int64)
+    n = np.bincount(every_question, minlength=len(tick))
+    return OwnPosts(
+        question=every_question[order],
+        slot=np.concatenate([own.slot, none])[order],
+        tick=every_at[order],
+        place=np.arange(len(order)) - (np.cumsum(n) - n)[every_question[order]],
+        n=n,
+        photo=np.concatenate([own.photo, none])[order],
+        n_tags=np.concatenate([own.n_tags, lengths])[order],
+        post=number[post][by_post],
+        tag=tag[by_post],
+    ), names
+
+
+def strongest(
+    question: Ints, strength: Numbers, ties: Ints, *, limit: int | Ints, step: float = 1e-4
+) -> Ints:
+    """Places of the strongest entries of each question, best first.
+
+    Strengths are compared in whole steps, so that rounding in a sum cannot decide.
+
+    Args:
+        question: Of each entry, ascending, `[P]`.
+        strength: Finite; beyond four million steps all are alike, `[P]`.
+        ties: Decides between equal ones, `[P]`.
+        limit: Entries kept of each question, for all or `[B]`.
+        step: Size of a step.
+    """
+    if not len(question):
+        return np.zeros(0, np.int64)
+    most = 1 << 22
+    steps = np.clip(np.rint(np.asarray(strength, np.float64) / step), -most, most - 1)
+    order = np.lexsort((ties, (question << 23) | (most - 1 - steps.astype(np.int64))))
+    count = np.bincount(question)
+    place = np.arange(len(question)) - (np.cumsum(count) - count)[question]
+    kept = limit if isinstance(limit, int) else limit[question]
+    return order[place < kept]
+
+
+def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
+    """Row and column of the best `limit` finite scores of each row; ties by the first column.
+
+    Scores are compared to four decimals, so that rounding in a sum cannot decide.
+
+    Args:
+        scores: `[B, V]`; `-inf` is never chosen.
+        limit: Columns kept in each row.
+    """
+    keep = min(limit, scores.shape[1])
+    if keep == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if keep < scores.shape[1]:
+        tie = np.arange(scores.shape[1]) * (5e-5 / scores.shape[1])
+        column = np.argpartition(tie - np.round(scores, 4), keep - 1, axis=1)[:, :keep]
+    else:
+        column = np.broadcast_to(np.arange(keep), scores.shape)
+    row = np.repeat(np.arange(len(scores)), keep)
+    flat = column.ravel()
+    finite = np.isfinite(scores[row, flat])
+    return row[finite], flat[finite].astype(np.int64)
