@@ -1,92 +1,55 @@
-"""The log through the state: every post scored with what was known before it.
-
-One code path for training examples, evaluation and serving, so what is measured is what is
-served.
-"""
+"""From a model's file to what answers questions, and evidence for it."""
 
 from __future__ import annotations
-
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 
 from pixtag.artifact import Bundle, hash_post_ids
-from pixtag.blas import one_blas_thread
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
-from pixtag.network import calibrated, scores
-from pixtag.signals.columns import Queries
+from pixtag.evidence import MemoryEvidence
+from pixtag.rank import Model, RankConfig
+from pixtag.signals import Knowledge
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Classifier, Words
-from pixtag.state import Knowledge, Scored, State, StateConfig
-from pixtag.types import Doubles, Floats, Halfs, Ints, PostLog, Rankings, Sources
-
-OnProgress = Callable[[int, int], None]
-Result = TypeVar("Result")
-
-LEAST_PART = 1024
-"""Queries below which a thread of its own is not worth its start."""
-
-MOST_PARTS = 16
+from pixtag.types import Halfs, PostLog
 
 
-def knowledge_of(bundle: Bundle) -> Knowledge:
-    """What a bundle teaches a state."""
-    weights = bundle.weights
-    head = Head(
-        center=weights["head/center"],
-        projection=weights["head/projection"],
-        tag_vectors=weights["head/tag_vectors"],
-        tag_bias=weights["head/tag_bias"],
-    )
+def model_of(bundle: Bundle) -> Model:
+    """What answers questions by a bundle."""
+    weights, extras = bundle.weights, bundle.extras
     bridge, words = readers_of_classes(
         encoder_digest=bundle.manifest.encoder_digest,
-        matrix=bundle.extras.get("bridge"),
+        matrix=extras.get("bridge"),
         has_words=bundle.manifest.config.get("words") is True,
     )
-    return Knowledge(
-        vocabulary=bundle.vocabulary,
-        head=head,
+    kinds = topics = None
+    if "kinds/weight" in extras:
+        parts = (extras[f"kinds/{name}"].astype(np.float32) for name in ("weight", "bias"))
+        kinds = Bridge(extras["kinds/matrix"], Classifier(*parts))
+    if "topics/weight" in weights:
+        names = ("weight", "bias", "chance", "usual")
+        topics = Topics(*(weights[f"topics/{name}"].astype(np.float32) for name in names))
+    names = ("center", "projection", "tag_vectors", "tag_bias")
+    knowledge = Knowledge.of(
+        bundle.vocabulary,
+        Head(*(weights[f"head/{name}"] for name in names)),
         prior=bundle.prior,
-        prior_people=beyond_prior(
-            bundle.prior, bundle.vocabulary, bundle.extras["prior_people"].astype(np.float64)
-        ),
+        prior_people=extras["prior_people"].astype(np.float64),
         bridge=bridge,
-        kinds=_kinds_of(bundle),
-        topics=_topics_of(bundle),
+        kinds=kinds,
+        topics=topics,
         words=words,
     )
-
-
-def _kinds_of(bundle: Bundle) -> Bridge | None:
-    extras = bundle.extras
-    if "kinds/weight" not in extras:
-        return None
-    weight, bias = extras["kinds/weight"], extras["kinds/bias"]
-    classifier = Classifier(weight.astype(np.float32), bias.astype(np.float32))
-    return Bridge(extras["kinds/matrix"], classifier)
-
-
-def _topics_of(bundle: Bundle) -> Topics | None:
-    weights = bundle.weights
-    if "topics/weight" not in weights:
-        return None
-    names = ("weight", "bias", "chance", "usual")
-    return Topics(*(weights[f"topics/{name}"].astype(np.float32) for name in names))
+    config = RankConfig.model_validate(bundle.manifest.config.get("rank", {}))
+    return Model(knowledge, config, weights)
 
 
 def readers_of_classes(
     *, encoder_digest: str, matrix: Halfs | None, has_words: bool
 ) -> tuple[Bridge | None, Words | None]:
     """Make the signals that read the encoder's classes; training and serving both use these.
-
-    Shapes:
-        V: vocabulary.
 
     Args:
         encoder_digest: Encoder that makes the embeddings.
@@ -109,188 +72,22 @@ def readers_of_classes(
     return bridge, Words.load(shared, class_synonyms()) if has_words else None
 
 
-def beyond_prior(prior: PostLog, vocabulary: Sequence[str], people: Doubles) -> Doubles:
-    """People who used each tag, less the prior's posts, each of which counts as one person.
+def evidence_of(
+    bundle: Bundle, log: PostLog, *, judged_by: int | None = None
+) -> tuple[Model, MemoryEvidence]:
+    """The model, and evidence that has observed a log.
 
-    Args:
-        prior: Anonymous posts.
-        vocabulary: Tags, V of them.
-        people: People behind the prior who used each, `[V]`.
-    """
-    index = {tag: i for i, tag in enumerate(vocabulary)}
-    place = np.array([index.get(tag, len(people)) for tag in prior.tags], np.int64)
-    uses = np.bincount(place[prior.tag_ids], minlength=len(people) + 1)[: len(people)]
-    return people - uses
-
-
-def state_of(bundle: Bundle, log: PostLog | None = None, *, judged_by: int | None = None) -> State:
-    """A state that has observed a log on top of a bundle's prior.
-
-    When the bundle was trained on most of the same posts, its prior would count them twice and
+    When the model was trained on most of the same posts, its prior would count them twice and
     is left out.
 
     Args:
-        bundle: The model.
-        log: The store's posts; None for a stranger without a store.
+        bundle: The model's file.
+        log: The store's posts.
         judged_by: How many posts at the front tell whether it was the same posts; all by
             default. Evaluation names those before the period, so that no later post has a say.
     """
-    knowledge = knowledge_of(bundle)
-    if log is not None and len(log) and len(bundle.prior):
-        known = np.isin(hash_post_ids(log.post_ids[:judged_by]), bundle.seen)
-        if known.sum() * 2 >= len(bundle.prior):
-            knowledge = without_prior(knowledge)
-    config = StateConfig.model_validate(bundle.manifest.config.get("state", {}))
-    state = State(knowledge, config)
-    if log is not None:
-        state.observe(log)
-    return state
-
-
-def without_prior(knowledge: Knowledge) -> Knowledge:
-    """The same knowledge with an empty past."""
-    empty = knowledge.prior.select(np.zeros(len(knowledge.prior), np.bool_))
-    return Knowledge(
-        vocabulary=knowledge.vocabulary,
-        head=knowledge.head,
-        prior=empty,
-        prior_people=np.zeros_like(knowledge.prior_people),
-        bridge=knowledge.bridge,
-        kinds=knowledge.kinds,
-        topics=knowledge.topics,
-        words=knowledge.words,
-    )
-
-
-def inputs_of(scored: Scored) -> dict[str, Floats]:
-    """What the network reads, as numbers."""
-    names = ("features", "context", "own_keys", "near_keys")
-    flags = ("own_filled", "own_member", "near_filled", "near_member")
-    numbers = {name: getattr(scored, name) for name in names}
-    return numbers | {name: getattr(scored, name).astype(np.float32) for name in flags}
-
-
-def replay(
-    state: State,
-    queries: Queries,
-    *,
-    sources: Sources | None = None,
-    on_progress: OnProgress | None = None,
-) -> Iterator[tuple[Ints, Scored]]:
-    """Score queries in blocks, in time order; many of them on several threads.
-
-    Args:
-        state: Has observed all posts; each query still sees only what lies before it.
-        queries: In any order.
-        sources: Which sources may speak.
-        on_progress: Called with queries done and their number.
-
-    Yields:
-        Positions among the queries and their candidates.
-    """
-    yield from _replayed(state, queries, lambda scored: scored, sources, on_progress)
-
-
-def rank(
-    state: State,
-    bundle: Bundle,
-    queries: Queries,
-    *,
-    k: int = 200,
-    sources: Sources | None = None,
-    on_progress: OnProgress | None = None,
-) -> Rankings:
-    """Rank the candidates of queries by their calibrated chance.
-
-    Args:
-        state: Has observed all posts.
-        bundle: The model.
-        queries: In any order.
-        k: Ranks kept.
-        sources: Which sources may speak.
-        on_progress: Called with queries done and their number.
-
-    Returns:
-        Rankings whose rows are positions among the queries; ties by the tag's index.
-    """
-    keep = min(k, state.config.max_candidates)
-    tag_ids = np.full((len(queries), keep), len(state.tags), np.int64)
-    probs = np.zeros((len(queries), keep), np.float32)
-
-    def best(scored: Scored) -> tuple[Ints, Floats]:
-        return best_of(bundle, scored, k=keep)
-
-    for index, found in _replayed(state, queries, best, sources, on_progress):
-        tags, chances = found
-        tag_ids[index, : tags.shape[1]], probs[index, : tags.shape[1]] = tags, chances
-    return Rankings(np.arange(len(queries)), tag_ids, probs, state.tags)
-
-
-def _replayed(
-    state: State,
-    queries: Queries,
-    then: Callable[[Scored], Result],
-    sources: Sources | None,
-    on_progress: OnProgress | None,
-) -> Iterator[tuple[Ints, Result]]:
-    """Score queries in blocks and do something with each block.
-
-    Small matrix products gain nothing from threads and lose much when other work wants the
-    same cores, so each runs on one; instead, parts of the queries run side by side. A part
-    starts with sums of its own, and where it starts does not depend on the number of threads:
-    the same queries give the same bits on any number of cores.
-    """
-    order = np.argsort(queries.at, kind="stable")
-    n_parts = min(MOST_PARTS, len(queries) // LEAST_PART)
-    parts = [order] if n_parts < 2 else np.array_split(order, n_parts)
-
-    def run(part: Ints) -> list[tuple[Ints, Result]]:
-        blocks = state.fork().score_blocks(queries.take(part), sources=sources)
-        return [(part[index], then(scored)) for index, scored in blocks]
-
-    def run_alone() -> Iterator[tuple[Ints, Result]]:
-        for index, scored in state.score_blocks(queries, sources=sources):
-            yield index, then(scored)
-
-    done = 0
-    with one_blas_thread():
-        found = run_alone() if len(parts) == 1 else _side_by_side(run, parts)
-        for index, result in found:
-            done += len(index)
-            yield index, result
-            if on_progress is not None:
-                on_progress(done, len(queries))
-
-
-def _side_by_side(
-    run: Callable[[Ints], list[tuple[Ints, Result]]], parts: Sequence[Ints]
-) -> Iterator[tuple[Ints, Result]]:
-    """Run parts on threads, a few ahead of the one that is handed out, in their order."""
-    n_threads = min(len(parts), os.cpu_count() or 1)
-    with ThreadPoolExecutor(n_threads) as pool:
-        running: deque[Future[list[tuple[Ints, Result]]]] = deque()
-        waiting = deque(parts)
-        try:
-            while waiting or running:
-                while waiting and len(running) <= n_threads:
-                    running.append(pool.submit(run, waiting.popleft()))
-                yield from running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
-
-
-def best_of(bundle: Bundle, scored: Scored, *, k: int) -> tuple[Ints, Floats]:
-    """The best candidates by the network.
-
-    Returns:
-        Tags `[B, k]`, T in the padding, and their probabilities `[B, k]`.
-    """
-    weights = bundle.weights
-    score = scores(weights, inputs_of(scored))
-    prob = calibrated(weights, score, scored.filled, scored.context)
-    order = np.lexsort((scored.tag, -np.where(scored.filled, score, -np.inf)), axis=1)[:, :k]
-    return (
-        np.take_along_axis(scored.tag, order, axis=1),
-        np.take_along_axis(prob, order, axis=1),
-    )
+    model = model_of(bundle)
+    known = np.count_nonzero(np.isin(hash_post_ids(log.post_ids[:judged_by]), bundle.seen))
+    if len(bundle.prior) and known * 2 >= len(bundle.prior):
+        model = model.without_prior()
+    return model, model.evidence(log)

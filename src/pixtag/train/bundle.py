@@ -21,9 +21,8 @@ from pixtag.signals.head import Head
 from pixtag.splits import Split
 from pixtag.train.card import write_card
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import people_of_tags
+from pixtag.train.examples import people_of_tags, prior_of
 from pixtag.train.kinds import Kinds
-from pixtag.train.visitors import prior_of
 from pixtag.types import Halfs, PostLog
 
 

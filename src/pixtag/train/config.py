@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixtag.state import StateConfig
+from pixtag.rank import RankConfig
 
 
 class TrainConfig(BaseModel):
@@ -66,10 +66,10 @@ class TrainConfig(BaseModel):
     examples: Annotated[int, Field(ge=100)] = 20_000
     """Most posts that the network is fitted on; a larger log is sampled."""
 
-    state: StateConfig = StateConfig()
-    """What the state offers to the network."""
+    rank: RankConfig = RankConfig()
+    """What is offered to the network."""
 
     @property
-    def state_to_fit(self) -> StateConfig:
+    def rank_to_fit(self) -> RankConfig:
         """Offers while the network is fitted: the tail of a long history teaches little."""
-        return self.state.model_copy(update={"more_candidates": 0})
+        return self.rank.model_copy(update={"more_candidates": 0})

@@ -1,31 +1,35 @@
 """Replayed posts as training examples, with scores that never saw their own answers.
 
-Whatever is learned upstream of the network gives it out-of-fold scores: the posts are dealt
-into folds, a head is fitted without each fold, and the fold's posts are replayed with that
-head. In-sample scores would teach the network to trust pixels far too much.
+Whatever is learned upstream of the network gives it out-of-fold scores: the posts are dealt into
+folds, a head is fitted without each fold, and the fold's posts are replayed with that head.
+In-sample scores would teach the network to trust pixels far too much.
+
+A shipped model also meets people as it will: first users with nothing but their own posts,
+strangers, and people of other logs in stores of every size, each beside a prior of posts that
+never held the people asked about.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pixtag.replay import replay
-from pixtag.signals.head import Head
-from pixtag.signals.topics import Topics
-from pixtag.state import (
-    BridgeSignal,
-    Knowledge,
-    Scored,
-    State,
-    StateConfig,
-    WordsSignal,
-    join_scored,
+from pixtag.artifact import anonymous_log
+from pixtag.evidence import View
+from pixtag.rank import (
+    CONTEXT_NAMES,
+    Candidates,
+    Model,
+    join_candidates,
+    questions_of,
+    replay,
 )
-from pixtag.train.network import Examples
-from pixtag.types import Ints, PostLog, Sources
+from pixtag.signals import Knowledge
+from pixtag.signals.head import Head
+from pixtag.splits import history_length
+from pixtag.types import Bools, Ints, PostLog, Sources
 
 LEAST_PARTS = 3
 
@@ -36,7 +40,47 @@ that the network learns what the company of an accepted tag is worth."""
 SUBSETS = tuple(Sources(bool(i & 1), bool(i & 2), bool(i & 4)) for i in range(7))
 """Every choice of sources but all three."""
 
+SMALL = (1, 2, 4, 8)
+"""People in the small stores that other logs are dealt into."""
+
+MOST_SMALL = 60
+"""Small stores of another log at most."""
+
+EARLY = 20
+"""Posts at the front of a history that are about equally likely to be asked about."""
+
 OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Replayed posts with their answers.
+
+    Shapes:
+        N: posts. C: candidates.
+
+    Attributes:
+        found: Candidates and their features, as fp16 to save memory.
+        used: 1 where a candidate was used, `[N, C]`.
+        n_used: Tags of each post, candidates or not, `[N]`.
+        silent: Whether some source had no say when the post was replayed, `[N]`.
+    """
+
+    found: Candidates
+    used: Bools
+    n_used: Ints
+    silent: Bools
+
+    def __len__(self) -> int:
+        return len(self.used)
+
+    @property
+    def heard(self) -> Examples:
+        """Those that every source had a say in."""
+        rows = np.flatnonzero(~self.silent)
+        return Examples(
+            self.found.take(rows), self.used[rows], self.n_used[rows], self.silent[rows]
+        )
 
 
 def choose_vocabulary(log: PostLog, *, limit: int, leave_out: Collection[str] = ()) -> list[str]:
@@ -137,8 +181,7 @@ def deal_folds(
 def replay_examples(
     log: PostLog,
     rows: Ints,
-    knowledge: Knowledge,
-    config: StateConfig,
+    model: Model,
     *,
     seed: int,
     accepts: bool = True,
@@ -155,26 +198,24 @@ def replay_examples(
     Args:
         log: Everything that may be known; each post sees only what lies before it.
         rows: Posts to ask about, ascending, all with a time.
-        knowledge: A head that was not fitted on these posts.
-        config: Of the state.
+        model: With a head that was not fitted on these posts.
         seed: Decides which tags are accepted already, and which sources are silent where.
         accepts: Whether some tags are accepted already.
         sources: Which sources may speak at all; all when None.
         silent_share: Share of the posts that are replayed again with sources silent.
         subsets: Which sources may be left then.
     """
-    state = State(knowledge, config)
-    state.observe(log)
+    view = model.evidence(log).view()
     accepted = draw_accepted(log, rows, seed=seed) if accepts else ()
     heard = sources or Sources()
+    width = model.knowledge.encoder_width
 
     def replayed(places: Ints, speaks: Sources) -> Examples:
         given = tuple(accepted[i] for i in places.tolist()) if accepted else ()
-        queries = replace(state.queries_of(log, rows[places]), accepted=given)
-        parts = [(i, compact(scored)) for i, scored in replay(state, queries, sources=speaks)]
-        scored = join_scored(parts, n_tags=len(state.tags))
-        found = answered(scored, log, rows[places], state.tags, accepted=given)
-        return replace(found, silent=np.full(len(places), speaks != heard))
+        questions = replace(questions_of(log, rows[places], width=width), accepted=given)
+        parts = list(replay(model, view, questions, then=compact, sources=speaks))
+        examples = answered(join_candidates(parts), log, rows[places], view, accepted=given)
+        return replace(examples, silent=np.full(len(places), speaks != heard))
 
     examples = [replayed(np.arange(len(rows)), heard)]
     rng = np.random.default_rng((seed, 37))
@@ -200,66 +241,184 @@ def draw_accepted(log: PostLog, rows: Ints, *, seed: int) -> tuple[tuple[str, ..
 
 
 def answered(
-    scored: Scored,
+    found: Candidates,
     log: PostLog,
     rows: Ints,
-    tags: Sequence[str],
+    view: View,
     *,
     accepted: tuple[tuple[str, ...], ...] = (),
 ) -> Examples:
     """Mark the candidates that each post used; what is accepted already is no candidate."""
-    index = {t: i for i, t in enumerate(tags)}
-    of_tag = np.array([index.get(t, len(tags)) for t in log.tags], np.int64)
-    used = np.zeros(scored.tag.shape, np.bool_)
+    of_tag = np.array([view.id_of(t) for t in [*log.tags, ""]], np.int64)
+    of_tag[of_tag < 0] = view.n_tags
+    used = np.zeros(found.tag.shape, np.bool_)
     n_used = np.zeros(len(rows), np.int64)
-    filled = scored.filled.copy()
+    filled = found.filled.copy()
     for i, row in enumerate(rows):
         wanted = of_tag[log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]]
-        given = [index[t] for t in accepted[i] if t in index] if accepted else []
-        filled[i] &= ~np.isin(scored.tag[i], given)
+        if accepted and accepted[i]:
+            filled[i] &= ~np.isin(found.tag[i], [view.id_of(t) for t in accepted[i]])
         n_used[i] = len(wanted) - (len(accepted[i]) if accepted else 0)
-        used[i] = np.isin(scored.tag[i], wanted) & filled[i]
-    return Examples(replace(scored, filled=filled), used, n_used, np.zeros(len(rows), np.bool_))
+        used[i] = np.isin(found.tag[i], wanted) & filled[i]
+    return Examples(replace(found, filled=filled), used, n_used, np.zeros(len(rows), np.bool_))
 
 
-def compact(scored: Scored) -> Scored:
+def compact(found: Candidates) -> Candidates:
     """The same with numbers in fp16: a third of the memory, and enough to learn from."""
     return replace(
-        scored,
-        features=scored.features.astype(np.float16),
-        own_keys=scored.own_keys.astype(np.float16),
-        near_keys=scored.near_keys.astype(np.float16),
+        found,
+        features=found.features.astype(np.float16),
+        own_keys=found.own_keys.astype(np.float16),
+        near_keys=found.near_keys.astype(np.float16),
     )
 
 
 def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Put examples one after the other; their tags may be numbered differently."""
+    """Put examples one after the other."""
     if len(parts) == 1:
         return parts[0]
     places = np.split(np.arange(sum(map(len, parts))), np.cumsum([len(p) for p in parts])[:-1])
-    scored = join_scored([(i, p.scored) for i, p in zip(places, parts, strict=True)], n_tags=0)
-    used = np.zeros(scored.filled.shape, np.bool_)
+    found = join_candidates([(i, p.found) for i, p in zip(places, parts, strict=True)])
+    used = np.zeros(found.filled.shape, np.bool_)
     for place, part in zip(places, parts, strict=True):
         used[place, : part.used.shape[1]] = part.used
     return Examples(
-        scored=scored,
+        found=found,
         used=used,
         n_used=np.concatenate([p.n_used for p in parts]),
         silent=np.concatenate([p.silent for p in parts]),
     )
 
 
-def knowledge_with(
-    head: Head,
-    vocabulary: list[str],
-    bridge: BridgeSignal | None = None,
-    kinds: BridgeSignal | None = None,
-    words: WordsSignal | None = None,
-    topics: Topics | None = None,
-) -> Knowledge:
-    """Knowledge of a head, of topics, and of what reads the encoder's classes, without a prior."""
-    empty = PostLog.of([])
-    empty = replace(empty, embeddings=np.zeros((0, head.width), np.float16))
-    return Knowledge(
-        vocabulary, head, empty, np.zeros(len(vocabulary)), bridge, kinds, topics, words
+def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
+    """Posts without names and times for people who bring no store; private tags are left out."""
+    index = {t: i for i, t in enumerate(vocabulary)}
+    lists = [[index[t] for t in log.tags_of(i) if t in index] for i in range(len(log))]
+    kept = [i for i, tags in enumerate(lists) if tags]
+    embeddings = np.zeros((len(kept), head.width), np.float16)
+    if log.embeddings.shape[1] and kept:
+        embeddings[:] = head.project(log.embeddings[kept].astype(np.float32))
+    return anonymous_log(
+        vocabulary, [lists[i] for i in kept], embeddings, has_photo=log.has_photo[kept]
     )
+
+
+def with_prior(knowledge: Knowledge, log: PostLog) -> Knowledge:
+    """The same knowledge with a prior made of a log."""
+    return Knowledge.of(
+        knowledge.vocabulary,
+        knowledge.head,
+        prior=prior_of(log, knowledge.vocabulary, knowledge.head),
+        prior_people=people_of_tags(log, knowledge.vocabulary).astype(np.float64),
+        bridge=knowledge.bridge,
+        kinds=knowledge.kinds,
+        topics=knowledge.topics,
+        words=knowledge.words,
+    )
+
+
+def first_users(
+    log: PostLog, rows: Ints, model: Model, *, most_people: int, seed: int
+) -> list[Examples]:
+    """Replay people one by one as first users of a model that was made without them.
+
+    Args:
+        log: Their posts.
+        rows: Posts to ask about, ascending; posts of nobody are asked as a stranger's.
+        model: A head and a prior that never saw the people asked about.
+        most_people: People asked, drawn by `seed`.
+        seed: Of the draw.
+
+    Returns:
+        Examples of each person, and of the posts of nobody.
+    """
+    nobody = len(log.users)
+    people = np.unique(log.user_of_post[rows])
+    named = people[people < nobody]
+    if len(named) > most_people:
+        rng = np.random.default_rng((seed, 31))
+        named = np.sort(rng.choice(named, most_people, replace=False))
+    parts: list[Examples] = []
+    for person in named.tolist():
+        is_mine = log.user_of_post == person
+        mine = rows[is_mine[rows] & np.isfinite(log.at[rows])]
+        if len(mine):
+            places = np.searchsorted(np.flatnonzero(is_mine), mine)
+            parts.append(replay_examples(log.select(is_mine), places, model, seed=seed))
+    strangers = rows[log.user_of_post[rows] == nobody]
+    if len(strangers):
+        parts.append(_strangers(log, strangers, model))
+    return parts
+
+
+def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:
+    """Draw posts to ask about, so that every length of history is met, of few posts and of many.
+
+    A post's chance falls with its place in its person's history.
+
+    Args:
+        log: Posts; those of nobody are never drawn.
+        rows: Those that may be drawn, ascending.
+        most: How many.
+        seed: Of the draw.
+    """
+    rows = rows[log.user_of_post[rows] < len(log.users)]
+    if len(rows) <= most:
+        return rows
+    rng = np.random.default_rng((seed, 43))
+    chance = 1.0 / (history_length(log)[rows] + EARLY)
+    return np.sort(rng.choice(rows, most, replace=False, p=chance / chance.sum()))
+
+
+def people_elsewhere(
+    log: PostLog, rows: Ints, model: Model, *, seed: int, silent_share: float
+) -> list[Examples]:
+    """Replay posts of another log: of half of its people in one store, of the others in small ones.
+
+    How much others tell depends on how many they are. The small stores hold one, two, four or
+    eight people each.
+
+    Args:
+        log: Posts of people that the model is not made from.
+        rows: Posts to ask about, ascending, all with a time and a person.
+        model: A head and a prior.
+        seed: Of the deal.
+        silent_share: Share of the posts that are asked about again with sources silent, pixels
+            always: someone without a history in a store of others is rare in a log, but not in
+            life; what lent photos show alone, though, would be wrong.
+    """
+    order = np.random.default_rng((seed, 47)).permutation(np.unique(log.user_of_post[rows]))
+    stores: list[Ints] = []
+    left = order
+    while len(left) > len(order) // 2 and len(stores) < MOST_SMALL:
+        size = SMALL[len(stores) % len(SMALL)]
+        stores.append(left[:size])
+        left = left[size:]
+    parts: list[Examples] = []
+    for people in [*stores, left]:
+        inside = np.isin(log.user_of_post, people)
+        asked = np.searchsorted(np.flatnonzero(inside), rows[inside[rows]])
+        if len(asked):
+            part = replay_examples(
+                log.select(inside),
+                asked,
+                model,
+                seed=seed,
+                silent_share=silent_share,
+                subsets=[subset for subset in SUBSETS if not subset.pixels],
+            )
+            # Without photos nothing is learned about what the inputs of pixels usually are.
+            blind = part.found.context[:, CONTEXT_NAMES.index("pixels_on")] == 0
+            parts.append(replace(part, silent=part.silent | blind))
+    return parts
+
+
+def _strangers(log: PostLog, rows: Ints, model: Model) -> Examples:
+    """Ask about posts of nobody after everything else, with the prior alone."""
+    view = model.evidence().view()
+    timed = log.at[np.isfinite(log.at)]
+    now = float(timed[-1]) + 1.0 if len(timed) else 0.0
+    questions = questions_of(log, rows, width=model.knowledge.encoder_width)
+    questions = replace(questions, at=np.full(len(rows), now))
+    parts = list(replay(model, view, questions, then=compact))
+    return answered(join_candidates(parts), log, rows, view)

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from pixtag.artifact import Bundle, save_bundle
 from pixtag.encoder import SHIPPED_DIGEST
 from pixtag.errors import ModelError
+from pixtag.rank import Model
 from pixtag.replay import readers_of_classes
 from pixtag.signals.words import Bridge, Words, class_tag_matrix
 from pixtag.splits import Split, temporal_split
-from pixtag.state import Knowledge
+from pixtag.signals import Knowledge
 from pixtag.train.bundle import make_bundle
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
@@ -32,16 +33,19 @@ from pixtag.train.config import TrainConfig
 from pixtag.train.curves import draw_curves
 from pixtag.train.examples import (
     choose_vocabulary,
+    Examples,
     deal_folds,
+    draw_elsewhere,
+    first_users,
     join_examples,
-    knowledge_with,
+    people_elsewhere,
     replay_examples,
+    with_prior,
 )
 from pixtag.train.head import tag_table
 from pixtag.train.kinds import Kinds, fit_kinds
-from pixtag.train.network import Examples, OnStage, fit_network, score_examples
+from pixtag.train.network import OnStage, fit_network, score_examples
 from pixtag.train.pixels import Pixels, fit_pixels
-from pixtag.train.visitors import draw_elsewhere, first_users, people_elsewhere, with_prior
 from pixtag.types import Ints, PostLog, Sources
 
 LEAST_POSTS = 200
@@ -104,9 +108,13 @@ class _Plan:
 
     def knowledge(self, pixels: Pixels, kinds: Kinds | None) -> Knowledge:
         """What was fitted, with what serving will also have, without a prior."""
-        named = None if kinds is None else kinds.bridge()
-        return knowledge_with(
-            pixels.head, self.vocabulary, self.bridge, named, self.words, pixels.topics
+        return Knowledge.of(
+            self.vocabulary,
+            pixels.head,
+            bridge=self.bridge,
+            kinds=None if kinds is None else kinds.bridge(),
+            topics=pixels.topics,
+            words=self.words,
         )
 
     @property
@@ -189,8 +197,8 @@ def fit(
     config = config or TrainConfig()
     if labels is not None:
         log = only_tags(log, labels)
-        state = config.state.model_copy(update={"only_vocabulary": True})
-        config = config.model_copy(update={"state": state})
+        rank = config.rank.model_copy(update={"only_vocabulary": True})
+        config = config.model_copy(update={"rank": rank})
     split = split_of(log, use_all=use_all)
     _check_enough(log, split)
     told = on_stage or _tell_nobody
@@ -254,8 +262,8 @@ def fit(
     weights |= fit_calibration(
         weights,
         score_examples(weights, valid),
-        valid.scored.filled,
-        valid.scored.context.astype(np.float32),
+        valid.found.filled,
+        valid.found.context.astype(np.float32),
         valid.used,
     )
     weights |= pixels.arrays()
@@ -382,8 +390,7 @@ def _pixels_and_examples(
             examples = replay_examples(
                 fitted,
                 mine,
-                knowledge,
-                config.state_to_fit,
+                Model(knowledge, config.rank_to_fit),
                 seed=config.seed,
                 sources=plan.sources,
                 silent_share=config.drop_sources,
@@ -394,8 +401,7 @@ def _pixels_and_examples(
             parts += first_users(
                 fitted,
                 np.flatnonzero(hidden),
-                with_prior(knowledge, fitted.select(~hidden)),
-                config.state,
+                Model(with_prior(knowledge, fitted.select(~hidden)), config.rank),
                 most_people=-(-config.first_users // n_folds),
                 seed=config.seed,
             )
@@ -418,8 +424,7 @@ def _pixels_and_examples(
         replay_examples(
             plan.log,
             asked,
-            knowledge,
-            config.state,
+            Model(knowledge, config.rank),
             seed=config.seed,
             accepts=False,
             sources=plan.sources,
@@ -434,19 +439,22 @@ def _pixels_and_examples(
         valid += first_users(
             plan.log,
             rows,
-            with_prior(knowledge, plan.log.select(~hidden)),
-            config.state,
+            Model(with_prior(knowledge, plan.log.select(~hidden)), config.rank),
             most_people=config.first_users // 4,
             seed=config.seed,
         )
     known = with_prior(knowledge, fitted)
     for other in plan.elsewhere:
-        for asked_of, rows, state in (
-            (parts, other.to_fit, config.state_to_fit),
-            (valid, other.to_calibrate, config.state),
+        for into, rows, offered in (
+            (parts, other.to_fit, config.rank_to_fit),
+            (valid, other.to_calibrate, config.rank),
         ):
-            asked_of += people_elsewhere(
-                other.log, rows, known, state, seed=config.seed, silent_share=config.drop_sources
+            into += people_elsewhere(
+                other.log,
+                rows,
+                Model(known, offered),
+                seed=config.seed,
+                silent_share=config.drop_sources,
             )
     told("learning what photos show", n_steps, n_steps)
     return full, join_examples(parts), join_examples(valid)

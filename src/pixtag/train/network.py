@@ -14,20 +14,11 @@ import optax
 from numpy.typing import NDArray
 
 from pixtag.network import SHAPES, Widths, initial_weights, scores
-from pixtag.replay import inputs_of
-from pixtag.signals.prototypes import Prototypes
-from pixtag.state import (
-    FEATURE_NAMES,
-    FLOOR_LOG_PROB,
-    HISTORY_NAMES,
-    PIXEL_NAMES,
-    TASTE_NAMES,
-    TREND_LIKE,
-    TREND_NAMES,
-    Scored,
-)
+from pixtag.rank import INPUT_NAMES, Candidates
+from pixtag.signals import FEATURES
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
+from pixtag.train.examples import Examples
 from pixtag.types import Bools, Floats, Ints
 
 OnStage = Callable[[str, int, int], None]
@@ -50,82 +41,36 @@ LEAST_FLAG_STD = 0.3
 """Flags that were nearly always on in training must not explode when one goes off."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Replayed posts with their answers.
-
-    Attributes:
-        scored: Candidates and signals of N posts; features as fp16 to save memory.
-        used: 1 where a candidate was used, `[N, C]`.
-        n_used: Tags of each post, candidates or not, `[N]`.
-        silent: Whether some source had no say when the post was replayed, `[N]`.
-    """
-
-    scored: Scored
-    used: Bools
-    n_used: Ints
-    silent: Bools
-
-    def __len__(self) -> int:
-        return len(self.used)
-
-    @property
-    def heard(self) -> Examples:
-        """Those that every source had a say in."""
-        rows = np.flatnonzero(~self.silent)
-        return Examples(
-            reorder_rows(self.scored, rows), self.used[rows], self.n_used[rows], self.silent[rows]
-        )
-
-
-def constants(scored: Scored, heard: Bools | None = None) -> dict[str, NDArray[np.float32]]:
-    """Means and spreads of the inputs, and which source each feature belongs to.
+def constants(found: Candidates, heard: Bools | None = None) -> dict[str, NDArray[np.float32]]:
+    """Means and spreads of the inputs, and which source each feature needs.
 
     Args:
-        scored: Replayed posts, N of them.
+        found: Replayed posts, N of them.
         heard: The posts that count, `[N]`: a silent source has no values to average; all by
             default.
     """
-    rows = np.ones(len(scored), np.bool_) if heard is None else heard
-    filled = scored.features[scored.filled & rows[:, None]].astype(np.float32)
-    context = scored.context[rows].astype(np.float32)
-    needed = np.zeros((3, len(FEATURE_NAMES)), np.float32)
-    for i, name in enumerate(FEATURE_NAMES):
-        needed[0, i] = name in PIXEL_NAMES or name in TASTE_NAMES
-        needed[1, i] = name in HISTORY_NAMES or name in TASTE_NAMES
-        needed[2, i] = name in TREND_NAMES or name in TREND_LIKE
+    rows = np.ones(len(found), np.bool_) if heard is None else heard
+    filled = found.features[found.filled & rows[:, None]].astype(np.float32)
+    context = found.context[rows].astype(np.float32)
     mean, std = context.mean(axis=0), context.std(axis=0) + 1e-3
     std[:3] = np.maximum(std[:3], LEAST_FLAG_STD)
     feature_std = filled.std(axis=0) + 1e-3
-    known = FEATURE_NAMES.index("head_known")
+    known = FEATURES.column("head_known")
     feature_std[known] = max(feature_std[known], LEAST_FLAG_STD)
     return {
         "norm/mean": filled.mean(axis=0),
         "norm/std": feature_std,
         "norm/context_mean": mean,
         "norm/context_std": std,
-        "source/needed": needed,
+        "source/needed": FEATURES.needed,
     }
 
 
 def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
     """The network's inputs and answers of some posts, in compact types."""
-    scored = examples.scored
-    names = [f.name for f in fields(Scored) if f.name not in {"tag", "own_rows", "near_rows"}]
-    out = {name: getattr(scored, name)[rows] for name in names}
+    names = [f.name for f in fields(Candidates) if f.name not in {"tag", "own_rows", "near_rows"}]
+    out = {name: getattr(examples.found, name)[rows] for name in names}
     return out | {"used": examples.used[rows]}
-
-
-OF_THE_VOCABULARY = {
-    "head_log_prob": FLOOR_LOG_PROB,
-    "head_known": 0.0,
-    "topic_log_chance": 0.0,
-    "bridge": 0.0,
-    "kinds": 0.0,
-    "own_over_expected": 0.0,
-    "own_over_expected_lately": 0.0,
-}
-"""Features that only a tag of the vocabulary has, and what they are for any other."""
 
 
 def hide_known(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArray[Any]]:
@@ -136,13 +81,10 @@ def hide_known(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArr
         hidden: Which candidates, `[B, C]`.
     """
     features = batch["features"].copy()
-    for name, value in OF_THE_VOCABULARY.items():
-        features[:, :, FEATURE_NAMES.index(name)][hidden] = value
+    for column, feature in enumerate(FEATURES.features):
+        if feature.when_unknown is not None:
+            features[:, :, column][hidden] = feature.when_unknown
     return {**batch, "features": features}
-
-
-OF_PHOTOS = (*Prototypes.names, "neighbour_share")
-"""Features that only a tag has that photos carried; 0 for any other."""
 
 
 def hide_photos(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArray[Any]]:
@@ -153,16 +95,12 @@ def hide_photos(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDAr
         hidden: Which candidates, `[B, C]`; they should be unknown to the vocabulary too.
     """
     features = batch["features"].copy()
-    for name in OF_PHOTOS:
-        features[:, :, FEATURE_NAMES.index(name)][hidden] = 0.0
+    for column, feature in enumerate(FEATURES.features):
+        if feature.when_unseen is not None:
+            features[:, :, column][hidden] = feature.when_unseen
     near_member = batch["near_member"].copy()
     near_member[hidden] = False
     return {**batch, "features": features, "near_member": near_member}
-
-
-def reorder_rows(scored: Scored, rows: Ints) -> Scored:
-    """Some of the queries."""
-    return Scored(**{f.name: getattr(scored, f.name)[rows] for f in fields(Scored)})
 
 
 def listwise_loss(weights: Any, batch: Mapping[str, Any]) -> Any:
@@ -308,7 +246,7 @@ def fit_network(
         batch=batch,
         photoless=config.photoless,
     )
-    fixed = constants(train.scored, ~train.silent)
+    fixed = constants(train.found, ~train.silent)
     n_steps = config.epochs * settings.steps
     judgement = np.zeros(train.used.shape, np.float32)
     for nth in range(config.teachers):
@@ -353,7 +291,7 @@ def _fit_one(
 ) -> Weights:
     """Fit the nth network; its epochs are kept after those of the networks before it."""
     seed, first = (config.seed, nth), nth * config.epochs
-    moving: dict[str, Any] = dict(initial_weights(SHAPES[config.size], widths_of(train), seed=seed))
+    moving: dict[str, Any] = dict(initial_weights(SHAPES[config.size], WIDTHS, seed=seed))
     memory = settings.transform().init(moving)
     start = 0
     for epoch in reversed(range(config.epochs)):
@@ -403,15 +341,7 @@ def _unpack(
     return {n: known[f"moving/{n}"] for n in moving}, jax.tree.unflatten(tree, restored)
 
 
-def widths_of(examples: Examples) -> Widths:
-    """The widths that the state dictated."""
-    scored = examples.scored
-    return Widths(
-        features=scored.features.shape[2],
-        context=scored.context.shape[1],
-        own_keys=scored.own_keys.shape[2],
-        near_keys=scored.near_keys.shape[2],
-    )
+WIDTHS = Widths(*(len(INPUT_NAMES[n]) for n in ("features", "context", "own_keys", "near_keys")))
 
 
 def score_examples(weights: Mapping[str, Any], examples: Examples) -> Floats:
@@ -419,15 +349,13 @@ def score_examples(weights: Mapping[str, Any], examples: Examples) -> Floats:
     parts: list[Floats] = []
     for start in range(0, len(examples), 256):
         rows = np.arange(start, min(start + 256, len(examples)))
-        part = reorder_rows(examples.scored, rows)
-        inputs = {n: v.astype(np.float32) for n, v in inputs_of(part).items()}
-        parts.append(scores(weights, inputs))
+        parts.append(scores(weights, examples.found.take(rows).inputs))
     return np.concatenate(parts)
 
 
 def precision_at_5(weights: Mapping[str, Any], examples: Examples) -> float:
     """Share of the first five candidates that were used, over posts with a tag."""
-    score = np.where(examples.scored.filled, score_examples(weights, examples), -np.inf)
+    score = np.where(examples.found.filled, score_examples(weights, examples), -np.inf)
     top = np.argsort(-score, axis=1, kind="stable")[:, :5]
     hits = np.take_along_axis(examples.used, top, axis=1).sum(axis=1)
     return float(hits[examples.n_used > 0].mean() / 5.0)
