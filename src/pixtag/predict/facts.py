@@ -50,10 +50,11 @@ def seen_by_stranger(state: State, tags: Ints, features: Floats, context: Floats
     )
     if not has_photo or has_history:
         return None
-    uses = np.expm1(features[:, _COLUMN["uses_log"]])
+    uses = np.expm1(features[:, _COLUMN["uses_log"]]).astype(np.float32)
     n_posts = float(np.expm1(context[CONTEXT_NAMES.index("posts_log")]))
     classes, kinds = (
-        BRIDGE_FLOOR * np.expm1(features[:, _COLUMN[name]]) for name in ("bridge", "kinds")
+        (BRIDGE_FLOOR * np.expm1(features[:, _COLUMN[name]])).astype(np.float32)
+        for name in ("bridge", "kinds")
     )
     return Seen(usual_share(uses, n_posts), classes, kinds, state.knowledge.names_thing(tags))
 
