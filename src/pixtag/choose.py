@@ -383,7 +383,7 @@ class Wishes:
         if not self.allow_similar:
             given = [(tag, LOG_SECOND) for tag in self.accepted]
             given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]
-            asked = [*(names[i] for i in pool.tolist()), *(tag for tag, _ in given)]
+            asked = [*(names[i] for i in usable[:POOL]), *(tag for tag, _ in given)]
             found = near_synonyms(usage(asked))
             same = found[:n, :n]
             for column, (_, weight) in enumerate(given, start=n):
