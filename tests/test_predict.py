@@ -18,10 +18,8 @@ from pixtag.images import digest
 from pixtag.lists import Lists
 from pixtag.predict import Predictor, photos_under, rising_tags
 from pixtag.predict.photos import sidecar_tags
-from pixtag.predict.reasons import GROUPS, ago
 from pixtag.replay import rank, state_of
 from pixtag.signals.columns import Queries
-from pixtag.state import FEATURE_NAMES
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
@@ -55,6 +53,12 @@ def make_store(path: Path, posts: list[Post]) -> Path:
 @pytest.fixture
 def stranger() -> Predictor:
     return Predictor(handmade.bundle(), encoder=handmade.encoder())
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Predictor:
+    """The shipped bundle, without a store."""
+    return Predictor.load()
 
 
 @pytest.fixture
@@ -237,6 +241,43 @@ def test_a_platform_cuts_k(store: Path) -> None:
         predictor.suggest(None, platform="myspace")
     with pytest.raises(InputError, match="unknown platform"):
         list(predictor.answers([], platform="myspace"))
+
+
+SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
+
+
+@pytest.mark.parametrize("photo", SAMPLES, ids=lambda path: path.stem)
+def test_a_smaller_set_begins_a_larger_one(shipped: Predictor, photo: Path) -> None:
+    ten = tags(shipped.suggest(photo, k=10, at=NOON))
+    assert len(ten) == 10
+    for k in (1, 3, 5):
+        assert tags(shipped.suggest(photo, k=k, at=NOON)) == ten[:k]
+    assert tags(shipped.suggest(photo, platform="threads", at=NOON)) == ten[:1]
+
+
+@pytest.mark.parametrize("photo", SAMPLES, ids=lambda path: path.stem)
+def test_a_generic_tag_is_not_in_the_picture(shipped: Predictor, photo: Path) -> None:
+    lists = Lists(allow=("love", "instagood", "igers", "happy", "likeforlike", "beautiful"))
+    found = shipped.suggest(photo, lists=lists, at=NOON)
+    assert found
+    assert not [s.tag for s in found if "in the picture" in texts(found, s.tag)]
+    shown = shipped.suggest(photo, at=NOON)
+    assert "in the picture" in {r.text for s in shown for r in s.reasons}
+
+
+def test_the_stores_own_people_are_counted(tmp_path: Path) -> None:
+    """#love has many people behind the bundle's prior, three in this store, one without a name."""
+    posts = [post(f"p{u}{i}", u, days(i + 1), "love") for u in ("bo", "cy", "di") for i in (0, 1)]
+    posts += [post("nobody", None, days(1), "love")]
+    posts += [post("lone", "bo", days(1), "tide"), post("more", "cy", days(1), "tide")]
+    path = make_store(tmp_path / "s.sqlite", posts)
+    predictor = Predictor.load(handmade.bundle(), path)
+    found = predictor.suggest(None, k=50, at=NOON)
+    assert "popular: 3 people use it" in texts(found, "love")
+    early = predictor.suggest(None, k=50, at=days(300))
+    assert "popular" in texts(early, "love").split("; ")
+    for suggestion in [*found, *early]:
+        assert suggestion.reasons, "a reason is owed"
 
 
 def test_fewer_than_k_when_there_is_little(stranger: Predictor) -> None:
@@ -455,27 +496,6 @@ def test_a_trained_bundle_predicts_from_disk(tmp_path: Path) -> None:
         assert set(tags(found)[:2]) == set(handmade.LOOKS[look])
         assert "pixels" in {reason.source for reason in found[0].reasons}
         assert not [t for t in tags(found) if t.startswith("of")], "one person's tag"
-
-
-def test_every_feature_has_a_reason() -> None:
-    named = [name for group in GROUPS for name in group.features]
-    assert sorted(named) == sorted(FEATURE_NAMES)
-
-
-@pytest.mark.parametrize(
-    ("age_s", "text"),
-    [
-        (0, "just now"),
-        (61, "1 minute ago"),
-        (7300, "2 hours ago"),
-        (86400 * 6.9, "6 days ago"),
-        (86400 * 8, "1 week ago"),
-        (86400 * 100, "3 months ago"),
-        (86400 * 800, "2 years ago"),
-    ],
-)
-def test_ages_are_said_as_people_say_them(age_s: float, text: str) -> None:
-    assert ago(age_s) == text
 
 
 def test_folders_are_searched_and_files_taken_as_they_are(tmp_path: Path) -> None:

@@ -17,21 +17,28 @@ import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
 from pixtag.blas import one_blas_thread
+from pixtag.choose import Wishes, names_first, worth_of
 from pixtag.errors import InputError, PixtagError
 from pixtag.lists import Lists
 from pixtag.platforms import Platform
 from pixtag.predict.answer import Answer
 from pixtag.predict.checks import check_network, check_question
+from pixtag.predict.facts import (
+    Explained,
+    popularity_elsewhere,
+    seen_by_stranger,
+    usage_of,
+)
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
-from pixtag.predict.reasons import Explainer
 from pixtag.predict.rising import Rising, rising_tags
 from pixtag.predict.snapshot import state_with_store
-from pixtag.predict.wishes import Wishes
+from pixtag.reasons import contributions, reasons
 from pixtag.replay import best_of, rank, state_of
 from pixtag.signals.columns import DAY_S, Queries
-from pixtag.state import Scored, State
+from pixtag.signals.words import BRIDGE_FLOOR
+from pixtag.state import FEATURE_NAMES, Scored, State
 from pixtag.store import Store
 from pixtag.tags import tidy_tags
 from pixtag.types import Floats, Ints, Post, PostLog, Rankings, Reason, Sources, Suggestion
@@ -45,6 +52,7 @@ _BATCH = 16
 _GIVEN_USER = "\0given"
 """Stands for a person whose history was typed in; no store can hold this name."""
 
+_OWN_USES = FEATURE_NAMES.index("own_uses_log")
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
@@ -75,6 +83,7 @@ class Predictor:
         check_network(bundle)
         self._bundle = bundle
         self._store = store
+        self._elsewhere = popularity_elsewhere(bundle)
         self._looker = Looker(lambda: self._load_encoder(encoder))
         self._pool = ThreadPoolExecutor(thread_name_prefix="pixtag-look")
         self._lock = threading.RLock()
@@ -148,8 +157,10 @@ class Predictor:
             lists: Tags never, only or always suggested, as `pixtag.lists.lists_for` reads them.
 
         Returns:
-            At most `k` less the accepted ones, likeliest first, then those always added; fewer
-            when there is little evidence. Ties go by the order in which tags became known.
+            At most `k` less the accepted ones, then those always added; fewer when there is
+            little evidence. The first five are chosen as a set and come likeliest first, the
+            second of two that say the same later; a smaller `k` gives the beginning of what a
+            larger one gives. Ties go by the order in which tags became known.
 
         Raises:
             InputError: `k` is not positive, `at` has no zone, or nobody knows the platform.
@@ -465,34 +476,42 @@ class Predictor:
         found = ranked[0] < len(state.tags)
         tags, probs = ranked[0][found], ranked[1][found]
         places = place_of[tags]
-        best = wishes.chosen(state, tags, probs, scored.features[row, places], scored.context[row])
-        # The set is chosen by worth and shown by chance.
-        best.sort(key=lambda i: -probs[i])
+        names = [state.tags[tag] for tag in tags.tolist()]
+        features = scored.features[row, places]
+        seen = seen_by_stranger(state, tags, features, scored.context[row])
+        worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
+        best = wishes.chosen(
+            names,
+            probs,
+            worth,
+            is_own=features[:, _OWN_USES] > 0,
+            usage=lambda asked: usage_of(state, asked),
+            first=() if seen is None else names_first(worth, seen),
+        )
         always = dict.fromkeys(wishes.always, 0.0)
         if always:
-            names = [state.tags[tag] for tag in tags.tolist()]
             always |= {t: float(p) for t, p in zip(names, probs, strict=True) if t in always}
-        added = tuple(Suggestion(tag, prob, _ALWAYS) for tag, prob in always.items())
+        always_added = tuple(Suggestion(tag, prob, _ALWAYS) for tag, prob in always.items())
         if not best:
-            return added
-        explainer = Explainer(
+            return always_added
+        explained = Explained(
             state,
             scored,
             row,
             at=float(queries.at[row]),
             user=queries.users[row],
+            elsewhere=self._elsewhere,
             accepted=wishes.accepted,
             given=person.given,
-            has_store=self._has_posts,
         )
-        offered = tags[best].tolist()
-        reasons = explainer.reasons(self._bundle.weights, places[best], offered)
+        added = contributions(self._bundle.weights, scored, row, places[best]).tolist()
+        facts = explained.facts(places[best])
         return (
             *(
-                Suggestion(state.tags[tag], float(probs[i]), why)
-                for i, tag, why in zip(best, offered, reasons, strict=True)
+                Suggestion(names[i], float(probs[i]), reasons(why, known))
+                for i, why, known in zip(best, added, facts, strict=True)
             ),
-            *added,
+            *always_added,
         )
 
 

@@ -1,0 +1,393 @@
+"""Choose the set that is shown: a greedy re-ranking (MMR-like) of the likeliest tags.
+
+The order doesn't depend on how many are asked for, so the set of k begins every larger one. A
+stranger's photo keeps places for names of things; a near-synonym counts half after the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pixtag.lists import Lists
+from pixtag.platforms import Platform, find_platform
+from pixtag.tags import tidy_tags
+from pixtag.types import Bools, Floats, Ints
+
+SET_SIZE = 5
+"""The set that is composed as one; its tags come likeliest first, further ones follow."""
+
+POOL = 40
+"""Candidates among which near-synonyms are looked for; those behind follow as they are."""
+
+SPECIFIC = 0.3
+"""How much a tag's lift over its usual share counts for a stranger, against its log chance.
+These numbers were chosen on labelled photos that were held out for the choice (docs/log.md)."""
+
+LEAST_LIFT, MOST_LIFT = -3.0, 5.0
+USUAL_POSTS = 20.0
+"""Posts without the tag that its usual share is shrunk by."""
+
+SURE_OF_KIND, LIKELY_KIND = 0.3, 0.1
+"""Expected weight of the best labelled kind's tag: sure, and enough for a place of its name."""
+
+CLASSES_SAY, KINDS_SAY = 0.7, -0.2
+"""What the class-to-tag matrix counts more, the kinds' less, where no kind is sure at all."""
+
+N_NAMES = 2
+"""Places kept for names of things by their worth, and again by what the classes call for."""
+
+FAR_BEHIND, LEAST_OF_MOST = 1.0, 0.5
+"""How far below the best a name may lie to keep its place: in worth, and as a share of weight."""
+
+LEAST_ALIKE = 0.95
+"""Cosine of the mean photos of two tags from which their photos look the same."""
+
+LEAST_COMPANY = 0.85
+"""Cosine of how often others stand beside two tags from which they have the same company."""
+
+MOSTLY, HARDLY_EVER = 0.5, 0.05
+"""Share of the rarer tag's posts that carry the other one too: at least, or at most."""
+
+LEAST_USES = 10
+"""Tags of fewer uses are nobody's near-synonym: too little is known of them."""
+
+SHRINK = 3.0
+LOG_SECOND = float(np.log(0.5))
+"""The second tag that says the same counts half,"""
+
+LOG_REFUSED = 2.0 * LOG_SECOND
+"""and a near-synonym of a refused tag a quarter."""
+
+_NO_TAGS: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How some tags are used: what near-synonyms are told by.
+
+    Attributes:
+        uses: Posts with each tag, `[C]`.
+        together: Of the posts with the row's tag that were looked at, those that carry the
+            column's too, `[C, C]`; on the diagonal all that were looked at.
+        company: Cosine of what stands beside two tags, each other apart, `[C, C]`.
+        photos: Mean photo of each tag, any length, zeros without one, `[C, J]`.
+    """
+
+    uses: Floats
+    together: Floats
+    company: Floats
+    photos: Floats
+
+    @classmethod
+    def of_posts(
+        cls, uses: Floats, photos: Floats, tags: Ints, of: Ints, start: Ints, carried: Ints
+    ) -> Usage:
+        """Count in the last posts with each tag.
+
+        Shapes:
+            C: tags asked about. N: posts, the last ones with each tag. M: uses in them.
+
+        Args:
+            uses: As the attribute.
+            photos: As the attribute.
+            tags: Tag ids, distinct, `[C]`.
+            of: Which of `tags` a post is listed for, `[N]`; a post may be listed for several.
+            start: Where its tags begin in `carried`, and the end, `[N + 1]`.
+            carried: Tag ids, `[M]`.
+        """
+        n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
+        row = np.repeat(of, np.diff(start))
+        size = int(max(tags.max(initial=0), carried.max(initial=0))) + 1
+        place = np.full(size, -1)
+        place[tags] = np.arange(n)
+        column = place[carried]
+        asked = column >= 0
+        together = np.zeros((n, n), np.float32)
+        np.add.at(together, (row[asked], column[asked]), 1.0)
+        # Only tags whose photos look the same are compared by their company.
+        kept = near[row]
+        beside_ids, beside_at = np.unique(carried[kept], return_inverse=True)
+        beside = np.zeros((n, len(beside_ids)), np.float32)
+        np.add.at(beside, (row[kept], beside_at), 1.0)
+        _, at, own = np.intersect1d(beside_ids, tags, return_indices=True)
+        beside[own, at] = 0.0
+        return cls(uses, together, company_cosine(beside, together), photos)
+
+
+def company_cosine(beside: Floats, together: Floats) -> Floats:
+    """Cosine of the square roots of how often other tags stand beside two tags.
+
+    Args:
+        beside: Posts of each tag that carry each other one, 0 for itself, `[C, A]`.
+        together: As in `Usage`; neither tag of a pair is company of the pair itself.
+
+    Returns:
+        `[C, C]`; 0 for a tag without company.
+    """
+    # Roots, so that the squares are the counts.
+    roots = np.sqrt(beside)
+    others = np.maximum(beside.sum(axis=1)[:, None] - together, 1e-9)
+    return (roots @ roots.T / np.sqrt(others * others.T)).astype(np.float32)
+
+
+def look_alike(photos: Floats) -> Bools:
+    """Which tags' mean photos point the same way; False on the diagonal, `[C, C]`."""
+    unit = photos / np.maximum(np.linalg.norm(photos, axis=1, keepdims=True), 1e-9)
+    found = unit @ unit.T >= LEAST_ALIKE
+    np.fill_diagonal(found, val=False)
+    return found
+
+
+def near_synonyms(usage: Usage) -> Bools:
+    """Which tags say the same thing, by their use alone; how they are spelt plays no part.
+
+    Two tags say the same when their photos look the same, the same tags stand beside them, and
+    either the rarer one mostly comes together with the other or the two hardly ever meet.
+
+    Returns:
+        Symmetric, False on the diagonal and for tags of few uses, `[C, C]`.
+    """
+    uses, share = usage.uses, usage.together / (usage.together.diagonal()[:, None] + SHRINK)
+    rarer, equal = uses[:, None] < uses, uses[:, None] == uses
+    share = np.where(rarer, share, np.where(equal, np.maximum(share, share.T), share.T))
+    found = (np.minimum(uses[:, None], uses) >= LEAST_USES) & look_alike(usage.photos)
+    found &= (share >= MOSTLY) | (share <= HARDLY_EVER)
+    return found & (usage.company >= LEAST_COMPANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a stranger's photo says of the candidates.
+
+    Attributes:
+        usual: Share of all posts that carry each, `[C]`; see `usual_share`.
+        classes: What the encoder's classes call for: expected weight by the class-to-tag
+            matrix, `[C]`; 0 where nothing does.
+        kinds: The same by the labelled kinds of photos, `[C]`.
+        is_name: Which name a thing that a photo can show, `[C]`.
+    """
+
+    usual: Floats
+    classes: Floats
+    kinds: Floats
+    is_name: Bools
+
+
+def usual_share(uses: Floats, n_posts: float) -> Floats:
+    """Share of posts that carry a tag, shrunk, `[C]`."""
+    return (uses + 1.0) / (n_posts + USUAL_POSTS)
+
+
+def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
+    """What candidates are worth in a set: log chance, and for a stranger's photo what is special.
+
+    That is some of the lift over the usual share and, where the photo is of no labelled kind for
+    sure, more of what the encoder's own classes say.
+
+    Args:
+        probs: Calibrated chances, `[C]`.
+        seen: What the photo says; None where the person has a history or there is no photo.
+        floor: Expected weight below which classes and kinds say nothing.
+
+    Returns:
+        `[C]`, natural log units, higher is better.
+    """
+    worth = np.log(np.maximum(probs, 1e-6))
+    if seen is None:
+        return worth.astype(np.float32)
+    lift = np.clip(np.log(np.maximum(probs, 1e-5) / seen.usual), LEAST_LIFT, MOST_LIFT)
+    unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
+    classes, kinds = np.log1p(seen.classes / floor), np.log1p(seen.kinds / floor)
+    says = unsure * (CLASSES_SAY * classes + KINDS_SAY * kinds)
+    return (worth + SPECIFIC * lift + says).astype(np.float32)
+
+
+def names_first(worth: Floats, seen: Seen) -> list[int]:
+    """Candidates whose places are kept on a stranger's photo, best first.
+
+    The two names of things of most worth, the likely kind's, and the two that the encoder's own
+    classes call for most, each unless it falls far behind the best of its sort.
+    """
+    order = np.argsort(-worth, kind="stable")
+    things = order[seen.is_name[order]][:N_NAMES]
+    things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
+    of_class = seen.classes * seen.is_name
+    least_of_class = LEAST_OF_MOST * float(of_class.max(initial=0.0))
+    for weight, least, n in (
+        (seen.kinds * seen.is_name, LIKELY_KIND, 1),
+        (of_class, least_of_class, N_NAMES),
+    ):
+        weight[things] = 0.0
+        best = np.argsort(-weight, kind="stable")[:n]
+        things = np.append(things, best[weight[best] > least])
+    return things.tolist()
+
+
+def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()) -> list[int]:
+    """Order candidates: the best first, and after each one its near-synonyms count half.
+
+    Tags that the person has used are theirs, and keep their worth.
+
+    Shapes:
+        C: candidates.
+
+    Args:
+        worth: Log chance or the like, `[C]`.
+        same: Near-synonyms, `[C, C]`.
+        is_own: Whether the person has used each, `[C]`.
+        first: Places that come before all others, unless one says the same as another of them.
+
+    Returns:
+        All places, in the order in which they are chosen; ties by the first.
+    """
+    if not same.any():
+        return list(dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()]))
+    left = worth.astype(np.float64)
+    chosen: list[int] = []
+    kept = list(first)
+    for _ in range(len(left)):
+        kept = [i for i in kept if not same[i, chosen].any() or is_own[i]]
+        best = kept.pop(0) if kept else int(np.argmax(left))
+        chosen.append(best)
+        left[best] = -np.inf
+        left[same[best] & ~is_own] += LOG_SECOND
+    return chosen
+
+
+def best_set(
+    worth: Floats, log_probs: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()
+) -> list[int]:
+    """Order candidates as they are shown: five chosen by worth come first, likeliest first.
+
+    Args:
+        worth: What decides which are chosen, `[C]`.
+        log_probs: What decides the order of the first `SET_SIZE`, `[C]`; near-synonyms count
+            half here too, so that one doesn't push the rest out of a shorter set.
+        same: As for `greedy`, and so are all that follow.
+        is_own: Whether the person has used each.
+        first: Places kept.
+    """
+    order = greedy(worth, same, is_own=is_own, first=first)
+    head = np.array(order[:SET_SIZE], np.int64)
+    again = greedy(log_probs[head], same[np.ix_(head, head)], is_own=is_own[head])
+    return [*head[again].tolist(), *order[SET_SIZE:]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a person wants of the set.
+
+    Attributes:
+        n_new: Tags to choose.
+        accepted: Tags that they have chosen already.
+        refused: Tags that they do not want, nor much of what says the same.
+        denied: Tags that are left out, and nothing else with them.
+        allowed: The only tags that may be chosen; every tag when empty.
+        always: Tags that follow those chosen.
+        allow_similar: Whether near-synonyms stand beside each other as if they were not.
+    """
+
+    n_new: int
+    accepted: tuple[str, ...] = ()
+    refused: frozenset[str] = _NO_TAGS
+    denied: frozenset[str] = _NO_TAGS
+    allowed: frozenset[str] = _NO_TAGS
+    always: tuple[str, ...] = ()
+    allow_similar: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        k: int,
+        accepted: Sequence[str] = (),
+        refused: Sequence[str] = (),
+        platform: Platform | str | None = None,
+        allow_similar: bool = False,
+        lists: Lists | None = None,
+    ) -> Wishes:
+        """Bring wishes into order.
+
+        Args:
+            k: How many tags in all, accepted and always-added ones included.
+            accepted: Tags chosen already.
+            refused: Tags not wanted.
+            platform: Cuts `k` to its cap.
+            allow_similar: As the attribute.
+            lists: Deny, allow and always lists. What is denied or refused is not added either.
+
+        Raises:
+            InputError: There is no platform of this name.
+        """
+        if isinstance(platform, str):
+            platform = find_platform(platform)
+        if platform is not None and platform.cap is not None:
+            k = min(k, platform.cap)
+        lists = lists or Lists()
+        chosen, unwanted = tidy_tags(accepted), frozenset(tidy_tags(refused))
+        denied = frozenset(lists.deny)
+        room = max(0, k - len(chosen))
+        left_out = denied | unwanted | set(chosen)
+        always = tuple(tag for tag in lists.always if tag not in left_out)[:room]
+        return cls(
+            n_new=room - len(always),
+            accepted=chosen,
+            refused=unwanted,
+            denied=denied,
+            allowed=frozenset(lists.allow),
+            always=always,
+            allow_similar=allow_similar,
+        )
+
+    def chosen(
+        self,
+        names: Sequence[str],
+        probs: Floats,
+        worth: Floats,
+        *,
+        is_own: Bools,
+        usage: Callable[[Sequence[str]], Usage],
+        first: Sequence[int] = (),
+    ) -> list[int]:
+        """Choose the set of one photo.
+
+        Shapes:
+            C: candidates, likeliest first.
+
+        Args:
+            names: Their tags, `[C]`.
+            probs: Their chances, `[C]`.
+            worth: From `worth_of`, `[C]`.
+            is_own: Whether the person has used each, `[C]`.
+            usage: How some tags are used; asked at most once, for the candidates in question
+                and the accepted and refused tags, known or not.
+            first: Places that are kept, from `names_first`.
+
+        Returns:
+            At most `n_new` places as they are shown: likeliest first among the first five.
+        """
+        left_out = {*self.accepted, *self.refused, *self.denied, *self.always}
+        usable = [
+            i
+            for i in dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
+            if names[i] not in left_out and (not self.allowed or names[i] in self.allowed)
+        ]
+        if not usable or not self.n_new:
+            return []
+        pool = np.array(usable[:POOL], np.int64)
+        n, kept = len(pool), range(len(set(first) & set(pool.tolist())))
+        worth, log_probs = worth[pool], np.log(np.maximum(probs[pool], 1e-6))
+        same, own = np.zeros((n, n), np.bool_), is_own[pool]
+        if not self.allow_similar:
+            given = [(tag, LOG_SECOND) for tag in self.accepted]
+            given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]
+            asked = [*(names[i] for i in usable[:POOL]), *(tag for tag, _ in given)]
+            found = near_synonyms(usage(asked))
+            same = found[:n, :n]
+            for column, (_, weight) in enumerate(given, start=n):
+                less = np.where(found[:n, column] & ~own, weight, 0.0)
+                worth, log_probs = worth + less, log_probs + less
+        order = best_set(worth, log_probs, same, is_own=own, first=kept)
+        return [*pool[order].tolist(), *usable[POOL:]][: self.n_new]

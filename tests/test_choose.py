@@ -1,0 +1,233 @@
+"""The set that is shown: what a stranger sees, and near-synonyms, which are learned from use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pixtag.choose import (
+    POOL,
+    Seen,
+    Usage,
+    Wishes,
+    best_set,
+    greedy,
+    names_first,
+    near_synonyms,
+    usual_share,
+    worth_of,
+)
+from pixtag.lists import Lists
+
+FLOOR = 1e-3
+"""Expected weight below which classes and kinds say nothing."""
+
+
+def _seen(
+    uses: list[int],
+    *,
+    classes: list[float] | None = None,
+    kinds: list[float] | None = None,
+    names: list[int] = [],  # noqa: B006 - never changed
+) -> Seen:
+    """What a photo says where a thousand posts are known."""
+    nothing = np.zeros(len(uses), np.float32)
+    return Seen(
+        usual=usual_share(np.array(uses, np.float32), 1000),
+        classes=nothing if classes is None else np.array(classes, np.float32),
+        kinds=nothing if kinds is None else np.array(kinds, np.float32),
+        is_name=np.isin(np.arange(len(uses)), names),
+    )
+
+
+def _worth(probs: list[float], seen: Seen | None) -> np.ndarray:
+    return worth_of(np.array(probs, np.float32), seen, floor=FLOOR)
+
+
+def test_a_stranger_gets_the_special_tag_before_the_common_one_of_about_the_same_chance():
+    probs = [0.32, 0.30]  # love on a third of all posts; espresso on few
+    stranger, known = _worth(probs, _seen([330, 5])), _worth(probs, None)
+    assert stranger[1] > stranger[0]
+    assert known[0] > known[1], "without a photo, or with a history, chance alone decides"
+
+
+def test_a_far_likelier_common_tag_still_comes_first():
+    worth = _worth([0.8, 0.05], _seen([330, 5]))
+    assert worth[0] > worth[1]
+
+
+def test_where_no_kind_is_sure_the_classes_of_the_encoder_outdo_the_kinds():
+    probs = [0.3, 0.1]  # sports by a vague kind; portrait by the classes
+    vague = _seen([5, 5], classes=[0, 0.054], kinds=[0.05, 0])
+    sure = _seen([5, 5], classes=[0, 0.054], kinds=[0.7, 0])
+    assert _worth(probs, vague).argmax() == 1
+    assert _worth(probs, sure).argmax() == 0
+
+
+def test_a_stranger_is_told_what_the_photo_shows_before_what_goes_with_it():
+    probs = [0.5, 0.45, 0.4, 0.35, 0.3, 0.02, 0.01]
+    classes = [0.02, 0.02, 0.02, 0.02, 0.02, 0.054, 0.002]
+    seen = _seen([5] * 7, classes=classes, kinds=[1.0] * 7, names=[4, 5, 6])
+    first = names_first(_worth(probs, seen), seen)
+    assert first == [4, 5]  # the last is called for too faintly to be kept a place
+
+
+def test_without_names_of_things_worth_alone_orders():
+    seen = _seen([5] * 3)
+    worth = _worth([0.1, 0.5, 0.3], seen)
+    assert np.argsort(-worth).tolist() == [1, 2, 0]
+    assert names_first(worth, seen) == []
+    assert names_first(_worth([], _seen([])), _seen([])) == []
+
+
+def test_kept_places_come_first_but_not_for_two_that_say_the_same():
+    worth = np.log(np.array([0.5, 0.4, 0.2, 0.1], np.float32))
+    nobody = np.zeros(4, np.bool_)
+    assert greedy(worth, _pairs(4), is_own=nobody, first=[2, 3]) == [2, 3, 0, 1]
+    assert greedy(worth, _pairs(4, (2, 3)), is_own=nobody, first=[2, 3]) == [2, 0, 1, 3]
+
+
+TAGS = ["alpha", "beta", "view", "air", "gamma", "delta", "moss", "stone", "alphas", "lone", "sky"]
+
+
+@pytest.fixture(scope="module")
+def used() -> Usage:
+    """#alpha and #beta stand for each other, #gamma comes with #delta; #lone is hardly used."""
+    sky, leaves = np.eye(8)[:2]
+    posts = []
+    for i in range(40):
+        posts.append((sky, (("alpha", "beta")[i % 2], "view", "air")))
+        posts.append((leaves, ("gamma", "delta", "moss" if i % 3 else "stone")))
+    posts += [(leaves, ("alphas", "moss"))] * 30
+    posts += [(sky, ("lone", "view", "air"))] * 4
+    rng = np.random.default_rng(0)
+    of, start, carried = [], [0], []
+    photos, uses = np.zeros((len(TAGS), 8)), np.zeros(len(TAGS))
+    for photo, names in posts:
+        ids = [TAGS.index(name) for name in names]
+        uses[ids] += 1
+        photos[ids] += photo + rng.normal(0, 0.02, 8)
+        for tag in ids:
+            of.append(tag)
+            carried += ids
+            start.append(len(carried))
+    photos /= np.maximum(uses, 1)[:, None]
+    ids = np.arange(len(TAGS))
+    return Usage.of_posts(uses, photos, ids, np.array(of), np.array(start), np.array(carried))
+
+
+def _same(used: Usage, one: str, other: str) -> bool:
+    found = near_synonyms(used)
+    assert np.array_equal(found, found.T)
+    assert not found.diagonal().any()
+    return bool(found[TAGS.index(one), TAGS.index(other)])
+
+
+def test_near_synonyms_are_found_by_their_use(used: Usage):
+    assert _same(used, "alpha", "beta"), "the same photos and company, never together"
+    assert _same(used, "gamma", "delta"), "always together"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ("alpha", "alphas", "spelling says nothing: other photos"),
+        ("alpha", "view", "mostly together on the same photos, and other company"),
+        ("alpha", "gamma", "nothing in common"),
+        ("lone", "beta", "too few uses"),
+        ("alpha", "sky", "a tag that no post of the store carries"),
+    ],
+)
+def test_what_is_no_near_synonym(used: Usage, one: str, other: str, why: str):
+    assert not _same(used, one, other), why
+
+
+def test_counts_of_the_last_posts_alone_say_the_same(used: Usage):
+    """The commoner tag's list of posts is cut, so its row counts fewer than the rarer one's."""
+    together = used.together.copy()
+    together[TAGS.index("beta")] //= 2
+    cut = replace(used, together=together)
+    assert np.array_equal(near_synonyms(cut), near_synonyms(used))
+
+
+def test_no_tags_have_no_near_synonyms():
+    none = np.zeros((0, 0), np.float32)
+    assert near_synonyms(Usage(np.zeros(0), none, none, none)).shape == (0, 0)
+
+
+def _pairs(n: int, *pairs: tuple[int, int]) -> np.ndarray:
+    same = np.zeros((n, n), np.bool_)
+    for one, other in pairs:
+        same[one, other] = same[other, one] = True
+    return same
+
+
+def test_the_second_of_a_kind_gives_way_to_what_is_half_as_likely():
+    worth = np.log(np.array([0.5, 0.4, 0.25, 0.15], np.float32))
+    nobody = np.zeros(4, np.bool_)
+    assert greedy(worth, _pairs(4, (0, 1)), is_own=nobody) == [0, 2, 1, 3]
+    assert greedy(worth, _pairs(4), is_own=nobody) == [0, 1, 2, 3]
+
+
+def test_a_persons_own_tags_stand_beside_each_other():
+    worth = np.log(np.array([0.5, 0.4, 0.25], np.float32))
+    own = np.array([True, True, False])
+    assert greedy(worth, _pairs(3, (0, 1)), is_own=own) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("k", "platform", "lists", "n_new", "always"),
+    [
+        (5, None, Lists(), 4, ()),
+        (5, "threads", Lists(), 0, ()),
+        (9, "Instagram", Lists(always=("me", "acc", "bad", "no")), 3, ("me",)),
+        (2, None, Lists(always=("me", "too")), 0, ("me",)),
+        (1, None, Lists(always=("me",)), 0, ()),
+        (9, "mastodon", Lists(), 8, ()),
+    ],
+)
+def test_accepted_and_always_added_tags_count_towards_the_cap(k, platform, lists, n_new, always):
+    lists = replace(lists, deny=("no",))
+    wishes = Wishes.of(k, ("#Acc",), ("BAD",), platform, lists=lists)
+    assert (wishes.n_new, wishes.always) == (n_new, always)
+    assert (wishes.accepted, wishes.refused) == (("acc",), frozenset({"bad"}))
+
+
+def test_the_set_is_shown_likeliest_first_but_for_what_says_the_same():
+    probs = np.array([0.1, 0.5, 0.4, 0.3, 0.05, 0.9], np.float32)
+    worth = np.array([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], np.float32)
+    nobody = np.zeros(6, np.bool_)
+    assert best_set(worth, np.log(probs), _pairs(6), is_own=nobody) == [1, 2, 3, 0, 4, 5]
+    same = _pairs(6, (1, 2))
+    assert best_set(worth, np.log(probs), same, is_own=nobody)[:3] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_smaller_set_begins_a_larger_one(seed: int):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, POOL + 20))
+    probs = np.sort(rng.random(n).astype(np.float32))[::-1]
+    classes, kinds = rng.random((2, n)).tolist()
+    seen = _seen(rng.integers(1, 500, n).tolist(), classes=classes, kinds=kinds, names=[*range(9)])
+    worth = _worth(probs.tolist(), seen)
+    names, is_own = [f"t{i}" for i in range(n)], rng.random(n) < 0.2
+
+    def usage(asked) -> Usage:
+        assert len(asked) <= POOL + 2
+        groups = np.array([int(tag[1:]) % 7 for tag in asked])
+        alike = np.where(groups[:, None] == groups, 1.0, 0.0)
+        uses = np.full(len(asked), 50.0)
+        return Usage(uses, np.diag(uses), alike, np.eye(7)[groups])
+
+    def chosen(k: int) -> list[int]:
+        wishes = Wishes.of(k + 1, ("t3",), ("t5",))
+        return wishes.chosen(
+            names, probs, worth, is_own=is_own, usage=usage, first=names_first(worth, seen)
+        )
+
+    longest = chosen(100)
+    assert sorted(longest) == [i for i in range(n) if i not in (3, 5)]
+    for k in (1, 2, 3, 5, 10, 50):
+        assert chosen(k) == longest[:k]
