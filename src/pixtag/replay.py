@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from pixtag.artifact import Bundle, hash_post_ids
-from pixtag.blas import one_blas_thread
+from pixtag.blas import limit_blas
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.network import calibrated, scores
@@ -253,13 +253,13 @@ def _replayed(
             yield index, then(scored)
 
     done = 0
-    with one_blas_thread():
-        found = run_alone() if len(parts) == 1 else _side_by_side(run, parts)
-        for index, result in found:
-            done += len(index)
-            yield index, result
-            if on_progress is not None:
-                on_progress(done, len(queries))
+    limit_blas()
+    found = run_alone() if len(parts) == 1 else _side_by_side(run, parts)
+    for index, result in found:
+        done += len(index)
+        yield index, result
+        if on_progress is not None:
+            on_progress(done, len(queries))
 
 
 def _side_by_side(

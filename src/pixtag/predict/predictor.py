@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixtag.artifact import Bundle, load_bundle
-from pixtag.blas import one_blas_thread
+from pixtag.blas import limit_blas
 from pixtag.errors import InputError, PixtagError
 from pixtag.lists import Lists
 from pixtag.platforms import Platform
@@ -73,6 +73,7 @@ class Predictor:
         self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None
     ) -> None:
         check_network(bundle)
+        limit_blas()
         self._bundle = bundle
         self._store = store
         self._looker = Looker(lambda: self._load_encoder(encoder))
@@ -163,14 +164,12 @@ class Predictor:
         at_s = time.time() if at is None else at.timestamp()
         with self._lock:
             state = self._with_given(self._state(), person, before=at_s)
-        with one_blas_thread():
-            with self._lock:
-                scorer = state.ask(self._queries([at_s], person, [None]))
-            seen = None if looking is None else looking.result()
-            queries = self._queries([at_s], person, [seen])
-            with self._lock:
-                scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
-                return list(self._suggested(state, scored, queries, person)[0])
+            scorer = state.ask(self._queries([at_s], person, [None]))
+        seen = None if looking is None else looking.result()
+        queries = self._queries([at_s], person, [seen])
+        with self._lock:
+            scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
+            return list(self._suggested(state, scored, queries, person)[0])
 
     def answers(
         self,
@@ -433,11 +432,10 @@ class Predictor:
         self, state: State, queries: Queries, person: _Person
     ) -> list[tuple[Suggestion, ...]]:
         out: list[tuple[Suggestion, ...]] = [()] * len(queries)
-        with one_blas_thread():
-            for index, scored in state.score_blocks(queries):
-                found = self._suggested(state, scored, queries.take(index), person)
-                for query, suggestions in zip(index.tolist(), found, strict=True):
-                    out[query] = suggestions
+        for index, scored in state.score_blocks(queries):
+            found = self._suggested(state, scored, queries.take(index), person)
+            for query, suggestions in zip(index.tolist(), found, strict=True):
+                out[query] = suggestions
         return out
 
     def _suggested(
