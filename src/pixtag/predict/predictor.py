@@ -146,7 +146,7 @@ class Predictor:
                 `pixtag.platforms` gives.
             allow_similar: Let tags that say the same stand beside each other, as #dog and #dogs.
                 Otherwise the second counts half, unless the person has used it.
-            lists: Tags never, only or always suggested, as `pixtag.lists.lists_for` reads them.
+            lists: Tags never, only or always suggested, as `Store.lists` gives them.
 
         Returns:
             At most `k` less the accepted ones, likeliest first, then those always added; fewer
