@@ -359,8 +359,7 @@ def of_version_1(path: Path) -> Path:
         db.execute(
             "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
         )
-        for statement in MIGRATIONS[0]:
-            db.execute(statement)
+        db.executescript(MIGRATIONS[0])
         db.executescript(
             f"""
             INSERT INTO schema_version VALUES (1, '2026-01-01');

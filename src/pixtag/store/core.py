@@ -67,18 +67,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a store holds.
+    """What a store holds: different people, tags, readable photos; embeddings of all encoders.
 
     Attributes:
-        n_posts: Posts.
-        n_people: People with at least one post.
-        n_tags: Different tags in use.
-        n_tag_uses: Uses of tags.
-        n_photos: Different readable photos.
-        n_embeddings: Embeddings, over all encoders.
-        n_untimed: Posts without a time.
-        first_at: Earliest time, Unix seconds UTC, or None.
-        last_at: Latest time, Unix seconds UTC, or None.
+        first_at: Earliest time, Unix seconds UTC, or None; `last_at` the latest.
         posts_per_person: Person and posts, most first, ties by name.
     """
 
@@ -96,13 +88,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A photo that could not be used.
-
-    Attributes:
-        target: Its digest, or its path where the file itself was out of reach.
-        kind: Short name of what is wrong.
-        message: What was said about it.
-    """
+    """A photo, by its digest or (out of reach) by its path, that could not be used, and why."""
 
     target: str
     kind: str
@@ -288,13 +274,11 @@ class Store:
         Args:
             user_id: Only this person's posts; everybody's when None.
         """
-        where, values = "", ()
-        if user_id is not None:
-            where, values = (
-                "WHERE user = (SELECT id FROM users WHERE name = ?)",
-                (safe_text(user_id),),
-            )
-        rows = self._all(f"SELECT id FROM posts {where} ORDER BY posted_at_us, post_id", values)  # noqa: S608
+        whose = "" if user_id is None else "WHERE user = (SELECT id FROM users WHERE name = ?)"
+        rows = self._all(
+            f"SELECT id FROM posts {whose} ORDER BY posted_at_us, post_id",  # noqa: S608
+            () if user_id is None else (safe_text(user_id),),
+        )
         ids = [row[0] for row in rows]
         for start in range(0, len(ids), _BATCH_POSTS):
             chunk = ids[start : start + _BATCH_POSTS]
@@ -319,11 +303,7 @@ class Store:
             return read_log(self._db, encoder_digest, post_ids)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
-        """Find the latest post that shows a photo.
-
-        Args:
-            digest: SHA-256 of the photo's bytes, hex.
-        """
+        """Find the latest post that shows the photo whose bytes have this SHA-256, hex."""
         rows = self._all(
             "SELECT post FROM photos JOIN posts ON posts.id = post WHERE digest = ? "
             "ORDER BY posted_at_us DESC, post_id DESC LIMIT 1",
@@ -363,11 +343,7 @@ class Store:
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without an embedding, each digest once, in order of their posts.
 
-        Args:
-            encoder_digest: Whose embedding is asked for.
-
-        Returns:
-            Without those that are recorded as failed, by digest or by path.
+        Those that are recorded as failed, by digest or by path, are left out.
         """
         rows = self._all(
             """SELECT min(path), digest FROM photos
@@ -448,27 +424,20 @@ class Store:
         """
         key = path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
         with self._writing():
-            self._db.execute(
-                "DELETE FROM bundle_users WHERE bundle IN (SELECT id FROM bundles WHERE path = ?)",
-                (key,),
-            )
-            (row,) = self._db.execute(
-                "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?) "
-                "ON CONFLICT (path) DO UPDATE SET bundle_digest = excluded.bundle_digest, "
-                "trained_until_us = excluded.trained_until_us RETURNING id",
+            old = "SELECT id FROM bundles WHERE path = ?"
+            self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN ({old})", (key,))  # noqa: S608
+            self._db.execute("DELETE FROM bundles WHERE path = ?", (key,))
+            row = self._db.execute(
+                "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?)",
                 (key, bundle_digest, microseconds(trained_until)),
-            ).fetchone()
+            ).lastrowid
             self._db.executemany(
                 "INSERT OR IGNORE INTO bundle_users VALUES (?, ?)",
                 ((row, safe_text(user)) for user in user_ids),
             )
 
     def bundles_trained_on(self, user_id: str) -> list[BundleRecord]:
-        """List the bundles that were trained on a person's posts, by path.
-
-        Args:
-            user_id: The person.
-        """
+        """List the bundles that were trained on a person's posts, by path."""
         rows = self._all(
             "SELECT path, bundle_digest, trained_until_us FROM bundles "
             "JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path",
@@ -481,9 +450,6 @@ class Store:
 
         Photos that somebody else's post shows too stay, as does what lies elsewhere: the
         person's own files and the bundles that were trained on them.
-
-        Args:
-            user_id: The person.
 
         Returns:
             What was removed; nothing for a person who is not in the store.
@@ -498,25 +464,14 @@ class Store:
             )
 
     def remove_posts(self, post_ids: Collection[str]) -> int:
-        """Remove posts as if they had never been, in the way of `forget`.
-
-        Args:
-            post_ids: Unknown ones are ignored.
-
-        Returns:
-            How many were removed.
-        """
+        """Remove posts in the way of `forget` and say how many; unknown ones are ignored."""
         with self._lock:
             return remove_rows(self._db, self._path, self._writing, post_ids=post_ids).posts
 
     # Lists of tags
 
     def lists(self, user_id: str | None = None) -> Lists:
-        """Give a person's lists of tags.
-
-        Args:
-            user_id: The person; None for the lists of everybody in this store.
-        """
+        """Give a person's lists of tags; those of everybody in this store for None."""
         rows = self._all(
             "SELECT list, tag FROM lists WHERE user_name = ? ORDER BY id",
             (safe_text(user_id or ""),),

@@ -27,13 +27,7 @@ _TRY_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 @dataclass(frozen=True, slots=True)
 class BundleRecord:
-    """A bundle that was trained on this store.
-
-    Attributes:
-        path: Where it was written.
-        bundle_digest: Digest of the bundle.
-        trained_until: Time of the last post it was fitted on, Unix seconds UTC, or None.
-    """
+    """A bundle that was trained on this store, until a time (Unix seconds UTC) or None."""
 
     path: str
     bundle_digest: str
@@ -45,13 +39,9 @@ class ForgetResult:
     """What was removed for a person, and what remains elsewhere.
 
     Attributes:
-        posts: Posts removed.
-        tag_uses: Uses of tags removed.
         photos: Photos of theirs that nobody else's post shows.
-        embeddings: Embeddings removed.
         files: Copies of photos and derived files removed beside the store.
-        bytes_before: Size of the store's files before.
-        bytes_after: Size of the store's files after.
+        bytes_before: Size of the store's files, and so `bytes_after`.
         bundles: Bundles that were trained on the person. They are not changed.
         is_compacted: False when another process or a full disk kept the file from shrinking; the
             next opening for writing tries again.
@@ -82,15 +72,12 @@ def remove_rows(
     """Remove posts, what is derived from them, and a person's lists and records.
 
     Args:
-        db: The store.
-        path: Its file.
+        db: The store, in the file `path`.
+        path: Its file, beside which derived files lie.
         writing: Opens a transaction on it.
         user_id: Whose posts, and what else the store knows of them.
         post_ids: Posts to remove in addition.
         bundles: Bundles that were trained on them, for the result.
-
-    Raises:
-        StoreError: The store cannot be written.
     """
     bytes_before = _size_bytes(path)
     db.execute("PRAGMA secure_delete = ON")

@@ -22,88 +22,54 @@ APPLICATION_ID = 0x50585447
 MEMORY = Path(":memory:")
 """The path of a store that is in no file."""
 
-_PAGE_BYTES = (
-    8192  # three fp16 rows of 1,280 numbers a page; 4,096 would hold one and waste a third
-)
+# Three fp16 rows of 1,280 numbers a page; 4,096 would hold one and waste a third.
+_PAGE_BYTES = 8192
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-        "CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-        "CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-        """CREATE TABLE posts (
-            id INTEGER PRIMARY KEY,
-            post_id TEXT NOT NULL UNIQUE,
-            user INTEGER REFERENCES users,
-            posted_at_us INTEGER
-        )""",
-        "CREATE INDEX posts_by_time ON posts (posted_at_us, post_id)",
-        "CREATE INDEX posts_by_user ON posts (user, posted_at_us)",
-        """CREATE TABLE tag_uses (
-            post INTEGER NOT NULL REFERENCES posts,
-            position INTEGER NOT NULL,
-            tag INTEGER NOT NULL REFERENCES tags,
-            PRIMARY KEY (post, position)
-        ) WITHOUT ROWID""",
-        "CREATE INDEX tag_uses_by_tag ON tag_uses (tag)",
-        # A path that is no valid Unicode is kept as its bytes.
-        """CREATE TABLE photos (
-            post INTEGER NOT NULL REFERENCES posts,
-            position INTEGER NOT NULL,
-            path NOT NULL,
-            digest TEXT NOT NULL,
-            PRIMARY KEY (post, position)
-        ) WITHOUT ROWID""",
-        "CREATE INDEX photos_by_digest ON photos (digest)",
-        """CREATE TABLE encoders (
-            id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, width INTEGER NOT NULL
-        )""",
-        """CREATE TABLE embeddings (
-            id INTEGER PRIMARY KEY,
-            encoder INTEGER NOT NULL REFERENCES encoders,
-            digest TEXT NOT NULL,
-            vector BLOB NOT NULL,
-            UNIQUE (digest, encoder)
-        )""",
-        """CREATE TABLE failures (
-            target PRIMARY KEY, kind TEXT NOT NULL, message TEXT NOT NULL
-        ) WITHOUT ROWID""",
-        """CREATE TABLE bundles (
-            id INTEGER PRIMARY KEY,
-            path NOT NULL UNIQUE,
-            bundle_digest TEXT NOT NULL,
-            trained_until_us INTEGER
-        )""",
-        """CREATE TABLE bundle_users (
-            bundle INTEGER NOT NULL REFERENCES bundles,
-            user_name TEXT NOT NULL,
-            PRIMARY KEY (bundle, user_name)
-        ) WITHOUT ROWID""",
-        "CREATE INDEX bundle_users_by_user ON bundle_users (user_name)",
-        "INSERT INTO meta VALUES ('revision', 0), ('needs_compacting', 0)",
-    ),
-    (
-        # The log of changes: the revision that last changed a post, and the last that removed any.
-        "ALTER TABLE posts ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",
-        "UPDATE posts SET changed = (SELECT value FROM meta WHERE name = 'revision')",
-        "CREATE INDEX posts_by_change ON posts (changed)",
-        "INSERT INTO meta VALUES ('removed', 0)",
-        """DELETE FROM tag_uses WHERE EXISTS (
-            SELECT 1 FROM tag_uses AS earlier WHERE earlier.post = tag_uses.post
-            AND earlier.tag = tag_uses.tag AND earlier.position < tag_uses.position)""",
-        "DROP INDEX tag_uses_by_tag",
-        "CREATE UNIQUE INDEX tag_uses_by_tag ON tag_uses (tag, post)",
-        # '' as user_name: everybody in this store. A person may have lists and no posts.
-        """CREATE TABLE lists (
-            id INTEGER PRIMARY KEY,
-            user_name TEXT NOT NULL,
-            list TEXT NOT NULL,
-            tag TEXT NOT NULL,
-            UNIQUE (user_name, list, tag)
-        )""",
-    ),
-)
-"""Statements of each version of the schema, in order. Never edit one that was released."""
+_FIRST = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE tags (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE posts (id INTEGER PRIMARY KEY, post_id TEXT NOT NULL UNIQUE,
+    user INTEGER REFERENCES users, posted_at_us INTEGER);
+CREATE INDEX posts_by_time ON posts (posted_at_us, post_id);
+CREATE INDEX posts_by_user ON posts (user, posted_at_us);
+CREATE TABLE tag_uses (post INTEGER NOT NULL REFERENCES posts, position INTEGER NOT NULL,
+    tag INTEGER NOT NULL REFERENCES tags, PRIMARY KEY (post, position)) WITHOUT ROWID;
+CREATE INDEX tag_uses_by_tag ON tag_uses (tag);
+-- A path that is no valid Unicode is kept as its bytes.
+CREATE TABLE photos (post INTEGER NOT NULL REFERENCES posts, position INTEGER NOT NULL,
+    path NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (post, position)) WITHOUT ROWID;
+CREATE INDEX photos_by_digest ON photos (digest);
+CREATE TABLE encoders (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, width INTEGER NOT NULL);
+CREATE TABLE embeddings (id INTEGER PRIMARY KEY, encoder INTEGER NOT NULL REFERENCES encoders,
+    digest TEXT NOT NULL, vector BLOB NOT NULL, UNIQUE (digest, encoder));
+CREATE TABLE failures (target PRIMARY KEY, kind TEXT NOT NULL, message TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE bundles (id INTEGER PRIMARY KEY, path NOT NULL UNIQUE, bundle_digest TEXT NOT NULL,
+    trained_until_us INTEGER);
+CREATE TABLE bundle_users (bundle INTEGER NOT NULL REFERENCES bundles, user_name TEXT NOT NULL,
+    PRIMARY KEY (bundle, user_name)) WITHOUT ROWID;
+CREATE INDEX bundle_users_by_user ON bundle_users (user_name);
+INSERT INTO meta VALUES ('revision', 0), ('needs_compacting', 0);
+"""
+
+_CHANGES_AND_LISTS = """
+-- The log of changes: the revision that last changed a post, and the last that removed any.
+ALTER TABLE posts ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
+UPDATE posts SET changed = (SELECT value FROM meta WHERE name = 'revision');
+CREATE INDEX posts_by_change ON posts (changed);
+INSERT INTO meta VALUES ('removed', 0);
+DELETE FROM tag_uses WHERE EXISTS (SELECT 1 FROM tag_uses AS earlier WHERE
+    earlier.post = tag_uses.post AND earlier.tag = tag_uses.tag
+    AND earlier.position < tag_uses.position);
+DROP INDEX tag_uses_by_tag;
+CREATE UNIQUE INDEX tag_uses_by_tag ON tag_uses (tag, post);
+-- '' as user_name: everybody in this store. A person may have lists and no posts.
+CREATE TABLE lists (id INTEGER PRIMARY KEY, user_name TEXT NOT NULL, list TEXT NOT NULL,
+    tag TEXT NOT NULL, UNIQUE (user_name, list, tag));
+"""
+
+MIGRATIONS = (_FIRST, _CHANGES_AND_LISTS)
+"""What each version of the schema changes, in order. Never edit one that was released."""
 
 
 def connect(
@@ -157,14 +123,7 @@ def connect(
 
 @contextmanager
 def guarded(path: Path) -> Generator[None]:
-    """Turn SQLite's errors into a `StoreError` that says what to do.
-
-    Args:
-        path: The store's file, for the message.
-
-    Raises:
-        StoreError: SQLite reported an error.
-    """
+    """Turn SQLite's errors into a `StoreError` that says what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -175,14 +134,7 @@ def guarded(path: Path) -> Generator[None]:
 
 @contextmanager
 def consistent(path: Path) -> Generator[None]:
-    """Report rows that do not fit together, which only a damaged file can hold.
-
-    Args:
-        path: The store's file, for the message.
-
-    Raises:
-        StoreError: A row refers to what is not there or holds what was never written.
-    """
+    """Turn rows that do not fit together, as only a damaged file holds, into a `StoreError`."""
     try:
         yield
     except (LookupError, TypeError, ValueError, OverflowError, InputError) as error:
@@ -242,15 +194,13 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         n_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if n_tables == 0 and read_only:
+        if n_tables:
+            raise StoreError(
+                f"{path} is a database of another program, not a Pixtag store",
+                hint="check the path, or choose a new name",
+            )
+        if read_only:
             raise _not_yet(path, "this file is empty, not a store:")
-        if n_tables == 0:  # killed between making the file and its tables
-            _migrate(db)
-            return True
-        raise StoreError(
-            f"{path} is a database of another program, not a Pixtag store",
-            hint="check the path, or choose a new name",
-        )
     version = _version(db)
     if version > len(MIGRATIONS):
         raise StoreError(
@@ -277,7 +227,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         )
         # Read inside the transaction: another process may have done it in the meantime.
         for number in range(_version(db) + 1, len(MIGRATIONS) + 1):
-            for statement in MIGRATIONS[number - 1]:
+            for statement in MIGRATIONS[number - 1].split(";\n"):
                 db.execute(statement)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, now))
