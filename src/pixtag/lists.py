@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from pixtag.config import config_folder
 from pixtag.errors import ConfigError, InputError
 from pixtag.outputs import replacing
+from pixtag.settings import config_folder
 from pixtag.tags import normalise_tag
 
 ListName = Literal["deny", "allow", "always"]

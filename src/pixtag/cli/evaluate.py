@@ -244,7 +244,7 @@ def _instant(at: float) -> str:
 
 
 def _config(size: Size | None, seed: int) -> TrainConfig:
-    from pixtag.cli.config import section
+    from pixtag.cli.settings import section
     from pixtag.train.config import TrainConfig
 
     return section(TrainConfig, "train", {"size": size, "seed": seed or None})

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from pixtag.cli import output
-from pixtag.cli.config import fill_flags
+from pixtag.cli.settings import fill_flags
 from pixtag.errors import ConfigError, InputError, PixtagError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ VERBS: dict[str, str] = {
     "evaluate": "evaluate",
     "leakcheck": "evaluate",
     "doctor": "doctor",
-    "config": "config",
+    "config": "settings",
 }
 """Each verb and the file in this folder that registers it, in the order of the help."""
 

@@ -59,7 +59,7 @@ def train(
         pixtag train --store my.sqlite --out my-bundle --all
     """
     fit = _import_fit()
-    from pixtag.cli.config import section
+    from pixtag.cli.settings import section
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
     from pixtag.store import Store
