@@ -149,7 +149,7 @@ class Settings:
         found: list[Setting] = []
         for table, config in self._sections.items():
             for name, knob in _knobs(type(config), table).items():
-                value: object = reduce(getattr, knob.path, config)
+                value: object = reduce(getattr, knob.path, cast("object", config))
                 given = self._given.get(name, _Given(None, "default", "default"))
                 field = knob.owner.model_fields[knob.path[-1]]
                 extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
