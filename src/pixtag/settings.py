@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,57 +36,51 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
-class Common(Config):
-    """Knobs that several verbs share; where `verbs` is given, only those verbs."""
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How None reads, and the verbs where a setting stands in for its flag (None: every verb)."""
 
-    store: Path | None = Field(None, json_schema_extra={"when_none": "no store"})
+    when_none: str = "none"
+    verbs: tuple[str, ...] | None = None
+
+
+_IF_ANY = "{} among the settings, if any"
+_PREDICT = ("predict",)
+
+
+class Common(Config):
+    """Knobs that several verbs share."""
+
+    store: Annotated[Path | None, Reads("no store")] = None
     """The store of posts: one SQLite file."""
 
-    bundle: Path | None = Field(
-        None, json_schema_extra={"when_none": "the one in the package", "verbs": ["predict"]}
-    )
+    bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
     """The trained bundle: a folder that `pixtag train` made."""
 
-    k: int = Field(5, ge=1, le=100, json_schema_extra={"verbs": ["predict"]})
+    k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
     """Hashtags suggested for a photo."""
 
-    platform: str | None = Field(
-        None, json_schema_extra={"when_none": "no platform", "verbs": ["predict"]}
-    )
+    platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
     """Where the photos will be posted: its cap on hashtags holds."""
 
-    platforms: Path | None = Field(
-        None,
-        json_schema_extra={
-            "when_none": "platforms.toml among the settings, if any",
-            "verbs": ["predict"],
-        },
-    )
+    platforms: Annotated[Path | None, Reads(_IF_ANY.format("platforms.toml"), _PREDICT)] = None
     """Your own file of platforms and their caps, on top of the one in the package."""
 
-    restricted: Path | None = Field(
-        None,
-        json_schema_extra={
-            "when_none": "restricted_tags.toml among the settings, if any",
-            "verbs": ["predict"],
-        },
+    restricted: Annotated[Path | None, Reads(_IF_ANY.format("restricted_tags.toml"), _PREDICT)] = (
+        None
     )
     """Your own file of hashtags that are reported as limited, on top of the one in the package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One knob with its resolved value.
+    """One knob, by its dotted name, with its resolved value.
 
     Attributes:
-        name: As in the file, with the table: `train.epochs`.
-        value: Resolved and checked.
         shown: The value as text; None is put into words.
-        source: What kind of place it came from.
-        origin: The place itself: a file's path, a variable's name, a flag, or `default`.
-        default: What it is when nobody speaks.
+        origin: Where it came from: a file's path, a variable's name, a flag, or `default`.
         meaning: One line for the person.
-        verbs: Where it stands in for a flag that was not typed; None for every verb.
+        verbs: As for `Reads`.
     """
 
     name: str
@@ -152,18 +146,17 @@ class Settings:
                 value: object = reduce(getattr, knob.path, cast("object", config))
                 given = self._given.get(name, _Given(None, "default", "default"))
                 field = knob.owner.model_fields[knob.path[-1]]
-                extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-                verbs = cast("list[str] | None", extra.get("verbs"))
+                reads = next((one for one in field.metadata if isinstance(one, Reads)), Reads())
                 found.append(
                     Setting(
                         name=name,
                         value=value,
-                        shown=str(extra.get("when_none", "none") if value is None else value),
+                        shown=reads.when_none if value is None else str(value),
                         source=given.source,
                         origin=given.origin,
                         default=cast("object", field.get_default(call_default_factory=True)),
                         meaning=knob.meaning,
-                        verbs=None if verbs is None else tuple(verbs),
+                        verbs=reads.verbs,
                     )
                 )
         return found
