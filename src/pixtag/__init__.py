@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         ShapeError,
         StoreError,
     )
-    from pixtag.predict import Answer, Predictor, Rising
+    from pixtag.predictor import Answer, Predictor
+    from pixtag.signals.trend import Rising
     from pixtag.store import Store
     from pixtag.types import Photo, Post, PostLog, Rankings, Reason, Sources, Suggestion
 
@@ -58,7 +59,8 @@ __all__ = [
 
 _HOME = {
     "artifact": ("Bundle", "load_bundle"),
-    "predict": ("Answer", "Predictor", "Rising"),
+    "predictor": ("Answer", "Predictor"),
+    "signals.trend": ("Rising",),
     "store": ("Store",),
     "types": ("Photo", "Post", "PostLog", "Rankings", "Reason", "Sources", "Suggestion"),
 }

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError
 
+from pixtag.encoder import Encoder, load_encoder
 from pixtag.errors import InputError, ModelError
 from pixtag.types import Bools, PostLog
 
@@ -161,6 +162,28 @@ class Bundle:
             `[N]`; all False when the bundle kept no hashes.
         """
         return np.isin(hash_post_ids(post_ids), self.seen)
+
+    def load_encoder(self) -> Encoder:
+        """Start the encoder that the bundle was trained with: its own, or the shipped one."""
+        encoder = load_encoder(self.encoder_path)
+        self.check_encoder(encoder.digest, encoder.width)
+        return encoder
+
+    def check_features(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Raise `ModelError` where the network reads another number of inputs than `names`."""
+        read = {
+            "features": len(self.weights["norm/mean"]),
+            "context": len(self.weights["norm/context_mean"]),
+            "own_keys": len(self.weights["own/keys"]),
+            "near_keys": len(self.weights["near/keys"]),
+        }
+        for group, n in read.items():
+            if n != len(names[group]):
+                raise ModelError(
+                    f"this bundle was made by Pixtag {self.manifest.pixtag}, whose signals were "
+                    f"others ({n} {group}, here {len(names[group])})",
+                    hint=_TRAIN_HINT,
+                )
 
     def check_encoder(self, digest: str, width: int) -> None:
         """Refuse an encoder whose embeddings this bundle does not understand.

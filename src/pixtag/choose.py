@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pixtag.evidence import LAST_TICK
 from pixtag.lists import Lists
 from pixtag.platforms import Platform, find_platform
+from pixtag.signals import FEATURES, Asked
+from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
 from pixtag.types import Bools, Floats, Ints
 
@@ -21,6 +24,9 @@ SET_SIZE = 5
 
 POOL = 40
 """Candidates among which near-synonyms are looked for; those behind follow as they are."""
+
+LAST_POSTS, LAST_PHOTOS = 256, 32
+"""Last posts and photos of a tag that tell how it is used."""
 
 SPECIFIC = 0.3
 """How much a tag's lift over its usual share counts for a stranger, against its log chance.
@@ -42,11 +48,8 @@ N_NAMES = 2
 FAR_BEHIND, LEAST_OF_MOST = 1.0, 0.5
 """How far below the best a name may lie to keep its place: in worth, and as a share of weight."""
 
-LEAST_ALIKE = 0.95
-"""Cosine of the mean photos of two tags from which their photos look the same."""
-
-LEAST_COMPANY = 0.85
-"""Cosine of how often others stand beside two tags from which they have the same company."""
+LEAST_ALIKE, LEAST_COMPANY = 0.95, 0.85
+"""Least cosine of two near-synonyms' mean photos, and of how often others stand beside them."""
 
 MOSTLY, HARDLY_EVER = 0.5, 0.05
 """Share of the rarer tag's posts that carry the other one too: at least, or at most."""
@@ -100,21 +103,62 @@ class Usage:
         """
         n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
         row = np.repeat(of, np.diff(start))
-        size = int(max(tags.max(initial=0), carried.max(initial=0))) + 1
-        place = np.full(size, -1)
+        place = np.full(int(max(tags.max(initial=0), carried.max(initial=0))) + 1, -1)
         place[tags] = np.arange(n)
         column = place[carried]
         asked = column >= 0
-        together = np.zeros((n, n), np.float32)
-        np.add.at(together, (row[asked], column[asked]), 1.0)
+        together = np.bincount(row[asked] * n + column[asked], minlength=n * n).reshape(n, n)
         # Only tags whose photos look the same are compared by their company.
         kept = near[row]
         beside_ids, beside_at = np.unique(carried[kept], return_inverse=True)
-        beside = np.zeros((n, len(beside_ids)), np.float32)
-        np.add.at(beside, (row[kept], beside_at), 1.0)
+        n_beside = len(beside_ids)
+        beside = np.bincount(row[kept] * n_beside + beside_at, minlength=n * n_beside)
+        beside = beside.reshape(n, n_beside).astype(np.float32)
         _, at, own = np.intersect1d(beside_ids, tags, return_indices=True)
         beside[own, at] = 0.0
+        together = together.astype(np.float32)
         return cls(uses, together, company_cosine(beside, together), photos)
+
+    def at(self, places: Ints) -> Usage:
+        """These tags in another order, repeated or left out."""
+        both = np.ix_(places, places)
+        return Usage(
+            self.uses[places], self.together[both], self.company[both], self.photos[places]
+        )
+
+
+def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
+    """How tags were used before a question, in the store and in the model's prior.
+
+    Args:
+        asked: The questions.
+        question: Which of them.
+        names: Tags, known or not, `[C]`.
+    """
+    ids, place = np.unique([asked.id_of(name) for name in names], return_inverse=True)
+    view, prior = asked.view, asked.knowledge.prior
+    tick = np.full(len(ids), asked.tick[question])
+    uses = view.by_tag.before(ids, tick) * (ids >= 0) + asked.at_prior(prior.uses, ids) * (ids >= 0)
+    photos = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
+    known = (ids >= 0) & (ids < len(prior.uses))
+    photos[known] = prior.photo_sums[ids[known]]
+    pair, _, row = view.photos.rows(np.maximum(ids, 0), 0, tick, limit=LAST_PHOTOS)
+    np.add.at(photos, pair, view.vectors[row])
+    photos[ids < 0] = 0.0
+    parts: list[tuple[Ints, Ints, Ints]] = []
+    for source, until, has in (
+        (view, tick, ids >= 0),
+        (prior.view, np.full(len(ids), LAST_TICK), known),
+    ):
+        of, slot = source.carrying(ids[has], until[has], limit=LAST_POSTS)
+        parts.append(
+            (np.flatnonzero(has)[of], source.n_uses[slot].astype(np.int64), source.uses_of(slot)[1])
+        )
+    of, lengths, carried = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    start = np.append(0, np.cumsum(lengths))
+    # An unknown tag has no posts; its id must only be nobody else's.
+    distinct = np.where(ids >= 0, ids, max(asked.n_tags, int(carried.max(initial=0)) + 1))
+    return Usage.of_posts(uses.astype(np.float32), photos, distinct, of, start, carried).at(place)
 
 
 def company_cosine(beside: Floats, together: Floats) -> Floats:
@@ -174,6 +218,26 @@ class Seen:
     classes: Floats
     kinds: Floats
     is_name: Bools
+
+    @classmethod
+    def by_stranger(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
+        """What is seen of candidates; None without a photo, or where there is a history.
+
+        Args:
+            asked: The questions.
+            question: Which of them.
+            tags: Candidates, `[C]`.
+            features: Theirs, `[C, S]`.
+        """
+        if not asked.has_photo[question] or asked.own.n[question]:
+            return None
+        uses = np.expm1(features[:, FEATURES.column("uses_log")])
+        classes, kinds = (
+            BRIDGE_FLOOR * np.expm1(features[:, FEATURES.column(name)])
+            for name in ("bridge", "kinds")
+        )
+        n_posts = float(asked.n_posts[question]) + asked.knowledge.prior.n_posts
+        return cls(usual_share(uses, n_posts), classes, kinds, asked.knowledge.names_thing(tags))
 
 
 def usual_share(uses: Floats, n_posts: float) -> Floats:

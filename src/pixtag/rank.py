@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixtag.blas import one_blas_thread
+from pixtag.blas import limit_blas
 from pixtag.errors import ShapeError
-from pixtag.evidence import HOUR_TICKS, MemoryEvidence, View
+from pixtag.evidence import HOUR_TICKS, Derive, MemoryEvidence, View
 from pixtag.network import calibrated, scores
 from pixtag.signals import FEATURES, NEAR_KEYS, OWN_KEYS, Asked, Knowledge, Pairs, Questions, ask
 from pixtag.signals.asked import strongest, top_of_rows
@@ -121,6 +121,11 @@ class Model:
     def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
         """Evidence in memory with some posts observed."""
         return self.knowledge.evidence(posts)
+
+    @property
+    def derive(self) -> Derive:
+        """What the fitted parts derive from posts."""
+        return self.knowledge.derive
 
     def without_prior(self) -> Model:
         """The same without posts of its own."""
@@ -302,9 +307,7 @@ def _cut(asked: Asked, pairs: Pairs, limit: Ints) -> tuple[Pairs, Ints]:
     describe(pairs)
     count = np.bincount(pairs.question, minlength=len(asked))
     if (count > limit).any():
-        kept = strongest(
-            pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5
-        )
+        kept = strongest(pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5)
         pairs = Pairs(
             pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
         )
@@ -504,6 +507,11 @@ def rank(
     return Rankings(np.arange(len(questions)), tag_ids, probs, view.tags[:n_tags])
 
 
+def block_size(view: View) -> int:
+    """How many questions are read together."""
+    return max(1, min(BLOCK, MAX_CELLS // max(view.n_tags, len(view.vectors), 1)))
+
+
 def replay(
     model: Model,
     view: View,
@@ -534,20 +542,19 @@ def replay(
     parts = [order] if n_parts < 2 else np.array_split(order, n_parts)
 
     def blocks(part: Ints) -> Iterator[tuple[Ints, Result]]:
-        cells = max(view.n_tags, len(view.vectors), 1)
-        size = max(1, min(BLOCK, MAX_CELLS // cells))
+        size = block_size(view)
         for start in range(0, len(part), size):
             index = part[start : start + size]
             yield index, then(candidates(model, view, questions.take(index), sources=sources))
 
+    limit_blas()
     done = 0
-    with one_blas_thread():
-        found = blocks(order) if len(parts) == 1 else _side_by_side(lambda p: list(blocks(p)), parts)
-        for index, result in found:
-            done += len(index)
-            yield index, result
-            if on_progress is not None:
-                on_progress(done, len(questions))
+    found = blocks(order) if len(parts) == 1 else _side_by_side(lambda p: list(blocks(p)), parts)
+    for index, result in found:
+        done += len(index)
+        yield index, result
+        if on_progress is not None:
+            on_progress(done, len(questions))
 
 
 def _side_by_side(

@@ -7,26 +7,21 @@ ranks). A reason is said only when it both added something and holds for this ve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixtag import network
-from pixtag.signals.cooccurrence import CoOccurrence
-from pixtag.signals.counts import Counts
-from pixtag.state import (
-    FEATURE_NAMES,
-    HISTORY_NAMES,
-    PIXEL_NAMES,
-    TASTE_NAMES,
-    TREND_LIKE,
-    TREND_NAMES,
-    Scored,
-)
-from pixtag.types import Floats, Ints, Reason
+from pixtag.choose import usage_of
+from pixtag.evidence import weekday_key
+from pixtag.rank import Candidates
+from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked
+from pixtag.signals.trend import LIFT_HOURS
+from pixtag.signals.words import BRIDGE_FLOOR
+from pixtag.types import Doubles, Floats, Ints, Reason
 
 LEAST_WEIGHT = 0.01
 """Contributions below this many log units are no reason."""
@@ -52,6 +47,15 @@ POPULAR_SHARE = 0.05
 
 POPULAR_ELSEWHERE = 0.02
 """Share of the posts behind the model's prior from which a tag is popular there."""
+
+LEAST_SAME_SUBJECT, SIMILAR_SLOTS = 0.5, 3
+"""Cosine from which two photos are said to be like each other; own photos that may be the one."""
+
+SMOOTH = 5.0
+"""Uses that every tag is given when its usual share of all uses is taken."""
+
+_TWO = float(np.log1p(1.5))
+"""Above this a logged count of people is two or more."""
 
 _WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 _DAY_S = 86_400.0
@@ -162,49 +166,20 @@ def _people(facts: Facts) -> str:
     return "popular" if facts.share_elsewhere >= POPULAR_ELSEWHERE else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Signals that a person would call one reason.
-
-    Attributes:
-        name: Short name.
-        source: As in `Reason.source`.
-        features: Their names in `FEATURE_NAMES`.
-        say: What is said; empty where it wouldn't be true.
-        memory: The memory whose attention belongs to it.
-    """
-
-    name: str
-    source: str
-    features: tuple[str, ...]
-    say: Callable[[Facts], str]
-    memory: Literal["own", "near"] | None = None
+SAY: dict[str, Callable[[Facts], str]] = {
+    "picture": _picture,
+    "neighbours": _neighbours,
+    "own uses": _own_uses,
+    "own posts": _own_posts,
+    "rising": _rising,
+    "weekday": _weekday,
+    "company": _company,
+    "popular": _people,
+}
+"""What is said of each group of `REASONS`; empty where it would not be true."""
 
 
-def _but(names: tuple[str, ...], *others: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if not any(name in other for other in others))
-
-
-_NEAR = ("neighbour_share",)
-_OWN = ("own_memory_share", *TASTE_NAMES)
-_DAYS = ("weekday_lift",)
-
-GROUPS = (
-    Group("picture", "pixels", _but(PIXEL_NAMES, _NEAR, TREND_LIKE), _picture),
-    Group("neighbours", "pixels", _NEAR, _neighbours, "near"),
-    Group("own uses", "history", _but(HISTORY_NAMES, _OWN), _own_uses),
-    Group("own posts", "history", _OWN, _own_posts, "own"),
-    Group("rising", "trend", (*TREND_NAMES, *_but(TREND_LIKE, _DAYS)), _rising),
-    Group("weekday", "trend", _DAYS, _weekday),
-    Group("company", "general", CoOccurrence.names, _company),
-    Group("popular", "general", _but(Counts.names, TREND_LIKE), _people),
-)
-"""The one table of reasons: which features belong together, and what is said of them."""
-
-_COLUMNS_OF = [np.array([FEATURE_NAMES.index(n) for n in group.features]) for group in GROUPS]
-
-
-def contributions(weights: network.Weights, scored: Scored, query: int, places: Ints) -> Floats:
+def contributions(weights: network.Weights, found: Candidates, row: int, places: Ints) -> Floats:
     """Measure what each group of signals added to the scores of some candidates.
 
     Shapes:
@@ -212,46 +187,178 @@ def contributions(weights: network.Weights, scored: Scored, query: int, places: 
 
     Args:
         weights: The network.
-        scored: Candidates and their features.
-        query: Which of its queries.
-        places: Which candidates of that query, `[K]`.
+        found: Candidates and their features.
+        row: Which of its questions.
+        places: Which candidates of that question, `[K]`.
 
     Returns:
-        Natural log units, `[K, G]`, in the order of `GROUPS`.
+        Natural log units, `[K, G]`, in the order of `REASONS`.
     """
-    # Every variant of a candidate is one more candidate of the same query, the whole one last.
-    n = len(GROUPS) + 1
-    features = np.repeat(scored.features[query, places][None], n, axis=0)
+    # Every variant of a candidate is one more candidate of the same question, the whole one last.
+    n = len(REASONS) + 1
+    features = np.repeat(found.features[row, places][None], n, axis=0)
     members = {
-        "own": np.repeat(scored.own_member[query, places][None], n, axis=0),
-        "near": np.repeat(scored.near_member[query, places][None], n, axis=0),
+        "own": np.repeat(found.own_member[row, places][None], n, axis=0),
+        "near": np.repeat(found.near_member[row, places][None], n, axis=0),
     }
-    for i, group in enumerate(GROUPS):
-        columns = _COLUMNS_OF[i]
+    for i, group in enumerate(REASONS):
+        columns = FEATURES.of_reason(group)
         features[i, :, columns] = weights["norm/mean"][columns][:, None]
-        if group.memory is not None:
-            members[group.memory][i] = False
-    one = slice(query, query + 1)
-    inputs: dict[str, NDArray[Any]] = {
-        "features": features.reshape(1, -1, features.shape[-1]),
-        "context": scored.context[one],
-        "own_keys": scored.own_keys[one],
-        "own_filled": scored.own_filled[one].astype(np.float32),
-        "near_keys": scored.near_keys[one],
-        "near_filled": scored.near_filled[one].astype(np.float32),
-    }
+        if group in MEMORIES:
+            members[MEMORIES[group]][i] = False
+    inputs: dict[str, NDArray[Any]] = found.take(np.array([row])).inputs
+    inputs["features"] = features.reshape(1, -1, features.shape[-1])
     for name, member in members.items():
-        flat = member.reshape(1, -1, member.shape[-1])
-        inputs[f"{name}_member"] = flat.astype(np.float32)
+        inputs[f"{name}_member"] = member.reshape(1, -1, member.shape[-1]).astype(np.float32)
     scores = network.scores(weights, inputs).reshape(n, len(places))
     return np.asarray(scores[-1] - scores[:-1], np.float32).T
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One question of a block, and what else its reasons need.
+
+    Attributes:
+        asked: What was read. found: The candidates. row: Which of the questions.
+        at: The question's time, Unix seconds UTC.
+        accepted: Tags that the person has chosen already.
+        given: Tags of a typed history and how often each was mentioned.
+    """
+
+    asked: Asked
+    found: Candidates
+    row: int
+    at: float
+    accepted: Sequence[str]
+    given: Mapping[str, int]
+
+    def facts(self, places: Ints) -> list[Facts]:
+        """What holds for some candidates, which are offered together, best first."""
+        asked, view = self.asked, self.asked.view
+        tags = self.found.tag[self.row, places]
+        tick = np.full(len(tags), asked.tick[self.row])
+        pair, _, slot = view.firsts.rows(tags, 0, tick)
+        people = np.bincount(pair[view.user[slot] >= 0], minlength=len(tags))
+        on_weekday = view.weekdays.before(weekday_key(tags, tick), tick)
+        days = view.days.before(tags, tick)
+        usual, elsewhere = self._usual(tags, tick)
+        partners = self._partners([asked.names[t] for t in tags.tolist()], tags)
+        n_people = view.n_people(int(tick[0]))
+        return [
+            Facts(
+                at=self.at,
+                **self._of_photo(place, usual[i]),
+                **self._of_person(place, tag),
+                rise=self._rise(place),
+                n_weekday=float(on_weekday[i]),
+                n_days=float(days[i]),
+                partner=partners[i],
+                n_people=int(people[i]),
+                n_all_people=n_people,
+                share_elsewhere=float(elsewhere[i]),
+            )
+            for i, (place, tag) in enumerate(zip(places.tolist(), tags.tolist(), strict=True))
+        ]
+
+    def _feature(self, name: str, place: int) -> float:
+        return float(self.found.features[self.row, place, FEATURES.column(name)])
+
+    def _usual(self, tags: Ints, tick: Ints) -> tuple[Doubles, Doubles]:
+        """Share of all uses that are of each tag, and share of the prior's posts with it."""
+        asked, prior = self.asked, self.asked.knowledge.prior
+        of_prior = asked.at_prior(prior.uses, tags)
+        lately = asked.view.just_used(tick[:1])[0]
+        n_posts = float(asked.n_posts[self.row])
+        total = n_posts * len(lately) / max(min(n_posts, 128.0), 1.0) + float(prior.uses.sum())
+        n_tags = asked.view.n_tags
+        usual = (asked.view.by_tag.before(tags, tick) + of_prior + SMOOTH) / (
+            total + SMOOTH * n_tags
+        )
+        people = asked.at_prior(prior.people, tags)
+        return usual, np.maximum(of_prior, people) / max(prior.n_posts, 1)
+
+    def _of_photo(self, place: int, usual: float) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "n_near": int(self.found.near_filled[self.row].sum()),
+            "n_near_with": int(np.count_nonzero(self.found.near_member[self.row, place])),
+        }
+        if not self.asked.has_photo[self.row]:
+            return found
+        if self._feature("head_known", place) > 0:
+            prob = np.exp(self._feature("head_log_prob", place))
+            found["raise_log"] = _log_odds(prob) - _log_odds(usual)
+        called = max(self._feature(name, place) for name in ("bridge", "kinds"))
+        found["call"] = BRIDGE_FLOOR * float(np.expm1(called))
+        found["likeness"] = self._feature("prototype", place)
+        return found
+
+    def _of_person(self, place: int, tag: int) -> dict[str, Any]:
+        own, view = self.asked.own, self.asked.view
+        # The posts that stand for a typed history are nobody's.
+        mine = (own.tag == tag) & (own.question[own.post] == self.row) & (own.slot[own.post] >= 0)
+        used_at = view.at(own.slot[own.post[mine]])
+        is_real = self.found.own_filled[self.row] & (self.found.own_rows[self.row] >= 0)
+        carries = self.found.own_member[self.row, place] & is_real
+        return {
+            "n_given": self.given.get(self.asked.names[tag], 0),
+            "n_own": len(used_at),
+            "last_own_at": float(used_at.max(initial=-np.inf)),
+            "n_own_posts": int(np.count_nonzero(carries)),
+            "is_on_last": bool(carries[np.argmax(is_real)]),
+            "is_on_alike": bool(carries[_most_alike(self.found.own_keys[self.row])].any()),
+        }
+
+    def _rise(self, place: int) -> float:
+        lifts = [
+            self._feature(f"trend_lift_{int(h)}h", place)
+            for h in LIFT_HOURS
+            if self._feature(f"trend_people_{int(h)}h", place) > _TWO
+        ]
+        return float(np.exp(max([0.0, *lifts])))
+
+    def _partners(self, names: list[str], tags: Ints) -> list[str]:
+        """The accepted tag, else an offered one, that each candidate goes with; or empty."""
+        asked = self.asked
+        every = [*dict.fromkeys(self.accepted), *names]
+        usage = usage_of(asked, self.row, every)
+        n_posts = float(asked.n_posts[self.row]) + asked.knowledge.prior.n_posts
+        n_accepted = len(every) - len(names)
+        partners = [""] * len(names)
+        for i in range(len(names)):
+            mine = n_accepted + i
+            for group in (range(n_accepted), range(n_accepted, len(every))):
+                known = np.array([j for j in group if every[j] != every[mine]], np.int64)
+                best = goes_with(
+                    usage.together[known, mine],
+                    usage.together[known, known],
+                    float(usage.uses[mine]),
+                    n_posts,
+                )
+                if best is not None:
+                    partners[i] = every[known[best]]
+                    break
+        return partners
+
+
+def _most_alike(own_keys: Floats) -> Ints:
+    """The slots of the person's posts, `[M, F]`, whose photos are most like this one."""
+    both, similarity = (
+        own_keys[:, OWN_KEYS.index(name)] for name in ("has_both_photos", "similarity")
+    )
+    alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
+    return alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
+
+
+def _log_odds(prob: float) -> float:
+    prob = min(max(float(prob), 1e-9), 1.0 - 1e-9)
+    return float(np.log(prob / (1.0 - prob)))
 
 
 def reasons(added: Sequence[float], facts: Facts) -> tuple[Reason, ...]:
     """Say why a tag is suggested.
 
     Args:
-        added: What each group added to its score, `[G]`, natural log units, as in `GROUPS`.
+        added: What each group added to its score, `[G]`, natural log units, as in `REASONS`.
         facts: What holds.
 
     Returns:
@@ -259,12 +366,12 @@ def reasons(added: Sequence[float], facts: Facts) -> tuple[Reason, ...]:
         first thing that can be said at all; else that it is a guess.
     """
     found: list[Reason] = []
-    for group, weight in sorted(zip(GROUPS, added, strict=True), key=lambda pair: -pair[1]):
+    for group, weight in sorted(zip(REASONS, added, strict=True), key=lambda pair: -pair[1]):
         # What added nothing is said only where nothing else can be.
         if weight < LEAST_WEIGHT and found:
             break
-        if text := group.say(facts):
-            found.append(Reason(group.source, text, weight))
+        if text := SAY[group](facts):
+            found.append(Reason(REASONS[group], text, weight))
     return tuple(found) or (Reason("general", "a guess: little speaks for it", 0.0),)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 
-from pixtag.artifact import Bundle, hash_post_ids
+from pixtag.artifact import Bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.evidence import MemoryEvidence
@@ -86,8 +89,23 @@ def evidence_of(
         judged_by: How many posts at the front tell whether it was the same posts; all by
             default. Evaluation names those before the period, so that no later post has a say.
     """
-    model = model_of(bundle)
-    known = np.count_nonzero(np.isin(hash_post_ids(log.post_ids[:judged_by]), bundle.seen))
-    if len(bundle.prior) and known * 2 >= len(bundle.prior):
-        model = model.without_prior()
+    known = int(np.count_nonzero(bundle.has_seen(log.post_ids[:judged_by])))
+    model = beside_store(model_of(bundle), n_known=known)
     return model, model.evidence(log)
+
+
+def beside_store(model: Model, *, n_known: int) -> Model:
+    """The model beside posts of which it was trained on `n_known`: without a prior of the same."""
+    n = model.knowledge.prior.n_posts
+    return model.without_prior() if n and n_known * 2 >= n else model
+
+
+def snapshot_key(bundle: Bundle, store: str) -> str:
+    """What evidence depends on besides the posts: a store's identity and the model's parts."""
+    parts = (n for n in bundle.weights if n.startswith(("head/center", "head/proj", "topics/")))
+    digest = hashlib.sha256(
+        json.dumps([bundle.manifest.encoder_digest, bundle.vocabulary]).encode()
+    )
+    for name in sorted(parts):
+        digest.update(np.ascontiguousarray(bundle.weights[name]).tobytes())
+    return f"{store} {digest.hexdigest()}"

@@ -79,7 +79,7 @@ def _is_store(path: Path) -> bool:
 
 def _check_photos(path: Path) -> tuple[int, list[Problem]]:
     from pixtag.checkup import check_photos
-    from pixtag.predict.photos import photos_under
+    from pixtag.photos import photos_under
 
     photos = [photo for photo in photos_under([path]) if not photo.is_dir()]
     with output.progress("checking photos", len(photos), unit="photos") as bar:

@@ -360,7 +360,7 @@ def _fit(
 
 
 def _model(bundle: Bundle) -> Model:
-    from pixtag.predict import Predictor
+    from pixtag.predictor import Predictor
 
     predictor = Predictor(bundle)
 

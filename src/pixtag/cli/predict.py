@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pixtag.platforms import Platform, RestrictedTag
-    from pixtag.predict import Answer
+    from pixtag.predictor import Answer
     from pixtag.types import Suggestion
 
 Format = Literal["table", "json", "txt"]
@@ -98,8 +98,9 @@ def predict(
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
     from pixtag.cli.lists import lists_of
+    from pixtag.photos import photos_under
     from pixtag.platforms import find_platform, restricted_tags
-    from pixtag.predict import Predictor, photos_under
+    from pixtag.predictor import Predictor
     from pixtag.tags import split_tags, tidy_tags
 
     found = None if platform is None else find_platform(platform, platforms)
@@ -169,13 +170,18 @@ def trending(
         pixtag trending --store my.sqlite
         pixtag trending --store my.sqlite --at 2026-05-01 -k 5
     """
-    from pixtag.predict import rising_tags
+    from pixtag.evidence import MemoryEvidence, NoModel
+    from pixtag.predictor import moment_of
+    from pixtag.signals.trend import rising_tags
     from pixtag.store import Store
 
-    when = datetime.now(UTC) if at is None else parse_time(at)
     with Store.open(store, read_only=True) as opened:
         log = opened.log()
-    found = rising_tags(log, at=when.timestamp(), k=k)
+    evidence = MemoryEvidence((), NoModel())
+    evidence.observe(log)
+    view = evidence.view()
+    when = datetime.fromtimestamp(moment_of(view, None if at is None else parse_time(at)), UTC)
+    found = rising_tags(view, at=when.timestamp(), k=k)
     if json:
         for one in found:
             output.print_json_line({**asdict(one), "at": when.isoformat()})

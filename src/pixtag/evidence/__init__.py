@@ -1,12 +1,12 @@
 """The past, read as of a moment.
 
-    evidence.observe(posts)        the posts become part of the past
-    evidence.retract(post_ids)     as if they had never been
-    evidence.view()                a frozen view: every read names its moment and sees what lies
-                                   strictly before it
+evidence.observe(posts)        the posts become part of the past
+evidence.retract(post_ids)     as if they had never been
+evidence.view()                a frozen view: every read names its moment and sees what lies
+                               strictly before it
 """
 
-from pixtag.evidence.memory import Derive, MemoryEvidence, weekday_key
+from pixtag.evidence.memory import Derive, MemoryEvidence, NoModel, weekday_key
 from pixtag.evidence.postings import (
     DAY_TICKS,
     HOUR_TICKS,
@@ -15,8 +15,10 @@ from pixtag.evidence.postings import (
     TICKS_PER_S,
     Postings,
     ragged,
+    seconds,
     ticks,
 )
+from pixtag.evidence.snapshot import load_evidence, save_evidence
 from pixtag.evidence.view import NOBODY, OwnPosts, View, best_tags
 
 __all__ = [
@@ -28,11 +30,15 @@ __all__ = [
     "TICKS_PER_S",
     "Derive",
     "MemoryEvidence",
+    "NoModel",
     "OwnPosts",
     "Postings",
     "View",
     "best_tags",
+    "load_evidence",
     "ragged",
+    "save_evidence",
+    "seconds",
     "ticks",
     "weekday_key",
 ]

@@ -62,6 +62,20 @@ class Derive(Protocol):
         ...
 
 
+class NoModel:
+    """Derives nothing: for what tags alone tell."""
+
+    encoder_width, width, n_topics = 0, 0, 0
+
+    def vectors(self, embeddings: Floats) -> Floats:
+        """No width."""
+        return np.zeros((len(embeddings), 0), np.float32)
+
+    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+        """No topics."""
+        return np.zeros((len(vectors), 0), np.float32)
+
+
 class Column:
     """An array that grows at its end; a view of it never changes.
 
@@ -105,13 +119,23 @@ class MemoryEvidence:
         self._view = empty_view(vocabulary, width=derive.width, n_topics=derive.n_topics)
         self._columns = {name: Column(getattr(self._view, name)) for name in _COLUMNS}
 
+    @classmethod
+    def restored(cls, view: View, post_ids: list[str], derive: Derive) -> MemoryEvidence:
+        """Evidence with this view, in whose rows the posts lie in this order."""
+        evidence = cls(view.tags[: view.n_tags], derive)
+        evidence._view = view
+        evidence._columns = {name: Column(getattr(view, name)) for name in _COLUMNS}
+        evidence._ids = post_ids
+        evidence._slot_of = {post_id: slot for slot, post_id in enumerate(post_ids)}
+        return evidence
+
     def view(self) -> View:
         """What is known now, frozen."""
         return self._view
 
     @property
     def post_ids(self) -> Collection[str]:
-        """Ids of the posts that are known."""
+        """Ids of the posts that are known, in the order of their rows."""
         return self._slot_of.keys()
 
     def observe(self, posts: PostLog) -> None:
@@ -352,4 +376,5 @@ def _carried(cache: dict[Any, Any], tick: int) -> dict[Any, Any]:
     """Cached reads as of moments that new posts do not lie before."""
     if len(cache) > _MOST_CARRIED:
         return {}
-    return {key: value for key, value in cache.items() if key[-1] <= tick}
+    # A copy first: readers put their answers into the cache meanwhile.
+    return {key: value for key, value in cache.copy().items() if key[-1] <= tick}

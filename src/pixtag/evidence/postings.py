@@ -54,6 +54,11 @@ def ticks(at: Doubles) -> Ints:
     return out
 
 
+def seconds(tick: int) -> float:
+    """Unix seconds in the middle of a hundredth of a second, which `ticks` turns back."""
+    return (tick + 0.5) / TICKS_PER_S + ORIGIN_S
+
+
 def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     """Expand runs into their elements.
 

@@ -67,11 +67,12 @@ class Names:
 
         Fixed names (a vocabulary) come first, in their order.
         """
-        if len(self._ties) < len(self.names):
-            new = self.names[len(self._ties) :]
+        ties, n = self._ties, len(self.names)  # read once: other threads may make them longer
+        if len(ties) < n:
+            new = self.names[len(ties) : n]
             hashes = np.fromiter((zlib.crc32(name.encode()) for name in new), np.int64, len(new))
-            self._ties = np.concatenate([self._ties, self._n_fixed + hashes])
-        return self._ties
+            ties = self._ties = np.concatenate([ties, self._n_fixed + hashes])
+        return ties
 
 
 @dataclass(frozen=True)
@@ -266,8 +267,7 @@ class View:
         """Posts before each moment, and since when there are any."""
         both = np.array([UNTIMED_POSTS, TIMED_POSTS])
         untimed = self.posts.before(both[:1], np.array([LAST_TICK]))[0]
-        timed = self.posts.before(np.full(len(tick), TIMED_POSTS), tick)
-        return Totals(timed + untimed, int(self.posts.first(both[1:])[0]))
+        return Totals(self.n_timed(tick) + untimed, int(self.posts.first(both[1:])[0]))
 
     def people_with(self, tag: Ints, tick: Ints) -> Ints:
         """Distinct people who used each tag before each moment, `[P]`."""
@@ -333,9 +333,7 @@ class View:
             found = self.cache[key] = best_tags(people, self.names.ties(), limit=limit)
         return found
 
-    def rising(
-        self, tick: int, *, hours: Sequence[float], shrink: float, limit: int
-    ) -> Ints:
+    def rising(self, tick: int, *, hours: Sequence[float], shrink: float, limit: int) -> Ints:
         """Tags whose rate in some window rose most, as of the moment's full hour.
 
         Of each window the best: two people at least, by the log ratio of people seen to those
@@ -349,12 +347,38 @@ class View:
         return found
 
     def _rising(self, tick: int, hours: Sequence[float], shrink: float, limit: int) -> Ints:
+        tags, people = self.people_lately(tick, hours, limit=_MOST_LATELY)
+        if not len(tags):
+            return tags
+        moments = np.full(len(tags), tick)
+        rate = self.days.before(tags, moments) / self.lived_days(moments)
+        public = self.people_with(tags, moments) >= 3
+        found: list[Ints] = []
+        for length, count in zip(hours, people, strict=True):
+            lift = np.log((count + shrink) / (rate * (length / 24.0) + shrink))
+            strength = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
+            found.append(tags[best_tags(strength, self.names.ties()[tags], limit=limit)])
+        return np.unique(np.concatenate(found))
+
+    def people_lately(
+        self, tick: int, hours: Sequence[float], *, limit: int | None = None
+    ) -> tuple[Ints, Floats]:
+        """Count the distinct people behind every tag of the last hours before a moment.
+
+        Args:
+            tick: The moment.
+            hours: Lengths of the windows, ascending, W of them.
+            limit: Last posts that are looked at.
+
+        Returns:
+            Tags `[T]`, ascending, and their people `[W, T]`.
+        """
         now = np.array([tick])
         since = np.maximum(now - int(max(hours) * HOUR_TICKS), 1)
-        _, at, slot = self.posts.rows(np.array([TIMED_POSTS]), since, now, limit=_MOST_LATELY)
+        _, at, slot = self.posts.rows(np.array([TIMED_POSTS]), since, now, limit=limit)
         owner, tag = self.uses_of(slot)
         if not len(tag):
-            return tag
+            return tag, np.zeros((len(hours), 0), np.float32)
         tags, column = np.unique(tag, return_inverse=True)
         person = self.user[slot].astype(np.int64)
         person = np.where(person >= 0, person, _SOMEBODY + slot)[owner]
@@ -365,15 +389,26 @@ class View:
         people = _in_windows(
             packed[last] >> 36, packed[last] & 15, n=len(tags), n_windows=len(spans)
         )
-        moments = np.full(len(tags), tick)
-        rate = self.days.before(tags, moments) / self.lived_days(moments)
-        public = self.people_with(tags, moments) >= 3
-        found: list[Ints] = []
-        for length, count in zip(hours, people, strict=True):
-            lift = np.log((count + shrink) / (rate * (length / 24.0) + shrink))
-            strength = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
-            found.append(tags[best_tags(strength, self.names.ties()[tags], limit=limit)])
-        return np.unique(np.concatenate(found))
+        return tags, people
+
+    def latest(self, tick: int) -> int:
+        """Tick of the last post before a moment; 0 without any."""
+        _, at, _ = self.posts.rows(np.array([TIMED_POSTS]), 1, np.array([tick]), limit=1)
+        return int(at[-1]) if len(at) else 0
+
+    def n_timed(self, tick: Ints) -> Ints:
+        """Posts with a time before each moment, `[B]`."""
+        return self.posts.before(np.full(len(tick), TIMED_POSTS), tick)
+
+    def n_people(self, tick: int) -> int:
+        """How many named people had posted at the start of the moment's UTC day."""
+        day = tick - tick % DAY_TICKS
+        found = self.cache.get(("people", day))
+        if found is None:
+            every = np.arange(len(self.people))
+            before = self.by_user.before(every, np.full(len(every), day))
+            found = self.cache["people", day] = int((before > 0).sum())
+        return found
 
     def lived_days(self, tick: Ints) -> Doubles:
         """Days since the first post with a time, at least one, at each moment."""

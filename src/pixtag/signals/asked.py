@@ -199,6 +199,11 @@ class Asked:
         """T, typed ones included."""
         return len(self.names)
 
+    def id_of(self, tag: str) -> int:
+        """Id of a tag, typed ones included; -1 for one that nobody knows."""
+        known, typed = self.view.id_of(tag), self.names[self.view.n_tags :]
+        return self.view.n_tags + typed.index(tag) if known < 0 and tag in typed else known
+
     def at_prior(self, values: Doubles, tag: Ints) -> Doubles:
         """Values `[V]` of the prior at tags; 0 beyond the vocabulary."""
         if not len(values):

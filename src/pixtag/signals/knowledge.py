@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK, MemoryEvidence, View
+from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Words
@@ -181,9 +181,14 @@ class Knowledge:
                 names[known] |= bridge.names[tags[known]]
         return names
 
+    @property
+    def derive(self) -> Derive:
+        """What these parts derive from posts with encoder embeddings."""
+        return _Encoded(self)
+
     def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
         """Evidence in memory that these parts describe, with some posts observed."""
-        evidence = MemoryEvidence(self.vocabulary, _Encoded(self))
+        evidence = MemoryEvidence(self.vocabulary, self.derive)
         if posts is not None:
             evidence.observe(posts)
         return evidence

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS
+from pixtag.evidence import DAY_TICKS, View, ticks
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
@@ -13,6 +15,60 @@ WINDOWS_HOURS = (1.0, 6.0, 24.0, 72.0, 168.0)
 LIFT_HOURS = WINDOWS_HOURS[1:]
 SHRINK = 0.5
 PROPOSE_HOURS = (24.0, 168.0)
+
+LEAST_PEOPLE = 3
+"""Fewer people than this in a window are no trend, and a private tag stays private."""
+
+LEAST_RISE = 1.5
+"""Rates below this many times the usual one are everyday noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rising:
+    """A tag that more people use than usual.
+
+    Attributes:
+        tag: Normalised, without '#'.
+        times_usual: Its rate over what is usual for it, shrunk towards 1 for small counts.
+        n_people: People who used it in the window.
+        window_hours: The window before the time asked about in which the rise is surest.
+    """
+
+    tag: str
+    times_usual: float
+    n_people: int
+    window_hours: float
+
+
+def rising_tags(view: View, *, at: float, k: int) -> list[Rising]:
+    """Find the tags whose rate rises most surely, in standard deviations of a Poisson count.
+
+    Args:
+        view: The past.
+        at: Unix seconds UTC; only posts before it count.
+        k: How many at most.
+
+    Returns:
+        The surest first; ties by tag.
+    """
+    moment = int(ticks(np.array([at]))[0])
+    tags, people = view.people_lately(moment, WINDOWS_HOURS)
+    if not len(tags):
+        return []
+    moments = np.full(len(tags), moment)
+    rate = (view.days.before(tags, moments) + 0.5) / view.lived_days(moments)
+    expected = rate * np.array(WINDOWS_HOURS)[:, None] / 24.0
+    ratio = (people + SHRINK) / (expected + SHRINK)
+    sigma = (people - expected) / np.sqrt(expected + 1.0)
+    sigma[(people < LEAST_PEOPLE) | (ratio < LEAST_RISE)] = -np.inf
+    window = np.argmax(sigma, axis=0)
+    column = np.arange(len(tags))
+    best, ratio, people = sigma[window, column], ratio[window, column], people[window, column]
+    found = [(-round(float(best[i]), 6), view.tags[tags[i]], i) for i in np.flatnonzero(best > 0)]
+    return [
+        Rising(tag, float(ratio[i]), int(people[i]), WINDOWS_HOURS[window[i]])
+        for _, tag, i in sorted(found)[:k]
+    ]
 
 
 def _trend(asked: Asked, pairs: Pairs) -> Floats:

@@ -167,6 +167,11 @@ class Store:
         return self._path
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether every change is refused."""
+        return self._read_only
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether the store is in no file, so that nothing can lie beside it."""
         return self._path == MEMORY

@@ -1,0 +1,142 @@
+"""Evidence in one file beside its store, so that a start need not read every post again.
+
+The file is never trusted over the store: what doesn't fit the key or its own checksums counts as
+absent, and whoever loads it asks the store for the changes since then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pixtag.evidence.memory import Derive, MemoryEvidence
+from pixtag.evidence.postings import Postings, Segment
+from pixtag.evidence.view import Names, View
+
+FORMAT = 1
+
+_COLUMNS = tuple(f.name for f in fields(View) if f.type in {"Ints", "Floats"})
+_POSTINGS = tuple(f.name for f in fields(View) if f.type == "Postings")
+_NAMES = ("tags", "users", "post_ids")
+_NEW = ".new"
+
+
+def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -> bool:
+    """Write evidence to a file, which appears at once when it is whole.
+
+    Args:
+        evidence: Of a store's posts, whose names hold no NUL.
+        path: The file.
+        key: What the evidence depends on: the store and the model.
+        seq: The store's revision that it stands for.
+
+    Returns:
+        False, and nothing is written, when rows of retracted or replaced posts remain: their
+        names must not outlive them.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    view = evidence.view()
+    if len(view.tick) != view.n_posts:
+        return False
+    names = {
+        "tags": view.tags[: view.n_tags],
+        "users": view.people.names[: int(view.user.max(initial=-1)) + 1],
+        "post_ids": list(evidence.post_ids),
+    }
+    arrays: dict[str, NDArray[Any]] = {name: getattr(view, name) for name in _COLUMNS}
+    for name in _POSTINGS:
+        for i, segment in enumerate(getattr(view, name).segments):
+            arrays |= {f"{name}/{i}/packed": segment.packed, f"{name}/{i}/row": segment.row}
+    for name, texts in names.items():
+        arrays[name] = np.frombuffer("\0".join(texts).encode(), np.uint8)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    about = {
+        "key": _full(key),
+        "seq": seq,
+        "in_order": view.photos_in_order,
+        "n": {name: len(texts) for name, texts in names.items()},
+        "crc": {name: _checksum(array) for name, array in arrays.items()},
+    }
+    part = path.with_name(f"{path.name}{_NEW}-{os.getpid()}")
+    try:
+        save_file(arrays, part, {"about": json.dumps(about)})
+        part.replace(path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def load_evidence(
+    path: Path, *, key: str, n_vocabulary: int, derive: Derive
+) -> tuple[MemoryEvidence, int] | None:
+    """Read what `save_evidence` wrote.
+
+    Args:
+        path: The file.
+        key: As it was given.
+        n_vocabulary: How many of the tags are the model's own.
+        derive: What the model derives from further posts.
+
+    Returns:
+        The evidence and the store's revision that it stands for; None when the file is missing,
+        damaged, or of another key.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            if about["key"] != _full(key):
+                return None
+            arrays = {name: file.get_tensor(name) for name in about["crc"]}
+        if any(_checksum(array) != about["crc"][name] for name, array in arrays.items()):
+            return None
+        tags, users, post_ids = (_texts(arrays[n], about["n"][n]) for n in _NAMES)
+        names = Names(tags[:n_vocabulary])
+        names.ids_of(tags[n_vocabulary:])
+        people = Names()
+        people.ids_of(users)
+        view = View(
+            names=names,
+            people=people,
+            n_tags=len(tags),
+            photos_in_order=about["in_order"],
+            **{name: arrays[name] for name in _COLUMNS},
+            **{name: _postings(arrays, name) for name in _POSTINGS},
+        )
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return None
+    return MemoryEvidence.restored(view, post_ids, derive), int(about["seq"])
+
+
+def _full(key: str) -> str:
+    return f"{FORMAT} {key}"
+
+
+def _checksum(array: NDArray[Any]) -> int:
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
+
+
+def _texts(array: NDArray[Any], n: int) -> list[str]:
+    texts = array.tobytes().decode().split("\0") if n else []
+    if len(texts) != n:
+        raise ValueError("names were lost")
+    return texts
+
+
+def _postings(arrays: dict[str, NDArray[Any]], name: str) -> Postings:
+    n = sum(part.startswith(f"{name}/") for part in arrays) // 2
+    return Postings(
+        tuple(Segment(arrays[f"{name}/{i}/packed"], arrays[f"{name}/{i}/row"]) for i in range(n))
+    )
