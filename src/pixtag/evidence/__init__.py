@@ -14,6 +14,8 @@ from pixtag.evidence.postings import (
     MOST_KEYS,
     TICKS_PER_S,
     Postings,
+    distinct,
+    is_among,
     ragged,
     ticks,
 )
@@ -32,6 +34,8 @@ __all__ = [
     "Postings",
     "View",
     "best_tags",
+    "distinct",
+    "is_among",
     "ragged",
     "ticks",
     "weekday_key",

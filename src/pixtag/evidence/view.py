@@ -18,6 +18,7 @@ from pixtag.evidence.postings import (
     TICKS_PER_S,
     TIME_BITS,
     Postings,
+    distinct,
     ragged,
 )
 from pixtag.types import Bools, Doubles, Floats, Ints
@@ -307,7 +308,8 @@ class View:
             Number of the tag of each use `[E]` and of each pair `[P]`; tick, person and the
             person's next use of the tag, `[E]` each.
         """
-        tags, of_pair = np.unique(tag, return_inverse=True)
+        tags = distinct(tag)
+        of_pair = np.searchsorted(tags, tag)
         since, until = max(int(tick.min(initial=LAST_TICK)) - span, 1), int(tick.max(initial=1))
         column, at, slot = self.by_tag.rows(tags, since, np.full(len(tags), until))
         person = self.user[slot].astype(np.int64)
@@ -355,7 +357,8 @@ class View:
         owner, tag = self.uses_of(slot)
         if not len(tag):
             return tag
-        tags, column = np.unique(tag, return_inverse=True)
+        tags = distinct(tag)
+        column = np.searchsorted(tags, tag)
         person = self.user[slot].astype(np.int64)
         person = np.where(person >= 0, person, _SOMEBODY + slot)[owner]
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
@@ -373,7 +376,7 @@ class View:
             lift = np.log((count + shrink) / (rate * (length / 24.0) + shrink))
             strength = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
             found.append(tags[best_tags(strength, self.names.ties()[tags], limit=limit)])
-        return np.unique(np.concatenate(found))
+        return distinct(np.concatenate(found))
 
     def lived_days(self, tick: Ints) -> Doubles:
         """Days since the first post with a time, at least one, at each moment."""

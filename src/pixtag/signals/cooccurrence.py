@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK
+from pixtag.evidence import LAST_TICK, distinct
 from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.signals.popularity import usage_rate
 from pixtag.signals.spec import Feature, Signal
@@ -173,7 +173,7 @@ def propose_company(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
     question: list[Ints] = []
     tags: list[Ints] = []
     for q, company in asked.company.items():
-        found = np.unique(company.tag)
+        found = distinct(company.tag)
         if not len(found):
             continue
         chance = company.shrunk(company.matched > 0, found, np.zeros(len(found)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS
+from pixtag.evidence import DAY_TICKS, distinct
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
@@ -57,8 +57,8 @@ def propose_rising(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
     question = np.repeat(np.arange(len(asked)), [len(tags) for tags in rising])
     found, tag = asked.view.just_used(asked.tick)
     n_tags = asked.n_tags
-    keys, count = np.unique(found * n_tags + tag, return_counts=True)
-    keys = keys[count >= 2]
+    keys = np.sort(found * n_tags + tag)
+    keys = distinct(keys[1:][keys[1:] == keys[:-1]])
     return (
         np.concatenate([question, keys // n_tags]),
         np.concatenate([*rising, keys % n_tags]).astype(np.int64),
