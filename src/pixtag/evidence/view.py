@@ -36,7 +36,7 @@ _SOMEBODY = 1 << 30
 _LAST_POSTS = 128
 """Posts before a moment whose tags are proposed as just used."""
 
-_MOST_LATELY = 65_536
+_MOST_LATELY = 16_384
 
 
 class Names:
