@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from pixtag.artifact import Bundle, hash_post_ids
 from pixtag.blas import one_blas_thread
+from pixtag.bundle import Bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.network import calibrated, scores
@@ -23,7 +23,7 @@ from pixtag.signals.columns import Queries
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Classifier, Words
-from pixtag.state import Knowledge, Scored, State, StateConfig
+from pixtag.state import INPUT_NAMES, Knowledge, Scored, State, StateConfig
 from pixtag.types import Doubles, Floats, Halfs, Ints, PostLog, Rankings, Sources
 
 OnProgress = Callable[[int, int], None]
@@ -37,13 +37,7 @@ MOST_PARTS = 16
 
 def knowledge_of(bundle: Bundle) -> Knowledge:
     """What a bundle teaches a state."""
-    weights = bundle.weights
-    head = Head(
-        center=weights["head/center"],
-        projection=weights["head/projection"],
-        tag_vectors=weights["head/tag_vectors"],
-        tag_bias=weights["head/tag_bias"],
-    )
+    bundle.check_features(INPUT_NAMES)
     bridge, words = readers_of_classes(
         encoder_digest=bundle.manifest.encoder_digest,
         matrix=bundle.extras.get("bridge"),
@@ -51,7 +45,7 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
     )
     return Knowledge(
         vocabulary=bundle.vocabulary,
-        head=head,
+        head=Head(**bundle.group("head")),
         prior=bundle.prior,
         prior_people=beyond_prior(
             bundle.prior, bundle.vocabulary, bundle.extras["prior_people"].astype(np.float64)
@@ -64,20 +58,16 @@ def knowledge_of(bundle: Bundle) -> Knowledge:
 
 
 def _kinds_of(bundle: Bundle) -> Bridge | None:
-    extras = bundle.extras
-    if "kinds/weight" not in extras:
+    kinds = bundle.group("kinds")
+    if not kinds:
         return None
-    weight, bias = extras["kinds/weight"], extras["kinds/bias"]
-    classifier = Classifier(weight.astype(np.float32), bias.astype(np.float32))
-    return Bridge(extras["kinds/matrix"], classifier)
+    weight, bias = kinds["weight"].astype(np.float32), kinds["bias"].astype(np.float32)
+    return Bridge(kinds["matrix"], Classifier(weight, bias))
 
 
 def _topics_of(bundle: Bundle) -> Topics | None:
-    weights = bundle.weights
-    if "topics/weight" not in weights:
-        return None
-    names = ("weight", "bias", "chance", "usual")
-    return Topics(*(weights[f"topics/{name}"].astype(np.float32) for name in names))
+    arrays = bundle.group("topics")
+    return Topics(**{n: a.astype(np.float32) for n, a in arrays.items()}) if arrays else None
 
 
 def readers_of_classes(
@@ -137,7 +127,7 @@ def state_of(bundle: Bundle, log: PostLog | None = None, *, judged_by: int | Non
     """
     knowledge = knowledge_of(bundle)
     if log is not None and len(log) and len(bundle.prior):
-        known = np.isin(hash_post_ids(log.post_ids[:judged_by]), bundle.seen)
+        known = bundle.has_seen(log.post_ids[:judged_by])
         if known.sum() * 2 >= len(bundle.prior):
             knowledge = without_prior(knowledge)
     config = StateConfig.model_validate(bundle.manifest.config.get("state", {}))

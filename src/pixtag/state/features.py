@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixtag.signals.cooccurrence import CoOccurrence
 from pixtag.signals.counts import Counts
 from pixtag.signals.habits import Habits
-from pixtag.signals.memory import Neighbours
+from pixtag.signals.memory import Neighbours, OwnMemory
 from pixtag.signals.prototypes import Prototypes
 from pixtag.signals.reuse import Reuse
 from pixtag.signals.topics import TopicTaste
@@ -50,6 +50,14 @@ FLOOR_LOG_PROB = -12.0
 
 CHANCE_FLOOR = 1e-4
 """Below this the chance of a tag by the topics of a photo says nothing; its log starts here."""
+
+INPUT_NAMES: dict[str, tuple[str, ...]] = {
+    "features": FEATURE_NAMES,
+    "context": CONTEXT_NAMES,
+    "own_keys": OwnMemory.key_names,
+    "near_keys": Neighbours.key_names,
+}
+"""Everything that the network reads, in order; a model's manifest holds the same names."""
 
 TREND_LIKE = (
     "recent_prototype",

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pixtag.artifact import anonymous_log
+from pixtag.bundle import anonymous_log
 from pixtag.replay import beyond_prior
 from pixtag.signals.head import Head
 from pixtag.splits import history_length
