@@ -45,7 +45,7 @@ class Common(Config):
     """The store of posts: one SQLite file."""
 
     bundle: Path | None = Field(None, json_schema_extra={"when_none": "the one in the package"})
-    """The trained bundle: a folder that `pixtag train` made."""
+    """The trained model: a file that `pixtag train` made."""
 
     k: int = Field(5, ge=1, le=100)
     """Hashtags suggested for a photo."""

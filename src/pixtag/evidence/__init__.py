@@ -1,9 +1,9 @@
 """The past, read as of a moment.
 
-    evidence.observe(posts)        the posts become part of the past
-    evidence.retract(post_ids)     as if they had never been
-    evidence.view()                a frozen view: every read names its moment and sees what lies
-                                   strictly before it
+evidence.observe(posts)        the posts become part of the past
+evidence.retract(post_ids)     as if they had never been
+evidence.view()                a frozen view: every read names its moment and sees what lies
+strictly before it
 """
 
 from pixtag.evidence.memory import Derive, MemoryEvidence, weekday_key

@@ -21,7 +21,7 @@ from pixtag.evidence.postings import (
     distinct,
     ragged,
 )
-from pixtag.types import Bools, Doubles, Floats, Ints
+from pixtag.types import Bools, Doubles, Floats, Ints, Numbers
 
 NOBODY = -1
 """The person of a post that nobody is named for, and of a stranger who asks."""
@@ -335,9 +335,7 @@ class View:
             found = self.cache[key] = best_tags(people, self.names.ties(), limit=limit)
         return found
 
-    def rising(
-        self, tick: int, *, hours: Sequence[float], shrink: float, limit: int
-    ) -> Ints:
+    def rising(self, tick: int, *, hours: Sequence[float], shrink: float, limit: int) -> Ints:
         """Tags whose rate in some window rose most, as of the moment's full hour.
 
         Of each window the best: two people at least, by the log ratio of people seen to those
@@ -402,7 +400,7 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
     return counts.reshape(n, -1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
 
 
-def best_tags(strength: Any, ties: Ints, *, limit: int) -> Ints:
+def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:
     """Places of the strongest positive values, best first; ties by `ties`."""
     strength = np.asarray(strength)
     if limit < len(strength):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from pixtag.artifact import PRIOR_ID, Bundle
+from pixtag.bundle import PRIOR_ID, Bundle
 from pixtag.state import State
 from pixtag.store import Store
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.artifact import Bundle, load_bundle
 from pixtag.blas import one_blas_thread
+from pixtag.bundle import Bundle, load_bundle
 from pixtag.errors import InputError, PixtagError
 from pixtag.lists import Lists
 from pixtag.platforms import Platform
 from pixtag.predict.answer import Answer
-from pixtag.predict.checks import check_network, check_question
+from pixtag.predict.checks import check_question
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
@@ -31,7 +31,7 @@ from pixtag.predict.snapshot import state_with_store
 from pixtag.predict.wishes import Wishes
 from pixtag.replay import best_of, rank, state_of
 from pixtag.signals.columns import DAY_S, Queries
-from pixtag.state import Scored, State
+from pixtag.state import INPUT_NAMES, Scored, State
 from pixtag.store import Store
 from pixtag.tags import tidy_tags
 from pixtag.types import Floats, Ints, Post, PostLog, Rankings, Reason, Sources, Suggestion
@@ -72,7 +72,7 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None
     ) -> None:
-        check_network(bundle)
+        bundle.check_features(INPUT_NAMES)
         self._bundle = bundle
         self._store = store
         self._looker = Looker(lambda: self._load_encoder(encoder))
@@ -91,7 +91,7 @@ class Predictor:
         """Load a model and, when there is one, a store.
 
         Args:
-            bundle: Folder of a bundle; the shipped one when None.
+            bundle: File of a model; the shipped one when None.
             store: A store's file, opened for reading; without one everybody is a stranger.
 
         Raises:
@@ -351,11 +351,10 @@ class Predictor:
     def _load_encoder(self, given: Encoder | None) -> Encoder:
         if not self._bundle.manifest.encoder_width:
             return NoEncoder()
-        from pixtag.encoder import load_encoder  # takes long, so not before it is needed
-
-        encoder = given or load_encoder(self._bundle.encoder_path)
-        self._bundle.check_encoder(encoder.digest, encoder.width)
-        return encoder
+        if given is None:
+            return self._bundle.load_encoder()
+        self._bundle.check_encoder(given.digest, given.width)
+        return given
 
     def _state(self) -> State:
         """The state with all that is known now."""

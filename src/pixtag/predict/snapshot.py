@@ -20,7 +20,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from pixtag.artifact import Bundle, hash_post_ids
+from pixtag.bundle import Bundle
 from pixtag.errors import PixtagError
 from pixtag.replay import knowledge_of, without_prior
 from pixtag.signals.columns import concat_logs
@@ -84,7 +84,7 @@ def _projected(head: Head, log: PostLog) -> PostLog:
 def _state_of_projected(bundle: Bundle, knowledge: Knowledge, log: PostLog) -> State:
     """As `replay.state_of`, for posts whose embeddings are in the joint space already."""
     if len(log) and len(bundle.prior):
-        known = np.isin(hash_post_ids(log.post_ids), bundle.seen)
+        known = bundle.has_seen(log.post_ids)
         if known.sum() * 2 >= len(bundle.prior):
             knowledge = without_prior(knowledge)
     config = StateConfig.model_validate(bundle.manifest.config.get("state", {}))

@@ -91,9 +91,7 @@ class Company:
             (asked.knowledge.prior.view, LAST_TICK),
         ):
             known = accepted[accepted < view.n_tags]
-            pair, slot = view.carrying(
-                known, np.full(len(known), tick), limit=ACCEPTED_POSTS
-            )
+            pair, slot = view.carrying(known, np.full(len(known), tick), limit=ACCEPTED_POSTS)
             slots, place = np.unique(slot, return_inverse=True)
             carries = np.zeros((len(slots), len(accepted)), np.bool_)
             carries[place, np.flatnonzero(accepted < view.n_tags)[pair]] = True
