@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from pixtag import replay as replaying
-from pixtag.artifact import Bundle, Manifest, Trained, anonymous_log, load_bundle
+from pixtag.bundle import Bundle, Manifest, Trained, anonymous_log, load_bundle
 from pixtag.encoder import SHIPPED_DIGEST
 from pixtag.network import SHAPES, Widths, initial_weights
 from pixtag.signals import (
@@ -42,7 +42,7 @@ from pixtag.signals import (
     uses,
     words,
 )
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, scoring
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, INPUT_NAMES, scoring
 from pixtag.types import Post, PostLog
 
 EVALSET = Path(__file__).parent.parent / "evalset"
@@ -190,6 +190,7 @@ def random_bundle(log: PostLog, size: str) -> Bundle:
             encoder_digest=SHIPPED_DIGEST,
             encoder_width=encoder_width,
             trained=Trained(n_posts=0),
+            feature_names=INPUT_NAMES,
         ),
         vocabulary=vocabulary,
         weights=weights,

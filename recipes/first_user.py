@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pixtag.artifact import Bundle, load_bundle
 from pixtag.baselines import Ranker, base_level, most_recent, most_used
+from pixtag.bundle import Bundle, load_bundle
 from pixtag.cli import output
 from pixtag.encoder import load_encoder
 from pixtag.errors import LeakError
@@ -243,7 +243,7 @@ def main() -> None:
     people = people_of(log)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     path = given.bundle or given.out
-    has_one = (path / "manifest.json").exists()
+    has_one = path.exists()
     bundle = load_bundle(path) if has_one or given.bundle else train(log, split, people, path)
     check(bundle, log, split, people)
     popular = popular_tags(bundle)

@@ -24,8 +24,8 @@ from typing import Literal
 
 import numpy as np
 
-from pixtag.artifact import load_bundle
 from pixtag.baselines import Ranker, popularity
+from pixtag.bundle import load_bundle
 from pixtag.cli import output
 from pixtag.encoder import load_encoder
 from pixtag.evaluate import check_bundle

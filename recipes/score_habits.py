@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from shipped_bundle import HABITS, ROOT, log_of_habits
 
-from pixtag.artifact import Bundle, load_bundle
 from pixtag.baselines import base_level
+from pixtag.bundle import Bundle, load_bundle
 from pixtag.cli import output
 from pixtag.errors import LeakError
 from pixtag.evaluate import Figures, compare, log_look

@@ -10,13 +10,12 @@ import numpy as np
 from PIL import Image
 
 from pixtag import network, state
-from pixtag.artifact import (
+from pixtag.bundle import (
     Bundle,
     Manifest,
     Trained,
     anonymous_log,
     hash_post_ids,
-    posts_digest,
     save_bundle,
 )
 from pixtag.encoder import OnnxEncoder, load_encoder
@@ -36,6 +35,7 @@ LINEAR = {
     "people_log": 0.2,
 }
 WIDTH = 16
+SALT = "5a17"
 
 
 def picture(look: str, seed: int = 0, side_px: int = 256) -> Image.Image:
@@ -105,20 +105,22 @@ def bundle() -> Bundle:
             size="tiny",
             encoder_digest=encoder().digest,
             encoder_width=encoder().width,
-            trained=Trained(n_posts=9, posts_digest=posts_digest(trained_on)),
+            trained=Trained(n_posts=9),
+            feature_names=state.INPUT_NAMES,
+            salt=SALT,
         ),
         vocabulary=vocabulary,
         weights=weights,
         prior=prior,
         extras={"prior_people": np.array([5, 5, 6, 9, 7, 5, 30], np.float64)},
-        seen=hash_post_ids(trained_on),
+        seen=hash_post_ids(trained_on, salt=SALT),
     )
 
 
-def bundle_folder(folder: Path) -> Path:
+def bundle_file(path: Path) -> Path:
     """The same bundle on disk."""
-    save_bundle(folder, bundle())
-    return folder
+    save_bundle(path, bundle())
+    return path
 
 
 def _network() -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SAMPLES = sorted((ROOT / "samples").glob("*.[jp][pn]g"))
-BUNDLE = ROOT / "src" / "pixtag" / "data" / "bundle" / "manifest.json"
+BUNDLE = ROOT / "src" / "pixtag" / "data" / "model.safetensors"
 needs_bundle = pytest.mark.skipif(not BUNDLE.exists(), reason="no bundle came with this checkout")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -12,7 +12,7 @@ import pytest
 
 import handmade
 import pixtag
-from pixtag.artifact import hash_post_ids
+from pixtag.bundle import hash_post_ids
 from pixtag.errors import ImageError, InputError, ModelError
 from pixtag.images import digest
 from pixtag.lists import Lists
@@ -336,7 +336,7 @@ def test_a_photo_of_the_training_is_called_so(tmp_path: Path) -> None:
     posts = [post("old-3", "ana", days(1), "sky", photo=seen)]
     posts += [post("new", "ana", days(1), "sky", photo=new)]
     predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
-    assert hash_post_ids(["old-3"])[0] in predictor.bundle.seen
+    assert predictor.bundle.has_seen(["old-3"])[0]
     assert [a.is_trained_on for a in predictor.answers([seen, new])] == [True, False]
 
 
@@ -442,11 +442,16 @@ def test_a_foreign_encoder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bundle_with_other_signals_is_refused() -> None:
-    weights = dict(handmade.bundle().weights)
-    weights["score/features"] = weights["score/features"][1:]
+    bundle = handmade.bundle()
+    one, two, *rest = FEATURE_NAMES
+    swapped = {**bundle.manifest.feature_names, "features": (two, one, *rest)}
+    older = replace(bundle, manifest=bundle.manifest.model_copy(update={"feature_names": swapped}))
     with pytest.raises(ModelError, match="whose signals were others") as caught:
-        Predictor(replace(handmade.bundle(), weights=weights))
+        Predictor(older)
+    assert f"{two} (here {one}), {one} (here {two})" in caught.value.message
     assert "pixtag train" in caught.value.hint
+    with pytest.raises(ModelError, match="whose signals were others"):
+        state_of(older)
 
 
 def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> None:
@@ -568,7 +573,9 @@ def test_a_store_is_seen_as_replay_sees_it(
 ) -> None:
     bundle = handmade.bundle()
     if has_seen_it:  # then the bundle's prior is left out
-        bundle = replace(bundle, seen=hash_post_ids([f"p{i}" for i in range(600)]))
+        bundle = replace(
+            bundle, seen=hash_post_ids([f"p{i}" for i in range(600)], salt=handmade.SALT)
+        )
     served = Predictor.load(bundle, big_store)
     with Store.open(big_store) as store:
         replayed = state_of(bundle, store.log(handmade.encoder().digest))
@@ -588,7 +595,9 @@ def test_a_store_is_seen_as_replay_sees_it(
 def test_a_snapshot_changes_nothing(big_store: Path, tmp_path: Path, has_seen_it: bool) -> None:
     bundle = handmade.bundle()
     if has_seen_it:  # then the bundle's prior is left out
-        bundle = replace(bundle, seen=hash_post_ids([f"p{i}" for i in range(600)]))
+        bundle = replace(
+            bundle, seen=hash_post_ids([f"p{i}" for i in range(600)], salt=handmade.SALT)
+        )
     photo = handmade.photo(tmp_path / "new.jpg", "leaves", 50)
     first = ask(bundle, big_store, photo)
     (kept,) = snapshots(big_store)

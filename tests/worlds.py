@@ -25,7 +25,7 @@ from pixtag.train.config import TrainConfig
 from pixtag.types import Post, PostLog
 
 if TYPE_CHECKING:
-    from pixtag.artifact import Bundle
+    from pixtag.bundle import Bundle
 
 START_AT = 1_700_000_000.0
 N_USERS, N_LOOKS, WIDTH, N_DAYS = 20, 10, 24, 60.0

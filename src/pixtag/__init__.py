@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pixtag.artifact import Bundle, load_bundle
+    from pixtag.bundle import Bundle, load_bundle
     from pixtag.errors import (
         ArchiveError,
         ConfigError,
@@ -58,7 +58,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "artifact": ("Bundle", "load_bundle"),
+    "bundle": ("Bundle", "load_bundle"),
     "predictor": ("Answer", "Predictor"),
     "signals.trend": ("Rising",),
     "store": ("Store",),

@@ -82,7 +82,7 @@ class OnnxEncoder:
     def __init__(
         self, model: bytes, *, name: str, n_threads: int, backend: Backend = "onnxruntime"
     ) -> None:
-        self._model = model
+        self.model = model
         self._name = name
         self._backend: Backend = backend
         self.digest = hashlib.sha256(_PREPARATION + model).hexdigest()
@@ -109,31 +109,37 @@ class OnnxEncoder:
 
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
-        return OnnxEncoder(self._model, name=self._name, n_threads=n_threads, backend=self._backend)
+        return OnnxEncoder(self.model, name=self._name, n_threads=n_threads, backend=self._backend)
 
 
 def load_encoder(
-    path: Path | None = None, *, n_threads: int | None = None, backend: Backend = "onnxruntime"
+    source: Path | bytes | None = None,
+    *,
+    n_threads: int | None = None,
+    backend: Backend = "onnxruntime",
 ) -> OnnxEncoder:
     """Load the shipped encoder, or an ONNX file.
 
     Args:
-        path: The ONNX file; None for the shipped encoder.
+        source: The ONNX file or its bytes; None for the shipped encoder.
         n_threads: Threads of one call; None for one per processor that this process may use.
         backend: `onnxruntime`, or `openvino` where that is installed.
 
     Raises:
         ModelError: The file is missing or no encoder, or the backend is not installed.
     """
-    name = "the shipped encoder" if path is None else str(path)
-    source = files("pixtag").joinpath("data", "encoder.onnx") if path is None else path
-    try:
-        model = source.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"cannot read {name}: {error.strerror or error}",
-            hint="install pixtag again" if path is None else "check the path",
-        ) from error
+    if isinstance(source, bytes):
+        name, model = "the model's own encoder", source
+    else:
+        name = "the shipped encoder" if source is None else str(source)
+        file = source or files("pixtag").joinpath("data", "encoder.onnx")
+        try:
+            model = file.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"cannot read {name}: {error.strerror or error}",
+                hint="install pixtag again" if source is None else "check the path",
+            ) from error
     return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors(), backend=backend)
 
 

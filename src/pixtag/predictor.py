@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pixtag import images
-from pixtag.artifact import Bundle, load_bundle
+from pixtag.bundle import Bundle, load_bundle
 from pixtag.blas import limit_blas
 from pixtag.choose import Seen, Wishes, names_first, usage_of, worth_of
 from pixtag.errors import ImageError, InputError, PixtagError, StoreError
@@ -28,9 +28,7 @@ from pixtag.lists import Lists
 from pixtag.photos import sidecar_tags
 from pixtag.platforms import Platform
 from pixtag.rank import (
-    INPUT_NAMES,
     Candidates,
-    Model,
     best_of,
     block_size,
     described,
@@ -39,7 +37,7 @@ from pixtag.rank import (
     read,
 )
 from pixtag.reasons import Explained, contributions, reasons
-from pixtag.replay import beside_store, evidence_of, model_of, snapshot_key
+from pixtag.model import Model, evidence_of, model_of, snapshot_key
 from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
@@ -122,7 +120,6 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None
     ) -> None:
-        bundle.check_features(INPUT_NAMES)
         limit_blas()
         self._bundle = bundle
         self._has_store = store is not None
@@ -632,7 +629,7 @@ class _Past:
             self._trained_on.update(p for p, k in zip(post_ids, known, strict=True) if k)
 
     def _beside(self) -> Model:
-        return beside_store(self._model, n_known=len(self._trained_on))
+        return self._model.beside(n_known=len(self._trained_on))
 
     @property
     def _snapshot(self) -> Path:

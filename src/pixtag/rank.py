@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.blas import limit_blas
 from pixtag.errors import ShapeError
-from pixtag.evidence import HOUR_TICKS, Derive, MemoryEvidence, View
+from pixtag.evidence import View
+from pixtag.model import Model, RankConfig
 from pixtag.network import calibrated, scores
-from pixtag.signals import FEATURES, NEAR_KEYS, OWN_KEYS, Asked, Knowledge, Pairs, Questions, ask
+from pixtag.signals import FEATURES, Asked, Pairs, Questions, ask
 from pixtag.signals.asked import strongest, top_of_rows
+from pixtag.signals.context import context
 from pixtag.signals.cooccurrence import companies, propose_company
 from pixtag.signals.memory import Similar, near_kernel, near_memory, own_kernel, own_memory
 from pixtag.signals.pixels import CHANCE_FLOOR, chance_at, lately_memory, look
@@ -39,33 +40,6 @@ from pixtag.types import Bools, Floats, Ints, PostLog, Rankings, Sources
 OnProgress = Callable[[int, int], None]
 Result = TypeVar("Result")
 
-CONTEXT_NAMES = (
-    "pixels_on",
-    "history_on",
-    "trend_on",
-    "head_top",
-    "head_entropy",
-    "nearest_similarity",
-    "mean_similarity",
-    "own_similarity",
-    "own_photo_share",
-    "history_log",
-    "tagged_share",
-    "gap_log_hours",
-    "own_tags_a_post",
-    "repeat_share",
-    "topic_posts_log",
-    "posts_log",
-    "prior_log",
-)
-INPUT_NAMES: dict[str, tuple[str, ...]] = {
-    "features": FEATURES.names,
-    "context": CONTEXT_NAMES,
-    "own_keys": OWN_KEYS,
-    "near_keys": NEAR_KEYS,
-}
-"""Names of all inputs of the network in their order; a model's file holds them."""
-
 BLOCK = 128
 MAX_CELLS = 8_000_000
 """Pairs of a question with a tag, or with a photo, of a block at most."""
@@ -73,63 +47,9 @@ MAX_CELLS = 8_000_000
 LEAST_PART, MOST_PARTS = 1024, 16
 """Questions below which a thread of its own is not worth its start; parts at most."""
 
-TREND_HOURS = 168.0
-
-
-class RankConfig(BaseModel):
-    """What is offered to the network.
-
-    Attributes:
-        own_slots: Latest posts of the person that may be copied from.
-        near_slots: Most similar posts of everyone that may be copied from.
-        max_candidates: Candidates kept for a question.
-        more_candidates: Most further candidates for people who used many tags: theirs.
-        own_candidates: Own tags of a person among the usual candidates.
-        least_people: People who must have used a tag before others are offered it.
-        only_vocabulary: Offer no tag beyond the vocabulary (a fixed label set).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    own_slots: Annotated[int, Field(ge=1, le=512)] = 48
-    near_slots: Annotated[int, Field(ge=1, le=512)] = 48
-    max_candidates: Annotated[int, Field(ge=10, le=2000)] = 160
-    more_candidates: Annotated[int, Field(ge=0, le=2000)] = 128
-    own_candidates: Annotated[int, Field(ge=10, le=2000)] = 96
-    least_people: Annotated[int, Field(ge=1)] = 3
-    only_vocabulary: bool = False
-
 
 MANY_TAGS = 250
 """Own tags beyond which a person gets further candidates."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """Everything that a question is answered with, beside the evidence.
-
-    Attributes:
-        knowledge: The fitted parts and the prior.
-        config: What is offered to the network.
-        weights: The network with its calibration; empty while it is being trained.
-    """
-
-    knowledge: Knowledge
-    config: RankConfig = field(default_factory=RankConfig)
-    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
-
-    def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
-        """Evidence in memory with some posts observed."""
-        return self.knowledge.evidence(posts)
-
-    @property
-    def derive(self) -> Derive:
-        """What the fitted parts derive from posts."""
-        return self.knowledge.derive
-
-    def without_prior(self) -> Model:
-        """The same without posts of its own."""
-        return replace(self, knowledge=self.knowledge.without_prior())
 
 
 @dataclass(frozen=True)
@@ -353,7 +273,7 @@ def described(model: Model, asked: Asked) -> Candidates:
         tag=tag,
         filled=tag >= 0,
         features=features,
-        context=_context(asked),
+        context=context(asked),
         own_keys=own.keys,
         own_filled=own.filled,
         own_member=own.member(pairs, place, n),
@@ -363,87 +283,6 @@ def described(model: Model, asked: Asked) -> Candidates:
         own_rows=own.rows,
         near_rows=near.rows,
     )
-
-
-def _context(asked: Asked) -> Floats:
-    """What is known of each question beside its candidates, `[B, X]`, as in `CONTEXT_NAMES`.
-
-    A source with nothing to say is as silent as one that may not speak, so the network has met a
-    newcomer, or a store without recent posts, whenever it has met silence.
-    """
-    own, seen, n = asked.own, asked.has_photo, len(asked)
-    week = np.maximum(asked.tick - int(TREND_HOURS * HOUR_TICKS), 1)
-    is_lively = asked.n_posts > asked.view.totals(week).posts
-    values: dict[str, NDArray[Any]] = {
-        "pixels_on": seen,
-        "history_on": own.n > 0,
-        "trend_on": is_lively & asked.sources.trend,
-        "history_log": np.log1p(own.n),
-        "tagged_share": (own.n + 1.0) / (asked.n_own + 1.0),
-        "posts_log": np.log1p(asked.n_posts),
-        "prior_log": np.full(n, np.log1p(asked.knowledge.prior.n_posts)),
-        **_own_context(asked),
-    }
-    if asked.looks.head.shape[1]:
-        probs = np.exp(asked.looks.head)
-        values["head_top"] = probs.max(axis=1) * seen
-        values["head_entropy"] = -(probs * asked.looks.head).sum(axis=1) * seen
-    similarity = asked.near.keys[:, :, 0]
-    values["nearest_similarity"] = similarity[:, 0]
-    values["mean_similarity"] = similarity.sum(axis=1) / np.maximum(
-        asked.near.filled.sum(axis=1), 1
-    )
-    if asked.interests is not None:
-        values["topic_posts_log"] = np.log1p(asked.interests.same.sum(axis=1))
-    out = np.zeros((n, len(CONTEXT_NAMES)), np.float32)
-    for name, value in values.items():
-        out[:, CONTEXT_NAMES.index(name)] = value
-    return out
-
-
-def _own_context(asked: Asked) -> dict[str, NDArray[Any]]:
-    own, n = asked.own, len(asked)
-    both = asked.own_memory.keys[:, :, OWN_KEYS.index("has_both_photos")]
-    similarity = asked.own_memory.keys[:, :, OWN_KEYS.index("similarity")]
-    last = own.last(11)
-    stop = np.cumsum(own.n) - 1
-    has = own.n > 0
-    gap = np.zeros(n)
-    gap[has] = (asked.tick[has] - own.tick[stop[has]]) / HOUR_TICKS
-    recent = last.rank < 10
-    n_recent = np.maximum(np.minimum(own.n, 10), 1)
-    lengths = np.bincount(last.question, weights=last.n_tags * recent, minlength=n)
-    # A set repeats the one before it when the two overlap wholly: compare runs of the same size.
-    alike = _repeats(last, n_tags=asked.n_tags)
-    repeats = np.bincount(last.question, weights=alike * recent, minlength=n)
-    filled = asked.own_memory.filled
-    with_photo = np.zeros(n)
-    if filled.any():
-        photo = np.bincount(own.question, weights=own.photo >= 0, minlength=n)
-        with_photo = photo / np.maximum(own.n, 1)
-    return {
-        "own_similarity": np.where(both.any(axis=1), (similarity * both).max(axis=1), 0.0),
-        "own_photo_share": with_photo,
-        "gap_log_hours": np.log1p(np.maximum(gap, 0.0)),
-        "own_tags_a_post": np.log1p(lengths / n_recent),
-        "repeat_share": repeats / n_recent,
-    }
-
-
-def _repeats(own: Any, *, n_tags: int) -> NDArray[Any]:
-    """1 where a post has exactly the tag set of the person's post before, `[H]`."""
-    # A set is known by the sum of its tags' hashes, which wraps around at 64 bits.
-    mixed = (own.tag.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    content = np.zeros(len(own.question), np.uint64)
-    np.add.at(content, own.post, mixed ^ (mixed >> np.uint64(27)))
-    out = np.zeros(len(content))
-    out[1:] = (
-        (content[1:] == content[:-1])
-        & (own.n_tags[1:] == own.n_tags[:-1])
-        & (own.question[1:] == own.question[:-1])
-    )
-    return out
 
 
 def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:

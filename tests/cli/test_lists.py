@@ -92,7 +92,7 @@ def test_bad_words_are_refused(pixtag, home, words, said) -> None:
 
 
 def test_predict_obeys_lists_unless_told_otherwise(pixtag, home, tmp_path) -> None:
-    bundle = handmade.bundle_folder(tmp_path / "bundle")
+    bundle = handmade.bundle_file(tmp_path / "bundle")
     handmade.photo(tmp_path / "p.jpg", "sky")
     pixtag("lists", "deny", "add", "sky", env=home)
     pixtag("lists", "always", "add", "studioana", env=home)

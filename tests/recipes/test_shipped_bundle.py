@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pixtag import Predictor
-from pixtag.artifact import default_bundle_path, load_bundle
 from pixtag.baselines import base_level
+from pixtag.bundle import default_bundle_path, load_bundle
 from pixtag.evaluate import compare
 from pixtag.ingest import find_sources, import_posts
 from pixtag.splits import temporal_split

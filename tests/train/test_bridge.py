@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pixtag.artifact import load_bundle
+from pixtag.bundle import load_bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_names, classifier, load_encoder
 from pixtag.errors import ModelError
 from pixtag.replay import knowledge_of, state_of

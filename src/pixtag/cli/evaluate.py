@@ -14,7 +14,7 @@ from pixtag.cli.figures import show
 from pixtag.errors import ConfigError, InputError, LeakError
 
 if TYPE_CHECKING:
-    from pixtag.artifact import Bundle
+    from pixtag.bundle import Bundle
     from pixtag.evaluate import Evaluation, Figures, Model, References
     from pixtag.splits import Split
     from pixtag.store import Store
@@ -107,7 +107,7 @@ def evaluate(
         _ancestor(store, config, seed=seed, json=json)
         return
     if protocol == "given":
-        from pixtag.artifact import load_bundle
+        from pixtag.bundle import load_bundle
         from pixtag.cli.given import measure_given
 
         whole = None if baselines_only else load_bundle(bundle)
@@ -200,7 +200,7 @@ def leakcheck(
     """
     import numpy as np
 
-    from pixtag.artifact import load_bundle
+    from pixtag.bundle import load_bundle
     from pixtag.evaluate import leakcheck as check
     from pixtag.store import Store
     from pixtag.types import Sources
@@ -251,7 +251,7 @@ def _config(size: Size | None, seed: int) -> TrainConfig:
 
 
 def _load(path: Path | None) -> Bundle | None:
-    from pixtag.artifact import load_bundle
+    from pixtag.bundle import load_bundle
 
     return None if path is None else load_bundle(path)
 
@@ -259,7 +259,7 @@ def _load(path: Path | None) -> Bundle | None:
 def _encoder_digest(bundle: Bundle | None) -> str:
     from pixtag.encoder import load_encoder
 
-    return load_encoder(None if bundle is None else bundle.encoder_path).digest
+    return load_encoder(None if bundle is None else bundle.encoder).digest
 
 
 def _require_posts(log: PostLog, split: Split, store: Path) -> None:

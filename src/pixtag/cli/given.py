@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pixtag.cli import output
 
 if TYPE_CHECKING:
-    from pixtag.artifact import Bundle
+    from pixtag.bundle import Bundle
     from pixtag.given import GivenModel
     from pixtag.types import PostLog
 

@@ -81,7 +81,7 @@ def predict(
         refuse: Not wanted (repeatable); what says the same counts less.
         similar: Do not hold back a second hashtag that says the same, as #dog and #dogs.
         lists: Obey the lists of hashtags never, only or always suggested: see `pixtag lists`.
-        bundle: Folder with a trained model; the shipped one by default.
+        bundle: File of a trained model; the shipped one by default.
         platforms: Your own file of platforms and their caps, in the form of the package's.
         restricted: Your own file of hashtags that platforms are reported to hide: only warned of.
         format: A table, JSON Lines, or one line of hashtags a photo, ready to paste.

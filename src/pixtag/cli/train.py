@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from cyclopts import App
 
+    from pixtag.encoder import OnnxEncoder
     from pixtag.types import PostLog
 
 Size = Literal["tiny", "small", "base"]
@@ -36,27 +37,30 @@ def train(
     tags: Path | None = None,
     all: bool = False,
     seed: int | None = None,
+    encoder: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Train a bundle on the posts of a store.
+    """Train a model on the posts of a store.
 
     Fits on the first 70 % of the posts in time order and calibrates on the next 10 %; the rest is
     never read, so that `pixtag evaluate` can measure on it. An interrupted run goes on where it
-    was when the same command is given again. Training curves lie beside the bundle.
+    was when the same command is given again. Training curves lie beside the model.
 
     Args:
         store: The store.
-        out: Folder of the bundle; an older bundle there is replaced.
+        out: File of the model; an older model there is replaced.
         size: Size dial; every width follows from it.
         tags: A file with one tag a line: a fixed label set, nothing else is learned or offered.
         all: Fit on the first 90 % and calibrate on the last 10: for use, not for measuring.
-        seed: Same seed, same posts, same machine: same bundle.
-        json: Print the bundle's manifest as JSON.
+        seed: Same seed, same posts, same machine: same model.
+        encoder: An ONNX file to look at photos with, input [B, 3, P, P] and output `embedding`
+            [B, D]; it goes into the model. The store keeps its embeddings beside the others.
+        json: Print the model's manifest as JSON.
 
     Examples:
-        pixtag train --store my.sqlite --out my-bundle
-        pixtag train --store my.sqlite --out my-bundle --size tiny --tags labels.txt
-        pixtag train --store my.sqlite --out my-bundle --all
+        pixtag train --store my.sqlite --out my-model
+        pixtag train --store my.sqlite --out my-model --size tiny --tags labels.txt
+        pixtag train --store my.sqlite --out my-model --all
     """
     fit = _import_fit()
     from pixtag.cli.settings import section
@@ -69,9 +73,11 @@ def train(
     check_outputs(curves, [store, tags], folder=out)
     config = section(TrainConfig, "train", {"size": size, "seed": seed})
     labels = None if tags is None else _read_labels(tags)
-    digest = load_encoder().digest
+    eyes = load_encoder(encoder)
+    if encoder is not None:
+        _embed(store, eyes)
     with Store.open(store, read_only=True) as opened:
-        log = opened.log(digest)
+        log = opened.log(eyes.digest)
     with output.progress("training", unit="steps") as bar:
         bundle = fit(
             log,
@@ -79,7 +85,8 @@ def train(
             config=config,
             labels=labels,
             use_all=all,
-            encoder_digest=digest,
+            encoder_digest=eyes.digest,
+            encoder=eyes,
             title=store.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )
@@ -125,7 +132,7 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
         uses = np.bincount(log.tag_ids, minlength=len(names))
         people = _people_of_tags(log)
     else:
-        from pixtag.artifact import load_bundle
+        from pixtag.bundle import load_bundle
 
         loaded = load_bundle(bundle)
         names = loaded.vocabulary
@@ -146,6 +153,14 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
     )
     if len(rows) > _SHOWN:
         output.say(f"{len(rows) - _SHOWN:,} more tags: --json lists all")
+
+
+def _embed(store: Path, encoder: OnnxEncoder) -> None:
+    from pixtag.embed import embed_missing
+    from pixtag.store import Store
+
+    with Store.open(store) as opened, output.progress("looking at photos", unit="photos") as bar:
+        embed_missing(opened, encoder, on_progress=bar.update)
 
 
 def _import_fit():  # noqa: ANN202 - a function of the extra

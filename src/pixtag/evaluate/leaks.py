@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from pixtag.artifact import Bundle
+from pixtag.bundle import Bundle
 from pixtag.errors import InputError, LeakError
 from pixtag.types import Ints, PostLog, Rankings
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.artifact import Bundle
 from pixtag.baselines import Ranker
+from pixtag.bundle import Bundle
 from pixtag.evaluate.protocol import OnProgress, References
 from pixtag.replay import replay, state_of
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings

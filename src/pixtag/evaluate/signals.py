@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from pixtag import network
-from pixtag.artifact import Bundle
+from pixtag.bundle import Bundle
 from pixtag.evaluate.protocol import RANKS, Comparison
 from pixtag.evaluate.summary import Figures
 from pixtag.metrics import find_hits, metric_names, per_post

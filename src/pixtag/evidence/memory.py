@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixtag.errors import ShapeError
-from pixtag.evidence.postings import DAY_TICKS, LAST_TICK, UNTIMED, Postings, ragged, ticks
+from pixtag.evidence.postings import (
+    DAY_TICKS,
+    LAST_TICK,
+    UNTIMED,
+    Postings,
+    distinct,
+    is_among,
+    ragged,
+    ticks,
+)
 from pixtag.evidence.view import (
     NOBODY,
     TIMED_POSTS,
@@ -273,7 +282,7 @@ Marks = tuple[Ints, Ints, Ints, Bools, Bools]
 
 def remove_posts(view: View, slots: Ints) -> View:
     """The view without some posts, whose rows no posting leads to any more."""
-    slots = np.unique(slots)
+    slots = distinct(slots)
     owner, use = ragged(view.use_start[slots], view.n_uses[slots].astype(np.int64))
     tags, tick, user = view.tag[use].astype(np.int64), view.tick[slots], view.user[slots]
     photo = view.photo[slots]
@@ -306,12 +315,12 @@ def _changed_marks(
     tag. A post of nobody counts as a person of its own.
     """
     named = user >= 0
-    people = np.unique(user[named])
+    people = distinct(user[named])
     _, _, own = view.by_user.rows(people, UNTIMED, np.full(len(people), LAST_TICK))
     owner, use = ragged(view.use_start[own], view.n_uses[own].astype(np.int64))
     person, known = view.user[own][owner].astype(np.int64), view.tag[use].astype(np.int64)
-    touched = np.isin(
-        (person << _TAG_BITS) | known, np.unique((user[named] << _TAG_BITS) | tag[named])
+    touched = is_among(
+        (person << _TAG_BITS) | known, distinct((user[named] << _TAG_BITS) | tag[named])
     )
     before = (
         person[touched],
@@ -352,7 +361,7 @@ def _difference(of: Marks, but: Marks, column: int) -> tuple[Ints, Ints, Ints]:
     mine, others = (
         (marks[2][marks[column]] << _TAG_BITS) | marks[0][marks[column]] for marks in (of, but)
     )
-    kept = ~np.isin(mine, others) if len(others) else np.ones(len(mine), np.bool_)
+    kept = ~is_among(mine, np.sort(others))
     rows = np.flatnonzero(of[column])[kept]
     return of[0][rows], of[1][rows], of[2][rows]
 

@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from pixtag.errors import StoreError
-from pixtag.types import Doubles, Ints
+from pixtag.types import Bools, Doubles, Ints
 
 TICKS_PER_S = 100
 ORIGIN_S = -1_262_304_000.0
@@ -72,6 +72,20 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     owner = np.repeat(np.arange(len(length)), length)
     first = np.cumsum(length) - length
     return owner, np.arange(len(owner)) + np.repeat(start - first, length)
+
+
+def distinct(keys: Ints) -> Ints:
+    """The different values among some that are not negative, ascending."""
+    ordered = np.sort(keys)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
+
+
+def is_among(keys: Ints, ordered: Ints) -> Bools:
+    """Whether each key is one of some ascending ones."""
+    if not len(ordered):
+        return np.zeros(len(keys), np.bool_)
+    place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return ordered[place] == keys
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,7 @@ class Postings:
             start = np.searchsorted(segment.packed, packed)
             stop = np.searchsorted(segment.packed, packed, side="right")
             owner, place = ragged(start, stop - start)
-            gone = np.unique(place[segment.row[place] == row[owner]])
+            gone = distinct(place[segment.row[place] == row[owner]])
             if len(gone):
                 segment = Segment(np.delete(segment.packed, gone), np.delete(segment.row, gone))
             if len(segment):

@@ -18,9 +18,10 @@ from pixtag.evidence.postings import (
     TICKS_PER_S,
     TIME_BITS,
     Postings,
+    distinct,
     ragged,
 )
-from pixtag.types import Bools, Doubles, Floats, Ints
+from pixtag.types import Bools, Doubles, Floats, Ints, Numbers
 
 NOBODY = -1
 """The person of a post that nobody is named for, and of a stranger who asks."""
@@ -35,7 +36,7 @@ _SOMEBODY = 1 << 30
 _LAST_POSTS = 128
 """Posts before a moment whose tags are proposed as just used."""
 
-_MOST_LATELY = 65_536
+_MOST_LATELY = 16_384
 
 
 class Names:
@@ -307,7 +308,8 @@ class View:
             Number of the tag of each use `[E]` and of each pair `[P]`; tick, person and the
             person's next use of the tag, `[E]` each.
         """
-        tags, of_pair = np.unique(tag, return_inverse=True)
+        tags = distinct(tag)
+        of_pair = np.searchsorted(tags, tag)
         since, until = max(int(tick.min(initial=LAST_TICK)) - span, 1), int(tick.max(initial=1))
         column, at, slot = self.by_tag.rows(tags, since, np.full(len(tags), until))
         person = self.user[slot].astype(np.int64)
@@ -358,7 +360,7 @@ class View:
             lift = np.log((count + shrink) / (rate * (length / 24.0) + shrink))
             strength = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
             found.append(tags[best_tags(strength, self.names.ties()[tags], limit=limit)])
-        return np.unique(np.concatenate(found))
+        return distinct(np.concatenate(found))
 
     def people_lately(
         self, tick: int, hours: Sequence[float], *, limit: int | None = None
@@ -379,7 +381,8 @@ class View:
         owner, tag = self.uses_of(slot)
         if not len(tag):
             return tag, np.zeros((len(hours), 0), np.float32)
-        tags, column = np.unique(tag, return_inverse=True)
+        tags = distinct(tag)
+        column = np.searchsorted(tags, tag)
         person = self.user[slot].astype(np.int64)
         person = np.where(person >= 0, person, _SOMEBODY + slot)[owner]
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
@@ -434,7 +437,7 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
     return counts.reshape(n, -1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
 
 
-def best_tags(strength: Any, ties: Ints, *, limit: int) -> Ints:
+def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:
     """Places of the strongest positive values, best first; ties by `ties`."""
     strength = np.asarray(strength)
     if limit < len(strength):

@@ -4,6 +4,7 @@ To add a signal: a file with a `Signal`, and its name in `SIGNALS`.
 """
 
 from pixtag.signals.asked import Asked, Pairs, Questions, ask
+from pixtag.signals.context import CONTEXT_NAMES
 from pixtag.signals.cooccurrence import CO_OCCURRENCE
 from pixtag.signals.knowledge import Knowledge, Prior
 from pixtag.signals.memory import NEAR_KEYS, OWN_KEYS, Memory
@@ -30,8 +31,18 @@ SIGNALS = (
 )
 FEATURES = Table(SIGNALS)
 
+INPUT_NAMES: dict[str, tuple[str, ...]] = {
+    "features": FEATURES.names,
+    "context": CONTEXT_NAMES,
+    "own_keys": OWN_KEYS,
+    "near_keys": NEAR_KEYS,
+}
+"""Names of all inputs of the network in their order; a model's file holds them."""
+
 __all__ = [
+    "CONTEXT_NAMES",
     "FEATURES",
+    "INPUT_NAMES",
     "MEMORIES",
     "NEAR_KEYS",
     "OWN_KEYS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK
+from pixtag.evidence import LAST_TICK, distinct
 from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.signals.popularity import usage_rate
 from pixtag.signals.spec import Feature, Signal
@@ -91,9 +91,7 @@ class Company:
             (asked.knowledge.prior.view, LAST_TICK),
         ):
             known = accepted[accepted < view.n_tags]
-            pair, slot = view.carrying(
-                known, np.full(len(known), tick), limit=ACCEPTED_POSTS
-            )
+            pair, slot = view.carrying(known, np.full(len(known), tick), limit=ACCEPTED_POSTS)
             slots, place = np.unique(slot, return_inverse=True)
             carries = np.zeros((len(slots), len(accepted)), np.bool_)
             carries[place, np.flatnonzero(accepted < view.n_tags)[pair]] = True
@@ -173,7 +171,7 @@ def propose_company(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
     question: list[Ints] = []
     tags: list[Ints] = []
     for q, company in asked.company.items():
-        found = np.unique(company.tag)
+        found = distinct(company.tag)
         if not len(found):
             continue
         chance = company.shrunk(company.matched > 0, found, np.zeros(len(found)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, ragged
+from pixtag.evidence import DAY_TICKS, distinct, ragged
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.memory import Memory, Similar, nearest
 from pixtag.signals.spec import Feature, Signal
@@ -100,7 +100,8 @@ def _pixels(asked: Asked, pairs: Pairs) -> Floats:
         out[:, 4] = np.where(known, looks.kinds[at], 0.0)
     words = asked.knowledge.words
     if words is not None and asked.has_photo.any():
-        tags, place = np.unique(pairs.tag, return_inverse=True)
+        tags = distinct(pairs.tag)
+        place = np.searchsorted(tags, pairs.tag)
         vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
         photo = np.zeros((len(asked), vectors.shape[1]), np.float32)
         photo[asked.has_photo] = words.photo_vectors(asked.embeddings[asked.has_photo])

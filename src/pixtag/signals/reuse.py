@@ -82,7 +82,9 @@ def propose_own(asked: Asked, *, limit: int, many: int, further: int) -> tuple[I
     strength = pairs.total(own.question[own.post], own.tag, np.asarray(fading)[own.post])
     beyond = np.bincount(pairs.question, minlength=len(asked)) - many
     log = np.log(np.maximum(strength, 1e-30))
-    kept = strongest(pairs.question, log, asked.ties[pairs.tag], limit=limit + np.clip(beyond, 0, further))
+    kept = strongest(
+        pairs.question, log, asked.ties[pairs.tag], limit=limit + np.clip(beyond, 0, further)
+    )
     return pairs.question[kept], pairs.tag[kept]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, View, ticks
+from pixtag.evidence import DAY_TICKS, View, distinct, ticks
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
@@ -113,8 +113,8 @@ def propose_rising(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
     question = np.repeat(np.arange(len(asked)), [len(tags) for tags in rising])
     found, tag = asked.view.just_used(asked.tick)
     n_tags = asked.n_tags
-    keys, count = np.unique(found * n_tags + tag, return_counts=True)
-    keys = keys[count >= 2]
+    keys = np.sort(found * n_tags + tag)
+    keys = distinct(keys[1:][keys[1:] == keys[:-1]])
     return (
         np.concatenate([question, keys // n_tags]),
         np.concatenate([*rising, keys % n_tags]).astype(np.int64),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixtag.rank import RankConfig
+from pixtag.model import RankConfig
 
 
 class TrainConfig(BaseModel):

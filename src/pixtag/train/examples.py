@@ -16,17 +16,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pixtag.artifact import anonymous_log
+from pixtag.bundle import anonymous_log
 from pixtag.evidence import View
+from pixtag.model import Model
 from pixtag.rank import (
-    CONTEXT_NAMES,
     Candidates,
-    Model,
     join_candidates,
     questions_of,
     replay,
 )
-from pixtag.signals import Knowledge
+from pixtag.signals import CONTEXT_NAMES, Knowledge
 from pixtag.signals.head import Head
 from pixtag.splits import history_length
 from pixtag.types import Bools, Ints, PostLog, Sources

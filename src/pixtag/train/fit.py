@@ -18,22 +18,21 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pixtag.artifact import Bundle, save_bundle
-from pixtag.encoder import SHIPPED_DIGEST
+from pixtag.bundle import Bundle, check_replaceable, save_bundle
+from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder
 from pixtag.errors import ModelError
-from pixtag.rank import Model
-from pixtag.replay import readers_of_classes
+from pixtag.model import Model, readers_of_classes
+from pixtag.signals import Knowledge
 from pixtag.signals.words import Bridge, Words, class_tag_matrix
 from pixtag.splits import Split, temporal_split
-from pixtag.signals import Knowledge
 from pixtag.train.bundle import make_bundle
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
 from pixtag.train.curves import draw_curves
 from pixtag.train.examples import (
-    choose_vocabulary,
     Examples,
+    choose_vocabulary,
     deal_folds,
     draw_elsewhere,
     first_users,
@@ -150,6 +149,7 @@ def fit(
     kinds: Sequence[str] | None = None,
     kind_tags: Mapping[str, Sequence[str]] | None = None,
     encoder_digest: str = "",
+    encoder: OnnxEncoder | None = None,
     title: str = "",
     sources: Sources | None = None,
     others: Sequence[PostLog] = (),
@@ -164,7 +164,7 @@ def fit(
     Args:
         log: All posts, with encoder embeddings or none. Those after the calibration period are
             never read.
-        out: Folder of the bundle. Curves lie beside it: `OUT.curves.jsonl`, `OUT.curves.png`.
+        out: File of the bundle. Curves lie beside it: `OUT.curves.jsonl`, `OUT.curves.png`.
         config: Knobs.
         labels: A fixed set of tags: no other is learned or offered.
         unlearned: Tags that stay in the posts but never enter the vocabulary, so that the bundle
@@ -179,6 +179,7 @@ def fit(
             empty: a classifier of these kinds becomes a second bridge.
         kind_tags: For each kind, the tags that people put on such photos, best first.
         encoder_digest: Encoder that made the embeddings.
+        encoder: The same, to go into the bundle when it is not the shipped one.
         title: What the posts are, for the model card.
         sources: Train with these alone; the bundle must then be asked with these alone.
         others: Logs of people elsewhere, whose posts have times and perhaps photos: the network
@@ -193,7 +194,9 @@ def fit(
     Raises:
         ModelError: Too few posts to learn from, or none with a tag of `labels`; `bridge_tags`
             with another encoder than the shipped one.
+        InputError: `out` holds something that is not a model.
     """
+    check_replaceable(out)
     config = config or TrainConfig()
     if labels is not None:
         log = only_tags(log, labels)
@@ -279,6 +282,7 @@ def fit(
         bridge=matrix,
         kinds=plan.fit_kinds(np.arange(len(plan.log)) < split.train_stop),
         also_seen=[post_id for other in plan.elsewhere for post_id in other.asked],
+        encoder=encoder,
     )
     saved = save_bundle(out, bundle)
     _keep_curves(out, checkpoints)

@@ -14,8 +14,8 @@ import optax
 from numpy.typing import NDArray
 
 from pixtag.network import SHAPES, Widths, initial_weights, scores
-from pixtag.rank import INPUT_NAMES, Candidates
-from pixtag.signals import FEATURES
+from pixtag.rank import Candidates
+from pixtag.signals import FEATURES, INPUT_NAMES
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import Examples

@@ -1,0 +1,386 @@
+"""The trained model on disk: one safetensors file, without code and without anybody's ids.
+
+tensors    weights/*   network, calibration, pixel head and topics
+           prior/*     anonymous untimed posts; extras/* what was counted over the training log
+           seen/*      salted hashes of the post ids that training read, for the leak check
+           encoder/*   the ONNX encoder's bytes, when it is not the shipped one
+metadata   JSON: manifest, vocabulary, tags of the prior, model card
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from pixtag.encoder import OnnxEncoder, load_encoder
+from pixtag.errors import InputError, ModelError
+from pixtag.types import Bools, PostLog
+
+FORMAT = 2
+"""Version of the layout above; 1 was a folder."""
+
+PRIOR_ID = "\0prior "
+"""Start of the post ids of a prior; no store takes a NUL in an id."""
+
+Arrays = Mapping[str, NDArray[Any]]
+Hashes = NDArray[np.uint64]
+
+_KEY = "pixtag"
+_START = b'{"__metadata__":{"pixtag":'
+_TRAIN_HINT = "train a new one with `pixtag train`, or leave --bundle out for the shipped one"
+_COPY_HINT = "copy the model again from where it came, or " + _TRAIN_HINT
+
+
+class Trained(BaseModel):
+    """What a model learned from; times are Unix seconds UTC, None when no post has one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_posts: Annotated[int, Field(ge=0)]
+    first_at: float | None = None
+    until_at: float | None = None
+    calibrated_until: float | None = None
+
+
+class Manifest(BaseModel):
+    """What a model is and what made it.
+
+    Attributes:
+        size: Size dial that it was trained with.
+        config: Every setting that made it.
+        feature_names: Names of the network's inputs in order, by group: features, context, ...
+        encoder_digest: Encoder whose embeddings, D = `encoder_width` wide, it understands.
+        salt: Hex, goes before every post id that is hashed, so that hashes of two models share
+            nothing and no table can be made ahead. Who holds the file can still test an id.
+        digests: SHA-256 in hex of each part of the file. Filled in by `save_bundle`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Annotated[int, Field(ge=1)] = FORMAT
+    pixtag: str
+    size: str
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    feature_names: dict[str, tuple[str, ...]]
+    encoder_digest: str
+    encoder_width: Annotated[int, Field(ge=0)]
+    trained: Trained
+    salt: Annotated[str, Field(pattern="^([0-9a-f]{2})*$")] = Field(
+        default_factory=lambda: secrets.token_hex(16)
+    )
+    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    digests: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hex of what was learned, the same for two files of the same training."""
+        held = self.model_dump(mode="json", exclude={"created_at": True, "salt": True})
+        held["digests"].pop("seen", None)
+        return _digest_of_json(held)
+
+    @property
+    def trained_until(self) -> float | None:
+        """Unix seconds UTC after which it has read nothing, calibration included."""
+        ends = [t for t in (self.trained.until_at, self.trained.calibrated_until) if t is not None]
+        return max(ends, default=None)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model, ready to predict.
+
+    Attributes:
+        manifest: What it is and what made it.
+        vocabulary: Tags that the pixel head was fitted on, V of them.
+        weights: Network, calibration, pixel head and topics, by flat names.
+        prior: Anonymous posts without a time, for strangers; embeddings in the joint space.
+        extras: Further arrays: people behind the prior, class-to-tag matrices.
+        seen: Hashes of the post ids that training read (`hash_post_ids` with the manifest's salt).
+        card: The model card, Markdown.
+        encoder: ONNX bytes of the encoder that it was trained with; None for the shipped one.
+    """
+
+    manifest: Manifest
+    vocabulary: list[str]
+    weights: Arrays
+    prior: PostLog
+    extras: Arrays = field(default_factory=dict)
+    seen: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    card: str = ""
+    encoder: bytes | None = None
+
+    def group(self, name: str) -> dict[str, NDArray[Any]]:
+        """Arrays of the weights and extras whose names begin with `NAME/`, without that."""
+        both = {**self.weights, **self.extras}.items()
+        return {k.partition("/")[2]: a for k, a in both if k.startswith(f"{name}/")}
+
+    def has_seen(self, post_ids: Iterable[str]) -> Bools:
+        """Tell which posts training has read, `[N]`; all False when no hashes were kept."""
+        return np.isin(hash_post_ids(post_ids, salt=self.manifest.salt), self.seen)
+
+    def load_encoder(self, *, n_threads: int | None = None) -> OnnxEncoder:
+        """Start the encoder that the model was trained with: its own, or the shipped one."""
+        encoder = load_encoder(self.encoder, n_threads=n_threads)
+        self.check_encoder(encoder.digest, encoder.width)
+        return encoder
+
+    def check_encoder(self, digest: str, width: int) -> None:
+        """Raise `ModelError` for an encoder whose embeddings this model does not understand."""
+        wanted = self.manifest
+        if (digest, width) != (wanted.encoder_digest, wanted.encoder_width):
+            raise ModelError(
+                f"this model needs the encoder {wanted.encoder_digest[:12]} "
+                f"({wanted.encoder_width} wide), not {digest[:12]} ({width} wide)",
+                hint="use the encoder that it was trained with, or " + _TRAIN_HINT,
+            )
+
+    def check_features(self, names: Mapping[str, Sequence[str]]) -> None:
+        """Raise `ModelError` for other network inputs than this version's, and name some.
+
+        Args:
+            names: Names of the network's inputs in order, by group, as in the manifest.
+        """
+        theirs = self.manifest.feature_names
+        for group in {**theirs, **names}:
+            pairs = zip_longest(theirs.get(group, ()), names.get(group, ()), fillvalue="nothing")
+            differing = [f"{there} (here {here})" for there, here in pairs if there != here]
+            if differing:
+                more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+                raise ModelError(
+                    f"this model was made by Pixtag {self.manifest.pixtag}, whose signals were "
+                    f"others; its {group.replace('_', ' ')} have {', '.join(differing[:3])}{more}",
+                    hint=_TRAIN_HINT,
+                )
+
+
+def hash_post_ids(post_ids: Iterable[str], *, salt: str) -> Hashes:
+    """Hash post ids to 64 bits each, `[N]`: the start of SHA-256 of the salt (hex) and the id."""
+    start = bytes.fromhex(salt)
+    # An archive may hold lone surrogates; they must hash, not fail.
+    ids = (post_id.encode("utf-8", "surrogatepass") for post_id in post_ids)
+    raw = b"".join(hashlib.sha256(start + one).digest()[:8] for one in ids)
+    return np.frombuffer(raw, "<u8").astype(np.uint64)
+
+
+def anonymous_log(
+    tags: Sequence[str],
+    tag_lists: Sequence[Sequence[int]],
+    embeddings: NDArray[Any],
+    has_photo: NDArray[np.bool_] | None = None,
+) -> PostLog:
+    """Make a log of posts of nobody and of no time, as a prior holds them.
+
+    Args:
+        tags: Every tag.
+        tag_lists: For each of N posts, indices into `tags`.
+        embeddings: One row a post, `[N, D]`; kept as fp16.
+        has_photo: Which rows are real, `[N]`; all when D > 0 by default.
+    """
+    lengths = [len(tag_ids) for tag_ids in tag_lists]
+    if has_photo is None:
+        has_photo = np.full(len(tag_lists), embeddings.shape[1] > 0)
+    tag_ids = np.fromiter(chain.from_iterable(tag_lists), np.int64)
+    return _prior_log(list(tags), np.cumsum([0, *lengths]), tag_ids, has_photo, embeddings)
+
+
+def default_bundle_path() -> Path:
+    """Where the model that ships in the package lies (a source checkout may lack it)."""
+    return Path(__file__).parent / "data" / "model.safetensors"
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `InputError` for a folder, or a file that is no model; an older one may go."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", hint="name a file for the model, or remove it")
+    if path.exists() and not _is_model(path):
+        raise InputError(f"{path} holds something that is not a model", hint="name a new file")
+
+
+def save_bundle(path: Path, bundle: Bundle) -> Bundle:
+    """Write a model so that nobody ever meets half of one: a synced file is renamed into place.
+
+    Args:
+        path: The file; its folder is made. An older model there is replaced.
+        bundle: What to write. `prior` must be of nobody and without times.
+
+    Returns:
+        The bundle with its final manifest.
+
+    Raises:
+        InputError: `path` holds something that is not a model.
+        ModelError: The prior names people or times; the disk is full or not writable.
+    """
+    path = path.absolute()
+    check_replaceable(path)
+    prior = bundle.prior
+    if prior.users or prior.n_untimed != len(prior):
+        raise ModelError(
+            "the prior of a model must not hold people or times",
+            hint="build it with pixtag.bundle.anonymous_log",
+        )
+    log = {name: getattr(prior, name) for name in ("tag_start", "has_photo", "embeddings")}
+    log["tag_ids"] = prior.tag_ids.astype(np.int32)
+    seen = {"hashes": np.unique(bundle.seen)}
+    parts = {"weights": bundle.weights, "extras": bundle.extras, "prior": log, "seen": seen}
+    if bundle.encoder is not None:
+        parts["encoder"] = {"onnx": np.frombuffer(bundle.encoder, np.uint8)}
+    # A transposed view must be made whole; 0-d arrays stay as they are.
+    arrays = {
+        f"{p}/{n}": np.asarray(a, order="C") for p, own in parts.items() for n, a in own.items()
+    }
+    texts = {"vocabulary": bundle.vocabulary, "prior_tags": prior.tags, "card": bundle.card}
+    digests = _digests(arrays, texts)
+    manifest = bundle.manifest.model_copy(update={"format": FORMAT, "digests": digests})
+    held = manifest.model_dump(mode="json")
+    document = {"manifest": held, "sha256": _digest_of_json(held), **texts}
+    _replace(path, to_safetensors(arrays, {_KEY: json.dumps(document)}))
+    return replace(bundle, manifest=manifest, seen=seen["hashes"])
+
+
+def load_bundle(path: Path | None = None) -> Bundle:
+    """Read a model, its arrays read-only, and check every part of it against its digest.
+
+    Args:
+        path: Its file; None for the one in the package.
+
+    Raises:
+        ModelError: Not a model, damaged, of another format, or not readable.
+    """
+    if path is None and not default_bundle_path().is_file():
+        raise ModelError(
+            "no model came with this installation",
+            hint="train one with `pixtag train --store FILE --out FILE` and give it by --bundle",
+        )
+    path = path or default_bundle_path()
+    _check_is_model(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            document = json.loads(file.metadata()[_KEY])
+            manifest = _manifest(path, document)
+            arrays: dict[str, NDArray[Any]] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        texts = {name: document[name] for name in ("vocabulary", "prior_tags", "card")}
+        _check_digests(_digests(arrays, texts), manifest.digests)
+        parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "extras": {}}
+        for name, array in arrays.items():
+            array.flags.writeable = False
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = array
+        return Bundle(
+            manifest=manifest,
+            vocabulary=texts["vocabulary"],
+            weights=parts["weights"],
+            prior=_prior_log(texts["prior_tags"], **parts["prior"]),
+            extras=parts["extras"],
+            seen=parts["seen"]["hashes"],
+            card=texts["card"],
+            encoder=parts["encoder"]["onnx"].tobytes() if "encoder" in parts else None,
+        )
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise ModelError(f"the model {path} is damaged: {error}", hint=_COPY_HINT) from error
+
+
+def _manifest(path: Path, document: dict[str, Any]) -> Manifest:
+    held = document["manifest"]
+    version = held["format"]
+    if isinstance(version, int) and version != FORMAT:
+        # Another layout may have any shape, so its version is looked at before the rest.
+        newer = version > FORMAT
+        raise ModelError(
+            f"the model {path} has format {version}; this Pixtag reads {FORMAT}",
+            hint=("update Pixtag (`pip install -U pixtag`), or " if newer else "") + _TRAIN_HINT,
+        )
+    _check_digests({"manifest": _digest_of_json(held)}, {"manifest": document["sha256"]})
+    return Manifest.model_validate(held)
+
+
+def _prior_log(
+    tags: list[str],
+    tag_start: NDArray[Any],
+    tag_ids: NDArray[Any],
+    has_photo: NDArray[Any],
+    embeddings: NDArray[Any],
+) -> PostLog:
+    n = len(has_photo)
+    return PostLog(
+        post_ids=[f"{PRIOR_ID}{i}" for i in range(n)],
+        users=[],
+        tags=tags,
+        user_of_post=np.zeros(n, np.int64),
+        at=np.full(n, -np.inf),
+        tag_start=tag_start.astype(np.int64),
+        tag_ids=tag_ids.astype(np.int64),
+        has_photo=has_photo.astype(np.bool_),
+        embeddings=embeddings.astype(np.float16, copy=False),
+    )
+
+
+def _is_model(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8 + len(_START))[8:] == _START
+
+
+def _check_is_model(path: Path) -> None:
+    try:
+        is_model = _is_model(path)
+    except OSError as error:
+        what = "it is a folder, and older versions wrote such" if path.is_dir() else error.strerror
+        raise ModelError(f"no model at {path}: {what}", hint=_TRAIN_HINT) from error
+    if not is_model:
+        raise ModelError(f"{path} is not a model", hint=_TRAIN_HINT)
+
+
+def _digests(arrays: Arrays, texts: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 in hex of each part: arrays by the start of their names, texts by theirs."""
+    running = {name: hashlib.sha256(json.dumps(text).encode()) for name, text in texts.items()}
+    for name, array in sorted(arrays.items()):
+        one = running.setdefault(name.partition("/")[0], hashlib.sha256())
+        one.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        one.update(array.reshape(-1).view(np.uint8).data)
+    return {name: one.hexdigest() for name, one in running.items()}
+
+
+def _check_digests(found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    wrong = [part for part in {**wanted, **found} if found.get(part) != wanted.get(part)]
+    if wrong:
+        raise ValueError(f"its part {wrong[0]} is not what was written")
+
+
+def _digest_of_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, sync it, and rename it into place."""
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with made.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise ModelError(
+            f"cannot write the model {path}: {error.strerror or error}",
+            hint="make room and run again" if full else "choose a folder that you can write to",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)

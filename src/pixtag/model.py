@@ -1,0 +1,166 @@
+"""The model in memory: fitted parts, network and prior, and the one way to evidence for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixtag.bundle import Bundle
+from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
+from pixtag.errors import ModelError
+from pixtag.evidence import Derive, MemoryEvidence
+from pixtag.signals import INPUT_NAMES, Knowledge
+from pixtag.signals.head import Head
+from pixtag.signals.topics import Topics
+from pixtag.signals.words import Bridge, Classifier, Words
+from pixtag.types import Halfs, PostLog
+
+
+class RankConfig(BaseModel):
+    """What is offered to the network.
+
+    Attributes:
+        own_slots: Latest posts of the person that may be copied from.
+        near_slots: Most similar posts of everyone that may be copied from.
+        max_candidates: Candidates kept for a question.
+        more_candidates: Most further candidates for people who used many tags: theirs.
+        own_candidates: Own tags of a person among the usual candidates.
+        least_people: People who must have used a tag before others are offered it.
+        only_vocabulary: Offer no tag beyond the vocabulary (a fixed label set).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    own_slots: Annotated[int, Field(ge=1, le=512)] = 48
+    near_slots: Annotated[int, Field(ge=1, le=512)] = 48
+    max_candidates: Annotated[int, Field(ge=10, le=2000)] = 160
+    more_candidates: Annotated[int, Field(ge=0, le=2000)] = 128
+    own_candidates: Annotated[int, Field(ge=10, le=2000)] = 96
+    least_people: Annotated[int, Field(ge=1)] = 3
+    only_vocabulary: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that a question is answered with, beside the evidence.
+
+    Attributes:
+        knowledge: The fitted parts and the prior.
+        config: What is offered to the network.
+        weights: The network with its calibration; empty while it is being trained.
+    """
+
+    knowledge: Knowledge
+    config: RankConfig = field(default_factory=RankConfig)
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+
+    def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
+        """Evidence in memory with some posts observed."""
+        return self.knowledge.evidence(posts)
+
+    @property
+    def derive(self) -> Derive:
+        """What the fitted parts derive from posts."""
+        return self.knowledge.derive
+
+    def beside(self, *, n_known: int) -> Model:
+        """The same beside `n_known` posts that it was trained on: without a prior of the same."""
+        n = self.knowledge.prior.n_posts
+        return self.without_prior() if n and n_known * 2 >= n else self
+
+    def without_prior(self) -> Model:
+        """The same without posts of its own."""
+        return replace(self, knowledge=self.knowledge.without_prior())
+
+
+def model_of(bundle: Bundle) -> Model:
+    """Make the model of a file.
+
+    Raises:
+        ModelError: Its network reads other inputs than this version gives, by name.
+    """
+    bundle.check_features(INPUT_NAMES)
+    bridge, words = readers_of_classes(
+        encoder_digest=bundle.manifest.encoder_digest,
+        matrix=bundle.extras.get("bridge"),
+        has_words=bundle.manifest.config.get("words") is True,
+    )
+    kinds, topics = bundle.group("kinds"), bundle.group("topics")
+    knowledge = Knowledge.of(
+        bundle.vocabulary,
+        Head(**bundle.group("head")),
+        prior=bundle.prior,
+        prior_people=bundle.extras["prior_people"].astype(np.float64),
+        bridge=bridge,
+        kinds=None
+        if not kinds
+        else Bridge(
+            kinds["matrix"],
+            Classifier(kinds["weight"].astype(np.float32), kinds["bias"].astype(np.float32)),
+        ),
+        topics=Topics(**{n: a.astype(np.float32) for n, a in topics.items()}) if topics else None,
+        words=words,
+    )
+    config = RankConfig.model_validate(bundle.manifest.config.get("rank", {}))
+    return Model(knowledge, config, bundle.weights)
+
+
+def readers_of_classes(
+    *, encoder_digest: str, matrix: Halfs | None, has_words: bool
+) -> tuple[Bridge | None, Words | None]:
+    """Make the signals that read the encoder's classes; training and serving both use these.
+
+    Args:
+        encoder_digest: Encoder that makes the embeddings.
+        matrix: Chance of each tag on a photo of each class, `[1000, V]`; None for no bridge.
+        has_words: Whether words are compared with photos.
+
+    Raises:
+        ModelError: One is asked for, but only the shipped encoder has these classes.
+    """
+    if matrix is None and not has_words:
+        return None, None
+    if encoder_digest != SHIPPED_DIGEST:
+        raise ModelError(
+            f"the encoder {encoder_digest[:12] or 'without a name'} does not name the classes "
+            "that the bridge and the words read",
+            hint="train a bundle with the encoder that ships with this version of Pixtag",
+        )
+    shared = Classifier(*classifier())
+    bridge = None if matrix is None else Bridge(matrix, shared)
+    return bridge, Words.load(shared, class_synonyms()) if has_words else None
+
+
+def evidence_of(
+    bundle: Bundle, log: PostLog, *, judged_by: int | None = None
+) -> tuple[Model, MemoryEvidence]:
+    """Make the model, and evidence that has observed a log.
+
+    When the model was trained on most of the same posts, its prior would count them twice and
+    is left out.
+
+    Args:
+        bundle: The model's file.
+        log: The store's posts.
+        judged_by: How many posts at the front tell whether it was the same posts; all by
+            default. Evaluation names those before the period, so that no later post has a say.
+    """
+    known = int(np.count_nonzero(bundle.has_seen(log.post_ids[:judged_by])))
+    model = model_of(bundle).beside(n_known=known)
+    return model, model.evidence(log)
+
+
+def snapshot_key(bundle: Bundle, store: str) -> str:
+    """What evidence depends on besides the posts: a store's identity and the model's parts."""
+    parts = (n for n in bundle.weights if n.startswith(("head/center", "head/proj", "topics/")))
+    digest = hashlib.sha256(json.dumps([bundle.manifest.encoder_digest, bundle.vocabulary]).encode())
+    for name in sorted(parts):
+        digest.update(np.ascontiguousarray(bundle.weights[name]).tobytes())
+    return f"{store} {digest.hexdigest()}"
