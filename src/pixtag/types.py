@@ -15,6 +15,7 @@ Floats = NDArray[np.float32]
 Halfs = NDArray[np.float16]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Smalls = NDArray[np.int32]
 Numbers = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 

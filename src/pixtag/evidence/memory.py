@@ -34,7 +34,7 @@ from pixtag.evidence.view import (
     View,
     empty_view,
 )
-from pixtag.types import Bools, Floats, Ints, PostLog
+from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
 _TAG_BITS = 24
 _PART = 4096
@@ -66,7 +66,7 @@ class Derive(Protocol):
         """Unit vectors in the joint space, `[N, J]`, of embeddings `[N, D]`."""
         ...
 
-    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
         """Topics `[N, K]` of posts with a photo, from `vectors` and the uses (post, tag)."""
         ...
 
@@ -239,7 +239,7 @@ class MemoryEvidence:
 
     def _photos_of(
         self, posts: PostLog, owner: Ints, tags: Ints, n_photos: int
-    ) -> tuple[Ints, Floats, Floats]:
+    ) -> tuple[Ints, Floats, Halfs]:
         """Row of each post's photo (-1 for none), and vectors and topics of those with one."""
         derive, width = self._derive, posts.embeddings.shape[1]
         has = posts.has_photo if width else np.zeros(len(posts), np.bool_)
@@ -285,7 +285,7 @@ def remove_posts(view: View, slots: Ints) -> View:
     slots = distinct(slots)
     owner, use = ragged(view.use_start[slots], view.n_uses[slots].astype(np.int64))
     tags, tick, user = view.tag[use].astype(np.int64), view.tick[slots], view.user[slots]
-    photo = view.photo[slots]
+    photo = view.photo[slots].astype(np.int64)
     has = photo[owner] >= 0
     named = user >= 0
     photo_tick = view.photo_tick.copy()

@@ -21,7 +21,7 @@ from pixtag.evidence.postings import (
     distinct,
     ragged,
 )
-from pixtag.types import Bools, Doubles, Floats, Ints, Numbers
+from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, Numbers, Smalls
 
 NOBODY = -1
 """The person of a post that nobody is named for, and of a stranger who asks."""
@@ -178,14 +178,14 @@ class View:
     people: Names
     n_tags: int
     tick: Ints
-    user: Ints
+    user: Smalls
     tie: Ints
     use_start: Ints
-    n_uses: Ints
-    tag: Ints
-    photo: Ints
+    n_uses: Smalls
+    tag: Smalls
+    photo: Smalls
     vectors: Floats
-    topics: Floats
+    topics: Halfs
     photo_slot: Ints
     photo_tick: Ints
     photos_in_order: bool
@@ -439,7 +439,6 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
 
 def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:
     """Places of the strongest positive values, best first; ties by `ties`."""
-    strength = np.asarray(strength)
     if limit < len(strength):
         least = np.partition(strength, -limit)[-limit]
         places = np.flatnonzero((strength >= least) & (strength > 0))
@@ -468,8 +467,11 @@ def empty_view(vocabulary: Sequence[str], *, width: int, n_topics: int) -> View:
         photo_slot=none,
         photo_tick=none,
         photos_in_order=True,
-        **{
-            name: Postings()
-            for name in ("posts", "by_user", "by_tag", "firsts", "days", "weekdays", "photos")
-        },
+        posts=Postings(),
+        by_user=Postings(),
+        by_tag=Postings(),
+        firsts=Postings(),
+        days=Postings(),
+        weekdays=Postings(),
+        photos=Postings(),
     )

@@ -104,13 +104,8 @@ class Pairs:
     def total(self, question: Ints, tag: Ints, weight: Numbers) -> Doubles:
         """Sum the weights of entries (question, tag) at the pairs, `[P]`."""
         found = self.find(question, tag)
-        return np.bincount(found, weights=weight, minlength=len(self) + 1)[:-1]
-
-    def among(self, values: Numbers) -> Floats:
-        """Sum of values `[P]` over the pairs of each question, `[B]`."""
-        return np.bincount(self.question, weights=values, minlength=self.n_questions).astype(
-            np.float32
-        )
+        total = np.bincount(found, weights=weight, minlength=len(self) + 1)
+        return total[:-1].astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,11 @@ class Company:
             lengths = view.n_uses[slots].astype(np.int64)
             parts.append((carries, own, lengths, post + n_posts, tag))
             n_posts += len(slots)
-        carries, own, lengths, post, tag = (
-            np.concatenate([part[i] for part in parts]) for i in range(5)
-        )
+        carries = np.concatenate([part[0] for part in parts])
+        own = np.concatenate([part[1] for part in parts])
+        lengths = np.concatenate([part[2] for part in parts])
+        post = np.concatenate([part[3] for part in parts])
+        tag = np.concatenate([part[4] for part in parts])
         return cls(carries.sum(axis=1), carries, own, lengths, post, tag)
 
     def shrunk(

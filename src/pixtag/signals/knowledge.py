@@ -12,7 +12,7 @@ from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Words
-from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
+from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, PostLog
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Knowledge:
         """Unit vectors in the joint space, `[N, J]`, of embeddings `[N, D]`."""
         return self.head.project(embeddings)
 
-    def topics_of(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+    def topics_of(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
         """Topics `[N, K]` of photos and the tags used on them."""
         return _topics(self.topics, vectors, post, tag)
 
@@ -215,7 +215,7 @@ class _Encoded:
     def vectors(self, embeddings: Floats) -> Floats:
         return self.of.vectors(embeddings)
 
-    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
         return _topics(self.of.topics, vectors, post, tag)
 
 
@@ -237,11 +237,11 @@ class _Projected:
     def vectors(self, embeddings: Floats) -> Floats:
         return embeddings.astype(np.float32)
 
-    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
         return _topics(self.fitted, vectors, post, tag)
 
 
-def _topics(topics: Topics | None, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+def _topics(topics: Topics | None, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
     if topics is None:
         return np.zeros((len(vectors), 0), np.float16)
     return topics.of_posts(vectors, post, tag).astype(np.float16)

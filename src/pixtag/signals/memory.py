@@ -77,7 +77,7 @@ class Memory:
         return Memory(np.zeros(shape, np.int64), np.zeros(shape, np.bool_), keys, none, none, none)
 
     def set_mean(self, key: int, of_entry: Floats) -> None:
-        """Set a key to the mean over a slot's tags of a value each, `[A]`; not finite: not counted."""
+        """Set a key to the mean of the finite values `[A]` of a slot's tags."""
         counted = np.isfinite(of_entry)
         place = (self.question * self.filled.shape[1] + self.slot)[counted]
         n = np.bincount(place, minlength=self.filled.size)
@@ -179,7 +179,7 @@ class Similar:
 
 
 def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memory:
-    """The posts of everyone, of the store and of the prior, whose photos look most like this one."""
+    """The posts of the store and of the prior whose photos look most like this one."""
     if similar is None:
         return Memory.empty(len(asked), n_slots, len(NEAR_KEYS))
     view, prior = asked.view, asked.knowledge.prior.view

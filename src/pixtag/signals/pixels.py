@@ -1,4 +1,4 @@
-"""What pixels say of each candidate: the tag head, topics, class-to-tag matrices, words, prototypes."""
+"""What pixels say of each candidate: head, topics, class-to-tag matrices, words, prototypes."""
 
 from __future__ import annotations
 
