@@ -24,8 +24,7 @@ from pixtag.evidence.view import Names, View
 
 FORMAT = 1
 
-_COLUMNS = tuple(f.name for f in fields(View) if f.type in {"Ints", "Floats"})
-_POSTINGS = tuple(f.name for f in fields(View) if f.type == "Postings")
+_PARTS = tuple(f.name for f in fields(Segment))
 _NAMES = ("tags", "users", "post_ids")
 _NEW = ".new"
 
@@ -54,17 +53,23 @@ def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -
         "users": view.people.names[: int(view.user.max(initial=-1)) + 1],
         "post_ids": list(evidence.post_ids),
     }
-    arrays: dict[str, NDArray[Any]] = {name: getattr(view, name) for name in _COLUMNS}
-    for name in _POSTINGS:
-        for i, segment in enumerate(getattr(view, name).segments):
-            arrays |= {f"{name}/{i}/packed": segment.packed, f"{name}/{i}/row": segment.row}
+    arrays: dict[str, NDArray[Any]] = {}
+    n_segments: dict[str, int] = {}
+    for name, value in ((f.name, getattr(view, f.name)) for f in fields(View)):
+        if isinstance(value, np.ndarray):
+            arrays[name] = value
+        elif isinstance(value, Postings):
+            n_segments[name] = len(value.segments)
+            for i, segment in enumerate(value.segments):
+                arrays |= {f"{name}/{i}/{part}": getattr(segment, part) for part in _PARTS}
     for name, texts in names.items():
-        arrays[name] = np.frombuffer("\0".join(texts).encode(), np.uint8)
+        arrays[f"names/{name}"] = np.frombuffer("\0".join(texts).encode(), np.uint8)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {
         "key": _full(key),
         "seq": seq,
         "in_order": view.photos_in_order,
+        "segments": n_segments,
         "n": {name: len(texts) for name, texts in names.items()},
         "crc": {name: _checksum(array) for name, array in arrays.items()},
     }
@@ -102,7 +107,7 @@ def load_evidence(
             arrays = {name: file.get_tensor(name) for name in about["crc"]}
         if any(_checksum(array) != about["crc"][name] for name, array in arrays.items()):
             return None
-        tags, users, post_ids = (_texts(arrays[n], about["n"][n]) for n in _NAMES)
+        tags, users, post_ids = (_texts(arrays[f"names/{n}"], about["n"][n]) for n in _NAMES)
         names = Names(tags[:n_vocabulary])
         names.ids_of(tags[n_vocabulary:])
         people = Names()
@@ -112,8 +117,8 @@ def load_evidence(
             people=people,
             n_tags=len(tags),
             photos_in_order=about["in_order"],
-            **{name: arrays[name] for name in _COLUMNS},
-            **{name: _postings(arrays, name) for name in _POSTINGS},
+            **{name: array for name, array in arrays.items() if "/" not in name},
+            **{name: _postings(arrays, name, n) for name, n in about["segments"].items()},
         )
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
@@ -135,8 +140,9 @@ def _texts(array: NDArray[Any], n: int) -> list[str]:
     return texts
 
 
-def _postings(arrays: dict[str, NDArray[Any]], name: str) -> Postings:
-    n = sum(part.startswith(f"{name}/") for part in arrays) // 2
+def _postings(arrays: dict[str, NDArray[Any]], name: str, n: int) -> Postings:
     return Postings(
-        tuple(Segment(arrays[f"{name}/{i}/packed"], arrays[f"{name}/{i}/row"]) for i in range(n))
+        tuple(
+            Segment(**{part: arrays[f"{name}/{i}/{part}"] for part in _PARTS}) for i in range(n)
+        )
     )
