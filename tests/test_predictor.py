@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +16,7 @@ import pytest
 
 import handmade
 import pixtag
+from pixtag import images
 from pixtag.bundle import hash_post_ids
 from pixtag.errors import ImageError, InputError, ModelError, StoreError
 from pixtag.evidence import MemoryEvidence, NoModel
@@ -20,8 +25,8 @@ from pixtag.lists import Lists
 from pixtag.model import evidence_of
 from pixtag.photos import photos_under, sidecar_tags
 from pixtag.predictor import Predictor
-from pixtag.rank import rank
-from pixtag.signals import Questions
+from pixtag.rank import candidates, rank
+from pixtag.signals import FEATURES, INPUT_NAMES, Questions
 from pixtag.signals.trend import rising_tags
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
@@ -377,6 +382,225 @@ def test_observing_is_like_having_it_in_the_store(tmp_path: Path) -> None:
     assert "moss" not in tags(watching.suggest(fresh, user="ana", at=NOON, k=50))
 
 
+def test_a_private_tag_of_somebody_forgotten_never_comes_back(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        predictor = Predictor(handmade.bundle(), store=store, encoder=handmade.encoder())
+        with predictor:
+            predictor.observe([post("a", "ana", days(2), "mysecret")])
+            assert "mysecret" in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+            store.add_posts([post("b", "bo", days(1), "tea")])
+            assert "tea" in tags(predictor.suggest(None, user="bo", at=NOON, k=50))
+            assert "mysecret" in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+            store.forget("ana")
+            store.add_posts([post("c", "bo", days(0.5), "cake")])
+            assert "mysecret" not in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+            predictor.observe([post("d", "ana", days(0.1), "coffee")])
+            assert "mysecret" not in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+            predictor.forget("ana")
+            assert "coffee" not in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+        assert [p.post_id for p in store.posts()] == ["b", "c"], "what was observed is kept"
+
+
+def test_what_another_process_writes_is_seen(store: Path) -> None:
+    script = (
+        "import sys; from pixtag.store import Store; from pixtag.types import Post\n"
+        "with Store.open(sys.argv[1]) as s:\n"
+        "    s.add_posts([Post('x', 'ana', float(sys.argv[2]), ('tea',))])"
+    )
+    with Predictor.load(handmade.bundle(), store) as predictor:
+        assert "tea" not in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+        at = str(days(0.1).timestamp())
+        subprocess.run([sys.executable, "-c", script, str(store), at], check=True)
+        assert "tea" in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+
+
+def test_a_store_that_is_only_read_takes_no_posts(store: Path) -> None:
+    with Predictor.load(handmade.bundle(), store) as predictor:
+        for change in (
+            lambda: predictor.observe([post("x", "ana", NOON, "tea")]),
+            lambda: predictor.retract(["ana-3"]),
+            lambda: predictor.forget("ana"),
+        ):
+            with pytest.raises(StoreError, match="for reading only") as caught:
+                change()
+            assert "Store.open" in caught.value.hint
+
+
+def test_now_comes_after_every_post_that_is_there(tmp_path: Path) -> None:
+    """A post of this very moment counts, one by a clock that runs ahead too; not one of next year."""
+    now = datetime.now(UTC)
+    posts = [
+        post("old", "ana", now - timedelta(days=3), "tea"),
+        post("ahead", "ana", now + timedelta(hours=5), "cake"),
+        post("far", "ana", now + timedelta(days=400), "flyingcar"),
+    ]
+    predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
+    found = tags(predictor.suggest(None, user="ana", k=50))
+    assert {"tea", "cake"} <= set(found)
+    assert "flyingcar" not in found
+    (note,) = predictor.notes(user="ana")
+    assert note.startswith("1 of 3 posts")
+    watching = Predictor(handmade.bundle(), encoder=handmade.encoder())
+    watching.observe(posts[:2])
+    last = posts[1].posted_at
+    for i in range(3):
+        watching.observe([replace(posts[1], post_id=f"same-{i}", posted_at=last, tags=(f"n{i}",))])
+        assert f"n{i}" in tags(watching.suggest(None, user="ana", k=50))
+
+
+@pytest.fixture
+def sudden(tmp_path: Path) -> Path:
+    """Eight people use #love within some hours, after 40 days of other tags."""
+    people = [f"u{i}" for i in range(12)]
+    posts = [
+        post(f"{u}-{d}", u, days(d + i / 50), "sky", f"of{u}")
+        for d in range(1, 41)
+        for i, u in enumerate(people)
+        if (d + i) % 4 == 0
+    ]
+    posts += [post(f"{u}-love", u, days(0.01 * (i + 1)), "love") for i, u in enumerate(people[:8])]
+    return make_store(tmp_path / "sudden.sqlite", posts)
+
+
+def test_what_the_prior_knows_can_still_rise(sudden: Path, pixtag) -> None:
+    bundle = handmade.bundle()
+    bare = replace(bundle, prior=bundle.prior.select(np.zeros(0, np.int64)))
+    shown = pixtag("trending", "--store", sudden, "--at", NOON.isoformat(), "--json")
+    (line,) = [json.loads(line) for line in shown.stdout.splitlines()]
+    for one in (bundle, bare):
+        with Predictor.load(one, sudden) as predictor:
+            (love,) = predictor.trending(NOON)
+            assert (love.tag, love.n_people) == ("love", 8)
+            assert love.times_usual == pytest.approx(line["times_usual"])
+            assert love.times_usual > 5
+            model, view = predictor._past.now()
+            questions = Questions(
+                at=np.array([NOON.timestamp()]),
+                users=(None,),
+                embeddings=np.zeros((1, 1280), np.float32),
+                has_photo=np.zeros(1, np.bool_),
+            )
+            found = candidates(model, view, questions)
+            (place,) = np.flatnonzero(found.tag[0] == view.id_of("love"))
+            rise = found.features[0, place, FEATURES.column(f"trend_lift_{love.window_hours:.0f}h")]
+            assert np.exp(rise) == pytest.approx(love.times_usual, rel=1e-4)
+            assert "rising" in texts(predictor.suggest(None, at=NOON, k=20), "love")
+
+
+def test_a_question_without_a_photo_waits_for_nobodys_photos(
+    stranger: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = handmade.photo(tmp_path / "p.jpg", "sky")
+    expected = stranger.suggest(path, at=NOON)
+    go_on, decode = threading.Event(), images.decode
+
+    def blocked(*args, **kwargs):
+        assert go_on.wait(60)
+        return decode(*args, **kwargs)
+
+    monkeypatch.setattr(images, "decode", blocked)
+    with ThreadPoolExecutor(12) as threads:
+        waiting = [threads.submit(stranger.suggest, path, at=NOON) for _ in range(12)]
+        try:
+            assert stranger.suggest(None, at=NOON)
+            assert not any(one.done() for one in waiting)
+        finally:
+            go_on.set()
+        assert all(one.result() == expected for one in waiting)
+
+
+def test_while_one_reads_a_large_import_the_others_go_on(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    before = predictor.suggest(None, user="bo", at=NOON, k=50)
+    with Store.open(store) as writer:
+        writer.add_posts(post(f"m{i}", "bo", days(1 + i / 900), "imported") for i in range(900))
+    reading, go_on, log = threading.Event(), threading.Event(), Store.log
+
+    def blocked(self, *args, **kwargs):
+        reading.set()
+        assert go_on.wait(60)
+        return log(self, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "log", blocked)
+    with ThreadPoolExecutor(1) as threads:
+        follower = threads.submit(predictor.suggest, None, user="bo", at=NOON, k=50)
+        try:
+            assert reading.wait(60)
+            assert predictor.suggest(None, user="bo", at=NOON, k=50) == before
+        finally:
+            go_on.set()
+        assert "imported" in tags(follower.result())
+    assert "imported" in tags(predictor.suggest(None, user="bo", at=NOON, k=50))
+
+
+def test_closing_closes_what_was_opened(store: Path) -> None:
+    with Predictor.load(handmade.bundle(), store) as predictor:
+        predictor.suggest(None, at=NOON)
+    with pytest.raises(StoreError):
+        predictor.suggest(None, at=NOON)
+    with Store.open(store) as mine:
+        with Predictor.load(handmade.bundle(), mine) as predictor:
+            predictor.suggest(None, at=NOON)
+        assert mine.summary().n_posts, "a store that was given stays open"
+
+
+def test_asking_while_others_change_the_store(store: Path, tmp_path: Path) -> None:
+    """Nobody fails, whoever publishes sees it at once, and what is forgotten stays forgotten."""
+    predictor = Predictor.load(handmade.bundle(), Store.open(store))
+    path = handmade.photo(tmp_path / "p.jpg", "sky")
+    stop = threading.Event()
+
+    def ask_on(user: str | None) -> int:
+        n = 0
+        while not stop.is_set() or not n:
+            photo = path if n % 3 == 0 else None
+            assert predictor.suggest(photo, user=user, at=NOON, history=["tea"], k=9)
+            assert predictor.trending(NOON) is not None
+            n += 1
+        return n
+
+    def publish() -> None:
+        for i in range(12):
+            predictor.observe([post(f"n{i}", "eve", days(0.5 - i / 100), f"new{i}", photo=path)])
+            assert f"new{i}" in tags(predictor.suggest(None, user="eve", at=NOON, k=50))
+            if i % 3 == 2:
+                predictor.retract([f"n{i}"])
+                assert f"new{i}" not in tags(predictor.suggest(None, user="eve", at=NOON, k=50))
+
+    def bring_in() -> None:
+        with Store.open(store, busy_timeout_s=60) as other:
+            for i in range(6):
+                other.add_posts(post(f"i{i}-{j}", "fay", days(2), f"more{j}") for j in range(99))
+
+    def forget() -> None:
+        predictor.forget("ana")
+        assert "coffee" not in tags(predictor.suggest(None, user="ana", at=NOON, k=50))
+
+    with ThreadPoolExecutor(6) as threads:
+        asking = [threads.submit(ask_on, user) for user in ("bo", "eve", None)]
+        changing = [threads.submit(change) for change in (publish, bring_in, forget)]
+        try:
+            for one in changing:
+                one.result()
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    with Store.open(store, read_only=True) as opened:
+        log = opened.log(handmade.encoder().digest)
+    _, view = predictor._past.now()
+    _, again = evidence_of(handmade.bundle(), log)
+    assert view.n_posts == again.view().n_posts == len(log)
+    fresh = Predictor.load(handmade.bundle(), store)
+    for user in ("ana", "bo", "eve", "fay", None):
+        one, two = (p.suggest(path, user=user, at=NOON, k=50) for p in (predictor, fresh))
+        assert tags(one) == tags(two)
+        np.testing.assert_allclose([s.prob for s in one], [s.prob for s in two], atol=1e-5)
+    predictor.close()
+
+
 def test_rank_sees_only_what_lies_before() -> None:
     posts = [post(f"p{i}", "ana", days(10 - i), f"t{i}", "daily") for i in range(10)]
     predictor = Predictor(handmade.bundle(), encoder=handmade.encoder())
@@ -396,7 +620,8 @@ def test_notes_name_what_would_surprise(store: Path, stranger: Predictor) -> Non
     predictor = Predictor.load(handmade.bundle(), store)
     assert predictor.notes(user="ana", at=NOON) == []
     (unknown,) = predictor.notes(user="Ana", at=NOON)
-    assert "did you mean 'ana'?" in unknown
+    assert "nobody called 'Ana'" in unknown
+    assert "'ana'" not in unknown, "who else is in the store is nobody's business"
     (early,) = predictor.notes(at=days(400))
     assert "nothing counts" in early
     (nobody,) = stranger.notes(user="ana")
@@ -408,7 +633,7 @@ def test_a_clock_that_lags_behind_the_posts_is_noted(tmp_path: Path) -> None:
     posts = [post("now", "ana", NOON, "tea"), post("later", "ana", later, "flyingcar")]
     predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
     (note,) = predictor.notes(user="ana")
-    assert note.startswith("1 of 2 posts in the store are later than now")
+    assert note.startswith("1 of 2 posts in the store are later than tomorrow")
     assert "flyingcar" not in tags(predictor.suggest(None, user="ana", k=50))
 
 
@@ -453,7 +678,7 @@ def test_a_foreign_encoder_is_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_with_other_signals_is_refused() -> None:
     bundle = handmade.bundle()
-    one, two, *rest = FEATURE_NAMES
+    one, two, *rest = INPUT_NAMES["features"]
     swapped = {**bundle.manifest.feature_names, "features": (two, one, *rest)}
     older = replace(bundle, manifest=bundle.manifest.model_copy(update={"feature_names": swapped}))
     with pytest.raises(ModelError, match="whose signals were others") as caught:
@@ -461,7 +686,7 @@ def test_a_bundle_with_other_signals_is_refused() -> None:
     assert f"{two} (here {one}), {one} (here {two})" in caught.value.message
     assert "pixtag train" in caught.value.hint
     with pytest.raises(ModelError, match="whose signals were others"):
-        state_of(older)
+        evidence_of(older, PostLog.of([]))
 
 
 def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> None:
@@ -475,7 +700,7 @@ def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> 
         weights={**bundle.weights, **no_width},
         manifest=bundle.manifest.model_copy(update={"encoder_width": 0}),
     )
-    predictor = Predictor.load(bundle, store)
+    predictor = Predictor.load(bundle, Store.open(store))
     assert any("without photos" in note for note in predictor.notes(at=NOON))
     photo = handmade.photo(tmp_path / "p.jpg", "sky")
     found = predictor.suggest(photo, user="ana", at=NOON)
@@ -578,7 +803,7 @@ def ask(bundle, store: Path, photo: Path):
 
 
 @pytest.mark.parametrize("has_seen_it", [False, True])
-def test_a_store_is_seen_as_replay_sees_it(
+def test_a_store_is_seen_as_evaluation_sees_it(
     big_store: Path, tmp_path: Path, has_seen_it: bool
 ) -> None:
     bundle = handmade.bundle()
@@ -588,14 +813,16 @@ def test_a_store_is_seen_as_replay_sees_it(
         )
     served = Predictor.load(bundle, big_store)
     with Store.open(big_store) as store:
-        replayed = state_of(bundle, store.log(handmade.encoder().digest))
-    query = Queries(
+        log = store.log(handmade.encoder().digest)
+    model, evidence = evidence_of(bundle, log)
+    questions = Questions(
         at=np.array([NOON.timestamp(), days(300).timestamp()]),
         users=("user 3", None),
         embeddings=np.stack([handmade.embedding("sky", 3)] * 2),
         has_photo=np.ones(2, np.bool_),
     )
-    one, two = (rank(state, bundle, query, k=60) for state in (served._state(), replayed))
+    one = rank(*served._past.now(), questions, k=60)
+    two = rank(model, evidence.view(), questions, k=60)
     names = [[r.tags[t] if t < len(r.tags) else "" for t in r.tag_ids.ravel()] for r in (one, two)]
     assert names[0] == names[1]
     np.testing.assert_array_equal(one.probs, two.probs)

@@ -7,21 +7,21 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from pixtag.reasons import GROUPS, Facts, ago, goes_with, reasons
-from pixtag.state import FEATURE_NAMES
+from pixtag.reasons import SAY, Facts, ago, goes_with, reasons
+from pixtag.signals import FEATURES, REASONS
 
 FRIDAY = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
 
 
 def said(group: str, **facts: object) -> str:
     """What one group says, alone."""
-    (found,) = [g for g in GROUPS if g.name == group]
-    return found.say(Facts(at=FRIDAY, **facts))  # type: ignore[arg-type]
+    return SAY[group](Facts(at=FRIDAY, **facts))  # type: ignore[arg-type]
 
 
-def test_every_feature_has_a_reason() -> None:
-    named = [name for group in GROUPS for name in group.features]
-    assert sorted(named) == sorted(FEATURE_NAMES)
+def test_every_feature_has_a_reason_that_can_be_said() -> None:
+    named = [int(column) for group in REASONS for column in FEATURES.of_reason(group)]
+    assert sorted(named) == list(range(len(FEATURES)))
+    assert list(SAY) == list(REASONS)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_claim_is_made_only_where_it_holds(group: str, facts: dict, text: str)
 
 def test_what_added_most_is_said_first_and_what_added_nothing_not_at_all() -> None:
     facts = Facts(at=FRIDAY, raise_log=3.0, partner="lake", n_people=9, n_all_people=9)
-    added = dict.fromkeys((group.name for group in GROUPS), 0.0)
+    added = dict.fromkeys(REASONS, 0.0)
     found = reasons([*(added | {"company": 1.5, "picture": 0.5}).values()], facts)
     assert [(r.source, r.text, r.weight) for r in found] == [
         ("general", "goes with #lake", 1.5),
@@ -86,10 +86,10 @@ def test_what_added_most_is_said_first_and_what_added_nothing_not_at_all() -> No
 
 
 def test_a_reason_is_owed() -> None:
-    nothing = [0.0] * len(GROUPS)
+    nothing = [0.0] * len(REASONS)
     (only,) = reasons(nothing, Facts(at=FRIDAY, share_elsewhere=0.3))
     assert only.text == "popular", "it added nothing, and yet it is true"
-    (guess,) = reasons([2.0] * len(GROUPS), Facts(at=FRIDAY))
+    (guess,) = reasons([2.0] * len(REASONS), Facts(at=FRIDAY))
     assert guess.text.startswith("a guess")
 
 

@@ -141,7 +141,7 @@ def test_an_unknown_person_is_told_and_treated_as_new(
     known = ["p.jpg", "--bundle", bundle, "--store", store, "--at", "2026-05-01", "--format", "txt"]
     done = pixtag(*known, "--user", "anna")
     assert done.returncode == 0
-    assert "did you mean 'ana'?" in done.stderr
+    assert "nobody called 'anna' in the store" in done.stderr
     assert done.stdout == pixtag(*known).stdout
 
 

@@ -75,7 +75,8 @@ def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -
     }
     part = path.with_name(f"{path.name}{_NEW}-{os.getpid()}")
     try:
-        save_file(arrays, part, {"about": json.dumps(about)})
+        text = json.dumps(about)
+        save_file(arrays, part, {"about": text, "crc": str(zlib.crc32(text.encode()))})
         part.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error
@@ -101,8 +102,9 @@ def load_evidence(
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})["about"])
-            if about["key"] != _full(key):
+            held = file.metadata() or {}
+            about = json.loads(held["about"])
+            if held["crc"] != str(zlib.crc32(held["about"].encode())) or about["key"] != _full(key):
                 return None
             arrays = {name: file.get_tensor(name) for name in about["crc"]}
         if any(_checksum(array) != about["crc"][name] for name, array in arrays.items()):
