@@ -233,7 +233,7 @@ class Seen:
             return None
         uses = np.expm1(features[:, FEATURES.column("uses_log")])
         classes, kinds = (
-            BRIDGE_FLOOR * np.expm1(features[:, FEATURES.column(name)])
+            (BRIDGE_FLOOR * np.expm1(features[:, FEATURES.column(name)])).astype(np.float32)
             for name in ("bridge", "kinds")
         )
         n_posts = float(asked.n_posts[question]) + asked.knowledge.prior.n_posts

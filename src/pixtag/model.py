@@ -160,7 +160,9 @@ def evidence_of(
 def snapshot_key(bundle: Bundle, store: str) -> str:
     """What evidence depends on besides the posts: a store's identity and the model's parts."""
     parts = (n for n in bundle.weights if n.startswith(("head/center", "head/proj", "topics/")))
-    digest = hashlib.sha256(json.dumps([bundle.manifest.encoder_digest, bundle.vocabulary]).encode())
+    digest = hashlib.sha256(
+        json.dumps([bundle.manifest.encoder_digest, bundle.vocabulary]).encode()
+    )
     for name in sorted(parts):
         digest.update(np.ascontiguousarray(bundle.weights[name]).tobytes())
     return f"{store} {digest.hexdigest()}"

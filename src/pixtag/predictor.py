@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,15 +15,17 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pixtag import images
-from pixtag.bundle import Bundle, load_bundle
 from pixtag.blas import limit_blas
+from pixtag.bundle import Bundle, load_bundle
 from pixtag.choose import Seen, Wishes, names_first, usage_of, worth_of
 from pixtag.errors import ImageError, InputError, PixtagError, StoreError
-from pixtag.evidence import LAST_TICK, MemoryEvidence, View, load_evidence, save_evidence
+from pixtag.evidence import LAST_TICK, View
 from pixtag.evidence import seconds as seconds_of
 from pixtag.evidence import ticks as ticks_of
 from pixtag.lists import Lists
-from pixtag.photos import sidecar_tags
+from pixtag.live import PART, LiveEvidence
+from pixtag.model import Model, evidence_of
+from pixtag.photos import BATCH, PhotoReader, sidecar_tags
 from pixtag.platforms import Platform
 from pixtag.rank import (
     Candidates,
@@ -37,7 +37,6 @@ from pixtag.rank import (
     read,
 )
 from pixtag.reasons import Explained, contributions, reasons
-from pixtag.model import Model, evidence_of, model_of, snapshot_key
 from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
@@ -48,22 +47,9 @@ from pixtag.types import Floats, Ints, Photo, Post, PostLog, Rankings, Reason, S
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
 
-BATCH = 16
-"""Photos that are decoded, embedded and ranked together."""
-
-N_DECODERS = 4
-"""Photos that are decoded at once, each up to half a gigabyte of pixels."""
-
 DAY_S = 86_400.0
 
-WAIT_S = 0.1
-"""How long a question waits for what others read of the store, unless that is a lot."""
-
-A_LOT, PART = 256, 4096
-"""Changed posts that nobody waits for; posts that are read of the store at once."""
-
-LEAST_SAVED, LEAST_GROWTH = 500, 0.2
-"""Posts from which a snapshot is kept, and the share of new ones at which it is made again."""
+NO_STORE = "without a store nothing is known about {}"
 
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
@@ -125,8 +111,8 @@ class Predictor:
         self._has_store = store is not None
         self._owned = Store.in_memory() if store is None else None
         self._store = self._owned or store or Store.in_memory()
-        self._past = _Past(bundle, self._store)
-        self._eyes = _Eyes(bundle, encoder)
+        self._past = LiveEvidence(bundle, self._store)
+        self._photos = PhotoReader(bundle, encoder)
 
     @classmethod
     def load(
@@ -153,12 +139,12 @@ class Predictor:
         predictor = cls(bundle, store=store if isinstance(store, Store) else None)
         if opened is not None:
             predictor._owned = predictor._store
-        predictor._eyes.prepare()
+        predictor._photos.prepare()
         return predictor
 
     def close(self) -> None:
         """Close what was opened here; questions that are being answered are finished first."""
-        self._eyes.close()
+        self._photos.close()
         self._past.close()
         if self._owned is not None:
             self._owned.close()
@@ -227,7 +213,7 @@ class Predictor:
         person = _Person.of(user, history, wishes)
         seen = None
         if photo is not None:
-            (seen,) = self._eyes.look_at([photo])
+            (seen,) = self._photos.look_at([photo])
             if isinstance(seen, PixtagError):
                 raise seen
         model, view = self._past.now()
@@ -293,7 +279,7 @@ class Predictor:
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
             times = [as_posted.get(path, now) for path in batch]
-            looked = self._eyes.look_at(batch)
+            looked = self._photos.look_at(batch)
             readable = [i for i, row in enumerate(looked) if not isinstance(row, PixtagError)]
             found = iter(
                 self._answered(
@@ -355,7 +341,7 @@ class Predictor:
         self._check_writable()
         posts = iter(posts)
         while part := list(islice(posts, PART)):
-            seen = self._eyes.look_at_posts(part)
+            seen = self._photos.look_at_posts(part)
             shown = [_with_digests(post) for post in part]
             vectors = {
                 photo.digest: seen[photo.path].astype(np.float16)
@@ -425,11 +411,8 @@ class Predictor:
         notes: list[str] = []
         has_posts = self._has_store or view.n_posts > 0
         if user is not None and not len(view.slots_of(user)):
-            notes.append(
-                f"nobody called {user!r} in the store: suggesting as for a stranger"
-                if has_posts
-                else f"without a store nothing is known about {user!r}: suggesting as for a stranger"
-            )
+            why = "nobody called {} in the store" if has_posts else NO_STORE
+            notes.append(f"{why.format(repr(user))}: suggesting as for a stranger")
         has_eyes = self._bundle.manifest.encoder_width > 0
         if not has_eyes:
             notes.append(
@@ -532,207 +515,6 @@ class Predictor:
             ),
             *added,
         )
-
-
-class _Past:
-    """Evidence that follows a store, and the model beside it.
-
-    One thread at a time reads what changed, over a connection of its own; meanwhile the others
-    go on with the present view.
-    """
-
-    def __init__(self, bundle: Bundle, store: Store) -> None:
-        self._bundle = bundle
-        self._digest = bundle.manifest.encoder_digest if bundle.manifest.encoder_width else None
-        self._reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
-        self._turn = threading.Lock()
-        self._is_far_behind = False
-        self._model = model_of(bundle)
-        self._trained_on: set[str] = set()
-        self._seq, self._n_saved = -1, 0
-        self._now: tuple[Model, MemoryEvidence] | None = None
-
-    def close(self) -> None:
-        with self._turn:
-            if not self._reader.is_in_memory:
-                self._reader.close()
-
-    def now(self, *, is_patient: bool = False) -> tuple[Model, View]:
-        """The model and a view of everything that the store holds.
-
-        Args:
-            is_patient: Wait for what another thread reads, however long it takes.
-        """
-        if is_patient or self._now is None:
-            wait_s = -1.0
-        else:
-            wait_s = 0.0 if self._is_far_behind else WAIT_S
-        if self._turn.acquire(timeout=wait_s):
-            try:
-                self._now = self._followed(*(self._now or self._opened()))
-            finally:
-                self._turn.release()
-        model, evidence = self._known()
-        return model, evidence.view()
-
-    def without(self, post_ids: Collection[str]) -> View:
-        """The present view had some posts never been."""
-        return self._known()[1].without(post_ids)
-
-    def _known(self) -> tuple[Model, MemoryEvidence]:
-        if self._now is None:
-            raise StoreError("nothing was read of the store yet")
-        return self._now
-
-    def _opened(self) -> tuple[Model, MemoryEvidence]:
-        """Load the snapshot, or read every post."""
-        kept = None
-        if not self._reader.is_in_memory:
-            kept = load_evidence(
-                self._snapshot,
-                key=self._key,
-                n_vocabulary=len(self._bundle.vocabulary),
-                derive=self._model.derive,
-            )
-        if kept is not None:
-            evidence, self._seq = kept
-            self._n_saved = evidence.view().n_posts
-        else:
-            self._seq = self._reader.revision
-            evidence = self._model.evidence(self._reader.log(self._digest))
-        self._note_trained_on(evidence.post_ids)
-        self._save(evidence)
-        return self._beside(), evidence
-
-    def _followed(self, model: Model, evidence: MemoryEvidence) -> tuple[Model, MemoryEvidence]:
-        """Take over what changed in the store since the last time."""
-        if self._reader.revision == self._seq:
-            return model, evidence
-        changes = self._reader.changes_since(self._seq, evidence.post_ids)
-        self._is_far_behind = len(changes.changed) > A_LOT
-        try:
-            evidence.retract(changes.gone)
-            for start in range(0, len(changes.changed), PART):
-                part = changes.changed[start : start + PART]
-                evidence.observe(self._reader.log(self._digest, part))
-        finally:
-            self._is_far_behind = False
-        self._trained_on.difference_update(changes.gone)
-        self._note_trained_on(changes.changed)
-        self._seq = changes.last_seq
-        self._save(evidence)
-        return self._beside(), evidence
-
-    def _note_trained_on(self, post_ids: Collection[str]) -> None:
-        if len(self._bundle.prior) and len(self._bundle.seen):
-            known = self._bundle.has_seen(post_ids).tolist()
-            self._trained_on.update(p for p, k in zip(post_ids, known, strict=True) if k)
-
-    def _beside(self) -> Model:
-        return self._model.beside(n_known=len(self._trained_on))
-
-    @property
-    def _snapshot(self) -> Path:
-        return self._reader.path.with_name(self._reader.path.name + ".snapshot")
-
-    @property
-    def _key(self) -> str:
-        return snapshot_key(self._bundle, self._reader.identity)
-
-    def _save(self, evidence: MemoryEvidence) -> None:
-        """Keep a snapshot when there is much that the last one lacks."""
-        n = evidence.view().n_posts
-        least = max(LEAST_SAVED, LEAST_GROWTH * self._n_saved)
-        if self._reader.is_in_memory or n - self._n_saved < least:
-            return
-        # A full disk or a folder that is not ours: then there is none.
-        with contextlib.suppress(OSError):
-            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq):
-                self._n_saved = n
-                # Whoever may read the store may read this, and nobody else.
-                self._snapshot.chmod(self._reader.path.stat().st_mode & 0o777)
-                # Somebody may have been forgotten in the meantime; nothing of them may stay.
-                if self._reader.revision != self._seq:
-                    self._snapshot.unlink(missing_ok=True)
-
-
-class _NoEncoder:
-    """Stands in for a model that was trained without photos: reads them and sees nothing."""
-
-    digest, width, input_px = "", 0, 64
-
-    def embed(self, images: images.Pixels) -> Floats:
-        return np.zeros((len(images), 0), np.float32)
-
-
-class _Eyes:
-    """Decodes photos on threads of its own, and embeds them; the encoder is loaded when needed."""
-
-    def __init__(self, bundle: Bundle, encoder: Encoder | None) -> None:
-        self._bundle = bundle
-        self._given = encoder
-        self._encoder: Encoder | None = None
-        self._loading = threading.Lock()
-        self._decoders = ThreadPoolExecutor(N_DECODERS, thread_name_prefix="pixtag-decode")
-
-    def close(self) -> None:
-        self._decoders.shutdown()
-
-    def prepare(self) -> None:
-        """Begin to load the encoder while others work."""
-
-        def load() -> None:
-            # What is wrong is said when somebody waits for the encoder.
-            with contextlib.suppress(PixtagError):
-                self._ready()
-
-        threading.Thread(target=load, daemon=True).start()
-
-    def _ready(self) -> Encoder:
-        with self._loading:
-            if self._encoder is None:
-                if not self._bundle.manifest.encoder_width:
-                    self._encoder = _NoEncoder()
-                elif self._given is not None:
-                    self._bundle.check_encoder(self._given.digest, self._given.width)
-                    self._encoder = self._given
-                else:
-                    self._encoder = self._bundle.load_encoder()
-            return self._encoder
-
-    def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
-        """Embed photos together: for each its embedding `[D]`, or why there is none."""
-        encoder = self._ready()
-
-        def decoded(photo: Path | str | bytes) -> images.Pixels | PixtagError:
-            try:
-                source = Path(photo) if isinstance(photo, str) else photo
-                if isinstance(source, Path) and source.is_dir():
-                    raise ImageError(
-                        f"no photo in the folder {source}",
-                        hint="give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files",
-                    )
-                return images.decode(source, target_px=encoder.input_px)
-            except PixtagError as error:
-                return error
-
-        results = list(self._decoders.map(decoded, photos))
-        pixels = [p for p in results if not isinstance(p, PixtagError)]
-        rows = iter(encoder.embed(np.stack(pixels)) if pixels else ())
-        return [p if isinstance(p, PixtagError) else next(rows) for p in results]
-
-    def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
-        """Embeddings `[D]` of those photos of posts that can be read, by path."""
-        paths = list(dict.fromkeys(photo.path for post in posts for photo in post.photos))
-        found: dict[str, Floats] = {}
-        if not self._bundle.manifest.encoder_width:
-            return found
-        for start in range(0, len(paths), BATCH):
-            batch = paths[start : start + BATCH]
-            for path, row in zip(batch, self.look_at(batch), strict=True):
-                if not isinstance(row, PixtagError):
-                    found[path] = row
-        return found
 
 
 def _with_digests(post: Post) -> Post:

@@ -16,7 +16,7 @@ from pixtag.cli import output
 from pixtag.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pixtag.platforms import Platform, RestrictedTag
     from pixtag.predictor import Answer
@@ -111,41 +111,54 @@ def predict(
     k, shown = _fitted(k, found, chosen)
     form: Format = "json" if json else format
     when = None if at is None else parse_time(at)
-    predictor = Predictor.load(bundle, store=store)
-    for note in predictor.notes(user=user, at=when):
-        output.say(f"note: {note}")
     paths = list(photos_under(photos))
-    given = None if history is None else split_tags(history)
-    answers = predictor.answers(
-        paths,
-        user=user,
-        history=given,
-        at=when,
-        k=k,
-        accepted=chosen,
-        refused=unwanted,
-        allow_similar=similar,
-        lists=obeyed,
-    )
     if obeyed is not None and obeyed.allow:
         output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
+    with Predictor.load(bundle, store=store) as predictor:
+        for note in predictor.notes(user=user, at=when):
+            output.say(f"note: {note}")
+        answers = predictor.answers(
+            paths,
+            user=user,
+            history=None if history is None else split_tags(history),
+            at=when,
+            k=k,
+            accepted=chosen,
+            refused=unwanted,
+            allow_similar=similar,
+            lists=obeyed,
+        )
+        n_broken = _show_all(answers, len(paths), form, shown, warner, is_dated=when is not None)
+    if n_broken and len(paths) > 1:
+        n_done = len(paths) - n_broken
+        output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
+    return 1 if n_broken else 0
+
+
+def _show_all(
+    answers: Iterable[Answer],
+    n_photos: int,
+    form: Format,
+    accepted: tuple[str, ...],
+    warner: Warner,
+    *,
+    is_dated: bool,
+) -> int:
+    """Show answers as they come, and count those with an error."""
     n_broken = 0
     # On a terminal the answers themselves show how far it is; a bar would write across them.
     watched = (
         nullcontext()
         if sys.stdout.isatty()
-        else output.progress("looking at photos", len(paths), unit="photos")
+        else output.progress("looking at photos", n_photos, unit="photos")
     )
     with watched as bar:
         for answer in answers:
             n_broken += answer.error is not None
-            _show(answer, form, shown, warner, is_dated=when is not None)
+            _show(answer, form, accepted, warner, is_dated=is_dated)
             if bar is not None:
                 bar.advance()
-    if n_broken and len(paths) > 1:
-        n_done = len(paths) - n_broken
-        output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
-    return 1 if n_broken else 0
+    return n_broken
 
 
 def trending(

@@ -74,15 +74,17 @@ class Derive(Protocol):
 class NoModel:
     """Derives nothing: for what tags alone tell."""
 
-    encoder_width, width, n_topics = 0, 0, 0
+    encoder_width = 0
+    width = 0
+    n_topics = 0
 
     def vectors(self, embeddings: Floats) -> Floats:
         """No width."""
         return np.zeros((len(embeddings), 0), np.float32)
 
-    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Floats:
+    def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
         """No topics."""
-        return np.zeros((len(vectors), 0), np.float32)
+        return np.zeros((len(vectors), 0), np.float16)
 
 
 class Column:

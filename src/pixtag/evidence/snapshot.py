@@ -76,7 +76,7 @@ def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -
     part = path.with_name(f"{path.name}{_NEW}-{os.getpid()}")
     try:
         text = json.dumps(about)
-        save_file(arrays, part, {"about": text, "crc": str(zlib.crc32(text.encode()))})
+        save_file(arrays, part, {"about": f"{zlib.crc32(text.encode())} {text}"})
         part.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error
@@ -102,9 +102,9 @@ def load_evidence(
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            held = file.metadata() or {}
-            about = json.loads(held["about"])
-            if held["crc"] != str(zlib.crc32(held["about"].encode())) or about["key"] != _full(key):
+            crc, _, text = (file.metadata() or {})["about"].partition(" ")
+            about = json.loads(text)
+            if crc != str(zlib.crc32(text.encode())) or about["key"] != _full(key):
                 return None
             arrays = {name: file.get_tensor(name) for name in about["crc"]}
         if any(_checksum(array) != about["crc"][name] for name, array in arrays.items()):
@@ -114,14 +114,10 @@ def load_evidence(
         names.ids_of(tags[n_vocabulary:])
         people = Names()
         people.ids_of(users)
-        view = View(
-            names=names,
-            people=people,
-            n_tags=len(tags),
-            photos_in_order=about["in_order"],
-            **{name: array for name, array in arrays.items() if "/" not in name},
-            **{name: _postings(arrays, name, n) for name, n in about["segments"].items()},
-        )
+        parts: dict[str, Any] = {n: array for n, array in arrays.items() if "/" not in n}
+        parts |= {name: _postings(arrays, name, n) for name, n in about["segments"].items()}
+        in_order = bool(about["in_order"])
+        view = View(names, people, len(tags), photos_in_order=in_order, **parts)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
     return MemoryEvidence.restored(view, post_ids, derive), int(about["seq"])
@@ -144,7 +140,5 @@ def _texts(array: NDArray[Any], n: int) -> list[str]:
 
 def _postings(arrays: dict[str, NDArray[Any]], name: str, n: int) -> Postings:
     return Postings(
-        tuple(
-            Segment(**{part: arrays[f"{name}/{i}/{part}"] for part in _PARTS}) for i in range(n)
-        )
+        tuple(Segment(**{part: arrays[f"{name}/{i}/{part}"] for part in _PARTS}) for i in range(n))
     )
