@@ -33,7 +33,7 @@ from PIL import Image, ImageFilter
 
 from pixtag import images
 from pixtag.encoder import load_encoder
-from pixtag.predict import Predictor
+from pixtag.predictor import Predictor
 from pixtag.store import Store
 from pixtag.types import Photo, Post
 

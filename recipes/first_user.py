@@ -25,7 +25,7 @@ from pixtag.cli import output
 from pixtag.encoder import load_encoder
 from pixtag.errors import LeakError
 from pixtag.metrics import Bootstrap, find_hits, per_post
-from pixtag.predict import Predictor
+from pixtag.predictor import Predictor
 from pixtag.splits import Split, temporal_split
 from pixtag.store import Store
 from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources

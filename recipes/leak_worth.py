@@ -31,7 +31,7 @@ from pixtag.encoder import load_encoder
 from pixtag.evaluate import check_bundle
 from pixtag.evaluate.protocol import Comparison, compare, people_of
 from pixtag.metrics import Bootstrap
-from pixtag.predict import Predictor
+from pixtag.predictor import Predictor
 from pixtag.splits import Split, temporal_split
 from pixtag.store import Store
 from pixtag.types import Bools, Doubles, Ints, Post, PostLog, Rankings

@@ -26,7 +26,7 @@ from pixtag.errors import LeakError
 from pixtag.evaluate import Figures, compare, log_look
 from pixtag.evaluate.protocol import DECAYS, choose, choosing_bounds
 from pixtag.evaluate.summary import segment, segments
-from pixtag.predict import Predictor
+from pixtag.predictor import Predictor
 from pixtag.splits import Period, temporal_split
 from pixtag.types import PostLog
 

@@ -28,7 +28,7 @@ from pixtag.cli.settings import section
 from pixtag.encoder import load_encoder
 from pixtag.errors import PixtagError
 from pixtag.evaluate import HEADLINE, Comparison, compare, log_look
-from pixtag.predict import Predictor
+from pixtag.predictor import Predictor
 from pixtag.splits import Period, Split, temporal_split
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig

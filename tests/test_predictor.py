@@ -427,7 +427,7 @@ def test_a_store_that_is_only_read_takes_no_posts(store: Path) -> None:
 
 
 def test_now_comes_after_every_post_that_is_there(tmp_path: Path) -> None:
-    """A post of this very moment counts, one by a clock that runs ahead too; not one of next year."""
+    """A post of this very moment counts, and one by a clock that runs ahead; not next year's."""
     now = datetime.now(UTC)
     posts = [
         post("old", "ana", now - timedelta(days=3), "tea"),
@@ -860,6 +860,15 @@ def test_a_damaged_snapshot_is_made_again(big_store: Path, tmp_path: Path, damag
         kept.write_bytes({"flip": flipped, "cut": raw[:-9], "empty": b""}[damage])
     assert ask(handmade.bundle(), big_store, photo) == first
     assert kept.read_bytes() == raw
+
+
+def test_who_may_not_read_the_store_may_not_read_its_snapshot(big_store: Path) -> None:
+    for mode in (0o600, 0o640):
+        big_store.chmod(mode)
+        Predictor.load(handmade.bundle(), big_store).suggest(None, at=NOON)
+        (kept,) = snapshots(big_store)
+        assert kept.stat().st_mode & 0o777 == mode
+        kept.unlink()
 
 
 def test_a_snapshot_never_outlives_what_it_holds(big_store: Path, tmp_path: Path) -> None:

@@ -88,18 +88,15 @@ class Usage:
     def of_posts(
         cls, uses: Floats, photos: Floats, tags: Ints, of: Ints, start: Ints, carried: Ints
     ) -> Usage:
-        """Count in the last posts with each tag.
-
-        Shapes:
-            C: tags asked about. N: posts, the last ones with each tag. M: uses in them.
+        """Count in the last posts with each tag: N posts, M tag uses in them.
 
         Args:
             uses: As the attribute.
             photos: As the attribute.
-            tags: Tag ids, distinct, `[C]`.
-            of: Which of `tags` a post is listed for, `[N]`; a post may be listed for several.
-            start: Where its tags begin in `carried`, and the end, `[N + 1]`.
-            carried: Tag ids, `[M]`.
+            tags: Ids, distinct, `[C]`.
+            of: Which of `tags` a post is listed for, perhaps besides others, `[N]`.
+            start: Where a post's tags begin in `carried`, and the end, `[N + 1]`.
+            carried: Ids, `[M]`.
         """
         n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
         row = np.repeat(of, np.diff(start))
@@ -109,13 +106,15 @@ class Usage:
         asked = column >= 0
         together = np.bincount(row[asked] * n + column[asked], minlength=n * n).reshape(n, n)
         # Only tags whose photos look the same are compared by their company.
-        kept = near[row]
-        beside_ids, beside_at = np.unique(carried[kept], return_inverse=True)
-        n_beside = len(beside_ids)
-        beside = np.bincount(row[kept] * n_beside + beside_at, minlength=n * n_beside)
+        row, carried = row[near[row]], carried[near[row]]
+        is_company = np.zeros(len(place), np.bool_)
+        is_company[carried] = True
+        number = np.cumsum(is_company) - 1
+        n_beside = int(is_company.sum())
+        beside = np.bincount(row * n_beside + number[carried], minlength=n * n_beside)
         beside = beside.reshape(n, n_beside).astype(np.float32)
-        _, at, own = np.intersect1d(beside_ids, tags, return_indices=True)
-        beside[own, at] = 0.0
+        own = np.flatnonzero(is_company[tags])
+        beside[own, number[tags[own]]] = 0.0
         together = together.astype(np.float32)
         return cls(uses, together, company_cosine(beside, together), photos)
 
@@ -162,14 +161,9 @@ def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
 
 
 def company_cosine(beside: Floats, together: Floats) -> Floats:
-    """Cosine of the square roots of how often other tags stand beside two tags.
+    """Cosine `[C, C]` of the roots of how often others stand `[C, A]` beside two tags.
 
-    Args:
-        beside: Posts of each tag that carry each other one, 0 for itself, `[C, A]`.
-        together: As in `Usage`; neither tag of a pair is company of the pair itself.
-
-    Returns:
-        `[C, C]`; 0 for a tag without company.
+    Neither tag of a pair is company of the pair itself, so their posts `together` don't count.
     """
     # Roots, so that the squares are the counts.
     roots = np.sqrt(beside)
@@ -186,13 +180,10 @@ def look_alike(photos: Floats) -> Bools:
 
 
 def near_synonyms(usage: Usage) -> Bools:
-    """Which tags say the same thing, by their use alone; how they are spelt plays no part.
+    """Which tags say the same thing, by their use alone and whatever their spelling, `[C, C]`.
 
-    Two tags say the same when their photos look the same, the same tags stand beside them, and
-    either the rarer one mostly comes together with the other or the two hardly ever meet.
-
-    Returns:
-        Symmetric, False on the diagonal and for tags of few uses, `[C, C]`.
+    Their photos look the same, the same tags stand beside them, and either the rarer one mostly
+    comes together with the other or the two hardly ever meet.
     """
     uses, share = usage.uses, usage.together / (usage.together.diagonal()[:, None] + SHRINK)
     rarer, equal = uses[:, None] < uses, uses[:, None] == uses
@@ -221,13 +212,9 @@ class Seen:
 
     @classmethod
     def by_stranger(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
-        """What is seen of candidates; None without a photo, or where there is a history.
+        """What is seen of candidates `[C]` with features `[C, S]`.
 
-        Args:
-            asked: The questions.
-            question: Which of them.
-            tags: Candidates, `[C]`.
-            features: Theirs, `[C, S]`.
+        None without a photo, or where there is a history.
         """
         if not asked.has_photo[question] or asked.own.n[question]:
             return None
@@ -246,18 +233,11 @@ def usual_share(uses: Floats, n_posts: float) -> Floats:
 
 
 def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
-    """What candidates are worth in a set: log chance, and for a stranger's photo what is special.
+    """What candidates are worth in a set, `[C]`, in natural log units.
 
-    That is some of the lift over the usual share and, where the photo is of no labelled kind for
-    sure, more of what the encoder's own classes say.
-
-    Args:
-        probs: Calibrated chances, `[C]`.
-        seen: What the photo says; None where the person has a history or there is no photo.
-        floor: Expected weight below which classes and kinds say nothing.
-
-    Returns:
-        `[C]`, natural log units, higher is better.
+    Log chance, and for a stranger's photo what is special: some of the lift over the usual share
+    and, where the photo is of no labelled kind for sure, more of what the encoder's own classes
+    say. Classes and kinds below an expected weight of `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
     if seen is None:
@@ -293,15 +273,10 @@ def names_first(worth: Floats, seen: Seen) -> list[int]:
 def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()) -> list[int]:
     """Order candidates: the best first, and after each one its near-synonyms count half.
 
-    Tags that the person has used are theirs, and keep their worth.
-
-    Shapes:
-        C: candidates.
-
     Args:
         worth: Log chance or the like, `[C]`.
         same: Near-synonyms, `[C, C]`.
-        is_own: Whether the person has used each, `[C]`.
+        is_own: Tags that the person has used, which keep their worth, `[C]`.
         first: Places that come before all others, unless one says the same as another of them.
 
     Returns:
@@ -324,15 +299,10 @@ def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = 
 def best_set(
     worth: Floats, log_probs: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()
 ) -> list[int]:
-    """Order candidates as they are shown: five chosen by worth come first, likeliest first.
+    """Order candidates as they are shown: `SET_SIZE` chosen by worth come first, likeliest first.
 
-    Args:
-        worth: What decides which are chosen, `[C]`.
-        log_probs: What decides the order of the first `SET_SIZE`, `[C]`; near-synonyms count
-            half here too, so that one doesn't push the rest out of a shorter set.
-        same: As for `greedy`, and so are all that follow.
-        is_own: Whether the person has used each.
-        first: Places kept.
+    Near-synonyms count half in that order too, so that one doesn't push the rest out of a shorter
+    set. Arguments as for `greedy`.
     """
     order = greedy(worth, same, is_own=is_own, first=first)
     head = np.array(order[:SET_SIZE], np.int64)
@@ -417,16 +387,12 @@ class Wishes:
     ) -> list[int]:
         """Choose the set of one photo.
 
-        Shapes:
-            C: candidates, likeliest first.
-
         Args:
-            names: Their tags, `[C]`.
+            names: The candidates' tags, likeliest first, `[C]`.
             probs: Their chances, `[C]`.
             worth: From `worth_of`, `[C]`.
             is_own: Whether the person has used each, `[C]`.
-            usage: How some tags are used; asked at most once, for the candidates in question
-                and the accepted and refused tags, known or not.
+            usage: How some tags, known or not, are used; asked at most once.
             first: Places that are kept, from `names_first`.
 
         Returns:

@@ -130,10 +130,9 @@ class LiveEvidence:
             return
         # A full disk or a folder that is not ours: then there is none.
         with contextlib.suppress(OSError):
-            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq):
+            mode = self._reader.path.stat().st_mode & 0o777
+            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq, mode=mode):
                 self._n_saved = n
-                # Whoever may read the store may read this, and nobody else.
-                self._snapshot.chmod(self._reader.path.stat().st_mode & 0o777)
                 # Somebody may have been forgotten in the meantime; nothing of them may stay.
                 if self._reader.revision != self._seq:
                     self._snapshot.unlink(missing_ok=True)

@@ -108,9 +108,8 @@ class Predictor:
     ) -> None:
         limit_blas()
         self._bundle = bundle
-        self._has_store = store is not None
-        self._owned = Store.in_memory() if store is None else None
-        self._store = self._owned or store or Store.in_memory()
+        self._has_store, self._owns_store = store is not None, store is None
+        self._store = Store.in_memory() if store is None else store
         self._past = LiveEvidence(bundle, self._store)
         self._photos = PhotoReader(bundle, encoder)
 
@@ -133,12 +132,9 @@ class Predictor:
         """
         if not isinstance(bundle, Bundle):
             bundle = load_bundle(None if bundle is None else Path(bundle))
-        opened = None if store is None or isinstance(store, Store) else store
-        if opened is not None:
-            store = Store.open(opened, read_only=True)
-        predictor = cls(bundle, store=store if isinstance(store, Store) else None)
-        if opened is not None:
-            predictor._owned = predictor._store
+        is_file = isinstance(store, (str, Path))
+        predictor = cls(bundle, store=Store.open(store, read_only=True) if is_file else store)
+        predictor._owns_store |= is_file
         predictor._photos.prepare()
         return predictor
 
@@ -146,8 +142,8 @@ class Predictor:
         """Close what was opened here; questions that are being answered are finished first."""
         self._photos.close()
         self._past.close()
-        if self._owned is not None:
-            self._owned.close()
+        if self._owns_store:
+            self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -239,17 +235,7 @@ class Predictor:
         `at` is given), and the posts that the photos belong to are no evidence for each other
         where their time would not keep them from it: what is marked right was not looked up.
 
-        Args:
-            photos: Their files.
-            user: As for `suggest`, and so are all that follow.
-            history: Tags that the person uses.
-            at: The time to suggest for.
-            k: How many for each photo.
-            accepted: Chosen for every photo.
-            refused: Not wanted on any.
-            platform: Where they will be posted.
-            allow_similar: Whether tags that say the same may stand beside each other.
-            lists: Tags never, only or always suggested.
+        What is asked for is said as for `suggest`, and holds for every photo.
 
         Yields:
             One answer a photo, in order. A photo that cannot be read gives one with its error.

@@ -182,9 +182,6 @@ SAY: dict[str, Callable[[Facts], str]] = {
 def contributions(weights: network.Weights, found: Candidates, row: int, places: Ints) -> Floats:
     """Measure what each group of signals added to the scores of some candidates.
 
-    Shapes:
-        K: candidates asked about. G: groups.
-
     Args:
         weights: The network.
         found: Candidates and their features.

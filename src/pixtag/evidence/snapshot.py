@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zlib
 from dataclasses import fields
 from pathlib import Path
@@ -29,7 +30,9 @@ _NAMES = ("tags", "users", "post_ids")
 _NEW = ".new"
 
 
-def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -> bool:
+def save_evidence(
+    evidence: MemoryEvidence, path: Path, *, key: str, seq: int, mode: int = 0o600
+) -> bool:
     """Write evidence to a file, which appears at once when it is whole.
 
     Args:
@@ -37,6 +40,7 @@ def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -
         path: The file.
         key: What the evidence depends on: the store and the model.
         seq: The store's revision that it stands for.
+        mode: Who may read the file, as for the store.
 
     Returns:
         False, and nothing is written, when rows of retracted or replaced posts remain: their
@@ -73,10 +77,12 @@ def save_evidence(evidence: MemoryEvidence, path: Path, *, key: str, seq: int) -
         "n": {name: len(texts) for name, texts in names.items()},
         "crc": {name: _checksum(array) for name, array in arrays.items()},
     }
-    part = path.with_name(f"{path.name}{_NEW}-{os.getpid()}")
+    part = path.with_name(f"{path.name}{_NEW}-{os.getpid()}-{threading.get_ident()}")
     try:
+        part.touch(0o600)
         text = json.dumps(about)
         save_file(arrays, part, {"about": f"{zlib.crc32(text.encode())} {text}"})
+        part.chmod(mode)
         part.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error
