@@ -157,22 +157,18 @@ def _embeddings(
     db: sqlite3.Connection, rows: Ints, encoder_digest: str | None, only: list[int] | None
 ) -> tuple[Bools, Halfs]:
     """Average the embeddings of each post's photos."""
-    has_photo = np.zeros(len(rows), np.bool_)
     encoder = db.execute(
-        "SELECT id, width FROM encoders WHERE digest = ? "
-        "AND id IN (SELECT encoder FROM embeddings)",
-        (encoder_digest,),
+        "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
     ).fetchone()
     if encoder is None:
-        return has_photo, np.zeros((len(rows), 0), np.float16)
+        return np.zeros(len(rows), np.bool_), np.zeros((len(rows), 0), np.float16)
     width: int = encoder[1]
     photos = _fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
-    digests = None if only is None else {digest for _, digest in photos}
     found = _fetch(
         db,
         f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder[0])})",  # noqa: S608
         "digest",
-        digests,
+        None if only is None else {digest for _, digest in photos},
     )
     number = {digest: i for i, (digest, _) in enumerate(found)}
     vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)
