@@ -24,7 +24,7 @@ import pixtag
 from pixtag.baselines import Ranker
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.cli import output
-from pixtag.cli.config import section
+from pixtag.cli.settings import section
 from pixtag.encoder import load_encoder
 from pixtag.errors import PixtagError
 from pixtag.evaluate import HEADLINE, Comparison, compare, log_look

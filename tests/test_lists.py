@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,40 +12,64 @@ from hypothesis import strategies as st
 
 from pixtag.errors import ConfigError, InputError
 from pixtag.lists import (
+    LIST_NAMES,
     Lists,
-    edit_lists,
-    forget_lists,
+    edit_global_lists,
+    global_lists,
     global_lists_path,
-    lists_for,
-    read_lists,
+    read_lists_file,
     store_lists_path,
 )
+from pixtag.store import Store
 from pixtag.tags import normalise_tag
 
 
-def add(path: Path, name, *tags: str, user: str | None = None) -> list[str]:
-    return edit_lists(path, name, tags, user=user, remove=False)
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    return global_lists_path()
 
 
-def test_tags_are_normalised_and_kept_once(tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / "lists.toml"
-    assert add(path, "deny", "#Love", "New York", "love") == ["love", "newyork"]
-    assert add(path, "deny", "LOVE", "cat") == ["cat"]
-    assert read_lists(path) == Lists(deny=("love", "newyork", "cat"))
-    assert edit_lists(path, "deny", ["#Cat", "dog"], remove=True) == ["cat"]
-    assert read_lists(path) == Lists(deny=("love", "newyork"))
-    assert [p.name for p in path.parent.iterdir()] == ["lists.toml"], "nothing is left behind"
+@pytest.fixture(params=["for everybody", "in a file", "in memory"])
+def place(request, tmp_path: Path, home: Path):
+    """How lists are read and edited, wherever they lie."""
+    if request.param == "for everybody":
+        yield global_lists, edit_global_lists
+        return
+    opened = (
+        Store.in_memory()
+        if request.param == "in memory"
+        else Store.open(tmp_path / "s.sqlite", create=True)
+    )
+    with opened as store:
+        yield (
+            lambda: store.lists("ana"),
+            lambda name, tags, *, remove: store.edit_lists(
+                name, tags, user_id="ana", remove=remove
+            ),
+        )
 
 
-def test_a_file_edited_by_hand_is_read_and_its_entries_survive(tmp_path: Path) -> None:
-    path = tmp_path / "lists.toml"
-    path.write_text('# mine\nallow = ["#Café", "café"]\n[users."an\\"a"]\nalways = ["me"]\n')
-    assert read_lists(path) == Lists(allow=("café",))
-    assert read_lists(path, 'an"a') == Lists(always=("me",))
-    assert read_lists(path, "bo") == Lists()
-    add(path, "deny", "x1")
-    assert read_lists(path) == Lists(deny=("x1",), allow=("café",))
-    assert read_lists(path, 'an"a') == Lists(always=("me",))
+def test_tags_are_normalised_and_kept_once(place) -> None:
+    read, edit = place
+    assert edit("deny", ["#Love", "New York", "love"], remove=False) == ["love", "newyork"]
+    assert edit("deny", ["LOVE", "cat"], remove=False) == ["cat"]
+    assert read() == Lists(deny=("love", "newyork", "cat"))
+    assert edit("deny", ["#Cat", "dog"], remove=True) == ["cat"]
+    assert edit("always", ["dog"], remove=False) == ["dog"]
+    assert read() == Lists(deny=("love", "newyork"), always=("dog",))
+    with pytest.raises(InputError, match="'2026'"):
+        edit("deny", ["cat", "2026"], remove=False)
+    assert read() == Lists(deny=("love", "newyork"), always=("dog",))
+
+
+def test_a_file_edited_by_hand_is_read_and_its_entries_survive(home: Path) -> None:
+    home.parent.mkdir(parents=True)
+    home.write_text('# mine\nallow = ["#Café", "café"]\n')
+    assert global_lists() == Lists(allow=("café",))
+    edit_global_lists("deny", ["x1"], remove=False)
+    assert global_lists() == Lists(deny=("x1",), allow=("café",))
+    assert [p.name for p in home.parent.iterdir()] == ["lists.toml"], "nothing is left behind"
 
 
 @pytest.mark.parametrize(
@@ -62,78 +85,99 @@ def test_a_file_edited_by_hand_is_read_and_its_entries_survive(tmp_path: Path) -
         ('[users.ana]\nallow = "x"', 'users."ana".* is no list'),
     ],
 )
-def test_a_broken_file_is_named_and_never_overwritten(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "lists.toml"
-    path.write_text(text)
+def test_a_broken_file_is_named_and_never_overwritten(home: Path, text: str, said: str) -> None:
+    home.parent.mkdir(parents=True)
+    home.write_text(text)
     with pytest.raises(ConfigError, match=said) as caught:
-        read_lists(path)
-    assert str(path) in caught.value.message
+        global_lists()
+    assert str(home) in caught.value.message
     assert caught.value.hint
     with pytest.raises(ConfigError):
-        add(path, "deny", "cat")
-    assert path.read_text() == text
+        edit_global_lists("deny", ["cat"], remove=False)
+    assert home.read_text() == text
 
 
-def test_what_is_no_tag_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    path = tmp_path / "lists.toml"
-    with pytest.raises(InputError, match="'2026'"):
-        add(path, "deny", "cat", "2026")
-    with pytest.raises(InputError, match="no name of a person"):
-        add(path, "deny", "cat", user="\ud800")
-    assert not path.exists()
-
-
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     with pytest.raises(ConfigError, match="cannot write"):
-        add(tmp_path / "file" / "lists.toml", "deny", "cat")
+        edit_global_lists("deny", ["cat"], remove=False)
 
 
 def _add_one(job: tuple[str, int]) -> None:
-    folder, i = job
-    add(Path(folder) / "lists.toml", "deny", f"tag{i}", user=f"u{i % 3}")
+    store, i = job
+    edit_global_lists("deny", [f"tag{i}"], remove=False)
+    with Store.open(store) as opened:
+        opened.edit_lists("deny", [f"tag{i}"], user_id="ana", remove=False)
 
 
-def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
-    jobs = [(str(tmp_path), i) for i in range(60)]
-    with ProcessPoolExecutor(4, mp_context=get_context("forkserver")) as pool:
+def test_writers_at_once_lose_nothing(tmp_path: Path, home: Path) -> None:
+    Store.open(tmp_path / "s.sqlite", create=True).close()
+    jobs = [(str(tmp_path / "s.sqlite"), i) for i in range(40)]
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         list(pool.map(_add_one, jobs))
-    kept = [set(read_lists(tmp_path / "lists.toml", f"u{n}").deny) for n in range(3)]
-    assert kept == [{f"tag{i}" for i in range(60) if i % 3 == n} for n in range(3)]
+    wanted = {f"tag{i}" for i in range(40)}
+    assert set(global_lists().deny) == wanted
+    with Store.open(tmp_path / "s.sqlite", read_only=True) as store:
+        assert set(store.lists("ana").deny) == wanted
 
 
-def test_a_person_gets_everybodys_lists_and_their_own(tmp_path: Path) -> None:
-    store = tmp_path / "s.sqlite"
-    add(global_lists_path(), "deny", "love")
-    try:
-        add(store_lists_path(store), "deny", "cat", user="ana")
-        assert lists_for() == Lists(deny=("love",))
-        assert lists_for("ana", store) == Lists(deny=("love", "cat"))
-        assert lists_for("bo", store) == Lists(deny=("love",))
-    finally:
-        global_lists_path().unlink()
+def test_lists_of_a_store_are_its_peoples(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        store.edit_lists("deny", ["love"], user_id=None, remove=False)
+        store.edit_lists("deny", ["cat"], user_id="ana", remove=False)
+        revision = store.revision
+        assert store.lists() == Lists(deny=("love",))
+        assert store.lists().joined(store.lists("ana")) == Lists(deny=("love", "cat"))
+        assert store.lists("bo") == Lists()
+        assert store.revision == revision, "no post has changed"
+        for name in ("\ud800", "", "a\0"):
+            with pytest.raises(InputError, match="no name of a person"):
+                store.edit_lists("deny", ["cat"], user_id=name, remove=False)
 
 
 def test_forgetting_a_person_leaves_the_others(tmp_path: Path) -> None:
-    path = tmp_path / "s.sqlite.lists.toml"
-    assert not forget_lists(path, "ana")
-    add(path, "deny", "secretword", user="ana")
-    add(path, "always", "me", user="bo")
-    assert forget_lists(path, "ana")
-    assert not forget_lists(path, "ana")
-    assert "secretword" not in path.read_text()
-    assert "ana" not in tomllib.loads(path.read_text())["users"]
-    assert read_lists(path, "bo") == Lists(always=("me",))
+    path = tmp_path / "s.sqlite"
+    with Store.open(path, create=True) as store:
+        store.edit_lists("deny", ["secretword"], user_id="kalliope", remove=False)
+        store.edit_lists("always", ["me"], user_id="bo", remove=False)
+        assert store.forget("kalliope").had_lists
+        assert not store.forget("kalliope").had_lists
+        assert store.lists("bo") == Lists(always=("me",))
+    for file in tmp_path.iterdir():
+        assert b"secretword" not in file.read_bytes()
+        assert b"kalliope" not in file.read_bytes()
 
 
-names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+@pytest.mark.parametrize("read_only", [True, False])
+def test_the_file_of_an_earlier_version_is_taken_in(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "s.sqlite"
+    Store.open(path, create=True).close()
+    file = store_lists_path(path)
+    file.write_text('allow = ["#Café"]\n[users."an\\"a"]\nalways = ["me"]\n[users.bo]\ndeny = []\n')
+    with Store.open(path, read_only=read_only) as store:
+        assert store.lists() == Lists(allow=("café",))
+        assert store.lists('an"a') == Lists(always=("me",))
+        assert store.lists("bo") == Lists()
+    assert not file.exists()
+    file.write_text("[users")
+    with pytest.raises(ConfigError, match=r"s\.sqlite\.lists\.toml is not valid TOML"):
+        Store.open(path)
+    assert file.exists()
+
+
 some_tags = st.lists(st.text(max_size=6).filter(normalise_tag), max_size=4)
 
 
-@given(names, some_tags, some_tags)
-def test_what_is_written_is_read(tmp_path_factory, user: str, deny, always) -> None:
-    path = tmp_path_factory.mktemp("lists") / "lists.toml"
-    add(path, "deny", *deny, user=user)
-    add(path, "always", *always, user=user)
-    wanted = [tuple(dict.fromkeys(normalise_tag(t) for t in tags)) for tags in (deny, always)]
-    assert read_lists(path, user) == Lists(deny=wanted[0], always=wanted[1])
+@given(some_tags, some_tags)
+def test_what_is_written_is_read(tmp_path_factory, deny, always) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("home")))
+        edit_global_lists("deny", deny, remove=False)
+        edit_global_lists("always", always, remove=False)
+        wanted = [tuple(dict.fromkeys(normalise_tag(t) for t in tags)) for tags in (deny, always)]
+        found = read_lists_file(global_lists_path()).get(None, Lists())
+    assert found == Lists(deny=wanted[0], always=wanted[1])
+    assert [name for name, _ in found.entries()] == sorted(
+        (name for name, _ in found.entries()), key=LIST_NAMES.index
+    )

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixtag.errors import InputError, ShapeError, StoreError
-from pixtag.store import AddResult, Store
-from pixtag.store.schema import MIGRATIONS
+from pixtag.store import AddResult, Changes, Store
+from pixtag.store.schema import APPLICATION_ID, MIGRATIONS
 from pixtag.types import Photo, Post
 
 
@@ -241,6 +241,159 @@ def test_revision_grows_with_posts_and_embeddings_only(store):
     assert store.revision == with_posts
     store.put_embeddings("e", ["x" * 8], vectors(1))
     assert store.revision > with_posts
+
+
+def test_an_embedding_may_come_with_its_post(store):
+    photos = (photo("x"), photo("y"))
+    given = {"x" * 8: vectors(3)[0], "unshown": vectors(9)[0]}
+    one = post("a", "ana", 1.0, "sea", photos=photos)
+    start = store.revision
+    assert store.add_posts([one], encoder_digest="e", embeddings=given).added == 1
+    assert store.log("e").embeddings[:, 0].tolist() == [3]
+    assert store.summary().n_embeddings == 1
+    assert store.changes_since(start).changed == ("a",)
+    for wrong, kind in (({"x" * 8: vectors(math.nan)[0]}, InputError), (given, ShapeError)):
+        with pytest.raises(kind):
+            store.add_posts(
+                [post("b", "ana", 1.0, photos=photos)],
+                encoder_digest="e",
+                embeddings={**wrong, "y" * 8: np.zeros(3 if kind is ShapeError else 2, "f2")},
+            )
+    with pytest.raises(InputError, match="encoder"):
+        store.add_posts([one], embeddings=given)
+    assert [one.post_id for one in store.posts()] == ["a"]
+
+
+@pytest.mark.parametrize("encoder", [None, "e", "other"])
+def test_a_log_of_some_posts_is_that_part_of_the_whole(store, encoder):
+    store.add_posts(SOME)
+    store.put_embeddings("e", ["x" * 8, "y" * 8], vectors(1, 4))
+    whole = store.log(encoder)
+    for ids in (["c", "u", "unknown"], ["a", "b", "c", "u"], [], ["b"]):
+        part = store.log(encoder, ids)
+        rows = [whole.post_ids.index(name) for name in part.post_ids]
+        assert sorted(part.post_ids) == sorted({*ids} & {*whole.post_ids})
+        assert rows == sorted(rows)
+        assert [part.tags_of(i) for i in range(len(part))] == [whole.tags_of(i) for i in rows]
+        people = [[*log.users, None] for log in (part, whole)]
+        for i, row in enumerate(rows):
+            assert people[0][part.user_of_post[i]] == people[1][whole.user_of_post[row]]
+        np.testing.assert_array_equal(part.at, whole.at[rows])
+        np.testing.assert_array_equal(part.has_photo, whole.has_photo[rows])
+        np.testing.assert_array_equal(part.embeddings, whole.embeddings[rows])
+    assert store.posts_by_id(["b", "unknown"]) == {"b": SOME[2]}
+
+
+# Following changes
+
+
+def test_changes_name_what_to_read_again_and_what_to_drop(store):
+    start = store.revision
+    store.add_posts(SOME)
+    seq = store.revision
+    assert sorted(store.changes_since(start).changed) == ["a", "b", "c", "u"]
+    store.add_posts([*SOME, post("b", "ben", 10.0, "dawn")])
+    store.put_embeddings("e", ["x" * 8], vectors(1))
+    found = store.changes_since(seq, ["a", "b", "c", "u"])
+    assert (sorted(found.changed), found.gone) == (["a", "b", "c"], ())
+    assert store.changes_since(found.last_seq) == Changes(found.last_seq, (), ())
+    store.forget("ben")
+    after = store.changes_since(found.last_seq, ["a", "b", "c", "u"])
+    assert (after.changed, after.gone) == ((), ("a", "b"))
+    assert store.changes_since(start, ["b"]).gone == ("b",)
+    assert store.changes_since(after.last_seq, ["a"]).gone == (), "told once"
+    # A backup of an earlier time was restored: all is read again.
+    restored = store.changes_since(after.last_seq + 5, ["a", "c"])
+    assert (sorted(restored.changed), restored.gone) == (["c", "u"], ("a",))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.one_of(POSTS, NAMES), max_size=6), st.data())
+def test_a_reader_who_follows_the_changes_has_what_the_store_has(steps, data):
+    with Store.in_memory() as store:
+        reader: dict[str, Post] = {}
+        seq = store.revision
+        for step in steps:
+            if isinstance(step, str):
+                store.forget(step)
+            else:
+                store.add_posts(step)
+            if data.draw(st.booleans()):
+                found = store.changes_since(seq, reader)
+                seq = found.last_seq
+                for name in found.gone:
+                    del reader[name]
+                reader |= store.posts_by_id(found.changed)
+                assert reader == {one.post_id: one for one in store.posts()}
+
+
+def test_a_store_in_memory_is_shared_by_threads_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Store.in_memory() as store, Store.in_memory() as other:
+
+        def work(name: str) -> None:
+            for i in range(30):
+                store.add_posts([post(f"{name}{i}", name, float(i), "sea")])
+                assert store.log().post_ids
+
+        threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.is_in_memory
+        assert store.summary().posts_per_person == (("a", 30), ("b", 30))
+        assert store.identity != other.identity
+        assert other.summary().n_posts == 0
+        assert store.forget("a").is_compacted
+        assert store.remove_posts(["b0", "b1", "unknown"]) == 2
+        assert store.summary().n_posts == 28
+    assert list(tmp_path.iterdir()) == []
+
+
+# Stores of earlier versions
+
+
+def of_version_1(path: Path) -> Path:
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+        )
+        db.executescript(MIGRATIONS[0])
+        db.executescript(
+            f"""
+            INSERT INTO schema_version VALUES (1, '2026-01-01');
+            INSERT INTO meta VALUES ('identity', 'one');
+            UPDATE meta SET value = 7 WHERE name = 'revision';
+            INSERT INTO users VALUES (1, 'ana');
+            INSERT INTO tags VALUES (1, 'tea'), (2, 'sea');
+            INSERT INTO posts VALUES (1, 'p', 1, 1000000);
+            INSERT INTO tag_uses VALUES (1, 0, 1), (1, 1, 2), (1, 2, 1);
+            PRAGMA application_id = {APPLICATION_ID};
+            """
+        )
+    db.close()
+    return path
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_an_older_store_is_brought_up_to_date_when_it_is_opened(tmp_path, read_only):
+    path = of_version_1(tmp_path / "s.sqlite")
+    with Store.open(path, read_only=read_only) as store:
+        assert list(store.posts()) == [post("p", "ana", 1.0, "tea", "sea")]
+        assert store.log().tags == ["tea", "sea"]
+        assert (store.identity, store.revision) == ("one", 7)
+        assert store.changes_since(0).changed == ("p",)
+        assert store.changes_since(7).changed == ()
+    with Store.open(path) as store:
+        assert store.add_posts([post("p", "ana", 1.0, "tea")]).updated == 1
+        assert store.changes_since(7).changed == ("p",)
+
+
+def test_an_older_store_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
+    path = of_version_1(tmp_path / "s.sqlite")
+    monkeypatch.setattr("pixtag.store.schema._is_frozen", lambda _: True)
+    assert_refused(path, "older Pixtag", read_only=True)
 
 
 # Forgetting

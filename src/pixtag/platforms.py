@@ -16,8 +16,8 @@ from typing import Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pixtag.config import config_folder
 from pixtag.errors import ConfigError, InputError
+from pixtag.settings import config_folder
 from pixtag.tags import normalise_tag
 
 _DATA = Path(__file__).parent / "data"

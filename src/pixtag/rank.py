@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pixtag.blas import one_blas_thread
+from pixtag.blas import limit_blas
 from pixtag.errors import ShapeError
 from pixtag.evidence import View
 from pixtag.model import Model, RankConfig
@@ -383,15 +383,14 @@ def replay(
             yield index, then(candidates(model, view, questions.take(index), sources=sources))
 
     done = 0
-    with one_blas_thread():
-        found = (
-            blocks(order) if len(parts) == 1 else _side_by_side(lambda p: list(blocks(p)), parts)
-        )
-        for index, result in found:
-            done += len(index)
-            yield index, result
-            if on_progress is not None:
-                on_progress(done, len(questions))
+    limit_blas()
+    alone = len(parts) == 1
+    found = blocks(order) if alone else _side_by_side(lambda part: list(blocks(part)), parts)
+    for index, result in found:
+        done += len(index)
+        yield index, result
+        if on_progress is not None:
+            on_progress(done, len(questions))
 
 
 def _side_by_side(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixtag.errors import InputError
+
 Floats = NDArray[np.float32]
 Halfs = NDArray[np.float16]
 Doubles = NDArray[np.float64]
@@ -42,6 +44,9 @@ class Post:
             without a time teach pixels and co-occurrence and never enter history or trend.
         tags: Normalised, without '#', in the order of writing, each once.
         photos: The images in order.
+
+    Raises:
+        InputError: A tag comes twice.
     """
 
     post_id: str
@@ -49,6 +54,14 @@ class Post:
     posted_at: float | None
     tags: tuple[str, ...]
     photos: tuple[Photo, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.tags)) != len(self.tags):
+            twice = next(tag for i, tag in enumerate(self.tags) if tag in self.tags[:i])
+            raise InputError(
+                f"post {self.post_id!r} has the tag {twice!r} twice",
+                hint="give each tag once: tuple(dict.fromkeys(tags))",
+            )
 
 
 @dataclass(frozen=True)

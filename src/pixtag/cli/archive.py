@@ -227,11 +227,11 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     Examples:
         pixtag forget ana --store my.sqlite
     """
-    from pixtag.lists import Lists, read_lists, store_lists_path
+    from pixtag.lists import Lists
     from pixtag.store import Store
 
     with Store.open(store) as opened:
-        if read_lists(store_lists_path(opened.path), user) == Lists():
+        if opened.lists(user) == Lists():
             _require_person(opened, user)
         result = opened.forget(user)
     if json:

@@ -96,6 +96,12 @@ def evaluate(
         pixtag evaluate --store old.sqlite --protocol ancestor
         pixtag evaluate --store tagsets.sqlite --protocol given --given 2
     """
+    from pixtag.outputs import check_outputs
+
+    files = [json, predictions, html]
+    if trec is not None and trec.suffix and not trec.is_dir():
+        files += [trec, trec.with_suffix(".qrels")]
+    check_outputs(files, [store, bundle, oracle])
     if protocol == "ancestor":
         config = None if baselines_only else _config(size, seed)
         _ancestor(store, config, seed=seed, json=json)
@@ -238,7 +244,7 @@ def _instant(at: float) -> str:
 
 
 def _config(size: Size | None, seed: int) -> TrainConfig:
-    from pixtag.cli.config import section
+    from pixtag.cli.settings import section
     from pixtag.train.config import TrainConfig
 
     return section(TrainConfig, "train", {"size": size, "seed": seed or None})

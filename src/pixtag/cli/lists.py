@@ -11,6 +11,8 @@ from pixtag.errors import InputError
 if TYPE_CHECKING:
     from cyclopts import App
 
+    from pixtag.lists import Lists
+
 ListName = Literal["deny", "allow", "always"]
 
 
@@ -39,8 +41,8 @@ def lists(
     all three; --no-lists there switches them off.
 
     The lists hold for everybody, or with --user for one person of a store, beside those for
-    everybody. They are plain files, named on stderr, that you may edit; `pixtag forget` removes
-    a person's.
+    everybody. The latter are a plain file, named on stderr, that you may edit; a person's are
+    in the store, and `pixtag forget` removes them.
 
     Args:
         name: Which list: deny, allow or always; all when absent.
@@ -56,59 +58,75 @@ def lists(
         pixtag lists always add studioana --user ana --store my.sqlite
         pixtag lists deny remove love
     """
-    from pixtag.lists import LIST_NAMES, edit_lists, global_lists_path, store_lists_path
+    from pixtag.lists import (
+        LIST_NAMES,
+        Lists,
+        edit_global_lists,
+        global_lists,
+        global_lists_path,
+    )
+    from pixtag.store import Store
     from pixtag.tags import split_tags
 
-    if user is not None:
-        store = _checked(user, store)
-    own = None if store is None else store_lists_path(store)
-    if action is not None and name is not None:
-        path = own if own is not None and user is not None else global_lists_path()
-        given = [tag for text in tags for tag in split_tags(text)]
-        if not given:
-            raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
-        is_removal = action == "remove"
-        changed = edit_lists(path, name, given, user=user, remove=is_removal)
-        n_same = len(given) - len(changed)
-        what = "removed" if is_removal else "added"
-        same = "" if not n_same else f", {n_same} {'not there' if is_removal else 'there already'}"
-        output.say(f"{name}: {len(changed)} {what}{same}; {path}")
-    places: list[tuple[str, Path, str | None]] = [("everybody", global_lists_path(), None)]
-    if own is not None and user is not None:
-        places.append((user, own, user))
-    _show(places, LIST_NAMES if name is None else (name,), is_json=json)
-
-
-def _show(
-    places: list[tuple[str, Path, str | None]], names: tuple[ListName, ...], *, is_json: bool
-) -> None:
-    from pixtag.lists import read_lists
-
-    found = [(whose, read_lists(path, user)) for whose, path, user in places]
-    if is_json:
-        output.print_json(
-            {whose: {name: getattr(lists, name) for name in names} for whose, lists in found}
-        )
-        return
-    rows = [
-        (name, whose, " ".join(f"#{tag}" for tag in getattr(lists, name)) or "none")
-        for name in names
-        for whose, lists in found
-    ]
-    output.print_table({"list": "left", "for": "left", "hashtags": "left"}, rows)
-    for _, path, _ in places:
-        output.say(f"{'read' if path.exists() else 'not there'}: {path}")
-
-
-def _checked(user: str, store: Path | None) -> Path:
-    from pixtag.store import Store
-
-    if store is None:
+    if user is not None and store is None:
         raise InputError(
             f"lists of {user!r} need the store that they belong to", hint="add --store my.sqlite"
         )
+    given = [tag for text in tags for tag in split_tags(text)]
+    is_change, is_removal = action is not None and name is not None, action == "remove"
+    if is_change and not given:
+        raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
+    path = global_lists_path()
+    if user is None and is_change and name is not None:
+        changed = edit_global_lists(name, given, remove=is_removal)
+        _say_changed(name, given, changed, path, is_removal=is_removal)
+    found = {"everybody": global_lists()}
+    if store is not None and user is not None:
+        with Store.open(store, read_only=not is_change) as opened:
+            if user not in dict(opened.summary().posts_per_person):
+                output.say(f"note: {user!r} has no posts in {store}")
+            if is_change and name is not None:
+                changed = opened.edit_lists(name, given, user_id=user, remove=is_removal)
+                _say_changed(name, given, changed, store, is_removal=is_removal)
+            found[user] = opened.lists(user)
+            if opened.lists() != Lists():  # taken in from a file of an earlier version
+                found[f"everybody in {store.name}"] = opened.lists()
+    names = LIST_NAMES if name is None else (name,)
+    if json:
+        shown = {whose: {n: getattr(lists, n) for n in names} for whose, lists in found.items()}
+        output.print_json(shown)
+        return
+    rows = [
+        (n, whose, " ".join(f"#{tag}" for tag in getattr(lists, n)) or "none")
+        for n in names
+        for whose, lists in found.items()
+    ]
+    output.print_table({"list": "left", "for": "left", "hashtags": "left"}, rows)
+    output.say(f"{'read' if path.exists() else 'not there'}: {path}")
+
+
+def lists_of(user: str | None, store: Path | None) -> Lists:
+    """Give the lists that hold for a person: everybody's, the store's and their own.
+
+    Raises:
+        ConfigError: The file of everybody's lists holds what cannot be.
+        StoreError: There is no usable store.
+    """
+    from pixtag.lists import global_lists
+    from pixtag.store import Store
+
+    found = global_lists()
+    if store is None:
+        return found
     with Store.open(store, read_only=True) as opened:
-        people = [name for name, _ in opened.summary().posts_per_person]
-        if user not in people:
-            output.say(f"note: {user!r} has no posts in {store}")
-        return opened.path
+        found = found.joined(opened.lists())
+        return found if user is None else found.joined(opened.lists(user))
+
+
+def _say_changed(
+    name: str, given: list[str], changed: list[str], place: Path, *, is_removal: bool
+) -> None:
+    n_same = len(given) - len(changed)
+    what = "removed" if is_removal else "added"
+    same = "" if not n_same else f", {n_same} {'not there' if is_removal else 'there already'}"
+    output.say(f"{name}: {len(changed)} {what}{same}; {place}")

@@ -1,37 +1,32 @@
 """Entry of the `pixtag` command: finds the verb, runs it, turns failures into exit codes.
 
-How to add a verb (say `pixtag shrink STORE`):
+How to add a verb: write a function in the group file that it belongs to (`archive.py`, ...). Its
+signature is the command line, its docstring the help (`Args:` one line each), and the `Examples:`
+section of the docstring is printed below the options:
 
-1. Write a function in the group file that it belongs to (`archive.py`, `predict.py`, ...). Its
-   signature is the command line, its docstring the help (`Args:` one line each), and the
-   `Examples:` section of the docstring is printed below the options:
+    def shrink(store: Path, *, dry_run: bool = False) -> int | None:
+        \"\"\"Give unused space in a store back to the disk.
 
-       def shrink(store: Path, *, dry_run: bool = False, json: bool = False) -> int | None:
-           \"\"\"Give unused space in a store back to the disk.
+        Args:
+            store: The store to shrink.
+            dry_run: Only say how much it would give back.
 
-           Args:
-               store: The store to shrink.
-               dry_run: Only say how much it would give back.
-               json: Print one JSON object instead of a table.
+        Examples:
+            pixtag shrink my.sqlite --dry-run
+        \"\"\"
+        from pixtag.store import Store  # heavy imports inside: `pixtag --help` stays fast
 
-           Examples:
-               pixtag shrink my.sqlite
-               pixtag shrink my.sqlite --dry-run
-           \"\"\"
-           from pixtag.store import Store  # heavy imports inside: `pixtag --help` stays fast
-
-   Return nothing (0) or an exit code. Raise errors of `pixtag.errors`; main prints them. Print
-   with `pixtag.cli.output`: data to stdout, all else to stderr.
-2. Add it in that file's `register(app)`: `app.command(shrink)` (`name="shrink"` where the function
-   is called otherwise). Options: `Annotated[int, Parameter(name=("-k", "--k"))]`; a flag that is on
-   unless told otherwise: `Annotated[bool, Parameter(negative="--no-copy")]`.
-3. Add the verb's name to `VERBS` below. Only the group of the verb that was typed is imported.
+Return nothing (0) or an exit code. Raise errors of `pixtag.errors`. Print with
+`pixtag.cli.output`: data to stdout, all else to stderr. Add it in that file's `register(app)` and
+its name to `VERBS` below; only the group of the verb that was typed is imported.
 """  # noqa: D214 - the docstring inside is an example
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -40,7 +35,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from pixtag.cli import output
-from pixtag.cli.config import fill_flags
+from pixtag.cli.settings import fill_flags
 from pixtag.errors import ConfigError, InputError, PixtagError
 
 if TYPE_CHECKING:
@@ -60,11 +55,23 @@ VERBS: dict[str, str] = {
     "evaluate": "evaluate",
     "leakcheck": "evaluate",
     "doctor": "doctor",
-    "config": "config",
+    "config": "settings",
 }
 """Each verb and the file in this folder that registers it, in the order of the help."""
 
 DONE, WORLD_IS_WRONG, COMMAND_IS_WRONG, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
+
+_CHECK_OWNER = "check who owns the file and its folder"
+_OS_HINTS = {
+    errno.ENOSPC: "make room on the disk and run it again: what was finished is kept",
+    errno.EDQUOT: "make room in your quota and run it again: what was finished is kept",
+    errno.EACCES: _CHECK_OWNER,
+    errno.EPERM: _CHECK_OWNER,
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "give a file, not a folder",
+    errno.ENOTDIR: "check the path",
+}
 
 _HELP = """Predict the hashtags that a person will put on a photo.
 
@@ -115,32 +122,35 @@ def run(words: list[str]) -> int:
     except KeyboardInterrupt:
         output.say("interrupted")
         return INTERRUPTED
-    except CycloptsError as error:
-        _show_error(str(error), hint=_usage_hint(words))
-        return COMMAND_IS_WRONG
-    except PixtagError as error:
-        if is_verbose:
-            _show_traceback()
-        _show_error(error.message, hint=error.hint)
-        return exit_code(error)
-    except OSError as error:
-        if is_verbose:
-            _show_traceback()
-        _show_error(_os_error_text(error), hint=_os_error_hint(error))
-        return WORLD_IS_WRONG
-    except MemoryError:
-        if is_verbose:
-            _show_traceback()
-        _show_error("out of memory", hint="close other programs or work on fewer posts at once")
-        return WORLD_IS_WRONG
     except Exception as error:  # noqa: BLE001 - the last stop before the user
-        if is_verbose:
-            _show_traceback()
-        _show_error(
-            f"this is a bug in Pixtag: {type(error).__name__}: {error}",
-            hint="run it again with -v and report what it prints, with the command that you typed",
-        )
-        return OUR_BUG
+        if is_verbose and not isinstance(error, CycloptsError):
+            import traceback
+
+            traceback.print_exc()
+        code, message, hint = _explained(error, words)
+        output.say(f"error: {message}")
+        if hint:
+            output.say(f"hint: {hint}")
+        return code
+
+
+def _explained(error: Exception, words: list[str]) -> tuple[int, str, str]:
+    """The exit code of an error, what to say about it, and the next step."""
+    if isinstance(error, CycloptsError):
+        verb = f" {words[0]}" if words and words[0] in VERBS else ""
+        hint = f"`pixtag{verb} --help` shows what it takes, with examples"
+        return COMMAND_IS_WRONG, str(error), hint
+    if isinstance(error, PixtagError):
+        return exit_code(error), error.message, error.hint
+    if isinstance(error, OSError):
+        text = error.strerror or str(error)
+        place = f": {error.filename}" if error.filename else ""
+        return WORLD_IS_WRONG, text + place, _OS_HINTS.get(error.errno or 0, "")
+    if isinstance(error, MemoryError):
+        hint = "close other programs or work on fewer posts at once"
+        return WORLD_IS_WRONG, "out of memory", hint
+    hint = "run it again with -v and report what it prints, with the command that you typed"
+    return OUR_BUG, f"this is a bug in Pixtag: {type(error).__name__}: {error}", hint
 
 
 def exit_code(error: PixtagError) -> int:
@@ -166,12 +176,11 @@ def build_app(verbs: Sequence[str]) -> App:
     for group in dict.fromkeys(VERBS[verb] for verb in verbs):
         module = import_module(f"pixtag.cli.{group}")
         module.register(app)
-    order = {verb: position for position, verb in enumerate(VERBS)}
-    for name in VERBS:
+    for position, name in enumerate(VERBS):
         if name not in app:  # of a group that was not asked for
             continue
         command = app[name]
-        command.sort_key = order[name]
+        command.sort_key = position
         if command.help_epilogue is None and command.default_command is not None:
             command.help_epilogue = _examples(command.default_command)
     return app
@@ -223,15 +232,9 @@ def _refuse_misspelt_verb(word: str) -> None:
 
 def _examples(function: object) -> str | None:
     """Take the `Examples:` section out of a verb's docstring, for its help page."""
-    lines = (inspect.getdoc(function) or "").splitlines()
-    heads = [i for i, line in enumerate(lines) if line.strip() in {"Examples:", "Example:"}]
-    if not heads:
-        return None
-    start = heads[0] + 1
-    stop = start
-    while stop < len(lines) and (not lines[stop].strip() or lines[stop].startswith(" ")):
-        stop += 1
-    return "Examples:\n\n" + "\n".join(lines[start:stop]).rstrip()
+    text = (inspect.getdoc(function) or "") + "\n"
+    found = re.search(r"^Examples?:\n((?:[ \t].*\n|\n)+)", text, re.MULTILINE)
+    return f"Examples:\n\n{found[1].rstrip()}" if found else None
 
 
 def _shown_default(value: object) -> str | None:
@@ -243,43 +246,6 @@ def _version() -> str:
     from importlib.metadata import version
 
     return f"pixtag {version('pixtag')}"
-
-
-def _usage_hint(words: list[str]) -> str:
-    verb = f" {words[0]}" if words and words[0] in VERBS else ""
-    return f"`pixtag{verb} --help` shows what it takes, with examples"
-
-
-def _os_error_text(error: OSError) -> str:
-    text = error.strerror or str(error)
-    return f"{text}: {error.filename}" if error.filename else text
-
-
-def _os_error_hint(error: OSError) -> str:
-    import errno
-
-    return {
-        errno.ENOSPC: "make room on the disk and run it again: what was finished is kept",
-        errno.EDQUOT: "make room in your quota and run it again: what was finished is kept",
-        errno.EACCES: "check who owns the file and its folder",
-        errno.EPERM: "check who owns the file and its folder",
-        errno.EROFS: "choose a place that can be written to",
-        errno.ENOENT: "check the path",
-        errno.EISDIR: "give a file, not a folder",
-        errno.ENOTDIR: "check the path",
-    }.get(error.errno or 0, "")
-
-
-def _show_error(message: str, *, hint: str) -> None:
-    output.say(f"error: {message}")
-    if hint:
-        output.say(f"hint: {hint}")
-
-
-def _show_traceback() -> None:
-    import traceback
-
-    traceback.print_exc()
 
 
 def _drop_stdout() -> None:

@@ -7,20 +7,19 @@ a verb's last one tells what was made and where. `progress` draws a bar for what
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
     from rich.table import Table
 
 _PATIENCE_S = 2.0
@@ -39,11 +38,7 @@ class _PipeConsole(Console):
 
 
 def stdout_console(*, max_width: int = _PIPE_WIDTH) -> Console:
-    """Make a console for data: colours and the window's width only on a terminal.
-
-    Args:
-        max_width: Widest in columns, for text that is read rather than looked through.
-    """
+    """Make a console for data: colours and the window's width only on a terminal."""
     is_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     console = _PipeConsole(highlight=False, markup=False, emoji=False)
     console.width = max_width if is_pipe else min(console.width, max_width)
@@ -86,11 +81,7 @@ def _escaped(character: str) -> str:
 
 
 def say(text: str) -> None:
-    """Write lines for the person to stderr, without waiting.
-
-    Args:
-        text: One or more lines.
-    """
+    """Write one or more lines for the person to stderr, without waiting."""
     lines = [printable(line) for line in text.split("\n")]
     # What was printed before must stand before it, also where both go into one file; a closed or
     # full stdout shows again when the command ends.
@@ -106,20 +97,12 @@ def print_line(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Write one JSON document, indented, to stdout.
-
-    Args:
-        value: As for `to_json`.
-    """
+    """Write one JSON document, indented, to stdout."""
     sys.stdout.write(to_json(value, indent=2) + "\n")
 
 
 def print_json_line(value: object) -> None:
-    """Write one line of JSON Lines to stdout at once, so that a reader can follow.
-
-    Args:
-        value: As for `to_json`.
-    """
+    """Write one line of JSON Lines to stdout at once, so that a reader can follow."""
     sys.stdout.write(to_json(value) + "\n")
     sys.stdout.flush()
 
@@ -134,33 +117,25 @@ def to_json(value: object, *, indent: int | None = None) -> str:
 
     Example:
         >>> to_json({"p": float("nan"), "tags": ("a", "b")})
-        '{"p": null, "tags": ["a", "b"]}'
+        '{"p":null,"tags":["a","b"]}'
     """
-    plain = _plain(value)
-    text = json.dumps(plain, ensure_ascii=False, allow_nan=False, indent=indent)
+    import pydantic_core
+
     try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, from a file name that is not UTF-8
-        text = json.dumps(plain, allow_nan=False, indent=indent)
-    return text
+        made = pydantic_core.to_json(value, indent=indent, inf_nan_mode="null", fallback=_plain)
+    except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):
+        # A lone surrogate, from a file name that is not UTF-8: escaped, it reads back the same.
+        return json.dumps(value, indent=indent, default=_plain)
+    return made.decode()
 
 
 def _plain(value: object) -> object:
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        items = cast("dict[object, object]", value).items()
-        return {str(key): _plain(inner) for key, inner in items}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(inner) for inner in cast("list[object]", value)]
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return asdict(value)
     for name in ("model_dump", "tolist", "isoformat"):  # pydantic, numpy, datetime
         method = getattr(value, name, None)
         if callable(method):
-            return _plain(method())
+            return method()
     return str(value)
 
 
@@ -168,12 +143,9 @@ Align = Literal["left", "right"]
 
 
 def table(columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, title: str) -> Table:
-    """Make a table of plain text: markup and control characters in cells stay visible.
+    """Make a table of plain text, by headings and their sides; None leaves a cell empty.
 
-    Args:
-        columns: Heading of each column and its side: numbers stand right.
-        rows: Cells of each row, as many as columns; None leaves one empty.
-        title: Line above the table, or empty.
+    Markup and control characters in cells stay visible.
     """
     from rich import box
     from rich.table import Table
@@ -195,13 +167,7 @@ def table(columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, tit
 def print_table(
     columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, title: str = ""
 ) -> None:
-    """Write a table to stdout.
-
-    Args:
-        columns: Heading of each column and its side: numbers stand right.
-        rows: Cells of each row; None leaves one empty.
-        title: Line above the table.
-    """
+    """Write a `table` to stdout."""
     stdout_console().print(table(columns, rows, title=title))
 
 
@@ -211,22 +177,15 @@ class Bar:
     Its methods fit the callbacks of the library: `update(done, total)`.
     """
 
-    def __init__(self, title: str, total: int | None, *, unit: str, is_seen: bool) -> None:
-        self._title = title
-        self._total = total
-        self._unit = unit
-        self._is_seen = is_seen
+    def __init__(self, title: str, total: int | None, *, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._is_seen = sys.stderr.isatty()
         self._done = 0
         self._started_s = time.monotonic()
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
 
     def advance(self, n_done: int = 1) -> None:
-        """Count some more as done.
-
-        Args:
-            n_done: How many, in the bar's unit.
-        """
+        """Count some more as done, in the bar's unit."""
         self.update(self._done + n_done)
 
     def update(self, n_done: int, total: int | None = None, note: str | None = None) -> None:
@@ -237,57 +196,37 @@ class Bar:
             total: How much there is, where that is known only now.
             note: Replaces the title: what is being done now.
         """
-        self._done = n_done
-        self._total = self._total if total is None else total
-        self._title = self._title if note is None else note
-        if not self._is_seen:
+        self._done, self._total, self._title = n_done, total or self._total, note or self._title
+        if not self._is_seen or (elapsed_s := time.monotonic() - self._started_s) < _PATIENCE_S:
             return
+        rate = n_done / elapsed_s
+        shown = f"{rate:,.{0 if rate >= 10 else 1}f} {self._unit}/s"
         if self._progress is None:
-            if time.monotonic() - self._started_s < _PATIENCE_S:
-                return
-            self._start()
-        if self._progress is not None and self._task is not None:
-            self._progress.update(
-                self._task,
-                completed=n_done,
-                total=self._total,
-                description=printable(self._title),
-                rate=self._rate_text(),
+            from rich import progress as rich
+
+            self._progress = rich.Progress(
+                rich.TextColumn("{task.description}", markup=False),
+                rich.BarColumn(),
+                rich.MofNCompleteColumn(),
+                rich.TextColumn("{task.fields[rate]}", markup=False),
+                rich.TimeRemainingColumn(),
+                console=stderr_console(),
+                transient=True,
             )
+            self._progress.add_task("", rate=shown)
+            self._progress.start()
+        self._progress.update(
+            self._progress.task_ids[0],
+            completed=n_done,
+            total=self._total,
+            description=printable(self._title),
+            rate=shown,
+        )
 
     def close(self) -> None:
         """Take the bar off the screen."""
         if self._progress is not None:
             self._progress.stop()
-            self._progress = None
-
-    def _rate_text(self) -> str:
-        elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
-        rate = self._done / elapsed_s
-        return f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s"
-
-    def _start(self) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeRemainingColumn(),
-            console=stderr_console(),
-            transient=True,
-        )
-        self._progress.start()
-        self._task = self._progress.add_task(
-            printable(self._title), total=self._total, rate=self._rate_text()
-        )
 
 
 @contextmanager
@@ -306,7 +245,7 @@ def progress(
     Yields:
         The bar; call `advance()` or pass `bar.update` as a callback.
     """
-    bar = Bar(title, total, unit=unit, is_seen=sys.stderr.isatty())
+    bar = Bar(title, total, unit=unit)
     try:
         yield bar
     finally:
@@ -314,11 +253,7 @@ def progress(
 
 
 def describe(record: Mapping[str, Any]) -> None:
-    """Write names and values under each other to stdout, for a summary.
-
-    Args:
-        record: Values by their name; None is left out.
-    """
+    """Write names and values under each other to stdout, for a summary; None is left out."""
     shown = {name: value for name, value in record.items() if value is not None}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():

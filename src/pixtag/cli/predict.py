@@ -97,13 +97,13 @@ def predict(
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
-    from pixtag.lists import lists_for
+    from pixtag.cli.lists import lists_of
     from pixtag.platforms import find_platform, restricted_tags
     from pixtag.predict import Predictor, photos_under
     from pixtag.tags import split_tags, tidy_tags
 
     found = None if platform is None else find_platform(platform, platforms)
-    obeyed = lists_for(user, store) if lists else None
+    obeyed = lists_of(user, store) if lists else None
     chosen = tidy_tags(tag for text in accept or () for tag in split_tags(text))
     unwanted = tidy_tags(tag for text in refuse or () for tag in split_tags(text))
     warner = Warner(restricted_tags(restricted), found)

@@ -63,11 +63,14 @@ def train(
         pixtag train --store my.sqlite --out my-model --all
     """
     fit = _import_fit()
-    from pixtag.cli.config import section
+    from pixtag.cli.settings import section
     from pixtag.encoder import load_encoder
+    from pixtag.outputs import check_outputs
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
+    curves = (Path(f"{out}.curves.jsonl"), Path(f"{out}.curves.png"))
+    check_outputs(curves, [store, tags], folder=out)
     config = section(TrainConfig, "train", {"size": size, "seed": seed})
     labels = None if tags is None else _read_labels(tags)
     eyes = load_encoder(encoder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING
 
 from pixtag.ingest.times import iso_time
+from pixtag.outputs import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,18 +34,16 @@ def export_posts(
 
     Returns:
         How many posts were written.
+
+    Raises:
+        InputError: The file is the store itself or no plain file.
     """
-    part = out.with_name(out.name + ".part")
     n_posts = 0
-    try:
-        with _opened(part, is_gzip=out.suffix == ".gz") as file:
-            for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
-                file.write(post_line(post))
-                if on_progress is not None:
-                    on_progress(n_posts)
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(out, inputs=[store.path]) as plain, _packed(plain, out) as file:
+        for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
+            file.write(post_line(post))
+            if on_progress is not None:
+                on_progress(n_posts)
     return n_posts
 
 
@@ -67,9 +67,9 @@ def post_line(post: Post) -> bytes:
         return json.dumps(record).encode() + b"\n"
 
 
-def _opened(path: Path, *, is_gzip: bool) -> IO[bytes]:
-    if not is_gzip:
-        return path.open("wb")
+def _packed(file: IO[bytes], out: Path) -> AbstractContextManager[IO[bytes]]:
+    if out.suffix != ".gz":
+        return nullcontext(file)
     from gzip import GzipFile
 
-    return GzipFile(path, "wb", mtime=0)  # pyright: ignore[reportReturnType]
+    return GzipFile("", "wb", mtime=0, fileobj=file)  # pyright: ignore[reportReturnType]

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.blas import one_blas_thread
-from pixtag.bundle import Bundle, load_bundle
+from pixtag.artifact import Bundle, load_bundle
+from pixtag.blas import limit_blas
 from pixtag.errors import InputError, PixtagError
 from pixtag.lists import Lists
 from pixtag.platforms import Platform
 from pixtag.predict.answer import Answer
-from pixtag.predict.checks import check_question
+from pixtag.predict.checks import check_network, check_question
 from pixtag.predict.looking import Looker, NoEncoder, known_posts
 from pixtag.predict.notes import notes_on
 from pixtag.predict.photos import sidecar_tags
@@ -31,7 +31,7 @@ from pixtag.predict.snapshot import state_with_store
 from pixtag.predict.wishes import Wishes
 from pixtag.replay import best_of, rank, state_of
 from pixtag.signals.columns import DAY_S, Queries
-from pixtag.state import INPUT_NAMES, Scored, State
+from pixtag.state import Scored, State
 from pixtag.store import Store
 from pixtag.tags import tidy_tags
 from pixtag.types import Floats, Ints, Post, PostLog, Rankings, Reason, Sources, Suggestion
@@ -72,7 +72,8 @@ class Predictor:
     def __init__(
         self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None
     ) -> None:
-        bundle.check_features(INPUT_NAMES)
+        check_network(bundle)
+        limit_blas()
         self._bundle = bundle
         self._store = store
         self._looker = Looker(lambda: self._load_encoder(encoder))
@@ -91,7 +92,7 @@ class Predictor:
         """Load a model and, when there is one, a store.
 
         Args:
-            bundle: File of a model; the shipped one when None.
+            bundle: Folder of a bundle; the shipped one when None.
             store: A store's file, opened for reading; without one everybody is a stranger.
 
         Raises:
@@ -145,7 +146,7 @@ class Predictor:
                 `pixtag.platforms` gives.
             allow_similar: Let tags that say the same stand beside each other, as #dog and #dogs.
                 Otherwise the second counts half, unless the person has used it.
-            lists: Tags never, only or always suggested, as `pixtag.lists.lists_for` reads them.
+            lists: Tags never, only or always suggested, as `Store.lists` gives them.
 
         Returns:
             At most `k` less the accepted ones, likeliest first, then those always added; fewer
@@ -163,14 +164,12 @@ class Predictor:
         at_s = time.time() if at is None else at.timestamp()
         with self._lock:
             state = self._with_given(self._state(), person, before=at_s)
-        with one_blas_thread():
-            with self._lock:
-                scorer = state.ask(self._queries([at_s], person, [None]))
-            seen = None if looking is None else looking.result()
-            queries = self._queries([at_s], person, [seen])
-            with self._lock:
-                scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
-                return list(self._suggested(state, scored, queries, person)[0])
+            scorer = state.ask(self._queries([at_s], person, [None]))
+        seen = None if looking is None else looking.result()
+        queries = self._queries([at_s], person, [seen])
+        with self._lock:
+            scored = scorer.run(queries.embeddings, queries.has_photo, helper=self._pool)
+            return list(self._suggested(state, scored, queries, person)[0])
 
     def answers(
         self,
@@ -351,10 +350,11 @@ class Predictor:
     def _load_encoder(self, given: Encoder | None) -> Encoder:
         if not self._bundle.manifest.encoder_width:
             return NoEncoder()
-        if given is None:
-            return self._bundle.load_encoder()
-        self._bundle.check_encoder(given.digest, given.width)
-        return given
+        from pixtag.encoder import load_encoder  # takes long, so not before it is needed
+
+        encoder = given or load_encoder(self._bundle.encoder_path)
+        self._bundle.check_encoder(encoder.digest, encoder.width)
+        return encoder
 
     def _state(self) -> State:
         """The state with all that is known now."""
@@ -432,11 +432,10 @@ class Predictor:
         self, state: State, queries: Queries, person: _Person
     ) -> list[tuple[Suggestion, ...]]:
         out: list[tuple[Suggestion, ...]] = [()] * len(queries)
-        with one_blas_thread():
-            for index, scored in state.score_blocks(queries):
-                found = self._suggested(state, scored, queries.take(index), person)
-                for query, suggestions in zip(index.tolist(), found, strict=True):
-                    out[query] = suggestions
+        for index, scored in state.score_blocks(queries):
+            found = self._suggested(state, scored, queries.take(index), person)
+            for query, suggestions in zip(index.tolist(), found, strict=True):
+                out[query] = suggestions
         return out
 
     def _suggested(

@@ -1,4 +1,4 @@
-"""The store: posts, tag uses, photos and embeddings in one SQLite file.
+"""The store: posts, tag uses, photos, embeddings and lists in one SQLite file.
 
     with Store.open("my.sqlite", create=True) as store:
         store.add_posts(posts)
@@ -8,7 +8,7 @@ Beside the file lie, where they were made, `FILE.photos/` (kept copies of photos
 `FILE.snapshot*` (derived data that can be made again).
 """
 
-from pixtag.store.core import Store
-from pixtag.store.results import AddResult, BundleRecord, Failure, ForgetResult, Summary
+from pixtag.store.core import AddResult, Changes, Failure, Store, Summary
+from pixtag.store.forgetting import BundleRecord, ForgetResult
 
-__all__ = ["AddResult", "BundleRecord", "Failure", "ForgetResult", "Store", "Summary"]
+__all__ = ["AddResult", "BundleRecord", "Changes", "Failure", "ForgetResult", "Store", "Summary"]

@@ -6,17 +6,18 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from pixtag.errors import InputError, ShapeError, StoreError
-from pixtag.store.columns import read_log
-from pixtag.store.forgetting import compact, forget_person
-from pixtag.store.results import AddResult, BundleRecord, Failure, ForgetResult, Summary
+from pixtag.lists import ListName, Lists, read_lists_file, store_lists_path
+from pixtag.store.forgetting import BundleRecord, ForgetResult, compact, remove_rows
 from pixtag.store.rows import (
     MAX_SECONDS,
     known_posts,
@@ -24,21 +25,74 @@ from pixtag.store.rows import (
     microseconds,
     path_from_db,
     path_to_db,
+    read_log,
     safe_text,
     seconds,
     write_posts,
 )
-from pixtag.store.schema import connect, consistent, guarded
+from pixtag.store.schema import MEMORY, connect, consistent, guarded
 from pixtag.types import Halfs, Photo, Post, PostLog
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from types import TracebackType
 
 _BATCH_POSTS = 1000
 _BATCH_S = 2.0
 """A batch is committed when it is full or has gathered for this long: what a kill can lose."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """How many of the given posts were new, known otherwise (the new form holds), or known."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a reader who was up to date at some revision has to do to be so again.
+
+    Attributes:
+        last_seq: The revision that this leads to; ask for the changes since then next.
+        changed: Posts to read again: new, replaced, or with other embeddings.
+        gone: Posts of the reader's that the store no longer has.
+    """
+
+    last_seq: int
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a store holds: different people, tags, readable photos; embeddings of all encoders.
+
+    Attributes:
+        first_at: Earliest time, Unix seconds UTC, or None; `last_at` the latest.
+        posts_per_person: Person and posts, most first, ties by name.
+    """
+
+    n_posts: int
+    n_people: int
+    n_tags: int
+    n_tag_uses: int
+    n_photos: int
+    n_embeddings: int
+    n_untimed: int
+    first_at: float | None
+    last_at: float | None
+    posts_per_person: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A photo, by its digest or (out of reach) by its path, that could not be used, and why."""
+
+    target: str
+    kind: str
+    message: str
 
 
 class Store:
@@ -61,8 +115,8 @@ class Store:
         create: bool = False,
         read_only: bool = False,
         busy_timeout_s: float = 5.0,
-    ) -> Store:
-        """Open a store.
+    ) -> Self:
+        """Open a store; one of an older version is brought up to date.
 
         Args:
             path: Its file.
@@ -72,11 +126,17 @@ class Store:
 
         Raises:
             StoreError: It is missing, no store, newer, damaged, busy, or cannot be opened.
+            ConfigError: A file of lists of an earlier version lies beside it and is broken.
         """
         file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+        has_lists_file = store_lists_path(file).exists()
+        if read_only and has_lists_file and os.access(file, os.W_OK):
+            cls.open(file, busy_timeout_s=busy_timeout_s).close()
         db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
         store = cls(db, file, read_only=read_only)
         try:
+            if not read_only and has_lists_file:
+                store._take_in_lists(store_lists_path(file))
             if not read_only and store._meta("needs_compacting"):
                 compact(db, file)  # a forgetting that was interrupted
         except BaseException:
@@ -84,20 +144,21 @@ class Store:
             raise
         return store
 
+    @classmethod
+    def in_memory(cls) -> Self:
+        """Make an empty store that is in no file and goes with the object."""
+        db = connect(MEMORY, create=True, read_only=False, busy_timeout_s=0.0)
+        return cls(db, MEMORY, read_only=False)
+
     def close(self) -> None:
         """Close the file. Nothing is lost by not calling it."""
         with self._lock, guarded(self._path):
             self._db.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -106,15 +167,19 @@ class Store:
         return self._path
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether the store is in no file, so that nothing can lie beside it."""
+        return self._path == MEMORY
+
+    @property
     def photos_folder(self) -> Path:
         """Where kept copies of photos lie; it may not exist."""
         return self._path.with_name(self._path.name + ".photos")
 
     @property
     def revision(self) -> int:
-        """Grows with every change of posts or embeddings."""
-        with consistent(self._path):
-            return int(self._meta("revision"))
+        """Grows with every change of posts or embeddings: the last number of the change log."""
+        return self._meta("revision")
 
     @property
     def identity(self) -> str:
@@ -124,29 +189,83 @@ class Store:
     # Posts
 
     def add_posts(
-        self, posts: Iterable[Post], *, on_progress: Callable[[int], None] | None = None
+        self,
+        posts: Iterable[Post],
+        *,
+        encoder_digest: str | None = None,
+        embeddings: Mapping[str, Halfs] | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> AddResult:
         """Add posts, or bring known ones up to date. Committed in batches.
 
         Args:
             posts: In any order. When a post_id comes twice the last one holds.
+            encoder_digest: Whose embeddings are given.
+            embeddings: By digest of a photo, `[D]`; those of these posts' photos are kept in the
+                same commit.
             on_progress: Called with the number of posts taken so far.
 
         Returns:
             How many were added, updated, unchanged; they add up to the posts given.
 
         Raises:
-            InputError: A name is no valid Unicode or a time is out of range (1698 to 2242).
+            InputError: A name is no valid Unicode, a time is out of range (1698 to 2242), or an
+                embedding is not finite.
+            ShapeError: As for `put_embeddings`.
             StoreError: The store cannot be written. Earlier batches stay.
         """
+        known = embeddings or {}
+        if known and encoder_digest is None:
+            raise InputError("embeddings without their encoder", hint="give encoder_digest too")
         added = updated = unchanged = 0
         for batch in _batches(posts, on_progress):
+            shown = dict.fromkeys(
+                photo.digest for post in batch for photo in post.photos if photo.digest in known
+            )
+            vectors = _checked_vectors(list(shown), [known[d] for d in shown]) if shown else None
             with self._writing():
                 result = self._add_batch(batch)
+                if vectors is not None:
+                    self._put_vectors(str(encoder_digest), list(shown), vectors)
             added += result.added
             updated += result.updated
             unchanged += result.unchanged
         return AddResult(added, updated, unchanged)
+
+    def changes_since(self, seq: int, known: Iterable[str] = ()) -> Changes:
+        """Tell a reader which posts changed, and which of theirs were removed.
+
+        Nothing is kept of a removed post, not even its name: the reader's own names are compared
+        with the store's. A reader begins with `revision`, then reads `log`.
+
+        Args:
+            seq: The revision that the reader was up to date with.
+            known: The posts that the reader has; looked through only when some were removed.
+
+        Returns:
+            The changes; after a backup was restored (the store is behind `seq`) all posts.
+        """
+        with self._reading():
+            last, removed = self._meta("revision"), self._meta("removed")
+            if seq == last:
+                return Changes(last, (), ())
+            is_restored = seq > last
+            rows = self._db.execute(
+                "SELECT post_id FROM posts WHERE changed > ? ORDER BY changed, id",
+                (-1 if is_restored else seq,),
+            )
+            changed = tuple(row[0] for row in rows)
+            gone: tuple[str, ...] = ()
+            if removed > seq or is_restored:
+                stored = {row[0] for row in self._db.execute("SELECT post_id FROM posts")}
+                gone = tuple(post_id for post_id in known if post_id not in stored)
+        return Changes(last, changed, gone)
+
+    def posts_by_id(self, post_ids: Collection[str]) -> dict[str, Post]:
+        """Read those of some posts that the store has."""
+        with self._reading():
+            found = known_posts(self._db, post_ids)
+        return {name: post for name, (_, post) in found.items()}
 
     def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
         """Read posts in time order, ties by post_id, those without a time first.
@@ -154,13 +273,11 @@ class Store:
         Args:
             user_id: Only this person's posts; everybody's when None.
         """
-        where, values = "", ()
-        if user_id is not None:
-            where, values = (
-                "WHERE user = (SELECT id FROM users WHERE name = ?)",
-                (safe_text(user_id),),
-            )
-        rows = self._all(f"SELECT id FROM posts {where} ORDER BY posted_at_us, post_id", values)  # noqa: S608
+        whose = "" if user_id is None else "WHERE user = (SELECT id FROM users WHERE name = ?)"
+        rows = self._all(
+            f"SELECT id FROM posts {whose} ORDER BY posted_at_us, post_id",  # noqa: S608
+            () if user_id is None else (safe_text(user_id),),
+        )
         ids = [row[0] for row in rows]
         for start in range(0, len(ids), _BATCH_POSTS):
             chunk = ids[start : start + _BATCH_POSTS]
@@ -168,25 +285,24 @@ class Store:
             # A post that another process removed in the meantime is left out.
             yield from (known[i] for i in chunk if i in known)
 
-    def log(self, encoder_digest: str | None = None) -> PostLog:
-        """Read all posts as columns.
+    def log(
+        self, encoder_digest: str | None = None, post_ids: Collection[str] | None = None
+    ) -> PostLog:
+        """Read posts as columns.
 
         Args:
             encoder_digest: Whose embeddings to read; none when None.
+            post_ids: Only those of these posts that the store has; all posts when None.
 
         Returns:
             Posts in time order, ties by post_id, those without a time first. A post's embedding
-            is the mean over those of its photos that have one. D = 0 when no photo has one.
+            is the mean over those of its photos that have one. D = 0 when the encoder gave none.
         """
-        with self._reading(), consistent(self._path):
-            return read_log(self._db, encoder_digest)
+        with self._reading():
+            return read_log(self._db, encoder_digest, post_ids)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
-        """Find the latest post that shows a photo.
-
-        Args:
-            digest: SHA-256 of the photo's bytes, hex.
-        """
+        """Find the latest post that shows the photo whose bytes have this SHA-256, hex."""
         rows = self._all(
             "SELECT post FROM photos JOIN posts ON posts.id = post WHERE digest = ? "
             "ORDER BY posted_at_us DESC, post_id DESC LIMIT 1",
@@ -226,11 +342,7 @@ class Store:
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without an embedding, each digest once, in order of their posts.
 
-        Args:
-            encoder_digest: Whose embedding is asked for.
-
-        Returns:
-            Without those that are recorded as failed, by digest or by path.
+        Those that are recorded as failed, by digest or by path, are left out.
         """
         rows = self._all(
             """SELECT min(path), digest FROM photos
@@ -262,21 +374,10 @@ class Store:
             ShapeError: Not one row a photo, or D differs from what this encoder gave before.
             InputError: A number is not finite.
         """
-        if embeddings.ndim != 2 or len(embeddings) != len(digests):
-            raise ShapeError(f"{len(digests)} photos but embeddings of shape {embeddings.shape}")
-        if not len(digests):
-            return
-        if not np.isfinite(embeddings).all():
-            raise InputError("an embedding holds a number that is not finite")
-        vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
-        with self._writing():
-            self._grow_revision()
-            encoder = self._encoder_row(encoder_digest, vectors.shape[1])
-            self._db.executemany(
-                "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
-                "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
-                ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
-            )
+        vectors = _checked_vectors(digests, embeddings)
+        if len(digests):
+            with self._writing():
+                self._put_vectors(encoder_digest, digests, vectors)
 
     def record_failure(self, target: str, kind: str, message: str) -> None:
         """Note that a photo cannot be used, so that it is not tried again and again.
@@ -322,27 +423,20 @@ class Store:
         """
         key = path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
         with self._writing():
-            self._db.execute(
-                "DELETE FROM bundle_users WHERE bundle IN (SELECT id FROM bundles WHERE path = ?)",
-                (key,),
-            )
-            (row,) = self._db.execute(
-                "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?) "
-                "ON CONFLICT (path) DO UPDATE SET bundle_digest = excluded.bundle_digest, "
-                "trained_until_us = excluded.trained_until_us RETURNING id",
+            old = "SELECT id FROM bundles WHERE path = ?"
+            self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN ({old})", (key,))  # noqa: S608
+            self._db.execute("DELETE FROM bundles WHERE path = ?", (key,))
+            row = self._db.execute(
+                "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?)",
                 (key, bundle_digest, microseconds(trained_until)),
-            ).fetchone()
+            ).lastrowid
             self._db.executemany(
                 "INSERT OR IGNORE INTO bundle_users VALUES (?, ?)",
                 ((row, safe_text(user)) for user in user_ids),
             )
 
     def bundles_trained_on(self, user_id: str) -> list[BundleRecord]:
-        """List the bundles that were trained on a person's posts, by path.
-
-        Args:
-            user_id: The person.
-        """
+        """List the bundles that were trained on a person's posts, by path."""
         rows = self._all(
             "SELECT path, bundle_digest, trained_until_us FROM bundles "
             "JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path",
@@ -351,13 +445,10 @@ class Store:
         return [BundleRecord(path_from_db(p), d, seconds(t)) for p, d, t in rows]
 
     def forget(self, user_id: str) -> ForgetResult:
-        """Remove a person: posts, tag uses, embeddings, kept copies, derived files.
+        """Remove a person: posts, tag uses, embeddings, lists, kept copies, derived files.
 
         Photos that somebody else's post shows too stay, as does what lies elsewhere: the
         person's own files and the bundles that were trained on them.
-
-        Args:
-            user_id: The person.
 
         Returns:
             What was removed; nothing for a person who is not in the store.
@@ -366,7 +457,55 @@ class Store:
             StoreError: The store cannot be written.
         """
         bundles = tuple(self.bundles_trained_on(user_id))
-        return forget_person(self._db, self._path, self._writing, user_id, bundles)
+        with self._lock:
+            return remove_rows(
+                self._db, self._path, self._writing, user_id=user_id, bundles=bundles
+            )
+
+    def remove_posts(self, post_ids: Collection[str]) -> int:
+        """Remove posts in the way of `forget` and say how many; unknown ones are ignored."""
+        with self._lock:
+            return remove_rows(self._db, self._path, self._writing, post_ids=post_ids).posts
+
+    # Lists of tags
+
+    def lists(self, user_id: str | None = None) -> Lists:
+        """Give a person's lists of tags; those of everybody in this store for None."""
+        rows = self._all(
+            "SELECT list, tag FROM lists WHERE user_name = ? ORDER BY id",
+            (safe_text(user_id or ""),),
+        )
+        with consistent(self._path):
+            return Lists().with_entries(rows)
+
+    def edit_lists(
+        self, name: ListName, tags: Iterable[str], *, user_id: str | None, remove: bool
+    ) -> list[str]:
+        """Add tags to a list or remove them from it.
+
+        Args:
+            name: The list.
+            tags: As written, with or without the sign.
+            user_id: Whose list; that of everybody in this store when None.
+            remove: Take them out instead of adding them.
+
+        Returns:
+            The tags that were added or removed, normalised; known ones, or absent ones, are not.
+
+        Raises:
+            InputError: One is no tag, or the person's name is none.
+            StoreError: The store cannot be written.
+        """
+        if user_id is not None and (
+            not user_id or "\0" in user_id or safe_text(user_id) != user_id
+        ):
+            raise InputError(
+                f"{user_id!r} is no name of a person", hint="give a name in valid Unicode"
+            )
+        with self._writing():
+            after, changed = self.lists(user_id).edited(name, tags, remove=remove)
+            self._put_lists(user_id, after)
+        return changed
 
     # Inside
 
@@ -388,34 +527,60 @@ class Store:
             latest[post.post_id] = post
         fresh = [post for name, post in latest.items() if stored.get(name) != post]
         if fresh:
-            self._grow_revision()
-        write_posts(self._db, fresh, {name: row for name, (row, _) in known.items()})
+            row_of = {name: row for name, (row, _) in known.items()}
+            write_posts(self._db, fresh, row_of, self._next_revision())
         return AddResult(added, updated, unchanged)
 
     def _load(self, rows: list[int]) -> dict[int, Post]:
-        with self._lock, guarded(self._path), consistent(self._path):
+        with self._reading():
             return load_posts(self._db, rows)
 
-    def _encoder_row(self, encoder_digest: str, width: int) -> int:
+    def _put_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
+        width = vectors.shape[1]
         self._db.execute(
             "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)", (encoder_digest, width)
         )
-        row, known_width = self._db.execute(
+        encoder, known_width = self._db.execute(
             "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
         ).fetchone()
         if known_width != width:
             raise ShapeError(
                 f"embeddings {width} wide from an encoder whose earlier ones are {known_width} wide"
             )
-        return int(row)
+        self._db.executemany(
+            "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
+            "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
+            ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
+        )
+        revision = self._next_revision()
+        self._db.executemany(
+            "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)",
+            ((revision, digest) for digest in digests),
+        )
+
+    def _put_lists(self, user_id: str | None, lists: Lists) -> None:
+        user = user_id or ""
+        self._db.execute("DELETE FROM lists WHERE user_name = ?", (user,))
+        self._db.executemany(
+            "INSERT INTO lists (user_name, list, tag) VALUES (?, ?, ?)",
+            ((user, name, tag) for name, tag in lists.entries()),
+        )
+
+    def _take_in_lists(self, path: Path) -> None:
+        """Move the lists of an earlier version's file into the store."""
+        found = read_lists_file(path)
+        with self._writing():
+            for user, lists in found.items():
+                if user is None or (user and safe_text(user) == user):
+                    self._put_lists(user, self.lists(user).joined(lists))
+        path.unlink(missing_ok=True)
 
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
-        rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))
-        if not rows:
-            raise StoreError(
-                f"{self._path} is damaged (no {name})", hint="restore it from a backup"
-            )
-        return rows[0][0]
+        with self._lock, guarded(self._path), consistent(self._path):
+            found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+            if found is None or (name != "identity" and not isinstance(found[0], int)):
+                raise ValueError(f"no {name}")
+            return found[0]
 
     def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, guarded(self._path):
@@ -424,7 +589,7 @@ class Store:
     @contextmanager
     def _reading(self) -> Generator[None]:
         """Hold one state of the file over several queries."""
-        with self._lock, guarded(self._path):
+        with self._lock, guarded(self._path), consistent(self._path):
             self._db.execute("BEGIN")
             try:
                 yield
@@ -448,8 +613,20 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _grow_revision(self) -> None:
+    def _next_revision(self) -> int:
         self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+        return self._meta("revision")
+
+
+def _checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs]) -> Halfs:
+    if len({np.shape(row) for row in embeddings}) > 1:
+        raise ShapeError("embeddings of different widths")
+    vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
+    if vectors.ndim != 2 or len(vectors) != len(digests):
+        raise ShapeError(f"{len(digests)} photos but embeddings of shape {vectors.shape}")
+    if not np.isfinite(vectors).all():
+        raise InputError("an embedding holds a number that is not finite")
+    return vectors
 
 
 def _batches(

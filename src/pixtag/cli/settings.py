@@ -11,23 +11,13 @@ if TYPE_CHECKING:
     from cyclopts import App, ArgumentCollection
     from pydantic import BaseModel
 
-    from pixtag.config import Common, ConfigT
+    from pixtag.settings import ConfigT
 
 TABLES: dict[str, str] = {
-    "": "pixtag.config:Common",
+    "": "pixtag.settings:Common",
     "train": "pixtag.train.config:TrainConfig",
 }
 """The class of each table of the settings file, imported only when its values are asked for."""
-
-FILLED: dict[str, frozenset[str] | None] = {
-    "store": None,
-    "bundle": frozenset({"predict"}),
-    "k": frozenset({"predict"}),
-    "platform": frozenset({"predict"}),
-    "platforms": frozenset({"predict"}),
-    "restricted": frozenset({"predict"}),
-}
-"""Flags that settings fill when they are not typed, and the verbs where; None means every verb."""
 
 
 def register(app: App) -> None:
@@ -52,39 +42,25 @@ def config(*, json: bool = False) -> None:
         pixtag config
         PIXTAG_K=10 pixtag config --json
     """
-    from pixtag.config import default_files, load_settings
+    from pixtag.settings import default_files, load_settings
 
     settings = load_settings({table: _class_of(table) for table in TABLES}).explain()
-    files = [(str(path), path.exists()) for path in default_files()]
+    files = [{"path": str(path), "exists": path.exists()} for path in default_files()]
     if json:
-        output.print_json(
-            {
-                "settings": {
-                    setting.name: {
-                        "value": setting.value,
-                        "source": setting.source,
-                        "origin": setting.origin,
-                        "default": setting.default,
-                        "meaning": setting.meaning,
-                    }
-                    for setting in settings
-                },
-                "files": [{"path": path, "exists": exists} for path, exists in files],
-            }
-        )
+        shown = ("value", "source", "origin", "default", "meaning")
+        named = {one.name: {key: getattr(one, key) for key in shown} for one in settings}
+        output.print_json({"settings": named, "files": files})
         return
     output.print_table(
         {"setting": "left", "value": "left", "from": "left", "what it is": "left"},
         [(one.name, one.shown, one.origin, one.meaning) for one in settings],
     )
-    for path, exists in files:
-        output.say(f"{'read' if exists else 'not there'}: {path}")
+    for file in files:
+        output.say(f"{'read' if file['exists'] else 'not there'}: {file['path']}")
 
 
 def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Give flags that were not typed the value of their setting (a hook of cyclopts).
-
-    So a verb that takes `--store` also takes `PIXTAG_STORE` and `store` in pixtag.toml.
 
     Args:
         app: The command line.
@@ -94,39 +70,15 @@ def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) 
     Raises:
         ConfigError: A file or a variable holds what cannot be.
     """
-    from cyclopts import Token
+    from cyclopts.config import Dict
 
-    from pixtag.config import Common, load_settings
+    from pixtag.settings import Common, load_settings
 
-    del app
-    loaded = load_settings({"": Common}, other_tables=TABLES)
-    settings = {one.name: one for one in loaded.explain() if one.source != "default"}
-    for argument in arguments:
-        if argument.tokens:
-            continue
-        for flag in argument.names:
-            setting = settings.get(flag.lstrip("-"))
-            if setting is None or not flag.startswith("-"):
-                continue
-            where = FILLED.get(setting.name, frozenset())
-            if where is None or where.intersection(verbs):
-                token = Token(keyword=setting.origin, value=str(setting.value), source="settings")
-                argument.append(token)
-                break
-
-
-def common(**flags: object) -> Common:
-    """Give the settings that verbs share, with the flags of this call on top.
-
-    Args:
-        **flags: `store`, `bundle` and `k` as typed; None where a flag was not given.
-
-    Raises:
-        ConfigError: A file, a variable or a flag holds what cannot be.
-    """
-    from pixtag.config import Common
-
-    return section(Common, "", flags)
+    for one in load_settings({"": Common}, other_tables=TABLES).explain():
+        if one.source != "default" and (one.verbs is None or {*one.verbs} & {*verbs}):
+            value = {one.name: str(one.value)}
+            fill = Dict(value, source=one.origin, use_commands_as_keys=False, allow_unknown=True)
+            fill(app, verbs, arguments)
 
 
 def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> ConfigT:
@@ -140,7 +92,7 @@ def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> Confi
     Raises:
         ConfigError: A file, a variable or a flag holds what cannot be.
     """
-    from pixtag.config import Common, load_settings
+    from pixtag.settings import Common, load_settings
 
     dotted = {f"{table}.{key}" if table else key: value for key, value in flags.items()}
     sections: dict[str, type[BaseModel]] = {"": Common, table: model}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixtag.config import Common, Config, default_files, load_settings
 from pixtag.errors import ConfigError
+from pixtag.settings import Common, Config, default_files, load_settings
 
 
 class Look(Config):

@@ -1,0 +1,83 @@
+"""Files that a command writes: never over what it reads, whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pixtag.errors import InputError
+
+_BESIDE = ("", "-wal", "-shm")
+"""A store is these files together."""
+
+
+def check_outputs(
+    files: Iterable[Path | None],
+    inputs: Iterable[Path | None],
+    *,
+    folder: Path | None = None,
+) -> None:
+    """Refuse outputs that would replace an input, each other, or what is not a plain file.
+
+    Args:
+        files: Files that will be written; None is left out.
+        inputs: What is read: files, stores, folders; None is left out.
+        folder: A folder that will be replaced as a whole.
+
+    Raises:
+        InputError: One of the outputs would.
+    """
+    read = [one for one in inputs if one is not None]
+    taken = [one.with_name(one.name + end) for one in read if one.name for end in _BESIDE]
+    for out in (one for one in files if one is not None):
+        if out.exists() and not out.is_file():
+            what = "a folder" if out.is_dir() else "not a plain file"
+            raise InputError(f"{out} is {what}", hint="name a new file to write to")
+        _refuse_any(one for one in taken if _is_same(out, one))
+        taken.append(out)
+    if folder is not None:
+        _refuse_any(
+            one
+            for one in taken
+            if _is_same(folder, one) or folder.resolve() in one.resolve().parents
+        )
+
+
+@contextmanager
+def replacing(path: Path, *, inputs: Iterable[Path | None] = ()) -> Generator[IO[bytes]]:
+    """Open a file that takes its place at once when all is written, or else leaves no trace.
+
+    Args:
+        path: The file.
+        inputs: What is read meanwhile.
+
+    Raises:
+        InputError: It would replace an input or what is not a plain file.
+    """
+    check_outputs([path], inputs)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+        if path.exists():
+            part.chmod(path.stat().st_mode & 0o777)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def _refuse_any(hit: Iterable[Path]) -> None:
+    for one in hit:
+        raise InputError(
+            f"{one} would be replaced, which this command reads or writes already",
+            hint="choose another name for the output",
+        )

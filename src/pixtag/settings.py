@@ -1,0 +1,324 @@
+"""Settings from files, environment and flags, in rising order of rank.
+
+Each knob lives beside the code that it configures, in a frozen pydantic model. Values come from
+`~/.config/pixtag/config.toml`, then `pixtag.toml` in the working folder, then variables
+`PIXTAG_*`, then flags. A top-level key belongs to `Common`, a table `[train]` to the class of
+that name in `TABLES`; the variable of `epochs` in `[train]` is `PIXTAG_TRAIN_EPOCHS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import reduce
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pixtag.errors import ConfigError
+
+_PREFIX = "PIXTAG_"
+Source = Literal["default", "file", "environment", "flag"]
+
+
+class Config(BaseModel):
+    """Base of the classes that hold knobs: frozen, no unknown keys, docstrings kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How None reads, and the verbs where a setting stands in for its flag (None: every verb)."""
+
+    when_none: str = "none"
+    verbs: tuple[str, ...] | None = None
+
+
+_IF_ANY = "{} among the settings, if any"
+_PREDICT = ("predict",)
+
+
+class Common(Config):
+    """Knobs that several verbs share."""
+
+    store: Annotated[Path | None, Reads("no store")] = None
+    """The store of posts: one SQLite file."""
+
+    bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
+    """The trained model: a file that `pixtag train` made."""
+
+    k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
+    """Hashtags suggested for a photo."""
+
+    platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
+    """Where the photos will be posted: its cap on hashtags holds."""
+
+    platforms: Annotated[Path | None, Reads(_IF_ANY.format("platforms.toml"), _PREDICT)] = None
+    """Your own file of platforms and their caps, on top of the one in the package."""
+
+    restricted: Annotated[Path | None, Reads(_IF_ANY.format("restricted_tags.toml"), _PREDICT)] = (
+        None
+    )
+    """Your own file of hashtags that are reported as limited, on top of the one in the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One knob, by its dotted name, with its resolved value.
+
+    Attributes:
+        shown: The value as text; None is put into words.
+        origin: Where it came from: a file's path, a variable's name, a flag, or `default`.
+        meaning: One line for the person.
+        verbs: As for `Reads`.
+    """
+
+    name: str
+    value: object
+    shown: str
+    source: Source
+    origin: str
+    default: object
+    meaning: str
+    verbs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Knob:
+    """One leaf of a class, or of a class inside it: which attributes lead there."""
+
+    path: tuple[str, ...]
+    owner: type[BaseModel]
+
+    @property
+    def annotation(self) -> str:
+        return str(self.owner.model_fields[self.path[-1]].annotation)
+
+    @property
+    def meaning(self) -> str:
+        """Its own docstring, or its lines among the `Attributes:` of the class."""
+        text = self.owner.model_fields[self.path[-1]].description
+        if text is None:
+            lines = rf"^    {self.path[-1]}: (.+(?:\n {{8,}}.+)*)"
+            found = re.search(lines, inspect.getdoc(self.owner) or "", re.MULTILINE)
+            text = found[1] if found else ""
+        return " ".join(text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value that somebody gave, before it is checked."""
+
+    value: object
+    source: Source
+    origin: str
+
+
+class Settings:
+    """Checked settings and where each came from. Made by `load_settings`."""
+
+    def __init__(self, sections: Mapping[str, BaseModel], given: Mapping[str, _Given]) -> None:
+        self._sections = dict(sections)
+        self._given = dict(given)
+
+    def of(self, model: type[ConfigT]) -> ConfigT:
+        """Give the settings of one of the classes that were loaded; else KeyError."""
+        for config in self._sections.values():
+            if isinstance(config, model):
+                return config
+        raise KeyError(model.__name__)
+
+    def explain(self) -> list[Setting]:
+        """List every knob with its value and origin, in the order of the classes."""
+        found: list[Setting] = []
+        for table, config in self._sections.items():
+            for name, knob in _knobs(type(config), table).items():
+                value: object = reduce(getattr, knob.path, cast("object", config))
+                given = self._given.get(name, _Given(None, "default", "default"))
+                field = knob.owner.model_fields[knob.path[-1]]
+                reads = next((one for one in field.metadata if isinstance(one, Reads)), Reads())
+                found.append(
+                    Setting(
+                        name=name,
+                        value=value,
+                        shown=reads.when_none if value is None else str(value),
+                        source=given.source,
+                        origin=given.origin,
+                        default=cast("object", field.get_default(call_default_factory=True)),
+                        meaning=knob.meaning,
+                        verbs=reads.verbs,
+                    )
+                )
+        return found
+
+
+def config_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of a person's own settings, by these variables; it may not exist."""
+    variables = os.environ if environment is None else environment
+    base = variables.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path("~/.config").expanduser()) / "pixtag"
+
+
+def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
+    """List the files that are read, lowest rank first, whether or not they exist."""
+    return [config_folder(environment) / "config.toml", Path("pixtag.toml").absolute()]
+
+
+def load_settings(
+    sections: Mapping[str, type[BaseModel]],
+    *,
+    other_tables: Iterable[str] = (),
+    flags: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+    files: Sequence[Path] | None = None,
+) -> Settings:
+    """Read the settings of some classes.
+
+    Args:
+        sections: The class of each table; `""` is the top level.
+        other_tables: Tables that may appear and that this caller has no use for.
+        flags: Values from the command line by dotted name (`train.epochs`); None means that the
+            flag was not given.
+        environment: Variables; those of the process when None.
+        files: TOML files, lowest rank first; `default_files` when None. A missing one is skipped.
+
+    Returns:
+        The settings, every one checked.
+
+    Raises:
+        ConfigError: A file is no TOML, a key is unknown, or a value is out of bounds.
+    """
+    variables = os.environ if environment is None else environment
+    skipped = {*other_tables} - {*sections, ""}
+    knobs = {
+        n: knob for table, model in sections.items() for n, knob in _knobs(model, table).items()
+    }
+    given: dict[str, _Given] = {}
+    for path in default_files(variables) if files is None else files:
+        for name, value in _leaves(_read_toml(path), knobs):
+            if name.partition(".")[0] not in skipped:
+                _require_known(name, knobs, skipped, str(path))
+                value = _anchored(value, path.parent) if _is_path(knobs[name]) else value
+                given[name] = _Given(value, "file", str(path))
+    name_of = {_PREFIX + name.replace(".", "_").upper(): name for name in knobs}
+    others = tuple(f"{_PREFIX}{table.upper()}_" for table in skipped)
+    for variable, text in variables.items():
+        if variable.startswith(_PREFIX) and not variable.startswith(others):
+            _require_known(variable, name_of, set(), "the environment")
+            given[name_of[variable]] = _Given(
+                _parsed(text, knobs[name_of[variable]]), "environment", variable
+            )
+    for name, value in (flags or {}).items():
+        if value is not None:
+            _require_known(name, knobs, set(), "the command line")
+            flag = "--" + name.rpartition(".")[2].replace("_", "-")
+            given[name] = _Given(value, "flag", flag)
+    checked = {
+        table: _check(model, _knobs(model, table), given) for table, model in sections.items()
+    }
+    return Settings(checked, given)
+
+
+def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> dict[str, _Knob]:
+    """Find the knobs of a class by dotted name; a class inside it is a table inside its table."""
+    found: dict[str, _Knob] = {}
+    for key, field in model.model_fields.items():
+        inner: object = field.annotation
+        name = f"{table}.{key}" if table else key
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= _knobs(inner, name, (*path, key))
+        else:
+            found[name] = _Knob((*path, key), model)
+    return found
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint="correct that line") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _leaves(
+    content: Mapping[str, object], knobs: Mapping[str, _Knob], table: str = ""
+) -> Iterator[tuple[str, object]]:
+    """Walk a file's tables to their values, each with its dotted name."""
+    for key, value in content.items():
+        if isinstance(value, dict) and value and table + key not in knobs:
+            yield from _leaves(cast("dict[str, object]", value), knobs, f"{table}{key}.")
+        else:
+            yield table + key, value
+
+
+def _require_known(name: str, known: Iterable[str], tables: set[str], place: str) -> None:
+    if name in (names := list(known)):
+        return
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
+        table = "".join(f"{one}." for one in parts[:depth])
+        siblings = {n[len(table) :].partition(".")[0] for n in names if n.startswith(table)}
+        siblings |= set() if depth else tables
+        if part not in siblings:
+            close = get_close_matches(part, sorted(siblings), n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]}?" if close else "`pixtag config` lists the settings"
+            where = f"{place} [{table[:-1]}]" if depth else place
+            raise ConfigError(f"unknown setting {part!r} in {where}", hint=hint)
+    raise ConfigError(f"{name} in {place} is a table, not a value", hint=f"write [{name}]")
+
+
+def _is_path(knob: _Knob) -> bool:
+    return "Path" in knob.annotation
+
+
+def _anchored(value: object, folder: Path) -> object:
+    return folder / Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _parsed(text: str, knob: _Knob) -> object:
+    """Read a variable's text; a collection as TOML, or parted by commas."""
+    if _is_path(knob):
+        return Path(text).expanduser()
+    if not re.search(r"\b(tuple|list|dict|frozenset)\[", knob.annotation):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return [part.strip() for part in text.split(",")]
+
+
+def _check(
+    model: type[BaseModel], knobs: Mapping[str, _Knob], given: Mapping[str, _Given]
+) -> BaseModel:
+    values: dict[str, object] = {}
+    for name, knob in knobs.items():
+        if name in given:
+            inner = values
+            for part in knob.path[:-1]:
+                inner = cast("dict[str, object]", inner.setdefault(part, {}))
+            inner[knob.path[-1]] = given[name].value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = tuple(str(part) for part in problem["loc"])
+        for name, knob in knobs.items():
+            if name in given and where[: len(knob.path)] == knob.path:
+                raise ConfigError(
+                    f"{name} = {given[name].value!r} ({given[name].origin}): {problem['msg']}",
+                    hint=f"{name} is: {knob.meaning}" if knob.meaning else "",
+                ) from error
+        raise ConfigError(f"settings do not fit together: {problem['msg']}") from error
