@@ -127,8 +127,8 @@ def posts(*, store: Path, json: bool = False) -> None:
     Examples:
         pixtag posts --store my.sqlite
     """
-    from pixtag.ingest.times import iso_time
     from pixtag.store import Store
+    from pixtag.times import iso_time
 
     with Store.open(store, read_only=True) as opened:
         summary = opened.summary()
@@ -171,10 +171,10 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
     from pixtag.ingest.history import person_history
-    from pixtag.ingest.times import given_time, iso_time
     from pixtag.store import Store
+    from pixtag.times import iso_time, parse_time
 
-    before = None if at is None else given_time(at)
+    before = None if at is None else parse_time(at).timestamp()
     with Store.open(store, read_only=True) as opened:
         _require_person(opened, user)
         found = person_history(opened, user, before=before)
@@ -329,7 +329,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _day(at: float | None) -> str:
-    from pixtag.ingest.times import iso_time
+    from pixtag.times import iso_time
 
     text = iso_time(at)
     return "" if text is None else text[:10]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import IO, TYPE_CHECKING
 
-from pixtag.ingest.times import iso_time
+from pixtag.times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,6 @@ from pixtag.errors import ArchiveError
 from pixtag.ingest.comments import Comment, assign_comments
 from pixtag.ingest.photos import VIDEO_SUFFIXES
 from pixtag.ingest.text import read_json, repair_text
-from pixtag.ingest.times import read_time
 from pixtag.ingest.tree import Entry, Tree, as_dict, as_list
 from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
 from pixtag.types import Photo, Post
@@ -383,4 +382,4 @@ def _quiet_json(tree: Tree, entry: Entry) -> object:
 
 
 def _time(value: object, entry: Entry, context: Context) -> float | None:
-    return read_time(value or None, context.tally.problems, entry.name)
+    return context.tally.problems.read_time(value or None, entry.name)

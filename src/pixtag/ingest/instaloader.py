@@ -15,7 +15,6 @@ from pixtag.errors import ArchiveError
 from pixtag.ingest.comments import Comment, assign_comments
 from pixtag.ingest.photos import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from pixtag.ingest.text import read_json, repair_text
-from pixtag.ingest.times import read_time
 from pixtag.ingest.tree import as_dict, as_list
 from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
 from pixtag.types import Post
@@ -148,7 +147,7 @@ def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
     node = as_dict(document.get("node")) or document
     node_type = str(as_dict(document.get("instaloader")).get("node_type") or "Post")
     stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
-    posted_at = read_time(stamp, context.tally.problems, files.base)
+    posted_at = context.tally.problems.read_time(stamp, files.base)
     if posted_at is None:
         posted_at = _time_in_name(files.base, context)
     code = node.get("shortcode") or node.get("code") or files.code
@@ -196,7 +195,7 @@ def _own_comments(files: _Files, facts: _Facts, context: Context) -> list[Commen
         if facts.user_id is None or _clean(author).casefold() != facts.user_id.casefold():
             continue
         tags = find_hashtags(repair_text(row.get("text"), context.tally))
-        at = read_time(row.get("created_at"), context.tally.problems, files.base) if tags else None
+        at = context.tally.problems.read_time(row.get("created_at"), files.base) if tags else None
         if at is not None:
             comments.append(Comment(at, tuple(tags)))
     return assign_comments([facts.posted_at], comments)[0]

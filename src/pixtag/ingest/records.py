@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest.files import DAMAGED, is_compressed, lines, open_bytes
-from pixtag.ingest.times import read_time
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
 from pixtag.types import Photo, Post
 
@@ -162,7 +161,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
     user_id = _name(record.get("user_id")) or context.user_id
-    posted_at = read_time(record.get("posted_at"), tally.problems, where)
+    posted_at = tally.problems.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, tally.tags)
     images = [_image_path(image, path) for image in _images(record.get("image"))]
     post_id = _name(record.get("post_id"))

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pixtag.tags import TagTally
+from pixtag.times import NO_ZONE, read_time
 
 _EXAMPLE_LENGTH = 160
 
@@ -32,6 +33,13 @@ class Problems:
         """
         self.counts[kind] += n_cases
         self.examples.setdefault(kind, example[:_EXAMPLE_LENGTH])
+
+    def read_time(self, value: object, where: str) -> float | None:
+        """Read a time as `times.read_time` does, and count what is odd about it."""
+        at, oddity = read_time(value)
+        if oddity:
+            self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
+        return at
 
     def as_dict(self) -> dict[str, dict[str, object]]:
         """Give kind -> count and example, most frequent first."""

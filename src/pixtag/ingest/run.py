@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pixtag.ingest.context import Context
 from pixtag.ingest.photos import PhotoKeeper
 from pixtag.ingest.report import ImportReport, Tally
-from pixtag.ingest.times import iso_time
+from pixtag.times import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
