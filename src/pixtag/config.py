@@ -47,6 +47,9 @@ class Common(Config):
     bundle: Path | None = Field(None, json_schema_extra={"when_none": "the one in the package"})
     """The trained bundle: a folder that `pixtag train` made."""
 
+    encoder: Path | None = Field(None, json_schema_extra={"when_none": "the one in the package"})
+    """The ONNX file that turns photos into embeddings; a bundle understands one encoder's."""
+
     k: int = Field(5, ge=1, le=100)
     """Hashtags suggested for a photo."""
 

@@ -11,6 +11,7 @@ from pixtag.cli import output
 
 if TYPE_CHECKING:
     from pixtag.embed import EmbedResult
+    from pixtag.encoder import Encoder
     from pixtag.ingest import ImportReport
     from pixtag.store import ForgetResult, Store
 
@@ -41,6 +42,7 @@ def import_(
     comments: Annotated[bool, Parameter(negative="--no-comments")] = True,
     copy: bool = False,
     embed: Annotated[bool, Parameter(negative="--no-embed")] = True,
+    encoder: Path | None = None,
     json: bool = False,
 ) -> None:
     """Read posts into a store and look at their photos.
@@ -57,6 +59,7 @@ def import_(
         comments: Add hashtags of own comments made within ten minutes of a post.
         copy: Keep a copy of every photo beside the store (those in zips always are).
         embed: Look at the photos now; needed before pixels can help.
+        encoder: The ONNX file to look at photos with; the one in the package by default.
         json: Print the summary as one JSON object.
 
     Examples:
@@ -67,7 +70,9 @@ def import_(
     from pixtag.ingest import find_sources, import_posts
     from pixtag.store import Store
 
-    sources = find_sources(paths, kind)  # first, so that a wrong path leaves no empty store
+    # First, so that a wrong path leaves no empty store.
+    sources = find_sources(paths, kind)
+    looker = _load_encoder(encoder) if embed else None
     with Store.open(store, create=True) as opened:
         with output.progress("reading posts") as bar:
             report = import_posts(
@@ -80,7 +85,7 @@ def import_(
             )
         if not json:
             _show_report(report)
-        looked = _embed(opened) if embed else None
+        looked = None if looker is None else _embed(opened, looker)
         if json:
             output.print_json({**report.as_dict(), "embedding": looked, "store": str(store)})
         n_posts = opened.summary().n_posts
@@ -254,12 +259,17 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     )
 
 
-def _embed(store: Store) -> EmbedResult:
-    from pixtag.embed import embed_missing
+def _load_encoder(path: Path | None) -> Encoder:
     from pixtag.encoder import load_encoder
 
+    return load_encoder(path)
+
+
+def _embed(store: Store, encoder: Encoder) -> EmbedResult:
+    from pixtag.embed import embed_missing
+
     with output.progress("looking at photos", unit="photos") as bar:
-        return embed_missing(store, load_encoder(), on_progress=bar.update)
+        return embed_missing(store, encoder, on_progress=bar.update)
 
 
 def _require_person(store: Store, user: str) -> None:

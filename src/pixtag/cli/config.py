@@ -21,6 +21,7 @@ TABLES: dict[str, str] = {
 
 FILLED: dict[str, frozenset[str] | None] = {
     "store": None,
+    "encoder": None,
     "bundle": frozenset({"predict"}),
     "k": frozenset({"predict"}),
     "platform": frozenset({"predict"}),
