@@ -28,14 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        target: The photo's path, or the store's.
-        fault: An `images.Fault`, or `damaged`, `no embedding`.
-        message: What is wrong, in a sentence.
-        hint: The next step.
-    """
+    """One thing that is wrong: the path, an `images.Fault` or `damaged` or `no embedding`, why."""
 
     target: str
     fault: str
@@ -44,20 +37,9 @@ class Problem:
 
 
 def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = None) -> list[Problem]:
-    """Decode photos and list those that cannot be.
-
-    Args:
-        photos: Files.
-        on_progress: Called with photos done and photos in all.
-    """
-    paths = list(photos)
-    problems: list[Problem] = []
-    for n_done, (path, error) in enumerate(_in_parallel(images.check, paths), 1):
-        if error is not None:
-            problems.append(Problem(str(path), str(error.fault), error.message, error.hint))
-        if on_progress is not None:
-            on_progress(n_done, len(paths))
-    return problems
+    """Decode photos and list those that cannot be; progress is photos done and photos in all."""
+    checked = _in_parallel(images.check, list(photos), on_progress)
+    return [_problem(str(path), error) for path, error in checked if error is not None]
 
 
 def check_store(
@@ -80,28 +62,26 @@ def check_store(
     photos = list(dict.fromkeys(photo for post in store.posts() for photo in post.photos))
     known = {failure.target: failure for failure in store.failures()}
     in_order: set[str] = set()
-    for n_done, (photo, error) in enumerate(_in_parallel(_difference, photos), 1):
+    for photo, error in _in_parallel(_difference, photos, on_progress):
         failure = known.get(photo.digest)
         if error is not None:
-            problems.append(Problem(photo.path, str(error.fault), error.message, error.hint))
+            problems.append(_problem(photo.path, error))
         elif failure is not None:
             hint = "copy the photo again from where it came from, then import its posts again"
             problems.append(Problem(photo.path, failure.kind, failure.message, hint))
         else:
             in_order.add(photo.digest)
-        if on_progress is not None:
-            on_progress(n_done, len(photos))
+    hint = "run `pixtag import` on the same posts again"
     problems.extend(
-        Problem(
-            photo.path,
-            "no embedding",
-            f"{photo.path} has not been looked at yet",
-            "run `pixtag import` on the same posts again",
-        )
+        Problem(photo.path, "no embedding", f"{photo.path} has not been looked at yet", hint)
         for photo in store.missing_photos(encoder_digest)
         if photo.digest in in_order
     )
     return problems
+
+
+def _problem(target: str, error: ImageError) -> Problem:
+    return Problem(target, str(error.fault), error.message, error.hint)
 
 
 def _difference(photo: Photo) -> ImageError | None:
@@ -110,19 +90,10 @@ def _difference(photo: Photo) -> ImageError | None:
         digest = images.digest(Path(photo.path))
     except ImageError as error:
         return error
-    if not photo.digest:
-        return ImageError(
-            f"{photo.path} could not be read when it was imported, but can be now",
-            hint="import its posts again",
-            fault=images.Fault.CHANGED,
-        )
-    if digest != photo.digest:
-        return ImageError(
-            f"{photo.path} has changed since it was imported",
-            hint="import its posts again",
-            fault=images.Fault.CHANGED,
-        )
-    return None
+    if digest == photo.digest:
+        return None
+    unread = "could not be read when it was imported, but can be now"
+    return images.changed(photo.path) if photo.digest else images.changed(photo.path, unread)
 
 
 def _damage(path: Path) -> list[Problem]:
@@ -162,10 +133,13 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _in_parallel(
-    function: Callable[[Item], Result], items: list[Item]
+    function: Callable[[Item], Result], items: list[Item], on_progress: OnProgress | None
 ) -> Iterator[tuple[Item, Result]]:
     """Apply a function on all processors, in order, a chunk at a time so that Ctrl-C is quick."""
     with ThreadPoolExecutor(n_processors()) as workers:
         for start in range(0, len(items), _CHUNK):
             chunk = items[start : start + _CHUNK]
-            yield from zip(chunk, workers.map(function, chunk), strict=True)
+            for done, pair in enumerate(zip(chunk, workers.map(function, chunk), strict=True), 1):
+                yield pair
+                if on_progress is not None:
+                    on_progress(start + done, len(items))

@@ -1,4 +1,4 @@
-"""Looking at the photos of a store that no embedding is known of yet."""
+"""Embedding the photos of a store that have no embedding by an encoder yet."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pixtag import images
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
-from pixtag.errors import ImageError
+from pixtag.errors import ImageError, ModelError
 from pixtag.store import Store
 from pixtag.types import Halfs, Photo
 
 BATCH_PHOTOS = 16
-"""Photos that are looked at, kept and lost together."""
+"""Photos that are embedded, kept and lost together."""
 
 _WAITING_PER_WORKER = 2
 
@@ -27,12 +27,9 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class EmbedResult:
-    """What became of the photos without an embedding.
+    """What became of photos without an embedding: how many have one, how many failed of each fault.
 
-    Attributes:
-        embedded: Photos that have one now.
-        failed: Photos that could not be read; the store lists them as failures.
-        faults: How many photos failed of each `images.Fault`, most first.
+    The store lists those that failed; `faults` counts each `images.Fault`, most first.
     """
 
     embedded: int
@@ -42,11 +39,7 @@ class EmbedResult:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Photos that were looked at, and those that could not be.
-
-    Shapes:
-        M: photos that could be read. D: embedding width.
-    """
+    """Photos that could be read, their embeddings `[M, D]`, and those that could not be read."""
 
     digests: list[str]
     embeddings: Halfs
@@ -60,10 +53,8 @@ def embed_missing(
 
     Every batch is kept as soon as it is done, so an interrupted run loses little and the next one
     goes on. A photo that vanished, changed or is broken is recorded as a failure and the others go
-    on; every run tries again what failed before.
-
-    Each worker reads, decodes and encodes a batch on one processor: nobody waits for anybody, and
-    the encoder works better with one thread on each of two batches than with two on one.
+    on; every run tries again what failed before. Each worker reads, decodes and encodes a batch on
+    one processor: two batches with a thread each are faster than one with two.
 
     Args:
         store: Open for writing.
@@ -82,7 +73,7 @@ def embed_missing(
     failed: dict[str, str] = {}
     # A photo that lies in several places is tried in the next one when it fails in the first.
     while missing:
-        for batch in _looked_at(missing, encoder, n_workers):
+        for batch in _in_batches(missing, encoder, n_workers):
             if batch.digests:
                 store.put_embeddings(encoder.digest, batch.digests, batch.embeddings)
             for photo, error in batch.failures:
@@ -98,14 +89,14 @@ def embed_missing(
     return EmbedResult(embedded=embedded, failed=len(failed), faults=faults)
 
 
-def _looked_at(photos: list[Photo], encoder: Encoder, n_workers: int) -> Iterator[_Batch]:
-    """Look at photos in batches, several at once; results come in order, as they are ready."""
-    with ThreadPoolExecutor(n_workers, thread_name_prefix="look") as workers:
+def _in_batches(photos: list[Photo], encoder: Encoder, n_workers: int) -> Iterator[_Batch]:
+    """Embed photos in batches, several at once; results come in order, as they are ready."""
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="embed") as workers:
         waiting: deque[Future[_Batch]] = deque()
         try:
             for start in range(0, len(photos), BATCH_PHOTOS):
                 batch = photos[start : start + BATCH_PHOTOS]
-                waiting.append(workers.submit(_look, batch, encoder))
+                waiting.append(workers.submit(_embedded, batch, encoder))
                 if len(waiting) >= n_workers * _WAITING_PER_WORKER:
                     yield waiting.popleft().result()
             while waiting:
@@ -115,31 +106,32 @@ def _looked_at(photos: list[Photo], encoder: Encoder, n_workers: int) -> Iterato
             workers.shutdown(wait=True, cancel_futures=True)
 
 
-def _look(photos: list[Photo], encoder: Encoder) -> _Batch:
+def _embedded(photos: list[Photo], encoder: Encoder) -> _Batch:
     side = encoder.input_px
     pixels = np.empty((len(photos), side, side, 3), np.uint8)
-    digests: list[str] = []
-    failures: list[tuple[Photo, ImageError]] = []
+    batch = _Batch([], np.empty((0, encoder.width), np.float16), [])
     for photo in photos:
         try:
-            pixels[len(digests)] = _pixels(photo, side)
+            pixels[len(batch.digests)] = _pixels(photo, side)
         except ImageError as error:
-            failures.append((photo, error))
+            batch.failures.append((photo, error))
         else:
-            digests.append(photo.digest)
-    embeddings = encoder.embed(pixels[: len(digests)]).astype(np.float16)
-    return _Batch(digests, embeddings, failures)
+            batch.digests.append(photo.digest)
+    with np.errstate(over="ignore"):
+        embeddings = encoder.embed(pixels[: len(batch.digests)]).astype(np.float16)
+    if not np.isfinite(embeddings).all():
+        raise ModelError(
+            f"the encoder {encoder.digest[:12]} gives embeddings beyond half precision",
+            hint="scale its output `embedding` to at most 65,504",
+        )
+    return replace(batch, embeddings=embeddings)
 
 
 def _pixels(photo: Photo, side_px: int) -> images.Pixels:
     data = images.read(Path(photo.path))
     # An embedding is kept under the digest, so it must be of these very bytes.
     if hashlib.sha256(data).hexdigest() != photo.digest:
-        raise ImageError(
-            f"{photo.path} has changed since it was imported",
-            hint="import its posts again",
-            fault=images.Fault.CHANGED,
-        )
+        raise images.changed(photo.path)
     return images.decode(data, target_px=side_px, name=photo.path)
 
 

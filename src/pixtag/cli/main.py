@@ -2,7 +2,7 @@
 
 How to add a verb (say `pixtag shrink STORE`):
 
-1. Write a function in the group file that it belongs to (`archive.py`, `predict.py`, ...). Its
+1. Write a function in the group file that it belongs to (`posts.py`, `predict.py`, ...). Its
    signature is the command line, its docstring the help (`Args:` one line each), and the
    `Examples:` section of the docstring is printed below the options:
 
@@ -50,11 +50,11 @@ VERBS: dict[str, str] = {
     "predict": "predict",
     "trending": "predict",
     "lists": "lists",
-    "import": "archive",
-    "export": "archive",
-    "posts": "archive",
-    "history": "archive",
-    "forget": "archive",
+    "import": "posts",
+    "export": "posts",
+    "posts": "posts",
+    "history": "posts",
+    "forget": "posts",
     "train": "train",
     "tags": "train",
     "evaluate": "evaluate",

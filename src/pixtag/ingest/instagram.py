@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.comments import Comment, assign_comments
-from pixtag.ingest.photos import VIDEO_SUFFIXES
-from pixtag.ingest.text import read_json, repair_text
-from pixtag.ingest.tree import Entry, Tree, as_dict, as_list
-from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
+from pixtag.ingest.captions import (
+    Comment,
+    as_dict,
+    as_list,
+    assign_comments,
+    clean_name,
+    read_json,
+    repair_text,
+    written_tags,
+)
+from pixtag.ingest.context import VIDEO_SUFFIXES, Context, post_id_of
+from pixtag.ingest.files import Entry, Look, Tree
+from pixtag.ingest.report import Problems
+from pixtag.tags import find_hashtags, tidy_tags
 from pixtag.types import Photo, Post
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pixtag.ingest.context import Context
 
 NOBODY = "me"
 """Who posted, when neither the archive nor the person at the keyboard says it."""
 
-_POSTS = re.compile(r"(?:^|/)posts(?:_\d+)?\.json$")
-_OLD_POSTS = re.compile(r"(?:^|/)media(?:_\d+)?\.json$")
+_ARCHIVE = re.compile(
+    r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
+    r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
+    r"|messages/inbox/|connections/followers)",
+)
+_MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
+
+
+def _files(names: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|/)(?:{names})(?:_\d+)?\.json$")
+
+
+_POSTS, _OLD_POSTS = _files("posts"), _files("media")
+_REELS, _STORIES, _VIDEOS = _files("reels"), _files("stories"), _files("igtv_videos")
+_ARCHIVED, _COMMENTS = _files("archived_posts"), _files("post_comments|comments")
 _HTML_POSTS = re.compile(r"(?:^|/)(?:posts(?:_\d+)?|start_here)\.html$")
-_REELS = re.compile(r"(?:^|/)reels(?:_\d+)?\.json$")
-_STORIES = re.compile(r"(?:^|/)stories(?:_\d+)?\.json$")
-_VIDEOS = re.compile(r"(?:^|/)igtv_videos(?:_\d+)?\.json$")
-_ARCHIVED = re.compile(r"(?:^|/)archived_posts(?:_\d+)?\.json$")
-_COMMENTS = re.compile(r"(?:^|/)(?:post_comments(?:_\d+)?|comments)\.json$")
 _OWNER = re.compile(
     r"(?:^|/)(?:account_information|personal_information)/personal_information\.json$"
 )
 _OLD_OWNER = re.compile(r"^(?:[^/]+/)?profile\.json$")
+_POST_FOLDERS = frozenset({"content", "media"})
 _DOWNLOAD_NAME = re.compile(r"instagram-(.+?)-\d{4}-\d\d-\d\d")
 
 _HOW_TO_GET_JSON = (
@@ -53,46 +65,50 @@ class _Draft:
     uris: list[str] = field(default_factory=list[str])
 
 
-def read_instagram(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read Instagram's own archive.
+def looks_like(look: Look) -> Path | None:
+    """Tell an archive's folder, a zip of one, or the `posts_1.json` inside one."""
+    if any(_ARCHIVE.search(name) for name in look.names):
+        return look.path
+    if look.path.is_dir():
+        return None
+    if look.is_zip:  # later parts hold nothing but media
+        return look.path if any(_MEDIA_PART.search(name) for name in look.names) else None
+    folder = look.path.absolute().parent
+    if not re.fullmatch(r"posts(_\d+)?\.json", look.path.name) or folder.name not in _POST_FOLDERS:
+        return None
+    top = folder.parent
+    return top.parent if top.name == "your_instagram_activity" else top
+
+
+def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read Instagram's own archive: posts with at least one photo, in the order of the files.
+
+    Videos, stories and reels are counted and left out.
 
     Args:
         paths: A folder, or zips. Zips of different people are different archives, all others
             parts of one.
         context: Where to count and keep.
 
-    Yields:
-        Posts with at least one photo, in the order of the files. Videos, stories and reels are
-        counted and left out.
-
     Raises:
         ArchiveError: It is damaged, in HTML, or holds no posts.
     """
-    for group in _archives(paths, context):
-        tree = Tree(group, context.tally.problems)
-        try:
+    for group in _archives(paths):
+        with Tree(group, context.tally.problems) as tree:
             yield from _read_tree(tree, group, context)
-        finally:
-            tree.close()
 
 
-def _archives(paths: Sequence[Path], context: Context) -> list[list[Path]]:
+def _archives(paths: Sequence[Path]) -> list[list[Path]]:
     """Part zips by the person that they name; those that name nobody go with the first."""
     if len(paths) == 1:
         return [list(paths)]
     groups: dict[str, list[Path]] = {}
     unnamed: list[Path] = []
     for path in paths:
-        tree = Tree([path], type(context.tally.problems)())  # problems are counted when it is read
-        owner = _stated_owner(tree) or _name_in(path)
-        tree.close()
-        if owner is None:
-            unnamed.append(path)
-        else:
-            groups.setdefault(owner.casefold(), []).append(path)
-    if not groups:
-        return [unnamed]
-    parts = list(groups.values())
+        with Tree([path], Problems()) as tree:  # problems are counted when it is read
+            owner = _stated_owner(tree) or _name_in(path)
+        (unnamed if owner is None else groups.setdefault(owner.casefold(), [])).append(path)
+    parts = list(groups.values()) or [[]]
     parts[0].extend(unnamed)
     return parts
 
@@ -118,42 +134,33 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
 
 
 def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
-    """Read the posts' texts, times and paths from whichever form is there.
-
-    Raises:
-        ArchiveError: There is none.
-    """
+    """Read the posts' texts, times and paths from whichever form is there."""
     drafts: list[_Draft] = []
     n_files = n_read = 0
     for entry in _matching(tree, _POSTS):
         n_files += 1
-        rows = _rows(tree, entry, context)
+        rows = _rows(_json(tree, entry, context))
         n_read += rows is not None
         found = (_draft(row, entry, context) for row in rows or [])
         drafts.extend(draft for draft in found if draft is not None)
     for entry in _matching(tree, _OLD_POSTS):
         value = as_dict(_json(tree, entry, context))
-        if not {"photos", "videos", "stories", "profile", "direct"} & value.keys():
-            continue
-        n_files, n_read = n_files + 1, n_read + 1
-        drafts.extend(_old_drafts(value, entry, context))
-    if n_files and not n_read:
+        if {"photos", "videos", "stories", "profile", "direct"} & value.keys():
+            n_files, n_read = n_files + 1, n_read + 1
+            drafts.extend(_old_drafts(value, entry, context))
+    if n_read:
+        return drafts
+    where = ", ".join(str(path) for path in paths)
+    if n_files:
         raise ArchiveError(
             f"the posts in {paths[0]} cannot be read: broken JSON",
             hint="download the archive again; a download that was cut off looks like this",
         )
-    if not n_files:
-        raise _no_posts(tree, paths)
-    return drafts
-
-
-def _no_posts(tree: Tree, paths: list[Path]) -> ArchiveError:
-    where = ", ".join(str(path) for path in paths)
     if _matching(tree, _HTML_POSTS):
-        return ArchiveError(
+        raise ArchiveError(
             f"{where} is an archive in HTML, which cannot be read", hint=_HOW_TO_GET_JSON
         )
-    return ArchiveError(
+    raise ArchiveError(
         f"{where} holds no posts",
         hint="name all zips of the archive together, or request one that includes posts: "
         "Export your information > Customise > Posts, format JSON",
@@ -176,7 +183,7 @@ def _draft(row: object, entry: Entry, context: Context) -> _Draft | None:
     stamp = next((one for one in stamps if one), None)
     return _Draft(
         texts=list(dict.fromkeys(text for text in texts if text)),
-        posted_at=_time(stamp, entry, context),
+        posted_at=context.tally.problems.read_time(stamp, entry.name),
         uris=[str(uri) for uri in uris],
     )
 
@@ -199,35 +206,26 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
             drafts[key].uris.append(uri)
             continue
         text = repair_text(caption, tally)
-        drafts[key] = _Draft([text] if text else [], _time(taken_at, entry, context), [uri])
+        at = tally.problems.read_time(taken_at or None, entry.name)
+        drafts[key] = _Draft([text] if text else [], at, [uri])
     return list(drafts.values())
 
 
 def _post(
     tree: Tree, draft: _Draft, comments: list[Comment], owner: str, context: Context
 ) -> Post | None:
-    photos: list[Photo] = []
-    is_photo_post = False
-    for uri in draft.uris:
-        is_photo, photo = _photo(tree, uri, context)
-        is_photo_post |= is_photo
-        if photo is not None:
-            photos.append(photo)
-    if not is_photo_post:
+    media = [_photo(tree, uri, context) for uri in draft.uris]
+    if not any(is_photo for is_photo, _ in media):
         return None
-    written = [tag for text in draft.texts for tag in find_hashtags(text)]
-    for comment in comments:
-        written.extend(comment.tags)
-        context.tally.n_comments_joined += 1
+    written = written_tags(draft.texts, comments, context.tally)
     # The same post keeps its name in every form of archive: file names stay, folders change.
     first = PurePosixPath(draft.uris[0]).name
-    key = f"{owner.casefold()}\0{draft.posted_at}\0{first}".encode("utf-8", "surrogatepass")
     return Post(
-        post_id=f"instagram-{hashlib.sha256(key).hexdigest()[:24]}",
+        post_id=post_id_of("instagram", owner.casefold(), draft.posted_at, first),
         user_id=owner,
         posted_at=draft.posted_at,
         tags=tidy_tags(written, context.tally.tags),
-        photos=tuple(photos),
+        photos=tuple(photo for _, photo in media if photo is not None),
     )
 
 
@@ -251,19 +249,16 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
 
 def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     """Count reels and stories that are no posts, without reading them as photos."""
+
+    def n_media(entry: Entry) -> int:
+        return len(_media_uris(_json(tree, entry, context)) - known_uris)
+
     tally = context.tally
-    for pattern, what in ((_REELS, "reels"), (_STORIES, "stories"), (_VIDEOS, "videos")):
-        for entry in _matching(tree, pattern):
-            n_cases = len(_media_uris(_json(tree, entry, context)) - known_uris)
-            if what == "reels":
-                tally.n_reels += n_cases
-            elif what == "stories":
-                tally.n_stories += n_cases
-            else:
-                tally.n_videos += n_cases
+    tally.n_reels += sum(map(n_media, _matching(tree, _REELS)))
+    tally.n_stories += sum(map(n_media, _matching(tree, _STORIES)))
+    tally.n_videos += sum(map(n_media, _matching(tree, _VIDEOS)))
     for entry in _matching(tree, _ARCHIVED):
-        n_cases = len(_media_uris(_json(tree, entry, context)) - known_uris)
-        if n_cases:
+        if n_cases := n_media(entry):
             tally.problems.add("archived post, left out", entry.name, n_cases)
 
 
@@ -296,7 +291,7 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
             if not isinstance(media_owner, str) or media_owner.casefold() != owner.casefold():
                 continue
             tags = find_hashtags(repair_text(text, context.tally))
-            at = _time(stamp, entry, context) if tags else None
+            at = context.tally.problems.read_time(stamp or None, entry.name) if tags else None
             if at is not None:
                 comments.append(Comment(at, tuple(tags)))
     return comments
@@ -317,28 +312,23 @@ def _comment_parts(row: object) -> tuple[object, object, object]:
 
 def _stated_owner(tree: Tree) -> str | None:
     """Find the user name that the archive itself states."""
+    quiet = Problems()
+    names: list[object] = []
     for entry in _matching(tree, _OWNER):
-        value = _quiet_json(tree, entry)
-        for user in as_list(as_dict(value).get("profile_user")):
+        value = as_dict(read_json(tree.read(entry), entry.name, quiet))
+        for user in as_list(value.get("profile_user")):
             parts = as_dict(as_dict(user).get("string_map_data"))
-            name = as_dict(parts.get("Username")).get("value")
-            if isinstance(name, str) and name.strip():
-                return _clean_name(name)
+            names.append(as_dict(parts.get("Username")).get("value"))
     for entry in _matching(tree, _OLD_OWNER):
-        name = as_dict(_quiet_json(tree, entry)).get("username")
-        if isinstance(name, str) and name.strip():
-            return _clean_name(name)
-    return None
+        value = as_dict(read_json(tree.read(entry), entry.name, quiet))
+        names.append(value.get("username"))
+    return next(filter(None, map(clean_name, names)), None)
 
 
 def _name_in(path: Path) -> str | None:
     """Read the user name in the file name that Instagram gives a download."""
     found = _DOWNLOAD_NAME.match(path.name)
     return None if found is None else found[1]
-
-
-def _clean_name(name: str) -> str:
-    return join_surrogates(name).replace("\0", "").strip()
 
 
 def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
@@ -351,8 +341,7 @@ def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
     return sorted(found, key=lambda entry: [int(n) for n in re.findall(r"\d+", entry.name)])
 
 
-def _rows(tree: Tree, entry: Entry, context: Context) -> list[object] | None:
-    value = _json(tree, entry, context)
+def _rows(value: object) -> list[object] | None:
     if isinstance(value, dict):  # a single post without its list, or a list under a name
         inner = [one for one in as_dict(value).values() if isinstance(one, list)]
         return [value] if "media" in value else as_list(inner[0]) if inner else []
@@ -360,26 +349,4 @@ def _rows(tree: Tree, entry: Entry, context: Context) -> list[object] | None:
 
 
 def _json(tree: Tree, entry: Entry, context: Context) -> object:
-    raw = tree.read(entry)
-    if raw is None:
-        return None
-    try:
-        value, is_whole = read_json(raw)
-    except ValueError as error:
-        context.tally.problems.add("broken JSON", f"{entry.name}: {error}")
-        return None
-    if not is_whole:
-        context.tally.problems.add("JSON breaks off, read up to there", entry.name)
-    return value
-
-
-def _quiet_json(tree: Tree, entry: Entry) -> object:
-    raw = tree.read(entry)
-    try:
-        return None if raw is None else read_json(raw)[0]
-    except ValueError:
-        return None
-
-
-def _time(value: object, entry: Entry, context: Context) -> float | None:
-    return context.tally.problems.read_time(value or None, entry.name)
+    return read_json(tree.read(entry), entry.name, context.tally.problems)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.comments import Comment, assign_comments
-from pixtag.ingest.photos import PHOTO_SUFFIXES, VIDEO_SUFFIXES
-from pixtag.ingest.text import read_json, repair_text
-from pixtag.ingest.tree import as_dict, as_list
-from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
+from pixtag.ingest.captions import (
+    Comment,
+    as_dict,
+    as_list,
+    assign_comments,
+    clean_name,
+    read_json,
+    repair_text,
+    written_tags,
+)
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context, post_id_of
+from pixtag.ingest.files import Look
+from pixtag.tags import find_hashtags, tidy_tags
 from pixtag.types import Post
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pixtag.ingest.context import Context
 
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
 # A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
@@ -38,17 +40,7 @@ _MAX_BYTES = 32 * 2**20
 
 @dataclass(slots=True)
 class _Files:
-    """The files of one post.
-
-    Attributes:
-        base: Common beginning of their names.
-        code: Shortcode in the names, or None.
-        photos: Photo by number; 0 for one without a number.
-        videos: Numbers of videos.
-        texts: Caption files in order.
-        metadata: `.json` or `.json.xz`, or None.
-        comments: `_comments.json`, or None.
-    """
+    """The files of one post: photos by number (0 for one without), numbers of videos, and more."""
 
     base: str
     code: str | None
@@ -70,20 +62,21 @@ class _Facts:
     kind: str  # post, video, story, profile
 
 
-def read_instaloader(root: Path, context: Context) -> Iterator[Post]:
-    """Read folders that instaloader wrote.
+def looks_like(look: Look) -> Path | None:
+    """Tell a folder with files named by the time of their post."""
+    is_named = any(re.match(_TIME, Path(name).name) for name in look.names)
+    return look.path if is_named else None
 
-    Args:
-        root: A folder; all below it is read.
-        context: Where to count and keep.
 
-    Yields:
-        Posts folder by folder in time order. Videos (their poster pictures too), stories and
-        profile pictures are left out.
+def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read folders that instaloader wrote, and all below, in time order within a folder.
+
+    Videos (their poster pictures too), stories and profile pictures are left out.
 
     Raises:
         ArchiveError: No file is named as instaloader names them.
     """
+    (root,) = paths
     n_files = 0
     for folder, inner, names in os.walk(root):
         inner.sort()
@@ -154,7 +147,7 @@ def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
     owner = as_dict(node.get("owner")).get("username")
     return _Facts(
         code=code if isinstance(code, str) else None,
-        user_id=_clean(owner) or context.user_id or _profile_of(folder),
+        user_id=clean_name(owner) or context.user_id or _profile_of(folder),
         posted_at=posted_at,
         texts=_texts(files, node, context),
         kind=_kind(files, node, node_type, folder),
@@ -192,7 +185,7 @@ def _own_comments(files: _Files, facts: _Facts, context: Context) -> list[Commen
     comments: list[Comment] = []
     for row in map(as_dict, as_list(_json(files.comments, context))):
         author = as_dict(row.get("owner")).get("username")
-        if facts.user_id is None or _clean(author).casefold() != facts.user_id.casefold():
+        if facts.user_id is None or clean_name(author).casefold() != facts.user_id.casefold():
             continue
         tags = find_hashtags(repair_text(row.get("text"), context.tally))
         at = context.tally.problems.read_time(row.get("created_at"), files.base) if tags else None
@@ -202,16 +195,13 @@ def _own_comments(files: _Files, facts: _Facts, context: Context) -> list[Commen
 
 
 def _post(files: _Files, facts: _Facts, comments: list[Comment], context: Context) -> Post:
-    written = [tag for text in facts.texts for tag in find_hashtags(text)]
-    for comment in comments:
-        written.extend(comment.tags)
-        context.tally.n_comments_joined += 1
+    written = written_tags(facts.texts, comments, context.tally)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)
     photos = [context.photos.file(str(files.photos[number].absolute())) for number in numbers]
-    key = facts.code or f"{facts.user_id}\0{files.base}"
+    key = (facts.code,) if facts.code else (facts.user_id, files.base)
     return Post(
-        post_id=f"instaloader-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:24]}",
+        post_id=post_id_of("instaloader", *key),
         user_id=facts.user_id,
         posted_at=facts.posted_at,
         tags=tidy_tags(written, context.tally.tags),
@@ -232,29 +222,18 @@ def _profile_of(folder: Path) -> str | None:
     """Take the profile's name from its folder; those of hashtags and places hold many people's."""
     name = folder.name.removesuffix(":stories")
     holds_others = not name or name[0] in "#:%" or name.endswith(":tagged")
-    return None if holds_others else _clean(name)
-
-
-def _clean(name: object) -> str:
-    return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+    return None if holds_others else clean_name(name)
 
 
 def _json(path: Path | None, context: Context) -> object:
     raw = None if path is None else _read(path, context)
-    if raw is None:
-        return None
-    try:
-        return read_json(raw)[0]
-    except ValueError as error:
-        context.tally.problems.add("broken JSON", f"{path}: {error}")
-        return None
+    return read_json(raw, str(path), context.tally.problems)
 
 
 def _read(path: Path, context: Context) -> bytes | None:
     """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
-    is_packed = PurePosixPath(path).suffix == ".xz"
     try:
-        with lzma.open(path, "rb") if is_packed else path.open("rb") as file:
+        with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, EOFError, lzma.LZMAError) as error:
         context.tally.problems.add("file cannot be read", f"{path}: {error}")

@@ -13,24 +13,13 @@ _EXAMPLE_LENGTH = 160
 
 @dataclass(slots=True)
 class Problems:
-    """Things that were not as they should be, by kind, each with its first example.
-
-    Attributes:
-        counts: How often each kind was met.
-        examples: The first case of each kind.
-    """
+    """Things that were not as they should be: how often each kind was met, and its first case."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])
 
     def add(self, kind: str, example: str, n_cases: int = 1) -> None:
-        """Count a case.
-
-        Args:
-            kind: What is wrong, in a few words.
-            example: Where, for the person who wants to look.
-            n_cases: How many cases this stands for.
-        """
+        """Count cases of a kind (a few words); the example says where to look."""
         self.counts[kind] += n_cases
         self.examples.setdefault(kind, example[:_EXAMPLE_LENGTH])
 
@@ -82,14 +71,10 @@ class ImportReport:
 
     Attributes:
         sources: What was read: path and kind of each source.
-        n_posts: Posts read.
-        added: Posts new to the store.
-        updated: Posts that the store knew otherwise.
-        unchanged: Posts that the store knew as they are.
+        n_posts: Posts read: `added` to the store, `updated` or `unchanged` in it.
         n_photos: Photos of these posts, readable.
         n_people: People who posted.
-        n_tags: Different tags.
-        n_tag_uses: Uses of tags.
+        n_tags: Different tags, used `n_tag_uses` times.
         n_untimed: Posts without a time.
         first_at: Earliest time, ISO 8601 UTC, or None.
         last_at: Latest time, ISO 8601 UTC, or None.
