@@ -174,16 +174,6 @@ def tidy_tags(raws: Iterable[str], tally: TagTally | None = None) -> tuple[str, 
     return tuple(kept)
 
 
-def caption_tags(text: str, tally: TagTally | None = None) -> tuple[str, ...]:
-    """Find and normalise the hashtags of a caption.
-
-    Example:
-        >>> caption_tags("Sunset in #Lisboa #lisboa #2026")
-        ('lisboa',)
-    """
-    return tidy_tags(find_hashtags(text), tally)
-
-
 def split_tags(text: str) -> list[str]:
     """Take apart tags that somebody wrote into one string.
 

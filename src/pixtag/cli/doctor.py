@@ -18,11 +18,7 @@ _STORE_SIGNATURE = b"SQLite format 3\x00"
 
 
 def register(app: App) -> None:
-    """Add this group's verb.
-
-    Args:
-        app: The command line that is being built.
-    """
+    """Add this group's verb to the command line that is being built."""
     app.command(doctor)
 
 
@@ -51,15 +47,8 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
     n_photos, problems = _check_store(path, encoder) if kind == "store" else _check_photos(path)
     counts = dict(Counter(problem.fault for problem in problems).most_common())
     if json:
-        output.print_json(
-            {
-                "path": str(path),
-                "kind": kind,
-                "photos": n_photos,
-                "faults": counts,
-                "problems": problems,
-            }
-        )
+        found = {"photos": n_photos, "faults": counts, "problems": problems}
+        output.print_json({"path": str(path), "kind": kind, **found})
     elif problems:
         _show(problems)
     photos = f"{n_photos:,} photo{'' if n_photos == 1 else 's'}"
