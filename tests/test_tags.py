@@ -17,6 +17,7 @@ from pixtag.tags import (
     tidy_tags,
 )
 
+
 def caption_tags(text: str, tally: TagTally | None = None) -> tuple[str, ...]:
     return tidy_tags(find_hashtags(text), tally)
 

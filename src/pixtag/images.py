@@ -37,13 +37,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a photo may cost before it is refused.
+    """What a photo may cost before it is refused: bytes of the file, pixels decoded in full.
 
-    Attributes:
-        max_bytes: Largest file.
-        max_pixels: Most pixels that are decoded in full, four bytes each.
-        max_draft_pixels: Most pixels of a sequential JPEG, which is decoded at a fraction of its
-            size. Phones make photos of 200 million.
+    A sequential JPEG is decoded at a fraction of its size, so it may have `max_draft_pixels`;
+    phones make photos of 200 million.
     """
 
     max_bytes: int = 200 * 2**20
@@ -111,38 +108,19 @@ _DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     "tiff": TiffImagePlugin.TiffImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
 }
-# Everything that Pillow's decoders are known to raise on damaged files.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
-    AttributeError,
-    RuntimeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 _ORIENTATION = 0x0112
 
 
 def sniff(head: bytes) -> str | None:
-    """Tell what a file is by its first bytes.
-
-    Args:
-        head: The first `HEAD_BYTES` of the file, or all of it.
+    """Tell what a file is by its first `HEAD_BYTES` bytes.
 
     Returns:
         `jpeg`, `png`, `gif`, `bmp`, `tiff`, `webp` or `heif`, which `decode` reads; `video`,
         `avif`, `pdf` and others, which it doesn't; None for anything unknown.
 
-    >>> sniff(b"GIF89a...")
-    'gif'
+    Example:
+        >>> sniff(b"GIF89a...")
+        'gif'
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
@@ -232,7 +210,7 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
             square.getexif()[_ORIENTATION] = _orientation(image)
     except ImageError:
         raise
-    except _DECODING_ERRORS as error:
+    except Exception as error:
         raise _explain(error, kind, name) from error
     return np.asarray(ImageOps.exif_transpose(square))
 
@@ -299,7 +277,7 @@ def _orientation(image: Image.Image) -> int:
     """Read how the camera was held; a damaged note counts as none."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except (*_DECODING_ERRORS, UserWarning):  # Pillow warns of damaged notes
+    except Exception:  # noqa: BLE001 - as above, and Pillow warns of damaged notes
         return 1
 
 

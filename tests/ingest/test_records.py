@@ -144,11 +144,11 @@ def test_broken_lines_are_counted_and_the_rest_is_read(tmp_path, importer):
     deep = b'{"tags":' + b"[" * 100_000 + b"\n"
     path.write_bytes(good + b'\nnot json\n[1, 2]\n"text"\n\n' + deep + b"\xff\xfe\n" + good[:20])
     report = importer(path)
-    problems = report.tally.problems.counts
+    problems = report.problems.counts
     assert report.n_posts == 1
     assert problems["broken line"] == 5
     assert problems["half-written last line"] == 1
-    assert report.tally.problems.examples["broken line"].startswith(f"{path}:2: not json")
+    assert report.problems.examples["broken line"].startswith(f"{path}:2: not json")
 
 
 def test_a_compressed_file_that_ends_early_gives_what_is_there(tmp_path, importer):
@@ -158,7 +158,7 @@ def test_a_compressed_file_that_ends_early_gives_what_is_there(tmp_path, importe
     path.write_bytes(whole[: len(whole) // 2])
     report = importer(path)
     assert 100 < report.n_posts < 5000
-    assert report.tally.problems.counts["file is damaged or ends early"] == 1
+    assert report.problems.counts["file is damaged or ends early"] == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_problems_with_times_photos_and_repeats_are_told(tmp_path, importer):
     path = tmp_path / "posts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     report = importer(path, user_id="ana", now=1.8e9)
-    assert report.tally.problems.counts == {
+    assert report.problems.counts == {
         "time in the future, kept": 1,
         "time without a zone, read as UTC": 1,
         "unreadable time": 1,
@@ -235,7 +235,7 @@ def test_problems_with_times_photos_and_repeats_are_told(tmp_path, importer):
     assert posts["gone"].photos == (Photo(str(tmp_path / "gone.jpg"), ""),)
     assert len(posts["several"].photos) == 2
     assert {post.user_id for post in importer.posts} == {"ana"}
-    assert report.tally.tags.dropped == {"only digits": 1}
+    assert report.tags.dropped == {"only digits": 1}
     assert report.n_untimed == 6
     # The photo comes back: importing again finds it.
     (tmp_path / "gone.jpg").write_bytes(jpeg(3))
@@ -267,7 +267,7 @@ def test_a_caption_with_ten_thousand_tags_ends_well(tmp_path, importer):
     (tmp_path / "b.csv").write_text(f"post_id,caption\nb,{text}\n")
     report = importer(tmp_path / "a.jsonl", tmp_path / "b.csv")
     assert [len(tags) for tags in importer.tags] == [200, 200]
-    assert report.tally.tags.dropped["beyond 200 in one post"] == 2 * 9_800
+    assert report.tags.dropped["beyond 200 in one post"] == 2 * 9_800
 
 
 def test_a_photo_path_that_is_no_unicode(tmp_path, importer):
@@ -298,7 +298,7 @@ def test_doubtful_times_are_left_out_and_told(tmp_path, importer, quote):
         "1234567": None,
         "123456789": None,
     }
-    assert report.tally.problems.counts[DOUBTFUL] == 4
+    assert report.problems.counts[DOUBTFUL] == 4
     assert report.n_untimed == 4
 
 
@@ -357,7 +357,7 @@ def test_kept_copies_survive_the_loss_of_the_photos(tmp_path, importer):
     path = tmp_path / "posts.jsonl"
     path.write_text('{"post_id": "p", "image": "1.JPG", "tags": ["a"]}\n')
     report = importer(path, keep_copies=True)
-    assert report.tally.n_photos_copied == 1
+    assert report.n_photos_copied == 1
     (photo,) = importer.posts[0].photos
     kept = Path(photo.path)
     assert kept.parent == importer.path.with_name("s.sqlite.photos")
@@ -387,7 +387,7 @@ def test_the_world_comes_back_as_it_was(tmp_path, importer, shared_data):
     path = shared_data / "world" / "posts.jsonl"
     report = importer(path)
     assert (report.n_posts, report.n_photos, report.n_people) == (11_975, 11_975, 448)
-    assert not report.tally.problems.counts
+    assert not report.problems.counts
     with Store.open(importer.path) as store:
         export_posts(store, tmp_path / "out.jsonl")
     with path.open() as file, (tmp_path / "out.jsonl").open() as out:

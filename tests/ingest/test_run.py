@@ -45,7 +45,7 @@ def test_an_unknown_kind_lists_the_known_ones(tmp_path):
 
 def test_a_named_kind_is_not_looked_for(tmp_path, importer):
     path = tmp_path / "posts.jsonl"
-    path.write_text('post_id,tags\n{odd},sea\n')
+    path.write_text("post_id,tags\n{odd},sea\n")
     assert find_sources([path], "csv")[0].kind == "csv"
 
 

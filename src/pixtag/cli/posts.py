@@ -271,15 +271,14 @@ def _require_person(store: Store, user: str) -> None:
 
 
 def _show_report(report: ImportReport) -> None:
-    tally = report.tally
     known = f"{report.added:,} new, {report.updated:,} changed, {report.unchanged:,} known"
-    copied = f"{tally.n_photos_copied:,} beside the store" if tally.n_photos_copied else None
+    copied = f"{report.n_photos_copied:,} beside the store" if report.n_photos_copied else None
     met = {
-        "videos skipped": tally.n_videos,
-        "stories skipped": tally.n_stories,
-        "reels skipped": tally.n_reels,
-        "comments joined": tally.n_comments_joined,
-        "texts repaired": tally.n_texts_repaired,
+        "videos skipped": report.n_videos,
+        "stories skipped": report.n_stories,
+        "reels skipped": report.n_reels,
+        "comments joined": report.n_comments_joined,
+        "texts repaired": report.n_texts_repaired,
     }
     output.describe(
         {
@@ -295,12 +294,12 @@ def _show_report(report: ImportReport) -> None:
         }
     )
     rows: list[tuple[str, str, str]] = []
-    for what, counts in (("changed", tally.tags.changed), ("dropped", tally.tags.dropped)):
+    for what, counts in (("changed", report.tags.changed), ("dropped", report.tags.dropped)):
         for reason, count in counts.most_common():
-            example = tally.tags.examples.get(reason, "")
+            example = report.tags.examples.get(reason, "")
             rows.append((f"hashtag {what}: {reason}", f"{count:,}", example))
-    for kind, count in tally.problems.counts.most_common():
-        rows.append((kind, f"{count:,}", tally.problems.examples[kind]))
+    for kind, count in report.problems.counts.most_common():
+        rows.append((kind, f"{count:,}", report.problems.examples[kind]))
     if rows:
         output.print_table({"noted": "left", "count": "right", "example": "left"}, rows)
 

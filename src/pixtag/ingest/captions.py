@@ -11,7 +11,7 @@ from typing import cast
 
 import regex
 
-from pixtag.ingest.report import Problems, Tally
+from pixtag.ingest.report import ImportReport, Problems
 from pixtag.tags import find_hashtags, join_surrogates
 
 COMMENT_WINDOW_S = 600.0
@@ -49,14 +49,25 @@ def assign_comments(posted_at: list[float | None], comments: list[Comment]) -> l
     return given
 
 
-def written_tags(texts: Iterable[str], comments: list[Comment], tally: Tally) -> list[str]:
+def own_comment(
+    author: object, owner: str | None, text: object, stamp: object, where: str, report: ImportReport
+) -> Comment | None:
+    """Read a comment; None when it is of somebody else, without a hashtag or without a time."""
+    if owner is None or clean_name(author).casefold() != owner.casefold():
+        return None
+    tags = find_hashtags(repair_text(text, report))
+    at = report.problems.read_time(stamp or None, where) if tags else None
+    return None if at is None else Comment(at, tuple(tags))
+
+
+def written_tags(texts: Iterable[str], comments: list[Comment], report: ImportReport) -> list[str]:
     """Find the hashtags of a post's captions and comments, as written, in that order."""
-    tally.n_comments_joined += len(comments)
+    report.n_comments_joined += len(comments)
     found = [tag for text in texts for tag in find_hashtags(text)]
     return found + [tag for comment in comments for tag in comment.tags]
 
 
-def repair_text(text: object, tally: Tally) -> str:
+def repair_text(text: object, report: ImportReport) -> str:
     """Restore a caption or comment; anything but text gives "".
 
     Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
@@ -68,10 +79,15 @@ def repair_text(text: object, tally: Tally) -> str:
     if not text.isascii():
         try:
             text = text.encode("latin-1").decode("utf-8")
-            tally.n_texts_repaired += 1
+            report.n_texts_repaired += 1
         except (UnicodeEncodeError, UnicodeDecodeError):
             text = join_surrogates(text)
     return _CONTROLS.sub("", html.unescape(text)).strip()
+
+
+def repair_texts(texts: Iterable[object], report: ImportReport) -> list[str]:
+    """Restore captions of one post that may stand in several places, each once, no empty one."""
+    return list(dict.fromkeys(filter(None, (repair_text(text, report) for text in texts))))
 
 
 def clean_name(name: object) -> str:

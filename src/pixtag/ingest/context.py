@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from pixtag.errors import StoreError
-from pixtag.ingest.report import Tally
+from pixtag.ingest.report import ImportReport
 from pixtag.types import Photo
 
 PHOTO_SUFFIXES = frozenset(
@@ -36,13 +36,13 @@ class PhotoKeeper:
     Args:
         folder: Where copies go; made when the first one comes.
         keep_copies: Copy every photo, not only those that cannot be read where they are.
-        tally: Counts copies and problems.
+        report: Counts copies and problems.
     """
 
-    def __init__(self, folder: Path, *, keep_copies: bool, tally: Tally) -> None:
+    def __init__(self, folder: Path, *, keep_copies: bool, report: ImportReport) -> None:
         self._folder = folder
         self._keep_copies = keep_copies
-        self._tally = tally
+        self._report = report
         self._part: Path | None = None
 
     def file(self, path: str) -> Photo:
@@ -51,7 +51,7 @@ class PhotoKeeper:
         Raises:
             StoreError: No space left for the copy.
         """
-        problems = self._tally.problems
+        problems = self._report.problems
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - text in, text out
                 problems.add("photo is not a file", path)
@@ -85,7 +85,7 @@ class PhotoKeeper:
                 f"no space left for copies of photos in {self._folder}",
                 hint="make room on the disk and run it again: what was finished is kept",
             ) from error
-        self._tally.problems.add("photo cannot be read", f"{name}: {error}")
+        self._report.problems.add("photo cannot be read", f"{name}: {error}")
 
     def _copy(self, source: IO[bytes], suffix: str) -> Photo | None:
         """Copy to FOLDER/DIGEST.ext, which appears at once when it is whole."""
@@ -99,7 +99,7 @@ class PhotoKeeper:
                 while chunk := source.read(_CHUNK_BYTES):
                     n_bytes += len(chunk)
                     if n_bytes > MAX_PHOTO_BYTES:
-                        self._tally.problems.add("photo is too large", getattr(source, "name", ""))
+                        self._report.problems.add("photo is too large", getattr(source, "name", ""))
                         return None
                     digest.update(chunk)
                     target.write(chunk)
@@ -107,7 +107,7 @@ class PhotoKeeper:
             kept = self._folder / f"{digest.hexdigest()}{ending}"
             if not kept.exists():
                 part.replace(kept)
-                self._tally.n_photos_copied += 1
+                self._report.n_photos_copied += 1
             return Photo(str(kept), digest.hexdigest())
         finally:
             part.unlink(missing_ok=True)
@@ -126,13 +126,13 @@ class Context:
     """What every reader of posts is given.
 
     Attributes:
-        tally: Where to count what is met.
+        report: Where to count what is met.
         photos: Takes note of photos.
         user_id: The person, for sources that do not name one; None when unknown.
         join_comments: Whether own first comments belong to the post.
     """
 
-    tally: Tally
+    report: ImportReport
     photos: PhotoKeeper
     user_id: str | None = None
     join_comments: bool = True

@@ -137,10 +137,8 @@ class Look:
     @property
     def has_only_zips(self) -> bool:
         """Whether it is a folder of zips and nothing else: an archive as downloaded."""
-        if not self.path.is_dir():
-            return False
-        files = [file for file in self.path.iterdir() if not file.name.startswith(".")]
-        return all(file.is_file() and file.suffix.lower() == ".zip" for file in files)
+        names = [name for name in self.names if not name.startswith(".")]
+        return self.path.is_dir() and len(names) == len(self.zips)
 
     def _walk(self) -> Iterator[str]:
         n_names = 0
@@ -192,12 +190,6 @@ class Tree:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Tree:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the zips."""

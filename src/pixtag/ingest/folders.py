@@ -39,7 +39,7 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     n_posts = 0
     for folder, names in _folders(root):
         posts = _posts_of(folder, names, context)
-        context.tally.n_expected += len(posts)
+        context.report.n_expected += len(posts)
         for stem, label, photos in posts:
             n_posts += 1
             yield _post(folder, stem, label, photos, context)
@@ -58,13 +58,13 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def _posts_of(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
     """Group the files of one folder: name of the post, label file, photos in order."""
-    problems = context.tally.problems
+    problems = context.report.problems
     labels = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
     photos: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         stem, suffix = os.path.splitext(name)  # noqa: PTH122 - Path drops a leading dot
         if suffix.lower() in VIDEO_SUFFIXES:
-            context.tally.n_videos += 1
+            context.report.n_videos += 1
         if suffix.lower() not in PHOTO_SUFFIXES:
             continue
         numbered = _NUMBERED.fullmatch(stem)
@@ -92,7 +92,7 @@ def _post(folder: Path, stem: str, label: str, names: list[str], context: Contex
 
 
 def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
-    problems = context.tally.problems
+    problems = context.report.problems
     try:
         with path.open("rb") as file:
             text = file.read(_MAX_LABEL_BYTES).decode("utf-8-sig", "surrogateescape")
@@ -102,7 +102,7 @@ def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | No
     lines = join_surrogates(text).replace("\0", "").splitlines()
     if not lines or not lines[0].strip():
         problems.add("text file without tags", str(path))
-    tags = tidy_tags(split_tags(lines[0]) if lines else (), context.tally.tags)
+    tags = tidy_tags(split_tags(lines[0]) if lines else (), context.report.tags)
     user_id = lines[1].strip() if len(lines) > 1 else ""
     if not user_id and context.user_id is None:
         problems.add("text file without a user", str(path))

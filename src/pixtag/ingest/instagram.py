@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pixtag.errors import ArchiveError
@@ -14,14 +15,15 @@ from pixtag.ingest.captions import (
     as_list,
     assign_comments,
     clean_name,
+    own_comment,
     read_json,
-    repair_text,
+    repair_texts,
     written_tags,
 )
 from pixtag.ingest.context import VIDEO_SUFFIXES, Context, post_id_of
 from pixtag.ingest.files import Entry, Look, Tree
 from pixtag.ingest.report import Problems
-from pixtag.tags import find_hashtags, tidy_tags
+from pixtag.tags import tidy_tags
 from pixtag.types import Photo, Post
 
 NOBODY = "me"
@@ -62,7 +64,7 @@ class _Draft:
 
     texts: list[str]
     posted_at: float | None
-    uris: list[str] = field(default_factory=list[str])
+    uris: list[str]
 
 
 def looks_like(look: Look) -> Path | None:
@@ -94,7 +96,7 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         ArchiveError: It is damaged, in HTML, or holds no posts.
     """
     for group in _archives(paths):
-        with Tree(group, context.tally.problems) as tree:
+        with closing(Tree(group, context.report.problems)) as tree:
             yield from _read_tree(tree, group, context)
 
 
@@ -105,7 +107,7 @@ def _archives(paths: Sequence[Path]) -> list[list[Path]]:
     groups: dict[str, list[Path]] = {}
     unnamed: list[Path] = []
     for path in paths:
-        with Tree([path], Problems()) as tree:  # problems are counted when it is read
+        with closing(Tree([path], Problems())) as tree:  # problems are counted when it is read
             owner = _stated_owner(tree) or _name_in(path)
         (unnamed if owner is None else groups.setdefault(owner.casefold(), [])).append(path)
     parts = list(groups.values()) or [[]]
@@ -117,7 +119,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     stated = _stated_owner(tree) or next(filter(None, map(_name_in, paths)), None)
     owner = stated or context.user_id
     if owner is None:
-        context.tally.problems.add(
+        context.report.problems.add(
             f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)",
             str(paths[0]),
         )
@@ -126,7 +128,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
     comments = _own_comments(tree, owner, context) if context.join_comments else []
     joined = assign_comments([draft.posted_at for draft in drafts], comments)
-    context.tally.n_expected += len(drafts)
+    context.report.n_expected += len(drafts)
     for draft, extra in zip(drafts, joined, strict=True):
         post = _post(tree, draft, extra, owner, context)
         if post is not None:
@@ -175,29 +177,25 @@ def _draft(row: object, entry: Entry, context: Context) -> _Draft | None:
         media = [post]
     uris = [one["uri"] for one in media if isinstance(one.get("uri"), str) and one["uri"]]
     if not uris:
-        context.tally.problems.add("post without media", entry.name)
+        context.report.problems.add("post without media", entry.name)
         return None
     # Files differ in where the caption stands; some say it twice.
-    texts = [repair_text(one.get("title"), context.tally) for one in (post, *media)]
-    stamps = [one.get("creation_timestamp") for one in (post, *media)]
-    stamp = next((one for one in stamps if one), None)
-    return _Draft(
-        texts=list(dict.fromkeys(text for text in texts if text)),
-        posted_at=context.tally.problems.read_time(stamp, entry.name),
-        uris=[str(uri) for uri in uris],
-    )
+    texts = repair_texts((one.get("title") for one in (post, *media)), context.report)
+    stamps = (one.get("creation_timestamp") for one in (post, *media))
+    at = context.report.problems.read_time(next(filter(None, stamps), None), entry.name)
+    return _Draft(texts, at, [str(uri) for uri in uris])
 
 
 def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> list[_Draft]:
     """Read `media.json`: a post with several photos is several rows, alike in time and caption."""
-    tally = context.tally
-    tally.n_videos += len(as_list(value.get("videos")))
-    tally.n_stories += len(as_list(value.get("stories")))
+    report = context.report
+    report.n_videos += len(as_list(value.get("videos")))
+    report.n_stories += len(as_list(value.get("stories")))
     drafts: dict[tuple[object, ...], _Draft] = {}
     for number, row in enumerate(map(as_dict, as_list(value.get("photos")))):
         uri = row.get("path")
         if not isinstance(uri, str) or not uri:
-            tally.problems.add("post without media", entry.name)
+            report.problems.add("post without media", entry.name)
             continue
         taken_at, caption = row.get("taken_at"), row.get("caption")
         # Without a time nothing tells which rows belong together.
@@ -205,9 +203,8 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
         if key in drafts:
             drafts[key].uris.append(uri)
             continue
-        text = repair_text(caption, tally)
-        at = tally.problems.read_time(taken_at or None, entry.name)
-        drafts[key] = _Draft([text] if text else [], at, [uri])
+        at = report.problems.read_time(taken_at or None, entry.name)
+        drafts[key] = _Draft(repair_texts([caption], report), at, [uri])
     return list(drafts.values())
 
 
@@ -217,21 +214,21 @@ def _post(
     media = [_photo(tree, uri, context) for uri in draft.uris]
     if not any(is_photo for is_photo, _ in media):
         return None
-    written = written_tags(draft.texts, comments, context.tally)
+    written = written_tags(draft.texts, comments, context.report)
     # The same post keeps its name in every form of archive: file names stay, folders change.
     first = PurePosixPath(draft.uris[0]).name
     return Post(
         post_id=post_id_of("instagram", owner.casefold(), draft.posted_at, first),
         user_id=owner,
         posted_at=draft.posted_at,
-        tags=tidy_tags(written, context.tally.tags),
+        tags=tidy_tags(written, context.report.tags),
         photos=tuple(photo for _, photo in media if photo is not None),
     )
 
 
 def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
     """Tell whether a medium is a photo, and give it unless it is missing."""
-    problems = context.tally.problems
+    problems = context.report.problems
     entry = tree.find(uri)
     suffix = PurePosixPath(uri).suffix.lower()
     if entry is None and suffix not in VIDEO_SUFFIXES:
@@ -241,7 +238,7 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
     if entry is not None and kind == "photo":
         return True, tree.photo(entry, context.photos)
     if kind == "video":
-        context.tally.n_videos += 1
+        context.report.n_videos += 1
     elif suffix != ".srt":
         problems.add("medium of an unknown kind", uri)
     return False, None
@@ -253,13 +250,13 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     def n_media(entry: Entry) -> int:
         return len(_media_uris(_json(tree, entry, context)) - known_uris)
 
-    tally = context.tally
-    tally.n_reels += sum(map(n_media, _matching(tree, _REELS)))
-    tally.n_stories += sum(map(n_media, _matching(tree, _STORIES)))
-    tally.n_videos += sum(map(n_media, _matching(tree, _VIDEOS)))
+    report = context.report
+    report.n_reels += sum(map(n_media, _matching(tree, _REELS)))
+    report.n_stories += sum(map(n_media, _matching(tree, _STORIES)))
+    report.n_videos += sum(map(n_media, _matching(tree, _VIDEOS)))
     for entry in _matching(tree, _ARCHIVED):
         if n_cases := n_media(entry):
-            tally.problems.add("archived post, left out", entry.name, n_cases)
+            report.problems.add("archived post, left out", entry.name, n_cases)
 
 
 def _media_uris(value: object) -> set[str]:
@@ -288,12 +285,8 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
         ]
         for row in rows:
             text, media_owner, stamp = _comment_parts(row)
-            if not isinstance(media_owner, str) or media_owner.casefold() != owner.casefold():
-                continue
-            tags = find_hashtags(repair_text(text, context.tally))
-            at = context.tally.problems.read_time(stamp or None, entry.name) if tags else None
-            if at is not None:
-                comments.append(Comment(at, tuple(tags)))
+            said = own_comment(media_owner, owner, text, stamp, entry.name, context.report)
+            comments += [said] if said else []
     return comments
 
 
@@ -349,4 +342,4 @@ def _rows(value: object) -> list[object] | None:
 
 
 def _json(tree: Tree, entry: Entry, context: Context) -> object:
-    return read_json(tree.read(entry), entry.name, context.tally.problems)
+    return read_json(tree.read(entry), entry.name, context.report.problems)

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pixtag.errors import ArchiveError
@@ -17,13 +16,14 @@ from pixtag.ingest.captions import (
     as_list,
     assign_comments,
     clean_name,
+    own_comment,
     read_json,
-    repair_text,
+    repair_texts,
     written_tags,
 )
 from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context, post_id_of
 from pixtag.ingest.files import Look
-from pixtag.tags import find_hashtags, tidy_tags
+from pixtag.tags import tidy_tags
 from pixtag.types import Post
 
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
@@ -58,7 +58,7 @@ class _Facts:
     code: str | None
     user_id: str | None
     posted_at: float | None
-    texts: tuple[str, ...]
+    texts: list[str]
     kind: str  # post, video, story, profile
 
 
@@ -112,7 +112,7 @@ def _grouped(folder: Path, names: list[str], context: Context) -> list[_Files]:
             files.texts.append(path)
         elif suffix in VIDEO_SUFFIXES:
             files.videos.add(number)
-            context.tally.n_videos += 1
+            context.report.n_videos += 1
         elif suffix in PHOTO_SUFFIXES:
             files.photos[number] = path
     return [groups[base] for base in sorted(groups)]
@@ -123,16 +123,12 @@ def _read_folder(folder: Path, groups: list[_Files], context: Context) -> Iterat
     for files in groups:
         facts = _facts(files, folder, context)
         if facts.kind == "story":
-            context.tally.n_stories += 1
+            context.report.n_stories += 1
         elif facts.kind == "post":
             kept.append((files, facts))
-    context.tally.n_expected += len(kept)
-    joined: list[list[Comment]] = [[] for _ in kept]
-    if context.join_comments:
-        for place, (files, facts) in enumerate(kept):
-            joined[place] = _own_comments(files, facts, context)
-    for (files, facts), comments in zip(kept, joined, strict=True):
-        yield _post(files, facts, comments, context)
+    context.report.n_expected += len(kept)
+    for files, facts in kept:
+        yield _post(files, facts, context)
 
 
 def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
@@ -140,9 +136,10 @@ def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
     node = as_dict(document.get("node")) or document
     node_type = str(as_dict(document.get("instaloader")).get("node_type") or "Post")
     stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
-    posted_at = context.tally.problems.read_time(stamp, files.base)
+    posted_at = context.report.problems.read_time(stamp, files.base)
     if posted_at is None:
-        posted_at = _time_in_name(files.base, context)
+        named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
+        posted_at = context.report.problems.read_time(named, files.base)
     code = node.get("shortcode") or node.get("code") or files.code
     owner = as_dict(node.get("owner")).get("username")
     return _Facts(
@@ -166,56 +163,46 @@ def _kind(files: _Files, node: dict[str, object], node_type: str, folder: Path) 
     return "video" if is_video else "post"
 
 
-def _texts(files: _Files, node: dict[str, object], context: Context) -> tuple[str, ...]:
+def _texts(files: _Files, node: dict[str, object], context: Context) -> list[str]:
     """Collect captions: from the metadata, else from text files (one a post or one a picture)."""
     edges = as_list(as_dict(node.get("edge_media_to_caption")).get("edges"))
     found = [as_dict(as_dict(edge).get("node")).get("text") for edge in edges]
     caption = node.get("caption")
     found.append(as_dict(caption).get("text") if isinstance(caption, dict) else caption)
-    texts = [text for text in found if isinstance(text, str)]
-    if not texts:
-        texts = [
-            (_read(path, context) or b"").decode("utf-8-sig", "replace") for path in files.texts
-        ]
-    repaired = [repair_text(text, context.tally) for text in texts]
-    return tuple(dict.fromkeys(text for text in repaired if text))
+    if not any(isinstance(text, str) for text in found):
+        raws = (_read(path, context) or b"" for path in files.texts)
+        found = [raw.decode("utf-8-sig", "replace") for raw in raws]
+    return repair_texts(found, context.report)
 
 
 def _own_comments(files: _Files, facts: _Facts, context: Context) -> list[Comment]:
-    comments: list[Comment] = []
-    for row in map(as_dict, as_list(_json(files.comments, context))):
-        author = as_dict(row.get("owner")).get("username")
-        if facts.user_id is None or clean_name(author).casefold() != facts.user_id.casefold():
-            continue
-        tags = find_hashtags(repair_text(row.get("text"), context.tally))
-        at = context.tally.problems.read_time(row.get("created_at"), files.base) if tags else None
-        if at is not None:
-            comments.append(Comment(at, tuple(tags)))
-    return assign_comments([facts.posted_at], comments)[0]
+    said = [
+        own_comment(
+            as_dict(row.get("owner")).get("username"),
+            facts.user_id,
+            row.get("text"),
+            row.get("created_at"),
+            files.base,
+            context.report,
+        )
+        for row in map(as_dict, as_list(_json(files.comments, context)))
+    ]
+    return assign_comments([facts.posted_at], [comment for comment in said if comment])[0]
 
 
-def _post(files: _Files, facts: _Facts, comments: list[Comment], context: Context) -> Post:
-    written = written_tags(facts.texts, comments, context.tally)
+def _post(files: _Files, facts: _Facts, context: Context) -> Post:
+    comments = _own_comments(files, facts, context) if context.join_comments else []
+    written = written_tags(facts.texts, comments, context.report)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)
-    photos = [context.photos.file(str(files.photos[number].absolute())) for number in numbers]
     key = (facts.code,) if facts.code else (facts.user_id, files.base)
     return Post(
         post_id=post_id_of("instaloader", *key),
         user_id=facts.user_id,
         posted_at=facts.posted_at,
-        tags=tidy_tags(written, context.tally.tags),
-        photos=tuple(photos),
+        tags=tidy_tags(written, context.report.tags),
+        photos=tuple(context.photos.file(str(files.photos[n].absolute())) for n in numbers),
     )
-
-
-def _time_in_name(base: str, context: Context) -> float | None:
-    try:
-        moment = datetime.strptime(base[:19], "%Y-%m-%d_%H-%M-%S").replace(tzinfo=UTC)
-    except ValueError:
-        context.tally.problems.add("unreadable time", base)
-        return None
-    return moment.timestamp()
 
 
 def _profile_of(folder: Path) -> str | None:
@@ -227,7 +214,7 @@ def _profile_of(folder: Path) -> str | None:
 
 def _json(path: Path | None, context: Context) -> object:
     raw = None if path is None else _read(path, context)
-    return read_json(raw, str(path), context.tally.problems)
+    return read_json(raw, str(path), context.report.problems)
 
 
 def _read(path: Path, context: Context) -> bytes | None:
@@ -236,9 +223,9 @@ def _read(path: Path, context: Context) -> bytes | None:
         with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, EOFError, lzma.LZMAError) as error:
-        context.tally.problems.add("file cannot be read", f"{path}: {error}")
+        context.report.problems.add("file cannot be read", f"{path}: {error}")
         return None
     if len(data) > _MAX_BYTES:
-        context.tally.problems.add("file is too large", str(path))
+        context.report.problems.add("file is too large", str(path))
         return None
     return data

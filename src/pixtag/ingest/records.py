@@ -7,9 +7,9 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest.context import Context, post_id_of
@@ -47,8 +47,8 @@ def read_json_lines(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         ArchiveError: The file cannot be opened, or no line of it is a post.
     """
     (path,) = paths
-    problems = context.tally.problems
-    context.tally.n_expected += _count_lines(path)
+    problems = context.report.problems
+    context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
     with open_bytes(path) as file:
         for number, line in lines(file, path, problems):
@@ -77,8 +77,8 @@ def read_csv(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         ArchiveError: The file cannot be opened or has no column to read posts from.
     """
     (path,) = paths
-    problems = context.tally.problems
-    context.tally.n_expected += max(_count_lines(path) - 1, 0)
+    problems = context.report.problems
+    context.report.n_expected += max(_count_lines(path) - 1, 0)
     separator = _separator(path)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
     with open_bytes(path) as raw:
@@ -122,7 +122,7 @@ def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
         ) from error
     _check_columns(table.schema_arrow.names, path)
-    context.tally.n_expected += table.metadata.num_rows
+    context.report.n_expected += table.metadata.num_rows
     number = 0
     batches = table.iter_batches(batch_size=1000, columns=names)
     while True:
@@ -130,7 +130,7 @@ def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             batch = next(batches, None)
         except (*DAMAGED, pa.ArrowException) as error:
             problem = f"{path} after row {number}: {error}"
-            context.tally.problems.add("file is damaged or ends early", problem)
+            context.report.problems.add("file is damaged or ends early", problem)
             return
         if batch is None:
             return
@@ -150,14 +150,14 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
         where: The record, for the examples.
         context: Where to count and keep.
     """
-    tally = context.tally
+    report = context.report
     tags = given_tags(record.get("tags"))
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
     user_id = _name(record.get("user_id")) or context.user_id
-    posted_at = tally.problems.read_time(record.get("posted_at"), where)
-    kept = tidy_tags(tags, tally.tags)
-    images = [_image_path(image, path) for image in _images(record.get("image"))]
+    posted_at = report.problems.read_time(record.get("posted_at"), where)
+    kept = tidy_tags(tags, report.tags)
+    images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
     if not post_id:
         post_id = post_id_of("row", json.dumps([user_id, posted_at, images, kept]))
@@ -186,7 +186,8 @@ def export_posts(
     part = out.with_name(out.name + ".part")
     n_posts = 0
     try:
-        with _created(part, is_gzip=out.suffix == ".gz") as file:
+        is_gzip = out.suffix == ".gz"
+        with gzip.GzipFile(part, "wb", mtime=0) if is_gzip else part.open("wb") as file:
             for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
                 file.write(_post_line(post))
                 if on_progress is not None:
@@ -211,12 +212,6 @@ def _post_line(post: Post) -> bytes:
         return json.dumps(record, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # a path that is no valid Unicode: escaped, it reads back the same
         return json.dumps(record).encode() + b"\n"
-
-
-def _created(path: Path, *, is_gzip: bool) -> IO[bytes]:
-    if is_gzip:
-        return cast("IO[bytes]", gzip.GzipFile(path, "wb", mtime=0))
-    return path.open("wb")
 
 
 def _beginning(look: Look) -> bytes:
@@ -289,19 +284,18 @@ def _name(value: object) -> str | None:
     return join_surrogates(str(value)).replace("\0", "") or None
 
 
-def _images(value: object) -> Iterable[str]:
+def _images(value: object, path: Path) -> list[str]:
+    """List the paths of photos, absolute (one that is stays as it is), and links to them."""
     items = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str) and item]
-
-
-def _image_path(image: str, path: Path) -> str:
-    if "://" in image or os.path.isabs(image):  # noqa: PTH117 - text in, text out
-        return image
-    return os.path.abspath(path.parent / image)  # noqa: PTH100
+    images = [item for item in items if isinstance(item, str) and item]
+    return [
+        one if "://" in one or os.path.isabs(one) else os.path.abspath(path.parent / one)  # noqa: PTH100, PTH117
+        for one in images
+    ]
 
 
 def _photo(image: str, context: Context) -> Photo | None:
     if "://" in image:
-        context.tally.problems.add("photo is a link, not fetched", image)
+        context.report.problems.add("photo is a link, not fetched", image)
         return None
     return context.photos.file(image)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import folders, instagram, instaloader, records
 from pixtag.ingest.context import PHOTO_SUFFIXES, Context, PhotoKeeper
 from pixtag.ingest.files import Look
-from pixtag.ingest.report import ImportReport, Tally
+from pixtag.ingest.report import ImportReport
 from pixtag.store import Store
-from pixtag.times import iso_time
 from pixtag.types import Post
 
 
@@ -83,27 +81,34 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
         raise InputError(f"unknown kind of source: {kind!r}", hint=f"one of {', '.join(KINDS)}")
     if not paths:
         raise InputError("no file or folder was named", hint="`pixtag import --help` has examples")
-    packed: dict[str, list[Path]] = {}
+    zips: list[Path] = []
     sources: list[Source] = []
     for path in map(Path, paths):
         if not path.exists():
             raise ArchiveError(f"there is nothing at {path}", hint="check the path")
         look = Look(path)
         is_open = kind is None or READERS[kind].reads_zips
-        zips = [path] if look.is_zip else look.zips if is_open and look.has_only_zips else []
-        for one in zips:
-            packed.setdefault(_kind_of_zip(one) or _ZIP_KINDS[0], []).append(one)
-        if not zips:
+        inside = [path] if look.is_zip else look.zips if is_open and look.has_only_zips else []
+        zips += inside
+        if not inside:
             sources += [Source(kind, (path,))] if kind is not None else _sources_at(look)
-    return sources + [Source(k, tuple(zips)) for k, zips in packed.items()]
+    return sources + _sources_in_zips(zips, otherwise=_ZIP_KINDS[0])
 
 
 _ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
 
 
-def _kind_of_zip(path: Path) -> str | None:
-    look = Look(path)
-    return next((kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look)), None)
+def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
+    """Group zips by the kind that they look like; those of one kind are one archive."""
+    kinds = [
+        next((kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look)), otherwise)
+        for look in map(Look, zips)
+    ]
+    return [
+        Source(kind, tuple(path for path, its in zip(zips, kinds, strict=True) if its == kind))
+        for kind in dict.fromkeys(kinds)
+        if kind is not None
+    ]
 
 
 def _sources_at(look: Look) -> list[Source]:
@@ -114,12 +119,8 @@ def _sources_at(look: Look) -> list[Source]:
             return [Source(kind, (found,))]
     if look.post_files:
         return [source for file in look.post_files for source in _sources_at(Look(file))]
-    packed: dict[str, list[Path]] = {}
-    for one in look.zips:
-        if kind := _kind_of_zip(one):
-            packed.setdefault(kind, []).append(one)
-    if packed:
-        return [Source(kind, tuple(zips)) for kind, zips in packed.items()]
+    if packed := _sources_in_zips(look.zips, otherwise=None):
+        return packed
     if path.is_file():
         raise _unknown_file(look)
     if any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
@@ -177,75 +178,21 @@ def import_posts(
         ArchiveError: A source cannot be read at all.
         StoreError: The store cannot be written.
     """
-    tally = Tally()
-    keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, tally=tally)
-    context = Context(tally, keeper, user_id=user_id, join_comments=join_comments)
-    census = _Census(tally, time.time() if now is None else now)
-    posts = chain.from_iterable(READERS[one.kind].read(one.paths, context) for one in sources)
+    report = ImportReport(sources=tuple((source.name, source.kind) for source in sources))
+    keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, report=report)
+    context = Context(report, keeper, user_id=user_id, join_comments=join_comments)
+    latest = time.time() if now is None else now
+
+    def counted() -> Iterator[Post]:
+        for source in sources:
+            for post in READERS[source.kind].read(source.paths, context):
+                report.count(post, now=latest)
+                yield post
 
     def tell(n_done: int) -> None:
         if on_progress is not None:
-            on_progress(n_done, max(tally.n_expected, n_done) if tally.n_expected else None)
+            on_progress(n_done, max(report.n_expected, n_done) if report.n_expected else None)
 
-    result = store.add_posts(census.count(posts), on_progress=tell)
-    return ImportReport(
-        sources=tuple((source.name, source.kind) for source in sources),
-        n_posts=census.n_posts,
-        added=result.added,
-        updated=result.updated,
-        unchanged=result.unchanged,
-        n_photos=census.n_photos,
-        n_people=len(census.people),
-        n_tags=len(census.tags),
-        n_tag_uses=census.n_tag_uses,
-        n_untimed=census.n_untimed,
-        first_at=iso_time(census.first_at),
-        last_at=iso_time(census.last_at),
-        tally=tally,
-    )
-
-
-class _Census:
-    """Counts posts as they pass."""
-
-    def __init__(self, tally: Tally, now: float) -> None:
-        self._problems = tally.problems
-        self._now = now
-        self._seen: dict[str, int] = {}
-        self.n_posts = self.n_photos = self.n_tag_uses = self.n_untimed = 0
-        self.people: set[str] = set()
-        self.tags: set[str] = set()
-        self.first_at: float | None = None
-        self.last_at: float | None = None
-
-    def count(self, posts: Iterable[Post]) -> Iterator[Post]:
-        """Pass posts on, counted."""
-        for post in posts:
-            self._count_repeats(post)
-            self.n_posts += 1
-            self.n_photos += sum(1 for photo in post.photos if photo.digest)
-            self.n_tag_uses += len(post.tags)
-            self.tags.update(post.tags)
-            if post.user_id is not None:
-                self.people.add(post.user_id)
-            if post.posted_at is None:
-                self.n_untimed += 1
-            else:
-                self._count_time(post.post_id, post.posted_at)
-            yield post
-
-    def _count_repeats(self, post: Post) -> None:
-        form = hash(post)
-        before = self._seen.get(post.post_id, form)
-        if before != form:
-            how = "same post again with other content, the last one holds"
-            self._problems.add(how, post.post_id)
-        elif post.post_id in self._seen:
-            self._problems.add("same post again", post.post_id)
-        self._seen[post.post_id] = form
-
-    def _count_time(self, post_id: str, at: float) -> None:
-        if at > self._now:
-            self._problems.add("time in the future, kept", f"{post_id}: {iso_time(at)}")
-        self.first_at = at if self.first_at is None else min(self.first_at, at)
-        self.last_at = at if self.last_at is None else max(self.last_at, at)
+    result = store.add_posts(counted(), on_progress=tell)
+    report.added, report.updated, report.unchanged = result.added, result.updated, result.unchanged
+    return report
