@@ -31,14 +31,11 @@ _PLAUSIBLE_US = 10**9 * 10**6  # Unix time with ten digits, nearly all that came
 
 
 def read_time(value: object) -> tuple[float | None, str]:
-    """Read an instant in any of the forms that files and people use.
+    """Read an instant: ISO 8601 text (UTC unless it names a zone), a number, or a datetime.
 
     Digits alone of 4, 6 or 8 places are a date (year, year and month, day), as text or number,
     never seconds. Other numbers are Unix seconds, milliseconds or microseconds, told apart by size;
     those before September 2001 are no plausible time of a post and more likely something else.
-
-    Args:
-        value: ISO 8601 text (UTC unless it names a zone), a number or its text, or a datetime.
 
     Returns:
         Unix seconds UTC or None, and what is odd: `NO_ZONE` with an instant; `UNREADABLE`,
@@ -72,7 +69,7 @@ def read_time(value: object) -> tuple[float | None, str]:
         return None, UNREADABLE
     else:
         unit_us = next(unit for least, unit in _UNITS_US if abs(number) >= least)
-        at_us = _whole_us(number) if unit_us == 1e6 else round(number * unit_us)
+        at_us = microseconds(number) if unit_us == 1e6 else round(number * unit_us)
         if at_us < _PLAUSIBLE_US:
             return None, DOUBTFUL if at_us >= EARLIEST_US else OUT_OF_RANGE
     return (at_us / 1e6, oddity) if EARLIEST_US <= at_us < LATEST_US else (None, OUT_OF_RANGE)
@@ -100,7 +97,7 @@ def parse_time(text: str) -> datetime:
 
 def as_datetime(at: float) -> datetime:
     """Turn Unix seconds into a datetime in UTC, exact to the microsecond."""
-    return _EPOCH + timedelta(microseconds=_whole_us(at))
+    return _EPOCH + timedelta(microseconds=microseconds(at))
 
 
 def iso_time(at: float | None) -> str | None:
@@ -113,6 +110,13 @@ def iso_time(at: float | None) -> str | None:
     return None if at is None else as_datetime(at).isoformat()
 
 
+def microseconds(at: float) -> int:
+    """Turn Unix seconds into whole microseconds, exact from 1700 to 2240."""
+    # `at * 1e6` in one go would be off by one from 2041 on.
+    whole = math.floor(at)
+    return whole * 1_000_000 + round((at - whole) * 1e6)
+
+
 def _number(value: object) -> float | None:
     if not isinstance(value, str | int | float):
         return None
@@ -122,9 +126,3 @@ def _number(value: object) -> float | None:
         return None
     except OverflowError:  # a whole number of more than 308 digits
         return math.inf
-
-
-def _whole_us(at: float) -> int:
-    # `at * 1e6` in one go would be off by one from 2041 on.
-    whole = math.floor(at)
-    return whole * 1_000_000 + round((at - whole) * 1e6)
