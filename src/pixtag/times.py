@@ -42,8 +42,8 @@ def read_time(value: object) -> tuple[float | None, str]:
         `OUT_OF_RANGE`, `DOUBTFUL` without one; "" for nothing odd, also where no value was given.
 
     Example:
-        >>> read_time("20260501") == read_time("2026-05-01T02:00+02:00")
-        True
+        >>> read_time("2026-05-01T02:00+02:00"), read_time("20260501")[0], read_time(12345)[0]
+        ((1777593600.0, ''), 1777593600.0, None)
     """
     if isinstance(value, str):
         value = value.strip()

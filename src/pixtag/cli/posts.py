@@ -58,7 +58,6 @@ def import_(
         pixtag import posts.jsonl more.csv.gz --store my.sqlite --no-embed
         pixtag import part-1.zip part-2.zip --store my.sqlite --user ana
     """
-    from pixtag.embed import embed_missing
     from pixtag.encoder import load_encoder
     from pixtag.ingest import find_sources, import_posts
     from pixtag.store import Store
@@ -80,6 +79,8 @@ def import_(
         if not json:
             _show_report(report)
         if looker is not None:
+            from pixtag.embed import embed_missing
+
             with output.progress("looking at photos", unit="photos") as bar:
                 looked = embed_missing(opened, looker, on_progress=bar.update)
         if json:
