@@ -11,7 +11,7 @@ from pixtag.cli import output
 if TYPE_CHECKING:
     from cyclopts import App
 
-    from pixtag.checkup import Problem
+    from pixtag.embed import Problem
 
 _SHOWN = 50
 _STORE_SIGNATURE = b"SQLite format 3\x00"
@@ -68,7 +68,7 @@ def _is_store(path: Path) -> bool:
 
 
 def _check_photos(path: Path) -> tuple[int, list[Problem]]:
-    from pixtag.checkup import check_photos
+    from pixtag.embed import check_photos
     from pixtag.predict.photos import photos_under
 
     photos = [photo for photo in photos_under([path]) if not photo.is_dir()]
@@ -77,7 +77,7 @@ def _check_photos(path: Path) -> tuple[int, list[Problem]]:
 
 
 def _check_store(path: Path, encoder: Path | None) -> tuple[int, list[Problem]]:
-    from pixtag.checkup import check_store
+    from pixtag.embed import check_store
     from pixtag.encoder import load_encoder
     from pixtag.store import Store
 
