@@ -259,10 +259,10 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
     parser.add_argument("--hold-out", choices=[*HOLD_OUTS, PEOPLE])
     parser.add_argument("--refill", action="store_true", help="draw the photos' tags anew")
-    parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
+    parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT].safetensors")
     given = parser.parse_args()
     name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"
-    out = given.out or ROOT / "out" / name
+    out = given.out or ROOT / "out" / f"{name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     store = ROOT / "out" / "shipped.sqlite"
     if not store.exists() or given.refill:
