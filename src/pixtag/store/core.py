@@ -286,20 +286,27 @@ class Store:
             yield from (known[i] for i in chunk if i in known)
 
     def log(
-        self, encoder_digest: str | None = None, post_ids: Collection[str] | None = None
+        self,
+        encoder_digest: str | None = None,
+        post_ids: Collection[str] | None = None,
+        *,
+        seen_before: float | None = None,
     ) -> PostLog:
         """Read posts as columns.
 
         Args:
             encoder_digest: Whose embeddings to read; none when None.
             post_ids: Only those of these posts that the store has; all posts when None.
+            seen_before: Only posts that the store had learned of before, Unix seconds UTC: what an
+                answer of that moment could know. When a post was posted alone decides what is
+                read in training and evaluation.
 
         Returns:
             Posts in time order, ties by post_id, those without a time first. A post's embedding
             is the mean over those of its photos that have one. D = 0 when the encoder gave none.
         """
         with self._reading():
-            return read_log(self._db, encoder_digest, post_ids)
+            return read_log(self._db, encoder_digest, post_ids, seen_before=seen_before)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
         """Find the latest post that shows the photo whose bytes have this SHA-256, hex."""

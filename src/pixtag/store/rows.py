@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Collection
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog
 
 if TYPE_CHECKING:
     import sqlite3
+import time
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
@@ -25,14 +27,16 @@ def write_posts(
     """Insert posts, or replace those that have a row, as changed by a revision."""
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
+    now = microseconds(time.time())
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
         head = (user, microseconds(post.posted_at), revision)
         row = row_of.get(post.post_id)
         if row is None:
             cursor = db.execute(
-                "INSERT INTO posts (user, posted_at_us, changed, post_id) VALUES (?, ?, ?, ?)",
-                (*head, post.post_id),
+                "INSERT INTO posts (user, posted_at_us, changed, post_id, seen_at_us) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (*head, post.post_id, now),
             )
             row_of[post.post_id] = int(cursor.lastrowid or 0)
             continue
@@ -89,7 +93,11 @@ def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
 
 
 def read_log(
-    db: sqlite3.Connection, encoder_digest: str | None, post_ids: Collection[str] | None = None
+    db: sqlite3.Connection,
+    encoder_digest: str | None,
+    post_ids: Collection[str] | None = None,
+    *,
+    seen_before: float | None = None,
 ) -> PostLog:
     """Read posts, their tags and the mean embedding of their photos as columns.
 
@@ -97,14 +105,18 @@ def read_log(
         db: The store, inside a transaction, so that all queries see one state.
         encoder_digest: Whose embeddings to read; none when None.
         post_ids: Only these posts; all when None.
+        seen_before: Only posts that the store knew before, Unix seconds UTC.
     """
     heads = _fetch(
         db,
-        "SELECT id, post_id, user, posted_at_us FROM posts",
+        "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts",
         "post_id",
         post_ids,
         "ORDER BY posted_at_us, post_id",
     )
+    if seen_before is not None:
+        heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
+        post_ids = {head[1] for head in heads}
     rows = np.fromiter((head[0] for head in heads), np.int64, len(heads))
     only = None if post_ids is None else rows.tolist()
     users, user_of_post = _users(db, [head[2] for head in heads])
