@@ -15,7 +15,6 @@ from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog
 
 if TYPE_CHECKING:
     import sqlite3
-import time
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
