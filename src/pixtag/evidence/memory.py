@@ -33,6 +33,7 @@ from pixtag.evidence.view import (
     UNTIMED_POSTS,
     View,
     empty_view,
+    weekday_key,
 )
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
@@ -350,11 +351,6 @@ def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
 def post_key(tick: Ints) -> Ints:
     """Key of a post among all posts."""
     return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
-
-
-def weekday_key(tag: Ints, tick: Ints) -> Ints:
-    """Key of a tag on the UTC weekday of a moment."""
-    return tag * 8 + (tick // DAY_TICKS) % 7
 
 
 def _carried(cache: dict[Any, Any], tick: int) -> dict[Any, Any]:

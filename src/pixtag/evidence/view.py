@@ -153,6 +153,24 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What is counted of pairs of a tag and a moment, `[P]` each.
+
+    Attributes:
+        people: Distinct people who used the tag before; a post of nobody is a person of its own.
+        uses: Posts with it.
+        days: Distinct (person, UTC day) uses. on_weekday: Those on the moment's weekday.
+        first: Tick of the first use with a time; `LAST_TICK` when there is none.
+    """
+
+    people: Ints
+    uses: Ints
+    days: Ints
+    on_weekday: Ints
+    first: Ints
+
+
+@dataclass(frozen=True)
 class View:
     """The past, frozen.
 
@@ -274,6 +292,26 @@ class View:
         """Distinct people who used each tag before each moment, `[P]`."""
         return self.firsts.before(tag, tick)
 
+    def counts(self, tag: Ints, tick: Ints) -> Counts:
+        """People, uses, days and first use of each tag before each moment, `[P]`."""
+        first = self.days.first(tag)
+        return Counts(
+            people=self.firsts.before(tag, tick),
+            uses=self.by_tag.before(tag, tick),
+            days=self.days.before(tag, tick),
+            on_weekday=self.weekdays.before(weekday_key(tag, tick), tick),
+            first=np.where(first < tick, first, LAST_TICK),
+        )
+
+    def photos_with(self, tag: Ints, tick: Ints) -> Ints:
+        """How many photos carried each tag before each moment, `[P]`."""
+        return self.photos.before(tag, tick)
+
+    def last_photos(self, tag: Ints, tick: Ints, *, limit: int) -> tuple[Ints, Ints]:
+        """The last photos with each tag: pair `[E]`, ascending, and row in `vectors` `[E]`."""
+        pair, _, row = self.photos.rows(tag, 0, tick, limit=limit)
+        return pair, row
+
     def window(self, tag: Ints, user: Ints, tick: Ints, hours: Sequence[float]) -> Floats:
         """Count the distinct other people who used tags in the last hours.
 
@@ -388,6 +426,11 @@ class View:
         )
         owner, tag = self.uses_of(slot)
         return question[owner], tag
+
+
+def weekday_key(tag: Ints, tick: Ints) -> Ints:
+    """Key of a tag on the UTC weekday of a moment."""
+    return tag * 8 + (tick // DAY_TICKS) % 7
 
 
 def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
