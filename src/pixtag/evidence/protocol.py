@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pixtag.evidence.view import Counts, Names, OwnPosts, Totals
-from pixtag.types import Doubles, Floats, Ints
+from pixtag.types import Doubles, Floats, Halfs, Ints, Smalls
 
 
 class Evidence(Protocol):
@@ -51,17 +51,17 @@ class Evidence(Protocol):
         ...
 
     @property
-    def user(self) -> Ints:
+    def user(self) -> Smalls:
         """Who posted, by slot, `[N]`; -1 for nobody."""
         ...
 
     @property
-    def n_uses(self) -> Ints:
+    def n_uses(self) -> Smalls:
         """How many tags a post has, by slot, `[N]`."""
         ...
 
     @property
-    def photo(self) -> Ints:
+    def photo(self) -> Smalls:
         """Row of a post's photo, by slot, `[N]`; -1 without one."""
         ...
 
@@ -71,7 +71,7 @@ class Evidence(Protocol):
         ...
 
     @property
-    def topics(self) -> Floats:
+    def topics(self) -> Halfs:
         """Topics of the photos, `[M, K]`."""
         ...
 

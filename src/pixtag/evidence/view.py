@@ -180,7 +180,7 @@ class View:
 
     Attributes:
         names: Tags by id. people: Users by id. n_tags: T at the time of the view.
-        tick: When each post was, `[N]`. user: `[N]`, -1 for nobody. tie: Decides equal ticks.
+        tick: When each post was, `[N]`. user: `[N]`, -1 for nobody.
         use_start: First use of each post, `[N]`. n_uses: `[N]`. tag: Of each use, `[E]`.
         photo: Row of a post's photo, `[N]`, or -1. vectors: Unit vectors, `[M, J]`.
         topics: `[M, K]`. photo_slot: `[M]`. photo_tick: `[M]`; above all ticks once retracted.
@@ -196,7 +196,6 @@ class View:
     n_tags: int
     tick: Ints
     user: Smalls
-    tie: Ints
     use_start: Ints
     n_uses: Smalls
     tag: Smalls
@@ -261,12 +260,6 @@ class View:
         """
         key = np.where(users >= 0, users, MOST_KEYS - 1)
         question, at, slot = self.by_user.rows(key, 1, tick)
-        if len(slot) > 1:
-            same = (question[1:] == question[:-1]) & (at[1:] == at[:-1])
-            if same.any():
-                order = np.lexsort((self.tie[slot], at, question))
-                question, at, slot = question[order], at[order], slot[order]
-        slot = slot.astype(np.int64)
         n = np.bincount(question, minlength=len(users))
         post, tag = self.uses_of(slot)
         return OwnPosts(
@@ -463,7 +456,6 @@ def empty_view(vocabulary: Sequence[str], *, width: int, n_topics: int) -> View:
         n_tags=len(vocabulary),
         tick=none,
         user=np.zeros(0, np.int32),
-        tie=none,
         use_start=none,
         n_uses=np.zeros(0, np.int32),
         tag=np.zeros(0, np.int32),
