@@ -433,7 +433,7 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
         `[W, P]`: how many lie in each window.
     """
     counts = np.bincount(pair * (n_windows + 1) + inside, minlength=(n_windows + 1) * n)
-    return counts.reshape(n, -1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
+    return counts.reshape(n, n_windows + 1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
 
 
 def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:

@@ -165,6 +165,7 @@ def lately_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Mem
     view = asked.view
     since = np.maximum(asked.tick - int(RECENT_DAYS * DAY_TICKS), 1)
     scores, first = similar.lately(asked.tick, asked.asker, since=since)
+    scores[~asked.has_photo] = -np.inf
     column, best = nearest(scores, view.photo_tick[first : similar.n], limit=n_slots)
     filled = np.isfinite(best)
     if not filled.any():
