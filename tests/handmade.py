@@ -20,8 +20,7 @@ from pixtag.bundle import (
 )
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.images import decode
-from pixtag.rank import INPUT_NAMES
-from pixtag.signals import FEATURES
+from pixtag.signals import FEATURES, INPUT_NAMES
 
 LOOKS = {"stripes": ["zebra", "pattern"], "leaves": ["forest", "nature"], "sky": ["sky", "blue"]}
 """What the photos can look like, and the tags that go with each look."""
@@ -107,7 +106,7 @@ def bundle() -> Bundle:
             encoder_digest=encoder().digest,
             encoder_width=encoder().width,
             trained=Trained(n_posts=9),
-            feature_names=state.INPUT_NAMES,
+            feature_names=INPUT_NAMES,
             salt=SALT,
         ),
         vocabulary=vocabulary,

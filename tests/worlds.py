@@ -141,7 +141,7 @@ def knowledge(
         random_head(vocabulary, width=width, joint=joint),
         prior=random_prior(vocabulary, joint=joint) if has_prior else None,
         prior_people=np.resize([0.0, 1.0, 4.0], len(vocabulary)) if has_prior else None,
-        topics=random_topics(vocabulary, joint=joint),
+        topics=random_topics(vocabulary, joint=joint) if vocabulary else None,
     )
 
 

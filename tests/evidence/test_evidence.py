@@ -5,7 +5,6 @@ A store of another kind runs the same tests: add how to make it to `FACTORIES`.
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +21,10 @@ from hypothesis.stateful import (
 )
 
 from asking import PEOPLE, TAGS, WIDTH, small_logs
-from pixtag.errors import ShapeError
-from pixtag.evidence import DAY_TICKS, NOBODY, ticks
+from pixtag.evidence import NOBODY
 from pixtag.types import Post, PostLog
 from plain import PlainEvidence, posts_of, tick_of
-from worlds import DAY_S, START_AT, knowledge, world
+from worlds import DAY_S, START_AT, knowledge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,8 +197,11 @@ class Machine(RuleBasedStateMachine):
         rest = PlainEvidence([p for i, p in self.plain.posts.items() if i not in ids])
         self.frozen.append((self.evidence.without(ids), rest))
 
-    @rule(at=HOURS_OF_POSTS, shift=st.sampled_from([0.0, 0.004, 0.01, 1.0, 3600.0, DAY_S]),
-          user=st.sampled_from([*PEOPLE, "a stranger", None]))
+    @rule(
+        at=HOURS_OF_POSTS,
+        shift=st.sampled_from([0.0, 0.004, 0.01, 1.0, 3600.0, DAY_S]),
+        user=st.sampled_from([*PEOPLE, "a stranger", None]),
+    )
     def ask(self, at: float | None, shift: float, user: str | None) -> None:
         tick = tick_of((START_AT if at is None else at) + shift)
         check(self.evidence.view(), self.known, self.plain, tick, user)
