@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pixtag import network, state
+from pixtag import network
 from pixtag.bundle import (
     Bundle,
     Manifest,
@@ -20,7 +20,7 @@ from pixtag.bundle import (
 )
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.images import decode
-from pixtag.signals.memory import Neighbours, OwnMemory
+from pixtag.signals import FEATURES, INPUT_NAMES
 
 LOOKS = {"stripes": ["zebra", "pattern"], "leaves": ["forest", "nature"], "sky": ["sky", "blue"]}
 """What the photos can look like, and the tags that go with each look."""
@@ -106,7 +106,7 @@ def bundle() -> Bundle:
             encoder_digest=encoder().digest,
             encoder_width=encoder().width,
             trained=Trained(n_posts=9),
-            feature_names=state.INPUT_NAMES,
+            feature_names=INPUT_NAMES,
             salt=SALT,
         ),
         vocabulary=vocabulary,
@@ -124,30 +124,21 @@ def bundle_file(path: Path) -> Path:
 
 
 def _network() -> dict[str, np.ndarray]:
-    widths = network.Widths(
-        features=len(state.FEATURE_NAMES),
-        context=len(state.CONTEXT_NAMES),
-        own_keys=len(OwnMemory.key_names),
-        near_keys=len(Neighbours.key_names),
-    )
+    widths = network.Widths(**{name: len(names) for name, names in INPUT_NAMES.items()})
     weights = network.initial_weights(network.SHAPES["tiny"], widths, seed=0)
     weights["score/out"] *= 0.0
     weights["score/linear"] *= 0.0
     for name, weight in LINEAR.items():
-        weights["score/linear"][state.FEATURE_NAMES.index(name)] = weight
+        weights["score/linear"][FEATURES.column(name)] = weight
     mean = np.zeros(widths.features, np.float32)
-    mean[state.FEATURE_NAMES.index("head_log_prob")] = -4.0
-    needed = np.zeros((3, widths.features), np.float32)
-    sources = (state.PIXEL_NAMES, state.HISTORY_NAMES, (*state.TREND_NAMES, *state.TREND_LIKE))
-    for row, names in enumerate(sources):
-        needed[row, [state.FEATURE_NAMES.index(n) for n in names]] = 1.0
+    mean[FEATURES.column("head_log_prob")] = -4.0
     knots = np.linspace(-8.0, 8.0, 33)
     return weights | {
         "norm/mean": mean,
         "norm/std": np.ones(widths.features, np.float32),
         "norm/context_mean": np.zeros(widths.context, np.float32),
         "norm/context_std": np.ones(widths.context, np.float32),
-        "source/needed": needed,
+        "source/needed": FEATURES.needed,
         "calibration/slope": np.array(1.0, np.float32),
         "calibration/context": np.zeros(widths.context, np.float32),
         "calibration/bias": np.array(0.5, np.float32),

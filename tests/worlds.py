@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -17,16 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.signals.columns import DAY_S
+from pixtag.bundle import anonymous_log
+from pixtag.rank import Model, RankConfig
+from pixtag.signals import Knowledge
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
-from pixtag.state import Knowledge, State, StateConfig
 from pixtag.train.config import TrainConfig
 from pixtag.types import Post, PostLog
 
 if TYPE_CHECKING:
     from pixtag.bundle import Bundle
+    from pixtag.evidence import MemoryEvidence
 
+DAY_S = 86_400.0
 START_AT = 1_700_000_000.0
 N_USERS, N_LOOKS, WIDTH, N_DAYS = 20, 10, 24, 60.0
 
@@ -37,7 +39,7 @@ QUICK = TrainConfig(
     epochs=3,
     teachers=1,
     batch=64,
-    state=StateConfig(own_slots=16, near_slots=16, max_candidates=60),
+    rank=RankConfig(own_slots=16, near_slots=16, max_candidates=60),
 )
 """Settings that train in a few seconds."""
 
@@ -110,21 +112,55 @@ def random_topics(vocabulary: list[str], *, joint: int, seed: int = 1) -> Topics
     )
 
 
-def knowledge(vocabulary: list[str], *, width: int = WIDTH, joint: int = 8) -> Knowledge:
-    """A head and topics that were never fitted, and no prior."""
-    empty = replace(PostLog.of([]), embeddings=np.zeros((0, joint), np.float16))
-    head = random_head(vocabulary, width=width, joint=joint)
-    people = np.zeros(len(vocabulary))
-    topics = random_topics(vocabulary, joint=joint)
-    return Knowledge(vocabulary, head, empty, people, topics=topics)
+def random_prior(
+    vocabulary: list[str], *, joint: int = 8, n_posts: int = 40, seed: int = 2
+) -> PostLog:
+    """Anonymous posts over a vocabulary, most of them with a photo in the joint space."""
+    rng = np.random.default_rng(seed)
+    n_tags = len(vocabulary)
+    most = min(3, n_tags) + 1
+    tags = [rng.choice(n_tags, rng.integers(1, most), replace=False) for _ in range(n_posts)]
+    rows = rng.normal(size=(n_posts, joint))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    has_photo = rng.random(n_posts) < 0.8
+    rows[~has_photo] = 0.0
+    return anonymous_log(vocabulary, tags, rows.astype(np.float16), has_photo)
 
 
-def state_of(log: PostLog, *, n_known: int = 20, config: StateConfig | None = None) -> State:
-    """A state that has observed a log; its head knows the first tags by name."""
+def knowledge(
+    vocabulary: list[str], *, width: int = WIDTH, joint: int = 8, has_prior: bool = True
+) -> Knowledge:
+    """A head and topics that were never fitted, and a prior of invented posts.
+
+    Of three tags of the vocabulary one is used by nobody behind the prior, one by one person, one
+    by four.
+    """
+    has_prior = has_prior and bool(vocabulary)
+    return Knowledge.of(
+        vocabulary,
+        random_head(vocabulary, width=width, joint=joint),
+        prior=random_prior(vocabulary, joint=joint) if has_prior else None,
+        prior_people=np.resize([0.0, 1.0, 4.0], len(vocabulary)) if has_prior else None,
+        topics=random_topics(vocabulary, joint=joint) if vocabulary else None,
+    )
+
+
+def model_for(
+    log: PostLog, *, n_known: int = 20, config: RankConfig | None = None, has_prior: bool = True
+) -> Model:
+    """A model that was never fitted; its head and prior know the first tags of a log by name."""
     vocabulary = sorted(log.tags)[:n_known]
-    state = State(knowledge(vocabulary, width=max(1, log.embeddings.shape[1])), config)
-    state.observe(log)
-    return state
+    width = max(1, log.embeddings.shape[1])
+    known = knowledge(vocabulary, width=width, has_prior=has_prior)
+    return Model(known, config or RankConfig())
+
+
+def observed(
+    log: PostLog, *, n_known: int = 20, config: RankConfig | None = None, has_prior: bool = True
+) -> tuple[Model, MemoryEvidence]:
+    """Such a model, and evidence that has observed the log."""
+    model = model_for(log, n_known=n_known, config=config, has_prior=has_prior)
+    return model, model.evidence(log)
 
 
 @cache

@@ -6,7 +6,7 @@ evidence.view()                a frozen view: every read names its moment and se
 strictly before it
 """
 
-from pixtag.evidence.memory import Derive, MemoryEvidence, weekday_key
+from pixtag.evidence.memory import Derive, MemoryEvidence
 from pixtag.evidence.postings import (
     DAY_TICKS,
     HOUR_TICKS,
@@ -19,7 +19,8 @@ from pixtag.evidence.postings import (
     ragged,
     ticks,
 )
-from pixtag.evidence.view import NOBODY, OwnPosts, View, best_tags
+from pixtag.evidence.protocol import Evidence
+from pixtag.evidence.view import NOBODY, Counts, OwnPosts, View, best_tags, weekday_key
 
 __all__ = [
     "DAY_TICKS",
@@ -28,7 +29,9 @@ __all__ = [
     "MOST_KEYS",
     "NOBODY",
     "TICKS_PER_S",
+    "Counts",
     "Derive",
+    "Evidence",
     "MemoryEvidence",
     "OwnPosts",
     "Postings",
