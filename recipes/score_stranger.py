@@ -18,7 +18,7 @@ import numpy as np
 from shipped_bundle import HOLD_OUTS, ROOT, concept_of, concept_tags, held_out
 
 from pixtag import Predictor
-from pixtag.encoder import class_logits, class_names, load_encoder
+from pixtag.encoder import class_names, classifier, load_encoder
 from pixtag.store import Store
 from pixtag.tags import normalise_tag
 
@@ -34,7 +34,8 @@ def lists_of(bundle: Path, store: Path, kind: str) -> tuple[list[str], dict[str,
     predictor = Predictor.load(bundle)
     answers = predictor.answers([photos[p] for p in apart], k=5)
     embeddings = log.embeddings[[row[p] for p in apart]].astype(np.float32)
-    top = np.argsort(-class_logits(embeddings), axis=1)[:, :5]
+    weight, bias = classifier()
+    top = np.argsort(-(embeddings @ weight.T + bias), axis=1)[:, :5]
     names = [normalise_tag(name.replace(" ", "").replace("-", "")) for name in class_names()]
     tags, n_people = predictor.bundle.vocabulary, predictor.bundle.extras["prior_people"]
     popular = [tags[i] for i in np.argsort(-n_people, kind="stable")[:5]]

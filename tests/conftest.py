@@ -32,6 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+MAY_BE_SKIPPED = frozenset({"test_openvino_sees_the_same"})
+"""Tests of what no environment of the project installs: an optional package, a second backend."""
+
+
 def must_run_everything() -> bool:
     """Whether a skipped test is a failure: set where every part should be there."""
     return os.environ.get("EVERY_TEST_MUST_RUN", "") not in {"", "0"}
@@ -41,7 +45,8 @@ def must_run_everything() -> bool:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallInfo, None]:
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and not hasattr(report, "wasxfail") and must_run_everything():
+    is_skipped = report.skipped and not hasattr(report, "wasxfail")
+    if is_skipped and must_run_everything() and item.name not in MAY_BE_SKIPPED:
         report.outcome = "failed"
         report.longrepr = (
             f"{item.nodeid} was skipped, and here every test must run: {report.longrepr}"

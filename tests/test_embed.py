@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onnx_file import write_mean_colour
 from pixtag import images
 from pixtag.embed import BATCH_PHOTOS, embed_missing
 from pixtag.encoder import load_encoder
+from pixtag.errors import ModelError
 from pixtag.store import Store
 from pixtag.types import Photo, Post
 
@@ -146,6 +148,14 @@ def test_a_photo_of_two_posts_is_looked_at_once(store: Store, folder: Path) -> N
     store.add_posts([replace(post(folder / "05.png", 5), post_id="again")])
     encoder = MeanColour()
     assert embed_missing(store, encoder).embedded == encoder.n_seen == N_PHOTOS
+
+
+def test_embeddings_that_the_store_cannot_hold_are_refused(store: Store, tmp_path: Path) -> None:
+    deep = write_mean_colour(tmp_path / "deep.onnx", metadata={"image_std": [1e-9] * 3})
+    with pytest.raises(ModelError, match="half precision") as caught:
+        embed_missing(store, load_encoder(deep))
+    assert caught.value.hint
+    assert store.summary().n_embeddings == 0
 
 
 def test_the_shipped_encoder_gives_the_same_as_one_by_one(store: Store, folder: Path) -> None:

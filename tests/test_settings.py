@@ -73,6 +73,7 @@ def test_explain_says_where_each_value_came_from(tmp_path):
     assert origins == {
         "store": ("environment", "PIXTAG_STORE"),
         "bundle": ("default", "default"),
+        "encoder": ("default", "default"),
         "k": ("file", str(file)),
         "platform": ("default", "default"),
         "platforms": ("default", "default"),

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import sqlite3
+import time
 import subprocess
 import sys
 import tempfile
@@ -675,3 +676,14 @@ def test_a_kill_in_the_middle_keeps_whole_batches(tmp_path, delay_s):
         assert [one.post_id for one in kept] == [f"p{i}" for i in range(n_posts)]
         assert all(one.tags and one.photos for one in kept)
         assert store.add_posts(kept) == AddResult(unchanged=n_posts)
+
+
+def test_a_log_can_be_what_the_store_knew_at_a_moment(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "my.sqlite", create=True) as store:
+        store.add_posts([Post("old", "ana", 1e9, ("tea",))])
+        between = time.time() + 1e-3
+        while time.time() <= between:
+            pass
+        store.add_posts([Post("late", "ana", 0.9e9, ("cup",)), Post("old", "ana", 1e9, ("pot",))])
+        assert store.log(seen_before=between).post_ids == ["old"]
+        assert store.log().post_ids == ["late", "old"]

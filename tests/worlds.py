@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixtag.bundle import anonymous_log
-from pixtag.model import Model, RankConfig
+from pixtag.rank import Model, RankConfig
 from pixtag.signals import Knowledge
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
@@ -141,7 +141,7 @@ def knowledge(
         random_head(vocabulary, width=width, joint=joint),
         prior=random_prior(vocabulary, joint=joint) if has_prior else None,
         prior_people=np.resize([0.0, 1.0, 4.0], len(vocabulary)) if has_prior else None,
-        topics=random_topics(vocabulary, joint=joint),
+        topics=random_topics(vocabulary, joint=joint) if vocabulary else None,
     )
 
 

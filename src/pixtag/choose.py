@@ -137,11 +137,11 @@ def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
     ids, place = np.unique([asked.id_of(name) for name in names], return_inverse=True)
     view, prior = asked.view, asked.knowledge.prior
     tick = np.full(len(ids), asked.tick[question])
-    uses = view.by_tag.before(ids, tick) * (ids >= 0) + asked.at_prior(prior.uses, ids) * (ids >= 0)
+    uses = view.counts(ids, tick).uses * (ids >= 0) + asked.at_prior(prior.uses, ids) * (ids >= 0)
     photos = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
     known = (ids >= 0) & (ids < len(prior.uses))
     photos[known] = prior.photo_sums[ids[known]]
-    pair, _, row = view.photos.rows(np.maximum(ids, 0), 0, tick, limit=LAST_PHOTOS)
+    pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
     np.add.at(photos, pair, view.vectors[row])
     photos[ids < 0] = 0.0
     parts: list[tuple[Ints, Ints, Ints]] = []

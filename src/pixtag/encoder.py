@@ -1,14 +1,18 @@
 """Pixels to embeddings: the shipped encoder, or any ONNX file of the same shape.
 
-The shipped one is EfficientNet-Lite0 trained on ImageNet (`recipes/export_encoder.py`). It runs on
+The shipped one is EfficientNet-Lite0 trained on ImageNet (`tools/export_encoder.py`). It runs on
 ONNX Runtime, or on OpenVINO where that is installed and asked for. Preprocessing travels with the
-encoder: callers hand over RGB bytes.
+file: callers hand over RGB bytes, and the metadata `image_mean` and `image_std` of the graph (lists
+in JSON, for RGB scaled to 0..1; 0.5 each when absent) say how they are normalised.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,16 +30,13 @@ Backend = Literal["onnxruntime", "openvino"]
 SHIPPED_DIGEST = "48b42517f9b26281c95b7f1b24c2b0b78f95b2f270eacbbe7b218c203e6166f3"
 """Digest of the shipped encoder, known without reading it; the classes belong to it alone."""
 
-_PREPARATION = b"pixtag preparation 1: centred square, bilinear, (RGB / 255 - 0.5) / 0.5"
-"""Part of every encoder's digest: embeddings of differently prepared pixels never mix."""
-
 
 class Encoder(Protocol):
     """What turns photos into embeddings; safe to call from several threads at once."""
 
     @property
     def digest(self) -> str:
-        """Name of the encoder with its preparation of the pixels; embeddings are kept under it."""
+        """Name of the weights and preprocessing; embeddings are kept under it, and never mix."""
         ...
 
     @property
@@ -49,16 +50,7 @@ class Encoder(Protocol):
         ...
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
-        """Embed photos.
-
-        Shapes:
-            B: photos, also 0. P: `input_px`. D: `width`.
-
-        Args:
-            images: RGB, `[B, P, P, 3]`.
-
-        Returns:
-            Embeddings, `[B, D]`, in the same order.
+        """Embed RGB photos `[B, P, P, 3]` (also B = 0) as `[B, D]`, each apart from its batch.
 
         Raises:
             ShapeError: `images` has another shape.
@@ -67,7 +59,7 @@ class Encoder(Protocol):
 
 
 class OnnxEncoder:
-    """An ONNX graph with input `[B, 3, P, P]` and an output `embedding` `[B, D]`.
+    """An ONNX graph with input `[B, 3, P, P]` and an output `embedding` `[B, D]`, both float32.
 
     Args:
         model: The graph's bytes.
@@ -85,15 +77,23 @@ class OnnxEncoder:
         self.model = model
         self._name = name
         self._backend: Backend = backend
-        self.digest = hashlib.sha256(_PREPARATION + model).hexdigest()
         start = _start_openvino if backend == "openvino" else _start_onnxruntime
-        self._run, shape, self.width = start(model, name, n_threads)
-        if len(shape) != 4 or shape[1] != 3 or not isinstance(shape[2], int):
-            raise ModelError(
-                f"{name} wants input {shape}, not [B, 3, P, P]",
-                hint="export the encoder with a fixed side and a free batch size",
-            )
+        self._graph = graph = start(model, name, n_threads)
+        shape = graph.input_shape
+        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+            raise _no_encoder(name, f"it wants input {shape}, not [B, 3, P, P]")
+        if isinstance(shape[0], int) or not isinstance(shape[2], int):
+            raise _no_encoder(name, f"its input {shape} needs a free batch size and a fixed side")
+        if len(graph.output_shape) != 2 or not isinstance(graph.output_shape[1], int):
+            raise _no_encoder(name, f"its output is {graph.output_shape}, not [B, D] with D fixed")
         self.input_px: int = shape[2]
+        self.width: int = graph.output_shape[1]
+        mean, std = (_channels(graph.metadata, key, name) for key in ("image_mean", "image_std"))
+        if 0 in std:
+            raise _no_encoder(name, f"its metadata image_std has a zero: {std}")
+        self.digest = hashlib.sha256(_preparation(mean, std) + model).hexdigest()
+        self._scale = np.array([1 / (255 * s) for s in std], np.float32)[:, None, None]
+        self._shift = np.array([m / s for m, s in zip(mean, std, strict=True)], np.float32)
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
         """Embed photos `[B, P, P, 3]` as `Encoder.embed` says."""
@@ -105,7 +105,10 @@ class OnnxEncoder:
             )
         if not len(images):
             return np.empty((0, self.width), np.float32)
-        return self._run(_normalised(images))
+        pixels = np.empty((len(images), 3, side, side), np.float32)
+        np.multiply(images.transpose(0, 3, 1, 2), self._scale, out=pixels)
+        pixels -= self._shift[:, None, None]
+        return self._graph.run(pixels)
 
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
@@ -152,7 +155,7 @@ def n_processors() -> int:
 
 @cache
 def class_names() -> tuple[str, ...]:
-    """Name the 1,000 ImageNet classes, each once, in the order of `class_logits`."""
+    """Name the 1,000 ImageNet classes, each once, in index order."""
     return tuple(synonyms[0] for synonyms in class_synonyms())
 
 
@@ -163,29 +166,6 @@ def class_synonyms() -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(line.split(", ")) for line in text.splitlines())
 
 
-def class_logits(embeddings: NDArray[np.floating]) -> Floats:
-    """Recompute the ImageNet logits from embeddings of the shipped encoder.
-
-    The classifier is kept as fp16; the logits differ from the graph's own by less than 0.02.
-
-    Args:
-        embeddings: From the shipped encoder, fp16 or fp32, `[B, 1280]`.
-
-    Returns:
-        Logits, unitless, higher is likelier, `[B, 1000]`.
-
-    Raises:
-        ShapeError: The embeddings are of another width.
-    """
-    weight, bias = classifier()
-    if embeddings.ndim != 2 or embeddings.shape[1] != weight.shape[1]:
-        raise ShapeError(
-            f"class logits want embeddings [B, {weight.shape[1]}], not {list(embeddings.shape)}",
-            hint="only the shipped encoder's embeddings have ImageNet classes",
-        )
-    return embeddings.astype(np.float32) @ weight.T + bias
-
-
 @cache
 def classifier() -> tuple[Floats, Floats]:
     """Give the shipped encoder's last layer: weight `[1000, 1280]` and bias `[1000]`."""
@@ -194,15 +174,34 @@ def classifier() -> tuple[Floats, Floats]:
     return tensors["weight"].astype(np.float32), tensors["bias"].astype(np.float32)
 
 
-def _normalised(images: NDArray[np.uint8]) -> Floats:
-    """Scale bytes to -1..1 and put the colours first: `[B, P, P, 3]` -> `[B, 3, P, P]`."""
-    pixels = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
-    np.multiply(images.transpose(0, 3, 1, 2), np.float32(2 / 255), out=pixels)
-    pixels -= 1
-    return pixels
+@dataclass(frozen=True, slots=True)
+class _Graph:
+    """A graph that is ready to run; a dimension that is free is text in its shapes."""
+
+    run: Callable[[Floats], Floats]
+    input_shape: list[int | str]
+    output_shape: list[int | str]
+    metadata: Mapping[str, str]
 
 
-def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> tuple[Any, list[Any], int]:
+def _preparation(mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
+    """Say how pixels are prepared; part of the digest, so embeddings of two ways never mix."""
+    shown = [str(c[0]) if len(set(c)) == 1 else str(list(c)) for c in (mean, std)]
+    text = f"pixtag preparation 1: centred square, bilinear, (RGB / 255 - {shown[0]}) / {shown[1]}"
+    return text.encode()
+
+
+def _channels(metadata: Mapping[str, str], key: str, name: str) -> tuple[float, ...]:
+    """Read one number for each of red, green and blue; 0.5 each when the file says nothing."""
+    try:
+        red, green, blue = json.loads(metadata.get(key, "[0.5, 0.5, 0.5]"))
+        return float(red), float(green), float(blue)
+    except (ValueError, TypeError) as error:
+        reason = f"its metadata {key} is {metadata[key]!r}, not three numbers in a JSON list"
+        raise _no_encoder(name, reason) from error
+
+
+def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> _Graph:
     import onnxruntime  # takes long, and the names of the classes need none of it
 
     options = onnxruntime.SessionOptions()
@@ -220,15 +219,19 @@ def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> tuple[Any, li
     outputs: dict[str, Any] = {o.name: o for o in session.get_outputs()}
     if len(inputs) != 1 or "embedding" not in outputs:
         raise _no_encoder(name, "it needs one input and an output named `embedding`")
+    types = {inputs[0].type, outputs["embedding"].type}
+    if types != {"tensor(float)"}:
+        raise _no_encoder(name, f"it computes in {', '.join(sorted(types))}, not in float32")
     source: str = inputs[0].name
 
     def run(pixels: Floats) -> Floats:
         return np.asarray(session.run(["embedding"], {source: pixels})[0], np.float32)
 
-    return run, list(inputs[0].shape), int(outputs["embedding"].shape[1])
+    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    return _Graph(run, list(inputs[0].shape), list(outputs["embedding"].shape), metadata)
 
 
-def _start_openvino(model: bytes, name: str, n_threads: int) -> tuple[Any, list[Any], int]:
+def _start_openvino(model: bytes, name: str, n_threads: int) -> _Graph:
     try:
         import openvino  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -236,23 +239,21 @@ def _start_openvino(model: bytes, name: str, n_threads: int) -> tuple[Any, list[
             "OpenVINO is not installed",
             hint="pip install 'pixtag[openvino]', or use the backend onnxruntime",
         ) from error
+    known = _start_onnxruntime(model, name, 1)  # for shapes and metadata
     core: Any = openvino.Core()
     try:
-        graph: Any = core.read_model(model)
-        output = graph.output("embedding")
         # Without the hint OpenVINO computes in bfloat16 where it can; its features then differ.
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": n_threads}
-        compiled: Any = core.compile_model(graph, "CPU", settings)
+        compiled: Any = core.compile_model(core.read_model(model), "CPU", settings)
     except RuntimeError as error:
         raise _no_encoder(name, str(error)) from error
-    shape = [d.get_length() if d.is_static else "B" for d in graph.input(0).partial_shape]
 
     def run(pixels: Floats) -> Floats:
         # A request of its own for each call, since one request serves one thread.
         request: Any = compiled.create_infer_request()
         return np.array(request.infer({0: pixels})["embedding"], np.float32)
 
-    return run, shape, int(output.partial_shape[1].get_length())
+    return _Graph(run, known.input_shape, known.output_shape, known.metadata)
 
 
 def _no_encoder(name: str, reason: str) -> ModelError:

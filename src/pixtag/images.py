@@ -22,6 +22,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -36,13 +37,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a photo may cost before it is refused.
+    """What a photo may cost before it is refused: bytes of the file, pixels decoded in full.
 
-    Attributes:
-        max_bytes: Largest file.
-        max_pixels: Most pixels that are decoded in full, four bytes each.
-        max_draft_pixels: Most pixels of a sequential JPEG, which is decoded at a fraction of its
-            size. Phones make photos of 200 million.
+    A sequential JPEG is decoded at a fraction of its size, so it may have `max_draft_pixels`;
+    phones make photos of 200 million.
     """
 
     max_bytes: int = 200 * 2**20
@@ -55,7 +53,7 @@ LIMITS = Limits()
 
 
 class Fault(StrEnum):
-    """What is wrong with a photo."""
+    """What is wrong with a photo; each has its next step in `_HINTS`."""
 
     MISSING = "missing"
     CHANGED = "changed"
@@ -68,6 +66,19 @@ class Fault(StrEnum):
     TRUNCATED = "truncated"
     BROKEN = "broken"
 
+
+_HINTS = {
+    Fault.MISSING: "it may have been moved or deleted; check the path",
+    Fault.CHANGED: "import its posts again",
+    Fault.UNREADABLE: "give the path of a photo that you may read",
+    Fault.EMPTY: "copy the photo again from where it came from",
+    Fault.NOT_AN_IMAGE: "give a JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC file",
+    Fault.VIDEO: "give a photo, or a frame of the video",
+    Fault.UNSUPPORTED: "save it as JPEG or PNG",
+    Fault.TOO_LARGE: "export a smaller copy of the photo",
+    Fault.TRUNCATED: "copy or download the photo again",
+    Fault.BROKEN: "copy or download the photo again",
+}
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -88,6 +99,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 HEAD_BYTES = 64
 """How much of a file `sniff` wants to see."""
 
+# Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
 _DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
     "png": PngImagePlugin.PngImageFile,
@@ -96,47 +108,19 @@ _DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     "tiff": TiffImagePlugin.TiffImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
 }
-# Everything that Pillow's decoders are known to raise on damaged files.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    MemoryError,
-    AttributeError,
-    RuntimeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 _ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def sniff(head: bytes) -> str | None:
-    """Tell what a file is by its first bytes.
-
-    Args:
-        head: The first `HEAD_BYTES` of the file, or all of it.
+    """Tell what a file is by its first `HEAD_BYTES` bytes.
 
     Returns:
         `jpeg`, `png`, `gif`, `bmp`, `tiff`, `webp` or `heif`, which `decode` reads; `video`,
         `avif`, `pdf` and others, which it doesn't; None for anything unknown.
 
-    >>> sniff(b"GIF89a...")
-    'gif'
+    Example:
+        >>> sniff(b"GIF89a...")
+        'gif'
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
@@ -157,15 +141,13 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
+def changed(path: str, how: str = "has changed since it was imported") -> ImageError:
+    """Say that a file is no longer what was imported."""
+    return _error(Fault.CHANGED, f"{path} {how}")
+
+
 def digest(path: Path) -> str:
-    """Name a photo by its content.
-
-    Returns:
-        SHA-256 of the file's bytes in hex.
-
-    Raises:
-        ImageError: The file is missing, unreadable, or larger than `LIMITS.max_bytes`.
-    """
+    """Name a photo by its content: SHA-256 in hex. Raises as `read` does."""
     return hashlib.sha256(read(path)).hexdigest()
 
 
@@ -182,24 +164,12 @@ def read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(LIMITS.max_bytes + 1)
     except FileNotFoundError as error:
-        raise ImageError(
-            f"no photo at {path}",
-            hint="it may have been moved or deleted; check the path",
-            fault=Fault.MISSING,
-        ) from error
+        raise _error(Fault.MISSING, f"no photo at {path}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(
-            f"cannot read {path}: {reason}",
-            hint="give the path of a photo that you may read",
-            fault=Fault.UNREADABLE,
-        ) from error
+        raise _error(Fault.UNREADABLE, f"cannot read {path}: {reason}") from error
     if len(data) > LIMITS.max_bytes:
-        raise ImageError(
-            f"{path} is larger than {LIMITS.max_bytes // 2**20} MiB",
-            hint="export a smaller copy of the photo",
-            fault=Fault.TOO_LARGE,
-        )
+        raise _error(Fault.TOO_LARGE, f"{path} is larger than {LIMITS.max_bytes // 2**20} MiB")
     return data
 
 
@@ -235,24 +205,18 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
             if kind == "jpeg":
                 image.draft(None, (2 * target_px, 2 * target_px))
             image.load()  # first: a PNG may keep its EXIF behind its pixels
-            turn = _turn(image)
             square = _square(image, target_px)
+            # The crop is centred, so turning the small square gives the same pixels.
+            square.getexif()[_ORIENTATION] = _orientation(image)
     except ImageError:
         raise
-    except _DECODING_ERRORS as error:
+    except Exception as error:
         raise _explain(error, kind, name) from error
-    if turn is not None:
-        # The crop is centred, so turning the small square afterwards gives the same pixels.
-        square = square.transpose(turn)
-    return np.asarray(square)
+    return np.asarray(ImageOps.exif_transpose(square))
 
 
 def check(path: Path) -> ImageError | None:
-    """Tell what is wrong with a photo, by decoding all of it.
-
-    Returns:
-        The error that `decode` would raise, or None for a photo in order.
-    """
+    """Decode all of a photo: the error that `decode` would raise, or None for one in order."""
     try:
         decode(path)
     except ImageError as error:
@@ -260,88 +224,61 @@ def check(path: Path) -> ImageError | None:
     return None
 
 
+def _error(fault: Fault, message: str, hint: str = "") -> ImageError:
+    return ImageError(message, hint=hint or _HINTS[fault], fault=fault)
+
+
 def _supported_kind(data: bytes, name: str) -> str:
     """Tell the kind of a photo, or why it is none that can be decoded."""
     if not data:
-        raise ImageError(
-            f"{name} is empty (0 bytes)",
-            hint="copy the photo again from where it came from",
-            fault=Fault.EMPTY,
-        )
+        raise _error(Fault.EMPTY, f"{name} is empty (0 bytes)")
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
-        raise ImageError(
-            f"{name} is not an image: no known format begins like it",
-            hint="give a JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC file",
-            fault=Fault.NOT_AN_IMAGE,
-        )
+        raise _error(Fault.NOT_AN_IMAGE, f"{name} is not an image: no known format begins like it")
     if kind == "video":
-        raise ImageError(
-            f"{name} is a video", hint="give a photo, or a frame of the video", fault=Fault.VIDEO
-        )
+        raise _error(Fault.VIDEO, f"{name} is a video")
     if kind != "heif" and kind not in _DECODERS:
-        raise ImageError(
-            f"{name} is a {kind.upper()} file, which is not supported",
-            hint="save it as JPEG or PNG",
-            fault=Fault.UNSUPPORTED,
-        )
+        raise _error(Fault.UNSUPPORTED, f"{name} is a {kind.upper()} file, which is not supported")
     return kind
 
 
 def _open(kind: str, data: bytes, name: str) -> Image.Image:
     """Read the header with the one decoder for this kind of file."""
-    if kind == "heif":
-        return _open_heif(data, name)
-    return _DECODERS[kind](io.BytesIO(data))
-
-
-def _open_heif(data: bytes, name: str) -> Image.Image:
+    if kind != "heif":
+        return _DECODERS[kind](io.BytesIO(data))
     try:
         from pillow_heif import open_heif
     except ImportError as error:
-        raise ImageError(
+        raise _error(
+            Fault.UNSUPPORTED,
             f"{name} is a HEIC photo, which needs the package pillow-heif",
-            hint="pip install 'pixtag[heif]', or save the photo as JPEG",
-            fault=Fault.UNSUPPORTED,
+            "pip install 'pixtag[heif]', or save the photo as JPEG",
         ) from error
     heif: Any = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
-    width, height = heif.size
     # Its pixels are decoded as soon as they are asked for, so the size is checked here already.
-    if width * height > LIMITS.max_pixels:
-        raise _too_many_pixels(name, width, height)
+    _check_size(heif, kind, name)
     return heif.to_pillow()
 
 
 def _check_size(image: Image.Image, kind: str, name: str) -> None:
     width, height = image.size
     if width < 1 or height < 1:
-        raise ImageError(
-            f"{name} has no pixels ({width} x {height})",
-            hint="copy the photo again from where it came from",
-            fault=Fault.BROKEN,
-        )
+        raise _error(Fault.BROKEN, f"{name} has no pixels ({width} x {height})")
     is_sequential = kind == "jpeg" and not image.info.get("progressive")
     if width * height > (LIMITS.max_draft_pixels if is_sequential else LIMITS.max_pixels):
-        raise _too_many_pixels(name, width, height)
+        raise _error(
+            Fault.TOO_LARGE,
+            f"{name} is too large: {width} x {height} pixels",
+            f"export a smaller copy; {LIMITS.max_pixels // 10**6} million pixels are decoded",
+        )
 
 
-def _too_many_pixels(name: str, width: int, height: int) -> ImageError:
-    return ImageError(
-        f"{name} is too large: {width} x {height} pixels",
-        hint=f"export a smaller copy; {LIMITS.max_pixels // 10**6} million pixels are decoded",
-        fault=Fault.TOO_LARGE,
-    )
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _orientation(image: Image.Image) -> int:
     """Read how the camera was held; a damaged note counts as none."""
     try:
-        # Pillow turns TIFF files itself while it loads them.
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            return None
-        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except (*_DECODING_ERRORS, UserWarning):  # Pillow warns of damaged notes
-        return None
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - as above, and Pillow warns of damaged notes
+        return 1
 
 
 def _square(image: Image.Image, side_px: int) -> Image.Image:
@@ -395,19 +332,11 @@ def _explain(error: Exception, kind: str, name: str) -> ImageError:
     """Say in one line what a decoder stumbled over."""
     text = str(error).lower()
     if isinstance(error, MemoryError | Image.DecompressionBombError):
-        return ImageError(
-            f"{name} does not fit into memory", hint="export a smaller copy", fault=Fault.TOO_LARGE
-        )
+        return _error(Fault.TOO_LARGE, f"{name} does not fit into memory")
     if isinstance(error, EOFError | struct.error) or any(
         sign in text for sign in ("truncated", "not enough", "unexpected end", "premature", "eof")
     ):
-        return ImageError(
-            f"{name} is truncated: its {kind.upper()} data end too early",
-            hint="copy or download the photo again",
-            fault=Fault.TRUNCATED,
+        return _error(
+            Fault.TRUNCATED, f"{name} is truncated: its {kind.upper()} data end too early"
         )
-    return ImageError(
-        f"{name} is a broken {kind.upper()} file: {error}",
-        hint="copy or download the photo again",
-        fault=Fault.BROKEN,
-    )
+    return _error(Fault.BROKEN, f"{name} is a broken {kind.upper()} file: {error}")

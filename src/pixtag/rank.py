@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pixtag.blas import limit_blas
 from pixtag.errors import ShapeError
-from pixtag.evidence import View
+from pixtag.evidence import Evidence
 from pixtag.model import Model, RankConfig
 from pixtag.network import calibrated, scores
 from pixtag.signals import FEATURES, Asked, Pairs, Questions, ask
@@ -144,7 +144,9 @@ def questions_of(log: PostLog, rows: Ints, *, width: int) -> Questions:
     )
 
 
-def read(model: Model, view: View, questions: Questions, sources: Sources | None = None) -> Asked:
+def read(
+    model: Model, view: Evidence, questions: Questions, sources: Sources | None = None
+) -> Asked:
     """Read all that is needed of the past for a block of questions, but for the candidates."""
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
@@ -237,7 +239,7 @@ def _cut(asked: Asked, pairs: Pairs, limit: Ints) -> tuple[Pairs, Ints]:
 
 
 def candidates(
-    model: Model, view: View, questions: Questions, *, sources: Sources | None = None
+    model: Model, view: Evidence, questions: Questions, *, sources: Sources | None = None
 ) -> Candidates:
     """Find the candidates of one block of questions and their features.
 
@@ -309,7 +311,7 @@ def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Int
 
 def rank(
     model: Model,
-    view: View,
+    view: Evidence,
     questions: Questions,
     *,
     k: int = 200,
@@ -346,14 +348,14 @@ def rank(
     return Rankings(np.arange(len(questions)), tag_ids, probs, view.tags[:n_tags])
 
 
-def block_size(view: View) -> int:
+def block_size(view: Evidence) -> int:
     """How many questions are read together."""
     return max(1, min(BLOCK, MAX_CELLS // max(view.n_tags, len(view.vectors), 1)))
 
 
 def replay(
     model: Model,
-    view: View,
+    view: Evidence,
     questions: Questions,
     *,
     then: Callable[[Candidates], Result],
@@ -388,7 +390,8 @@ def replay(
 
     limit_blas()
     done = 0
-    found = blocks(order) if len(parts) == 1 else _side_by_side(lambda p: list(blocks(p)), parts)
+    alone = len(parts) == 1
+    found = blocks(order) if alone else _side_by_side(lambda part: list(blocks(part)), parts)
     for index, result in found:
         done += len(index)
         yield index, result

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from pixtag import network
 from pixtag.choose import usage_of
-from pixtag.evidence import weekday_key
 from pixtag.rank import Candidates
 from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked
 from pixtag.signals.trend import LIFT_HOURS
@@ -234,11 +233,8 @@ class Explained:
         asked, view = self.asked, self.asked.view
         tags = self.found.tag[self.row, places]
         tick = np.full(len(tags), asked.tick[self.row])
-        pair, _, slot = view.firsts.rows(tags, 0, tick)
-        people = np.bincount(pair[view.user[slot] >= 0], minlength=len(tags))
-        on_weekday = view.weekdays.before(weekday_key(tags, tick), tick)
-        days = view.days.before(tags, tick)
-        usual, elsewhere = self._usual(tags, tick)
+        people, counts = view.named_with(tags, tick), view.counts(tags, tick)
+        usual, elsewhere = self._usual(tags, counts.uses)
         partners = self._partners([asked.names[t] for t in tags.tolist()], tags)
         n_people = view.n_people(int(tick[0]))
         return [
@@ -247,8 +243,8 @@ class Explained:
                 **self._of_photo(place, usual[i]),
                 **self._of_person(place, tag),
                 rise=self._rise(place),
-                n_weekday=float(on_weekday[i]),
-                n_days=float(days[i]),
+                n_weekday=float(counts.on_weekday[i]),
+                n_days=float(counts.days[i]),
                 partner=partners[i],
                 n_people=int(people[i]),
                 n_all_people=n_people,
@@ -260,17 +256,14 @@ class Explained:
     def _feature(self, name: str, place: int) -> float:
         return float(self.found.features[self.row, place, FEATURES.column(name)])
 
-    def _usual(self, tags: Ints, tick: Ints) -> tuple[Doubles, Doubles]:
+    def _usual(self, tags: Ints, uses: Ints) -> tuple[Doubles, Doubles]:
         """Share of all uses that are of each tag, and share of the prior's posts with it."""
         asked, prior = self.asked, self.asked.knowledge.prior
         of_prior = asked.at_prior(prior.uses, tags)
-        lately = asked.view.just_used(tick[:1])[0]
+        lately = asked.view.just_used(asked.tick[self.row : self.row + 1])[0]
         n_posts = float(asked.n_posts[self.row])
         total = n_posts * len(lately) / max(min(n_posts, 128.0), 1.0) + float(prior.uses.sum())
-        n_tags = asked.view.n_tags
-        usual = (asked.view.by_tag.before(tags, tick) + of_prior + SMOOTH) / (
-            total + SMOOTH * n_tags
-        )
+        usual = (uses + of_prior + SMOOTH) / (total + SMOOTH * asked.view.n_tags)
         people = asked.at_prior(prior.people, tags)
         return usual, np.maximum(of_prior, people) / max(prior.n_posts, 1)
 

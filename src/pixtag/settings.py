@@ -55,7 +55,10 @@ class Common(Config):
     """The store of posts: one SQLite file."""
 
     bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
-    """The trained bundle: a folder that `pixtag train` made."""
+    """The trained model: a file that `pixtag train` made."""
+
+    encoder: Annotated[Path | None, Reads("the one in the package")] = None
+    """The ONNX file that turns photos into embeddings; a model understands one encoder's."""
 
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
     """Hashtags suggested for a photo."""

@@ -56,13 +56,7 @@ _SEPARATORS = regex.compile(r"[,;|\n\uFF0C\u3001]")
 
 @dataclass(slots=True)
 class TagTally:
-    """What normalising changed and dropped, by reason.
-
-    Attributes:
-        changed: How often a tag was kept in another form, by reason.
-        dropped: How often a tag was left out, by reason.
-        examples: The first case of each reason.
-    """
+    """How often normalising changed or dropped a tag, by reason, and the first case of each."""
 
     changed: Counter[str] = field(default_factory=Counter[str])
     dropped: Counter[str] = field(default_factory=Counter[str])
@@ -133,13 +127,9 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
 
 
 def find_hashtags(text: str) -> list[str]:
-    """Find the hashtags of a caption, as written, without the sign, in order.
+    """Find the hashtags of a caption, as written, without the sign, in order, with repeats.
 
-    Args:
-        text: Any text. Links and HTML entities hold no tags.
-
-    Returns:
-        Every occurrence; not normalised, repeats included.
+    Links and HTML entities hold no tags.
 
     Example:
         >>> find_hashtags("Dusk #photography#surfboards, it's #mum's &#039; a.com/b#c #空")
@@ -150,14 +140,11 @@ def find_hashtags(text: str) -> list[str]:
 
 
 def tidy_tags(raws: Iterable[str], tally: TagTally | None = None) -> tuple[str, ...]:
-    """Normalise the tags of one post, in order, each once.
+    """Normalise the tags of one post, in order, each once, at most `MAX_TAGS_PER_POST`.
 
     Args:
         raws: As written, with or without the sign.
         tally: Counts what was changed or dropped.
-
-    Returns:
-        At most `MAX_TAGS_PER_POST` tags; the rest is counted as dropped.
     """
     tally = TagTally() if tally is None else tally
     kept: dict[str, None] = {}
@@ -174,25 +161,12 @@ def tidy_tags(raws: Iterable[str], tally: TagTally | None = None) -> tuple[str, 
     return tuple(kept)
 
 
-def caption_tags(text: str, tally: TagTally | None = None) -> tuple[str, ...]:
-    """Find and normalise the hashtags of a caption.
-
-    Example:
-        >>> caption_tags("Sunset in #Lisboa #lisboa #2026")
-        ('lisboa',)
-    """
-    return tidy_tags(find_hashtags(text), tally)
-
-
 def split_tags(text: str) -> list[str]:
-    """Take apart tags that somebody wrote into one string.
+    """Take apart tags that somebody wrote into one string; not normalised.
 
     Args:
         text: A list in JSON or Python's writing, `#a #b`, `a, b` (also `;`, `|`, line breaks),
             or `a b`. Where a separator or sign is used, blanks belong to the tags.
-
-    Returns:
-        The parts, not normalised.
 
     Example:
         >>> split_tags("new york, dusk"), split_tags("#a #b#c"), split_tags("a b")
@@ -212,13 +186,9 @@ def split_tags(text: str) -> list[str]:
 
 
 def given_tags(value: object) -> list[str]:
-    """Read the tags that a file gives for a post.
+    """Read the tags that a file gives for a post, as written: a list, or one string of many.
 
-    Args:
-        value: A list of tags, or one string as for `split_tags`; anything else holds none.
-
-    Returns:
-        The tags as written, not normalised.
+    Anything else holds none.
 
     Example:
         >>> given_tags(["new york", "#a#b"]), given_tags(None)

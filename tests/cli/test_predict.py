@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 import handmade
-from pixtag.cli.predict import parse_time
-from pixtag.errors import InputError
 from pixtag.images import digest
 from pixtag.store import Store
 from pixtag.types import Photo, Post
@@ -166,6 +164,7 @@ def test_trending_lists_what_rises(pixtag, store: Path) -> None:
     ("words", "code", "complaint"),
     [
         (["p.jpg", "--at", "yesterday"], 2, "'yesterday' is no time"),
+        (["p.jpg", "--at", "12345"], 2, "'12345' is a doubtful time"),
         (["p.jpg", "-k", "0"], 2, "-k"),
         (["p.jpg", "--store", "none.sqlite"], 1, "none.sqlite"),
         (["p.jpg", "--bundle", "."], 1, "it is a folder"),
@@ -197,26 +196,6 @@ def test_a_damaged_bundle_is_refused_before_any_photo(pixtag, bundle: Path, tmp_
     done = pixtag("p.jpg", "--bundle", copy)
     assert done.returncode == 1
     assert "is damaged: its part" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2026-05-01", datetime(2026, 5, 1, tzinfo=UTC)),
-        (" 2026-05-01T18:30 ", datetime(2026, 5, 1, 18, 30, tzinfo=UTC)),
-        ("2026-05-01T18:30+02:00", datetime(2026, 5, 1, 16, 30, tzinfo=UTC)),
-        ("2026-05-01 18:30:05.25Z", datetime(2026, 5, 1, 18, 30, 5, 250_000, tzinfo=UTC)),
-    ],
-)
-def test_times_are_read(text: str, expected: datetime) -> None:
-    assert parse_time(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "now-ish", "2026-13-01", "0001-01-01T00:00+05:00"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_time(text)
-    assert caught.value.hint
 
 
 def test_a_platform_cuts_the_set_and_says_so(pixtag, bundle: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from archives import MP4, jpeg, write_tree
 from pixtag.errors import ArchiveError
 from pixtag.ingest import find_sources
-from pixtag.ingest.times import iso_time
+from pixtag.times import iso_time
 
 AT = 1_772_366_400  # 2026-03-01T12:00:00Z
 NAME = "2026-03-01_12-00-00_UTC"
@@ -65,8 +65,8 @@ def test_captions_in_text_files_and_the_folder_names_the_profile(tmp_path, impor
         "2026-03-02T08:30:00+00:00",
         "2026-03-03T08:30:00+00:00",
     ]
-    assert not report.tally.problems.counts
-    assert not report.tally.tags.dropped
+    assert not report.problems.counts
+    assert not report.tags.dropped
     assert importer(root).unchanged == 3
 
 
@@ -156,7 +156,7 @@ def test_posters_of_videos_stories_and_profiles_are_no_photos(tmp_path, importer
         (("mixed",), 1),
         (("words",), 0),
     ]
-    assert (report.tally.n_videos, report.tally.n_stories) == (2, 1)
+    assert (report.n_videos, report.n_stories) == (2, 1)
 
 
 def test_own_comments_within_ten_minutes_are_joined(tmp_path, importer):
@@ -181,7 +181,7 @@ def test_own_comments_within_ten_minutes_are_joined(tmp_path, importer):
     )
     report = importer(root)
     assert importer.tags == [("cap", "first")]
-    assert report.tally.n_comments_joined == 1
+    assert report.n_comments_joined == 1
     importer(root, join_comments=False)
     assert importer.tags == [("cap",)]
 
@@ -213,7 +213,7 @@ def test_broken_metadata_falls_back_to_what_is_there(tmp_path, importer):
     )
     report = importer(root)
     assert sorted(importer.tags) == [(), (), ("text",)]
-    assert report.tally.problems.counts == {
+    assert report.problems.counts == {
         "file cannot be read": 1,
         "broken JSON": 1,
         "unreadable time": 1,

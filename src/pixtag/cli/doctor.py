@@ -11,22 +11,18 @@ from pixtag.cli import output
 if TYPE_CHECKING:
     from cyclopts import App
 
-    from pixtag.checkup import Problem
+    from pixtag.embed import Problem
 
 _SHOWN = 50
 _STORE_SIGNATURE = b"SQLite format 3\x00"
 
 
 def register(app: App) -> None:
-    """Add this group's verb.
-
-    Args:
-        app: The command line that is being built.
-    """
+    """Add this group's verb to the command line that is being built."""
     app.command(doctor)
 
 
-def doctor(path: Path, *, json: bool = False) -> int:
+def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> int:
     """Find broken photos in a folder, or check a store.
 
     Of a folder, every photo is decoded. Of a store, the file is checked, whether its photos are
@@ -35,6 +31,7 @@ def doctor(path: Path, *, json: bool = False) -> int:
 
     Args:
         path: A folder, a photo, or a store.
+        encoder: The ONNX file that should have looked at each photo; else the one in the package.
         json: Print one JSON object instead of a table.
 
     Examples:
@@ -47,18 +44,11 @@ def doctor(path: Path, *, json: bool = False) -> int:
     if not path.exists():
         raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
     kind = "folder" if path.is_dir() else "store" if _is_store(path) else "photo"
-    n_photos, problems = _check_store(path) if kind == "store" else _check_photos(path)
+    n_photos, problems = _check_store(path, encoder) if kind == "store" else _check_photos(path)
     counts = dict(Counter(problem.fault for problem in problems).most_common())
     if json:
-        output.print_json(
-            {
-                "path": str(path),
-                "kind": kind,
-                "photos": n_photos,
-                "faults": counts,
-                "problems": problems,
-            }
-        )
+        found = {"photos": n_photos, "faults": counts, "problems": problems}
+        output.print_json({"path": str(path), "kind": kind, **found})
     elif problems:
         _show(problems)
     photos = f"{n_photos:,} photo{'' if n_photos == 1 else 's'}"
@@ -78,7 +68,7 @@ def _is_store(path: Path) -> bool:
 
 
 def _check_photos(path: Path) -> tuple[int, list[Problem]]:
-    from pixtag.checkup import check_photos
+    from pixtag.embed import check_photos
     from pixtag.photos import photos_under
 
     photos = [photo for photo in photos_under([path]) if not photo.is_dir()]
@@ -86,8 +76,8 @@ def _check_photos(path: Path) -> tuple[int, list[Problem]]:
         return len(photos), check_photos(photos, on_progress=bar.update)
 
 
-def _check_store(path: Path) -> tuple[int, list[Problem]]:
-    from pixtag.checkup import check_store
+def _check_store(path: Path, encoder: Path | None) -> tuple[int, list[Problem]]:
+    from pixtag.embed import check_store
     from pixtag.encoder import load_encoder
     from pixtag.store import Store
 
@@ -95,7 +85,7 @@ def _check_store(path: Path) -> tuple[int, list[Problem]]:
         Store.open(path, read_only=True) as store,
         output.progress("checking photos", unit="photos") as bar,
     ):
-        problems = check_store(store, load_encoder().digest, on_progress=bar.update)
+        problems = check_store(store, load_encoder(encoder).digest, on_progress=bar.update)
         n_photos = 0 if problems and problems[0].fault == "damaged" else store.summary().n_photos
     return n_photos, problems
 

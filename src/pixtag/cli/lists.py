@@ -58,7 +58,13 @@ def lists(
         pixtag lists always add studioana --user ana --store my.sqlite
         pixtag lists deny remove love
     """
-    from pixtag.lists import LIST_NAMES, edit_global_lists, global_lists, global_lists_path
+    from pixtag.lists import (
+        LIST_NAMES,
+        Lists,
+        edit_global_lists,
+        global_lists,
+        global_lists_path,
+    )
     from pixtag.store import Store
     from pixtag.tags import split_tags
 
@@ -70,7 +76,11 @@ def lists(
     is_change, is_removal = action is not None and name is not None, action == "remove"
     if is_change and not given:
         raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
-    path, found = global_lists_path(), {}
+    path = global_lists_path()
+    if user is None and is_change and name is not None:
+        changed = edit_global_lists(name, given, remove=is_removal)
+        _say_changed(name, given, changed, path, is_removal=is_removal)
+    found = {"everybody": global_lists()}
     if store is not None and user is not None:
         with Store.open(store, read_only=not is_change) as opened:
             if user not in dict(opened.summary().posts_per_person):
@@ -79,10 +89,8 @@ def lists(
                 changed = opened.edit_lists(name, given, user_id=user, remove=is_removal)
                 _say_changed(name, given, changed, store, is_removal=is_removal)
             found[user] = opened.lists(user)
-    elif is_change and name is not None:
-        changed = edit_global_lists(name, given, remove=is_removal)
-        _say_changed(name, given, changed, path, is_removal=is_removal)
-    found = {"everybody": global_lists(), **found}
+            if opened.lists() != Lists():  # taken in from a file of an earlier version
+                found[f"everybody in {store.name}"] = opened.lists()
     names = LIST_NAMES if name is None else (name,)
     if json:
         shown = {whose: {n: getattr(lists, n) for n in names} for whose, lists in found.items()}

@@ -26,6 +26,7 @@ from __future__ import annotations
 import errno
 import inspect
 import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -44,11 +45,11 @@ VERBS: dict[str, str] = {
     "predict": "predict",
     "trending": "predict",
     "lists": "lists",
-    "import": "archive",
-    "export": "archive",
-    "posts": "archive",
-    "history": "archive",
-    "forget": "archive",
+    "import": "posts",
+    "export": "posts",
+    "posts": "posts",
+    "history": "posts",
+    "forget": "posts",
     "train": "train",
     "tags": "train",
     "evaluate": "evaluate",
@@ -175,12 +176,11 @@ def build_app(verbs: Sequence[str]) -> App:
     for group in dict.fromkeys(VERBS[verb] for verb in verbs):
         module = import_module(f"pixtag.cli.{group}")
         module.register(app)
-    order = {verb: position for position, verb in enumerate(VERBS)}
-    for name in VERBS:
+    for position, name in enumerate(VERBS):
         if name not in app:  # of a group that was not asked for
             continue
         command = app[name]
-        command.sort_key = order[name]
+        command.sort_key = position
         if command.help_epilogue is None and command.default_command is not None:
             command.help_epilogue = _examples(command.default_command)
     return app
@@ -232,15 +232,9 @@ def _refuse_misspelt_verb(word: str) -> None:
 
 def _examples(function: object) -> str | None:
     """Take the `Examples:` section out of a verb's docstring, for its help page."""
-    lines = (inspect.getdoc(function) or "").splitlines()
-    heads = [i for i, line in enumerate(lines) if line.strip() in {"Examples:", "Example:"}]
-    if not heads:
-        return None
-    start = heads[0] + 1
-    stop = start
-    while stop < len(lines) and (not lines[stop].strip() or lines[stop].startswith(" ")):
-        stop += 1
-    return "Examples:\n\n" + "\n".join(lines[start:stop]).rstrip()
+    text = (inspect.getdoc(function) or "") + "\n"
+    found = re.search(r"^Examples?:\n((?:[ \t].*\n|\n)+)", text, re.MULTILINE)
+    return f"Examples:\n\n{found[1].rstrip()}" if found else None
 
 
 def _shown_default(value: object) -> str | None:

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.errors import InputError
+from pixtag.times import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -215,36 +215,6 @@ def trending(
         last = float(log.at[-1]) if len(log) else float("-inf")
         tail = f"; the latest post is of {_day(last)}" if last > float("-inf") else ""
         output.say(f"nothing rises at {when:%Y-%m-%d %H:%M} UTC{tail}")
-
-
-def parse_time(text: str) -> datetime:
-    """Read a time as a person types it.
-
-    Args:
-        text: ISO 8601: a date, or a date and a time; UTC when no zone is given.
-
-    Returns:
-        The instant, aware.
-
-    Raises:
-        InputError: It is none.
-
-    Example:
-        >>> parse_time("2026-05-01T18:30+02:00").isoformat()
-        '2026-05-01T16:30:00+00:00'
-    """
-    try:
-        when = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise InputError(
-            f"{text!r} is no time", hint="write it as 2026-05-01 or 2026-05-01T18:30+02:00"
-        ) from None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    try:
-        return when.astimezone(UTC)
-    except OverflowError:
-        raise InputError(f"{text!r} is too far away", hint="give a year from 1 to 9999") from None
 
 
 @dataclass(frozen=True, slots=True)

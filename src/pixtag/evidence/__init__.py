@@ -6,7 +6,7 @@ evidence.view()                a frozen view: every read names its moment and se
                                strictly before it
 """
 
-from pixtag.evidence.memory import Derive, MemoryEvidence, NoModel, weekday_key
+from pixtag.evidence.memory import Derive, MemoryEvidence, NoModel
 from pixtag.evidence.postings import (
     DAY_TICKS,
     HOUR_TICKS,
@@ -20,8 +20,9 @@ from pixtag.evidence.postings import (
     seconds,
     ticks,
 )
+from pixtag.evidence.protocol import Evidence
 from pixtag.evidence.snapshot import load_evidence, save_evidence
-from pixtag.evidence.view import NOBODY, OwnPosts, View, best_tags
+from pixtag.evidence.view import NOBODY, Counts, OwnPosts, View, best_tags, weekday_key
 
 __all__ = [
     "DAY_TICKS",
@@ -30,7 +31,9 @@ __all__ = [
     "MOST_KEYS",
     "NOBODY",
     "TICKS_PER_S",
+    "Counts",
     "Derive",
+    "Evidence",
     "MemoryEvidence",
     "NoModel",
     "OwnPosts",

@@ -33,6 +33,7 @@ from pixtag.evidence.view import (
     UNTIMED_POSTS,
     View,
     empty_view,
+    weekday_key,
 )
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
@@ -175,9 +176,15 @@ class MemoryEvidence:
             for slot in slots:
                 self._ids[slot] = ""
             rows = np.array(slots, np.int64)
-            self._view = remove_posts(self._view, rows)
-            photos = self._view.photo[rows]
-            self._view.vectors[photos[photos >= 0]] = 0.0
+            view = remove_posts(self._view, rows)
+            photos = view.photo[rows]
+            if (photos >= 0).any():
+                # Older views go on reading the old array, which is gone with the last of them.
+                vectors = view.vectors.copy()
+                vectors[photos[photos >= 0]] = 0.0
+                self._columns["vectors"] = Column(vectors)
+                view = replace(view, vectors=vectors)
+            self._view = view
 
     def forget(self, user: str) -> None:
         """Retract every post of a person."""
@@ -197,6 +204,7 @@ class MemoryEvidence:
         tags = view.names.ids_of(posts.tags)[posts.tag_ids]
         users = np.append(view.people.ids_of(posts.users), NOBODY)[posts.user_of_post]
         tick = ticks(posts.at)
+        tie = np.fromiter((zlib.crc32(p.encode()) for p in posts.post_ids), np.int64, n)
         lengths = np.diff(posts.tag_start)
         owner = np.repeat(np.arange(n), lengths)
         photo, vectors, topics = self._photos_of(posts, owner, tags, len(view.vectors))
@@ -204,7 +212,6 @@ class MemoryEvidence:
         self._append(
             tick=tick,
             user=users,
-            tie=np.fromiter((zlib.crc32(p.encode()) for p in posts.post_ids), np.int64, n),
             use_start=len(view.tag) + posts.tag_start[:-1],
             n_uses=lengths,
             photo=photo,
@@ -227,10 +234,10 @@ class MemoryEvidence:
             photo_tick=np.append(view.photo_tick, tick[with_photo]),
             photos_in_order=in_order,
             n_tags=len(view.names),
-            posts=view.posts.add(post_key(tick), tick, slots),
-            by_user=view.by_user.add(users[named], tick[named], slots[named]),
-            by_tag=view.by_tag.add(tags, tick[owner], slots[owner]),
-            photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has]),
+            posts=view.posts.add(post_key(tick), tick, slots, tie),
+            by_user=view.by_user.add(users[named], tick[named], slots[named], tie[named]),
+            by_tag=view.by_tag.add(tags, tick[owner], slots[owner], tie[owner]),
+            photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has], tie[owner][has]),
             **_with_marks(view, old, new),
             cache=_carried(view.cache, int(tick.min())),
         )
@@ -268,7 +275,6 @@ class MemoryEvidence:
 _COLUMNS = (
     "tick",
     "user",
-    "tie",
     "use_start",
     "n_uses",
     "photo",
@@ -376,11 +382,6 @@ def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
 def post_key(tick: Ints) -> Ints:
     """Key of a post among all posts."""
     return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
-
-
-def weekday_key(tag: Ints, tick: Ints) -> Ints:
-    """Key of a tag on the UTC weekday of a moment."""
-    return tag * 8 + (tick // DAY_TICKS) % 7
 
 
 def _carried(cache: dict[Any, Any], tick: int) -> dict[Any, Any]:

@@ -29,6 +29,7 @@ UNTIMED = 0
 LAST_TICK = (1 << TIME_BITS) - 1
 """After every moment that a post can have."""
 
+ROW_BITS = 31
 MOST_KEYS = 1 << (63 - TIME_BITS)
 DAY_TICKS = 86_400 * TICKS_PER_S
 HOUR_TICKS = 3_600 * TICKS_PER_S
@@ -90,15 +91,26 @@ def is_among(keys: Ints, ordered: Ints) -> Bools:
 
 @dataclass(frozen=True)
 class Segment:
-    """Entries sorted by key, then time.
+    """Entries sorted by key, then time, then what decides ties.
 
     Attributes:
         packed: Key and tick in one number, `[E]`, ascending.
-        row: Payload of each entry, `[E]`.
+        entry: What decides ties, and the payload, in one number, `[E]`.
     """
 
     packed: Ints
-    row: Ints
+    entry: Ints
+
+    @classmethod
+    def of(cls, packed: Ints, entry: Ints) -> Segment:
+        """Sort entries, in any order."""
+        order = np.argsort(packed, kind="stable")
+        packed, entry = packed[order], entry[order]
+        same = packed[1:] == packed[:-1]
+        if same.any():
+            tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+            entry[tied] = entry[tied][np.lexsort((entry[tied], packed[tied]))]
+        return cls(packed, entry)
 
     def __len__(self) -> int:
         return len(self.packed)
@@ -133,13 +145,15 @@ class Postings:
     def __len__(self) -> int:
         return sum(len(segment) for segment in self.segments)
 
-    def add(self, key: Ints, tick: Ints, row: Ints) -> Postings:
+    def add(self, key: Ints, tick: Ints, row: Ints, tie: Ints | int = 0) -> Postings:
         """Insert entries, in any order.
 
         Args:
             key: Not negative, below `MOST_KEYS`, `[E]`.
             tick: From `ticks`, `[E]`.
             row: Payload, `[E]`.
+            tie: Decides the order of entries of one key and tick, whenever they were added; 32
+                bits, `[E]` or one for all.
 
         Raises:
             StoreError: There are more keys than fit.
@@ -152,8 +166,7 @@ class Postings:
                 hint="divide the store: one by region or by year",
             )
         packed = (key << TIME_BITS) | tick
-        order = np.argsort(packed, kind="stable")
-        new = Segment(packed[order], row[order])
+        new = Segment.of(packed, (np.asarray(tie, np.int64) << ROW_BITS) | row)
         segments = list(self.segments)
         if segments and len(segments[-1]) <= TAIL_ROWS and len(new) <= TAIL_ROWS:
             new = _inserted(segments.pop(), new)
@@ -176,9 +189,9 @@ class Postings:
             start = np.searchsorted(segment.packed, packed)
             stop = np.searchsorted(segment.packed, packed, side="right")
             owner, place = ragged(start, stop - start)
-            gone = distinct(place[segment.row[place] == row[owner]])
+            gone = distinct(place[_row(segment.entry[place]) == row[owner]])
             if len(gone):
-                segment = Segment(np.delete(segment.packed, gone), np.delete(segment.row, gone))
+                segment = Segment(np.delete(segment.packed, gone), np.delete(segment.entry, gone))
             if len(segment):
                 kept.append(segment)
         return Postings(tuple(kept))
@@ -223,34 +236,45 @@ class Postings:
                 start = np.maximum(start, stop - limit)
             if (stop > start).any():
                 owner, place = ragged(start, stop - start)
-                parts.append((owner, segment.packed[place] & LAST_TICK, segment.row[place]))
+                parts.append((owner, segment.packed[place] & LAST_TICK, segment.entry[place]))
         if not parts:
             none = np.zeros(0, np.int64)
             return none, none, none
         if len(parts) == 1:
-            return parts[0]
-        return _joined(parts, n=len(key), limit=limit)
+            owner, tick, entry = parts[0]
+        else:
+            owner, tick, entry = _joined(parts, n=len(key), limit=limit)
+        return owner, tick, _row(entry)
+
+
+def _row(entry: Ints) -> Ints:
+    return entry & ((1 << ROW_BITS) - 1)
 
 
 def _joined(
     parts: Sequence[tuple[Ints, Ints, Ints]], *, n: int, limit: int | None
 ) -> tuple[Ints, Ints, Ints]:
-    owner, tick, row = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    order = np.argsort((owner << TIME_BITS) | tick, kind="stable")
-    owner, tick, row = owner[order], tick[order], row[order]
+    owner, tick, entry = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    joined = Segment.of((owner << TIME_BITS) | tick, entry)
+    owner, tick, entry = joined.packed >> TIME_BITS, joined.packed & LAST_TICK, joined.entry
     if limit is not None:
         stop = np.cumsum(np.bincount(owner, minlength=n))
         kept = np.arange(len(owner)) >= stop[owner] - limit
-        owner, tick, row = owner[kept], tick[kept], row[kept]
-    return owner, tick, row
+        owner, tick, entry = owner[kept], tick[kept], entry[kept]
+    return owner, tick, entry
 
 
 def _merged(left: Segment, right: Segment) -> Segment:
-    packed = np.concatenate([left.packed, right.packed])
-    order = np.argsort(packed, kind="stable")
-    return Segment(packed[order], np.concatenate([left.row, right.row])[order])
+    return Segment.of(
+        np.concatenate([left.packed, right.packed]), np.concatenate([left.entry, right.entry])
+    )
 
 
 def _inserted(tail: Segment, new: Segment) -> Segment:
     place = np.searchsorted(tail.packed, new.packed, side="right")
-    return Segment(np.insert(tail.packed, place, new.packed), np.insert(tail.row, place, new.row))
+    if (tail.packed[place - 1] == new.packed).any():
+        return _merged(tail, new)
+    packed, entry = (
+        np.insert(a, place, b) for a, b in ((tail.packed, new.packed), (tail.entry, new.entry))
+    )
+    return Segment(packed, entry)

@@ -154,6 +154,24 @@ class Totals:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What is counted of pairs of a tag and a moment, `[P]` each.
+
+    Attributes:
+        people: Distinct people who used the tag before; a post of nobody is a person of its own.
+        uses: Posts with it.
+        days: Distinct (person, UTC day) uses. on_weekday: Those on the moment's weekday.
+        first: Tick of the first use with a time; `LAST_TICK` when there is none.
+    """
+
+    people: Ints
+    uses: Ints
+    days: Ints
+    on_weekday: Ints
+    first: Ints
+
+
+@dataclass(frozen=True)
 class View:
     """The past, frozen.
 
@@ -163,7 +181,7 @@ class View:
 
     Attributes:
         names: Tags by id. people: Users by id. n_tags: T at the time of the view.
-        tick: When each post was, `[N]`. user: `[N]`, -1 for nobody. tie: Decides equal ticks.
+        tick: When each post was, `[N]`. user: `[N]`, -1 for nobody.
         use_start: First use of each post, `[N]`. n_uses: `[N]`. tag: Of each use, `[E]`.
         photo: Row of a post's photo, `[N]`, or -1. vectors: Unit vectors, `[M, J]`.
         topics: `[M, K]`. photo_slot: `[M]`. photo_tick: `[M]`; above all ticks once retracted.
@@ -179,7 +197,6 @@ class View:
     n_tags: int
     tick: Ints
     user: Smalls
-    tie: Ints
     use_start: Ints
     n_uses: Smalls
     tag: Smalls
@@ -244,12 +261,6 @@ class View:
         """
         key = np.where(users >= 0, users, MOST_KEYS - 1)
         question, at, slot = self.by_user.rows(key, 1, tick)
-        if len(slot) > 1:
-            same = (question[1:] == question[:-1]) & (at[1:] == at[:-1])
-            if same.any():
-                order = np.lexsort((self.tie[slot], at, question))
-                question, at, slot = question[order], at[order], slot[order]
-        slot = slot.astype(np.int64)
         n = np.bincount(question, minlength=len(users))
         post, tag = self.uses_of(slot)
         return OwnPosts(
@@ -273,6 +284,31 @@ class View:
     def people_with(self, tag: Ints, tick: Ints) -> Ints:
         """Distinct people who used each tag before each moment, `[P]`."""
         return self.firsts.before(tag, tick)
+
+    def named_with(self, tag: Ints, tick: Ints) -> Ints:
+        """Distinct people with a name who used each tag before each moment, `[P]`."""
+        pair, _, slot = self.firsts.rows(tag, 0, tick)
+        return np.bincount(pair[self.user[slot] >= 0], minlength=len(tag))
+
+    def counts(self, tag: Ints, tick: Ints) -> Counts:
+        """People, uses, days and first use of each tag before each moment, `[P]`."""
+        first = self.days.first(tag)
+        return Counts(
+            people=self.firsts.before(tag, tick),
+            uses=self.by_tag.before(tag, tick),
+            days=self.days.before(tag, tick),
+            on_weekday=self.weekdays.before(weekday_key(tag, tick), tick),
+            first=np.where(first < tick, first, LAST_TICK),
+        )
+
+    def photos_with(self, tag: Ints, tick: Ints) -> Ints:
+        """How many photos carried each tag before each moment, `[P]`."""
+        return self.photos.before(tag, tick)
+
+    def last_photos(self, tag: Ints, tick: Ints, *, limit: int) -> tuple[Ints, Ints]:
+        """The last photos with each tag: pair `[E]`, ascending, and row in `vectors` `[E]`."""
+        pair, _, row = self.photos.rows(tag, 0, tick, limit=limit)
+        return pair, row
 
     def window(self, tag: Ints, user: Ints, tick: Ints, hours: Sequence[float]) -> Floats:
         """Count the distinct other people who used tags in the last hours.
@@ -427,6 +463,11 @@ class View:
         return question[owner], tag
 
 
+def weekday_key(tag: Ints, tick: Ints) -> Ints:
+    """Key of a tag on the UTC weekday of a moment."""
+    return tag * 8 + (tick // DAY_TICKS) % 7
+
+
 def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
     """Count entries of pairs by the number of windows that each lies in, the shortest first.
 
@@ -434,7 +475,7 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
         `[W, P]`: how many lie in each window.
     """
     counts = np.bincount(pair * (n_windows + 1) + inside, minlength=(n_windows + 1) * n)
-    return counts.reshape(n, -1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
+    return counts.reshape(n, n_windows + 1)[:, ::-1].cumsum(axis=1)[:, :-1].T.astype(np.float32)
 
 
 def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:
@@ -457,7 +498,6 @@ def empty_view(vocabulary: Sequence[str], *, width: int, n_topics: int) -> View:
         n_tags=len(vocabulary),
         tick=none,
         user=np.zeros(0, np.int32),
-        tie=none,
         use_start=none,
         n_uses=np.zeros(0, np.int32),
         tag=np.zeros(0, np.int32),

@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.comments import Comment, assign_comments
-from pixtag.ingest.photos import VIDEO_SUFFIXES
-from pixtag.ingest.text import read_json, repair_text
-from pixtag.ingest.times import read_time
-from pixtag.ingest.tree import Entry, Tree, as_dict, as_list
-from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
+from pixtag.ingest.captions import (
+    Comment,
+    as_dict,
+    as_list,
+    assign_comments,
+    clean_name,
+    own_comment,
+    read_json,
+    repair_texts,
+    written_tags,
+)
+from pixtag.ingest.context import VIDEO_SUFFIXES, Context, post_id_of
+from pixtag.ingest.files import Entry, Look, Tree
+from pixtag.ingest.report import Problems
+from pixtag.tags import tidy_tags
 from pixtag.types import Photo, Post
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pixtag.ingest.context import Context
 
 NOBODY = "me"
 """Who posted, when neither the archive nor the person at the keyboard says it."""
 
-_POSTS = re.compile(r"(?:^|/)posts(?:_\d+)?\.json$")
-_OLD_POSTS = re.compile(r"(?:^|/)media(?:_\d+)?\.json$")
+_ARCHIVE = re.compile(
+    r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
+    r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
+    r"|messages/inbox/|connections/followers)",
+)
+_MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
+
+
+def _files(names: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|/)(?:{names})(?:_\d+)?\.json$")
+
+
+_POSTS, _OLD_POSTS = _files("posts"), _files("media")
+_REELS, _STORIES, _VIDEOS = _files("reels"), _files("stories"), _files("igtv_videos")
+_ARCHIVED, _COMMENTS = _files("archived_posts"), _files("post_comments|comments")
 _HTML_POSTS = re.compile(r"(?:^|/)(?:posts(?:_\d+)?|start_here)\.html$")
-_REELS = re.compile(r"(?:^|/)reels(?:_\d+)?\.json$")
-_STORIES = re.compile(r"(?:^|/)stories(?:_\d+)?\.json$")
-_VIDEOS = re.compile(r"(?:^|/)igtv_videos(?:_\d+)?\.json$")
-_ARCHIVED = re.compile(r"(?:^|/)archived_posts(?:_\d+)?\.json$")
-_COMMENTS = re.compile(r"(?:^|/)(?:post_comments(?:_\d+)?|comments)\.json$")
 _OWNER = re.compile(
     r"(?:^|/)(?:account_information|personal_information)/personal_information\.json$"
 )
 _OLD_OWNER = re.compile(r"^(?:[^/]+/)?profile\.json$")
+_POST_FOLDERS = frozenset({"content", "media"})
 _DOWNLOAD_NAME = re.compile(r"instagram-(.+?)-\d{4}-\d\d-\d\d")
 
 _HOW_TO_GET_JSON = (
@@ -51,49 +64,53 @@ class _Draft:
 
     texts: list[str]
     posted_at: float | None
-    uris: list[str] = field(default_factory=list[str])
+    uris: list[str]
 
 
-def read_instagram(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read Instagram's own archive.
+def looks_like(look: Look) -> Path | None:
+    """Tell an archive's folder, a zip of one, or the `posts_1.json` inside one."""
+    if any(_ARCHIVE.search(name) for name in look.names):
+        return look.path
+    if look.path.is_dir():
+        return None
+    if look.is_zip:  # later parts hold nothing but media
+        return look.path if any(_MEDIA_PART.search(name) for name in look.names) else None
+    folder = look.path.absolute().parent
+    if not re.fullmatch(r"posts(_\d+)?\.json", look.path.name) or folder.name not in _POST_FOLDERS:
+        return None
+    top = folder.parent
+    return top.parent if top.name == "your_instagram_activity" else top
+
+
+def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read Instagram's own archive: posts with at least one photo, in the order of the files.
+
+    Videos, stories and reels are counted and left out.
 
     Args:
         paths: A folder, or zips. Zips of different people are different archives, all others
             parts of one.
         context: Where to count and keep.
 
-    Yields:
-        Posts with at least one photo, in the order of the files. Videos, stories and reels are
-        counted and left out.
-
     Raises:
         ArchiveError: It is damaged, in HTML, or holds no posts.
     """
-    for group in _archives(paths, context):
-        tree = Tree(group, context.tally.problems)
-        try:
+    for group in _archives(paths):
+        with closing(Tree(group, context.report.problems)) as tree:
             yield from _read_tree(tree, group, context)
-        finally:
-            tree.close()
 
 
-def _archives(paths: Sequence[Path], context: Context) -> list[list[Path]]:
+def _archives(paths: Sequence[Path]) -> list[list[Path]]:
     """Part zips by the person that they name; those that name nobody go with the first."""
     if len(paths) == 1:
         return [list(paths)]
     groups: dict[str, list[Path]] = {}
     unnamed: list[Path] = []
     for path in paths:
-        tree = Tree([path], type(context.tally.problems)())  # problems are counted when it is read
-        owner = _stated_owner(tree) or _name_in(path)
-        tree.close()
-        if owner is None:
-            unnamed.append(path)
-        else:
-            groups.setdefault(owner.casefold(), []).append(path)
-    if not groups:
-        return [unnamed]
-    parts = list(groups.values())
+        with closing(Tree([path], Problems())) as tree:  # problems are counted when it is read
+            owner = _stated_owner(tree) or _name_in(path)
+        (unnamed if owner is None else groups.setdefault(owner.casefold(), [])).append(path)
+    parts = list(groups.values()) or [[]]
     parts[0].extend(unnamed)
     return parts
 
@@ -102,7 +119,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     stated = _stated_owner(tree) or next(filter(None, map(_name_in, paths)), None)
     owner = stated or context.user_id
     if owner is None:
-        context.tally.problems.add(
+        context.report.problems.add(
             f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)",
             str(paths[0]),
         )
@@ -111,7 +128,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
     comments = _own_comments(tree, owner, context) if context.join_comments else []
     joined = assign_comments([draft.posted_at for draft in drafts], comments)
-    context.tally.n_expected += len(drafts)
+    context.report.n_expected += len(drafts)
     for draft, extra in zip(drafts, joined, strict=True):
         post = _post(tree, draft, extra, owner, context)
         if post is not None:
@@ -119,42 +136,33 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
 
 
 def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
-    """Read the posts' texts, times and paths from whichever form is there.
-
-    Raises:
-        ArchiveError: There is none.
-    """
+    """Read the posts' texts, times and paths from whichever form is there."""
     drafts: list[_Draft] = []
     n_files = n_read = 0
     for entry in _matching(tree, _POSTS):
         n_files += 1
-        rows = _rows(tree, entry, context)
+        rows = _rows(_json(tree, entry, context))
         n_read += rows is not None
         found = (_draft(row, entry, context) for row in rows or [])
         drafts.extend(draft for draft in found if draft is not None)
     for entry in _matching(tree, _OLD_POSTS):
         value = as_dict(_json(tree, entry, context))
-        if not {"photos", "videos", "stories", "profile", "direct"} & value.keys():
-            continue
-        n_files, n_read = n_files + 1, n_read + 1
-        drafts.extend(_old_drafts(value, entry, context))
-    if n_files and not n_read:
+        if {"photos", "videos", "stories", "profile", "direct"} & value.keys():
+            n_files, n_read = n_files + 1, n_read + 1
+            drafts.extend(_old_drafts(value, entry, context))
+    if n_read:
+        return drafts
+    where = ", ".join(str(path) for path in paths)
+    if n_files:
         raise ArchiveError(
             f"the posts in {paths[0]} cannot be read: broken JSON",
             hint="download the archive again; a download that was cut off looks like this",
         )
-    if not n_files:
-        raise _no_posts(tree, paths)
-    return drafts
-
-
-def _no_posts(tree: Tree, paths: list[Path]) -> ArchiveError:
-    where = ", ".join(str(path) for path in paths)
     if _matching(tree, _HTML_POSTS):
-        return ArchiveError(
+        raise ArchiveError(
             f"{where} is an archive in HTML, which cannot be read", hint=_HOW_TO_GET_JSON
         )
-    return ArchiveError(
+    raise ArchiveError(
         f"{where} holds no posts",
         hint="name all zips of the archive together, or request one that includes posts: "
         "Export your information > Customise > Posts, format JSON",
@@ -169,29 +177,25 @@ def _draft(row: object, entry: Entry, context: Context) -> _Draft | None:
         media = [post]
     uris = [one["uri"] for one in media if isinstance(one.get("uri"), str) and one["uri"]]
     if not uris:
-        context.tally.problems.add("post without media", entry.name)
+        context.report.problems.add("post without media", entry.name)
         return None
     # Files differ in where the caption stands; some say it twice.
-    texts = [repair_text(one.get("title"), context.tally) for one in (post, *media)]
-    stamps = [one.get("creation_timestamp") for one in (post, *media)]
-    stamp = next((one for one in stamps if one), None)
-    return _Draft(
-        texts=list(dict.fromkeys(text for text in texts if text)),
-        posted_at=_time(stamp, entry, context),
-        uris=[str(uri) for uri in uris],
-    )
+    texts = repair_texts((one.get("title") for one in (post, *media)), context.report)
+    stamps = (one.get("creation_timestamp") for one in (post, *media))
+    at = context.report.problems.read_time(next(filter(None, stamps), None), entry.name)
+    return _Draft(texts, at, [str(uri) for uri in uris])
 
 
 def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> list[_Draft]:
     """Read `media.json`: a post with several photos is several rows, alike in time and caption."""
-    tally = context.tally
-    tally.n_videos += len(as_list(value.get("videos")))
-    tally.n_stories += len(as_list(value.get("stories")))
+    report = context.report
+    report.n_videos += len(as_list(value.get("videos")))
+    report.n_stories += len(as_list(value.get("stories")))
     drafts: dict[tuple[object, ...], _Draft] = {}
     for number, row in enumerate(map(as_dict, as_list(value.get("photos")))):
         uri = row.get("path")
         if not isinstance(uri, str) or not uri:
-            tally.problems.add("post without media", entry.name)
+            report.problems.add("post without media", entry.name)
             continue
         taken_at, caption = row.get("taken_at"), row.get("caption")
         # Without a time nothing tells which rows belong together.
@@ -199,42 +203,32 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
         if key in drafts:
             drafts[key].uris.append(uri)
             continue
-        text = repair_text(caption, tally)
-        drafts[key] = _Draft([text] if text else [], _time(taken_at, entry, context), [uri])
+        at = report.problems.read_time(taken_at or None, entry.name)
+        drafts[key] = _Draft(repair_texts([caption], report), at, [uri])
     return list(drafts.values())
 
 
 def _post(
     tree: Tree, draft: _Draft, comments: list[Comment], owner: str, context: Context
 ) -> Post | None:
-    photos: list[Photo] = []
-    is_photo_post = False
-    for uri in draft.uris:
-        is_photo, photo = _photo(tree, uri, context)
-        is_photo_post |= is_photo
-        if photo is not None:
-            photos.append(photo)
-    if not is_photo_post:
+    media = [_photo(tree, uri, context) for uri in draft.uris]
+    if not any(is_photo for is_photo, _ in media):
         return None
-    written = [tag for text in draft.texts for tag in find_hashtags(text)]
-    for comment in comments:
-        written.extend(comment.tags)
-        context.tally.n_comments_joined += 1
+    written = written_tags(draft.texts, comments, context.report)
     # The same post keeps its name in every form of archive: file names stay, folders change.
     first = PurePosixPath(draft.uris[0]).name
-    key = f"{owner.casefold()}\0{draft.posted_at}\0{first}".encode("utf-8", "surrogatepass")
     return Post(
-        post_id=f"instagram-{hashlib.sha256(key).hexdigest()[:24]}",
+        post_id=post_id_of("instagram", owner.casefold(), draft.posted_at, first),
         user_id=owner,
         posted_at=draft.posted_at,
-        tags=tidy_tags(written, context.tally.tags),
-        photos=tuple(photos),
+        tags=tidy_tags(written, context.report.tags),
+        photos=tuple(photo for _, photo in media if photo is not None),
     )
 
 
 def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
     """Tell whether a medium is a photo, and give it unless it is missing."""
-    problems = context.tally.problems
+    problems = context.report.problems
     entry = tree.find(uri)
     suffix = PurePosixPath(uri).suffix.lower()
     if entry is None and suffix not in VIDEO_SUFFIXES:
@@ -244,7 +238,7 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
     if entry is not None and kind == "photo":
         return True, tree.photo(entry, context.photos)
     if kind == "video":
-        context.tally.n_videos += 1
+        context.report.n_videos += 1
     elif suffix != ".srt":
         problems.add("medium of an unknown kind", uri)
     return False, None
@@ -252,20 +246,17 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
 
 def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     """Count reels and stories that are no posts, without reading them as photos."""
-    tally = context.tally
-    for pattern, what in ((_REELS, "reels"), (_STORIES, "stories"), (_VIDEOS, "videos")):
-        for entry in _matching(tree, pattern):
-            n_cases = len(_media_uris(_json(tree, entry, context)) - known_uris)
-            if what == "reels":
-                tally.n_reels += n_cases
-            elif what == "stories":
-                tally.n_stories += n_cases
-            else:
-                tally.n_videos += n_cases
+
+    def n_media(entry: Entry) -> int:
+        return len(_media_uris(_json(tree, entry, context)) - known_uris)
+
+    report = context.report
+    report.n_reels += sum(map(n_media, _matching(tree, _REELS)))
+    report.n_stories += sum(map(n_media, _matching(tree, _STORIES)))
+    report.n_videos += sum(map(n_media, _matching(tree, _VIDEOS)))
     for entry in _matching(tree, _ARCHIVED):
-        n_cases = len(_media_uris(_json(tree, entry, context)) - known_uris)
-        if n_cases:
-            tally.problems.add("archived post, left out", entry.name, n_cases)
+        if n_cases := n_media(entry):
+            report.problems.add("archived post, left out", entry.name, n_cases)
 
 
 def _media_uris(value: object) -> set[str]:
@@ -294,12 +285,8 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
         ]
         for row in rows:
             text, media_owner, stamp = _comment_parts(row)
-            if not isinstance(media_owner, str) or media_owner.casefold() != owner.casefold():
-                continue
-            tags = find_hashtags(repair_text(text, context.tally))
-            at = _time(stamp, entry, context) if tags else None
-            if at is not None:
-                comments.append(Comment(at, tuple(tags)))
+            said = own_comment(media_owner, owner, text, stamp, entry.name, context.report)
+            comments += [said] if said else []
     return comments
 
 
@@ -318,28 +305,23 @@ def _comment_parts(row: object) -> tuple[object, object, object]:
 
 def _stated_owner(tree: Tree) -> str | None:
     """Find the user name that the archive itself states."""
+    quiet = Problems()
+    names: list[object] = []
     for entry in _matching(tree, _OWNER):
-        value = _quiet_json(tree, entry)
-        for user in as_list(as_dict(value).get("profile_user")):
+        value = as_dict(read_json(tree.read(entry), entry.name, quiet))
+        for user in as_list(value.get("profile_user")):
             parts = as_dict(as_dict(user).get("string_map_data"))
-            name = as_dict(parts.get("Username")).get("value")
-            if isinstance(name, str) and name.strip():
-                return _clean_name(name)
+            names.append(as_dict(parts.get("Username")).get("value"))
     for entry in _matching(tree, _OLD_OWNER):
-        name = as_dict(_quiet_json(tree, entry)).get("username")
-        if isinstance(name, str) and name.strip():
-            return _clean_name(name)
-    return None
+        value = as_dict(read_json(tree.read(entry), entry.name, quiet))
+        names.append(value.get("username"))
+    return next(filter(None, map(clean_name, names)), None)
 
 
 def _name_in(path: Path) -> str | None:
     """Read the user name in the file name that Instagram gives a download."""
     found = _DOWNLOAD_NAME.match(path.name)
     return None if found is None else found[1]
-
-
-def _clean_name(name: str) -> str:
-    return join_surrogates(name).replace("\0", "").strip()
 
 
 def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
@@ -352,8 +334,7 @@ def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
     return sorted(found, key=lambda entry: [int(n) for n in re.findall(r"\d+", entry.name)])
 
 
-def _rows(tree: Tree, entry: Entry, context: Context) -> list[object] | None:
-    value = _json(tree, entry, context)
+def _rows(value: object) -> list[object] | None:
     if isinstance(value, dict):  # a single post without its list, or a list under a name
         inner = [one for one in as_dict(value).values() if isinstance(one, list)]
         return [value] if "media" in value else as_list(inner[0]) if inner else []
@@ -361,26 +342,4 @@ def _rows(tree: Tree, entry: Entry, context: Context) -> list[object] | None:
 
 
 def _json(tree: Tree, entry: Entry, context: Context) -> object:
-    raw = tree.read(entry)
-    if raw is None:
-        return None
-    try:
-        value, is_whole = read_json(raw)
-    except ValueError as error:
-        context.tally.problems.add("broken JSON", f"{entry.name}: {error}")
-        return None
-    if not is_whole:
-        context.tally.problems.add("JSON breaks off, read up to there", entry.name)
-    return value
-
-
-def _quiet_json(tree: Tree, entry: Entry) -> object:
-    raw = tree.read(entry)
-    try:
-        return None if raw is None else read_json(raw)[0]
-    except ValueError:
-        return None
-
-
-def _time(value: object, entry: Entry, context: Context) -> float | None:
-    return read_time(value or None, context.tally.problems, entry.name)
+    return read_json(tree.read(entry), entry.name, context.report.problems)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.comments import Comment, assign_comments
-from pixtag.ingest.photos import PHOTO_SUFFIXES, VIDEO_SUFFIXES
-from pixtag.ingest.text import read_json, repair_text
-from pixtag.ingest.times import read_time
-from pixtag.ingest.tree import as_dict, as_list
-from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
+from pixtag.ingest.captions import (
+    Comment,
+    as_dict,
+    as_list,
+    assign_comments,
+    clean_name,
+    own_comment,
+    read_json,
+    repair_texts,
+    written_tags,
+)
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context, post_id_of
+from pixtag.ingest.files import Look
+from pixtag.tags import tidy_tags
 from pixtag.types import Post
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pixtag.ingest.context import Context
 
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
 # A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
@@ -39,17 +40,7 @@ _MAX_BYTES = 32 * 2**20
 
 @dataclass(slots=True)
 class _Files:
-    """The files of one post.
-
-    Attributes:
-        base: Common beginning of their names.
-        code: Shortcode in the names, or None.
-        photos: Photo by number; 0 for one without a number.
-        videos: Numbers of videos.
-        texts: Caption files in order.
-        metadata: `.json` or `.json.xz`, or None.
-        comments: `_comments.json`, or None.
-    """
+    """The files of one post: photos by number (0 for one without), numbers of videos, and more."""
 
     base: str
     code: str | None
@@ -67,24 +58,25 @@ class _Facts:
     code: str | None
     user_id: str | None
     posted_at: float | None
-    texts: tuple[str, ...]
+    texts: list[str]
     kind: str  # post, video, story, profile
 
 
-def read_instaloader(root: Path, context: Context) -> Iterator[Post]:
-    """Read folders that instaloader wrote.
+def looks_like(look: Look) -> Path | None:
+    """Tell a folder with files named by the time of their post."""
+    is_named = any(re.match(_TIME, Path(name).name) for name in look.names)
+    return look.path if is_named else None
 
-    Args:
-        root: A folder; all below it is read.
-        context: Where to count and keep.
 
-    Yields:
-        Posts folder by folder in time order. Videos (their poster pictures too), stories and
-        profile pictures are left out.
+def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read folders that instaloader wrote, and all below, in time order within a folder.
+
+    Videos (their poster pictures too), stories and profile pictures are left out.
 
     Raises:
         ArchiveError: No file is named as instaloader names them.
     """
+    (root,) = paths
     n_files = 0
     for folder, inner, names in os.walk(root):
         inner.sort()
@@ -120,7 +112,7 @@ def _grouped(folder: Path, names: list[str], context: Context) -> list[_Files]:
             files.texts.append(path)
         elif suffix in VIDEO_SUFFIXES:
             files.videos.add(number)
-            context.tally.n_videos += 1
+            context.report.n_videos += 1
         elif suffix in PHOTO_SUFFIXES:
             files.photos[number] = path
     return [groups[base] for base in sorted(groups)]
@@ -131,16 +123,12 @@ def _read_folder(folder: Path, groups: list[_Files], context: Context) -> Iterat
     for files in groups:
         facts = _facts(files, folder, context)
         if facts.kind == "story":
-            context.tally.n_stories += 1
+            context.report.n_stories += 1
         elif facts.kind == "post":
             kept.append((files, facts))
-    context.tally.n_expected += len(kept)
-    joined: list[list[Comment]] = [[] for _ in kept]
-    if context.join_comments:
-        for place, (files, facts) in enumerate(kept):
-            joined[place] = _own_comments(files, facts, context)
-    for (files, facts), comments in zip(kept, joined, strict=True):
-        yield _post(files, facts, comments, context)
+    context.report.n_expected += len(kept)
+    for files, facts in kept:
+        yield _post(files, facts, context)
 
 
 def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
@@ -148,14 +136,15 @@ def _facts(files: _Files, folder: Path, context: Context) -> _Facts:
     node = as_dict(document.get("node")) or document
     node_type = str(as_dict(document.get("instaloader")).get("node_type") or "Post")
     stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
-    posted_at = read_time(stamp, context.tally.problems, files.base)
+    posted_at = context.report.problems.read_time(stamp, files.base)
     if posted_at is None:
-        posted_at = _time_in_name(files.base, context)
+        named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
+        posted_at = context.report.problems.read_time(named, files.base)
     code = node.get("shortcode") or node.get("code") or files.code
     owner = as_dict(node.get("owner")).get("username")
     return _Facts(
         code=code if isinstance(code, str) else None,
-        user_id=_clean(owner) or context.user_id or _profile_of(folder),
+        user_id=clean_name(owner) or context.user_id or _profile_of(folder),
         posted_at=posted_at,
         texts=_texts(files, node, context),
         kind=_kind(files, node, node_type, folder),
@@ -174,93 +163,69 @@ def _kind(files: _Files, node: dict[str, object], node_type: str, folder: Path) 
     return "video" if is_video else "post"
 
 
-def _texts(files: _Files, node: dict[str, object], context: Context) -> tuple[str, ...]:
+def _texts(files: _Files, node: dict[str, object], context: Context) -> list[str]:
     """Collect captions: from the metadata, else from text files (one a post or one a picture)."""
     edges = as_list(as_dict(node.get("edge_media_to_caption")).get("edges"))
     found = [as_dict(as_dict(edge).get("node")).get("text") for edge in edges]
     caption = node.get("caption")
     found.append(as_dict(caption).get("text") if isinstance(caption, dict) else caption)
-    texts = [text for text in found if isinstance(text, str)]
-    if not texts:
-        texts = [
-            (_read(path, context) or b"").decode("utf-8-sig", "replace") for path in files.texts
-        ]
-    repaired = [repair_text(text, context.tally) for text in texts]
-    return tuple(dict.fromkeys(text for text in repaired if text))
+    if not any(isinstance(text, str) for text in found):
+        raws = (_read(path, context) or b"" for path in files.texts)
+        found = [raw.decode("utf-8-sig", "replace") for raw in raws]
+    return repair_texts(found, context.report)
 
 
 def _own_comments(files: _Files, facts: _Facts, context: Context) -> list[Comment]:
-    comments: list[Comment] = []
-    for row in map(as_dict, as_list(_json(files.comments, context))):
-        author = as_dict(row.get("owner")).get("username")
-        if facts.user_id is None or _clean(author).casefold() != facts.user_id.casefold():
-            continue
-        tags = find_hashtags(repair_text(row.get("text"), context.tally))
-        at = read_time(row.get("created_at"), context.tally.problems, files.base) if tags else None
-        if at is not None:
-            comments.append(Comment(at, tuple(tags)))
-    return assign_comments([facts.posted_at], comments)[0]
+    said = [
+        own_comment(
+            as_dict(row.get("owner")).get("username"),
+            facts.user_id,
+            row.get("text"),
+            row.get("created_at"),
+            files.base,
+            context.report,
+        )
+        for row in map(as_dict, as_list(_json(files.comments, context)))
+    ]
+    return assign_comments([facts.posted_at], [comment for comment in said if comment])[0]
 
 
-def _post(files: _Files, facts: _Facts, comments: list[Comment], context: Context) -> Post:
-    written = [tag for text in facts.texts for tag in find_hashtags(text)]
-    for comment in comments:
-        written.extend(comment.tags)
-        context.tally.n_comments_joined += 1
+def _post(files: _Files, facts: _Facts, context: Context) -> Post:
+    comments = _own_comments(files, facts, context) if context.join_comments else []
+    written = written_tags(facts.texts, comments, context.report)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)
-    photos = [context.photos.file(str(files.photos[number].absolute())) for number in numbers]
-    key = facts.code or f"{facts.user_id}\0{files.base}"
+    key = (facts.code,) if facts.code else (facts.user_id, files.base)
     return Post(
-        post_id=f"instaloader-{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()[:24]}",
+        post_id=post_id_of("instaloader", *key),
         user_id=facts.user_id,
         posted_at=facts.posted_at,
-        tags=tidy_tags(written, context.tally.tags),
-        photos=tuple(photos),
+        tags=tidy_tags(written, context.report.tags),
+        photos=tuple(context.photos.file(str(files.photos[n].absolute())) for n in numbers),
     )
-
-
-def _time_in_name(base: str, context: Context) -> float | None:
-    try:
-        moment = datetime.strptime(base[:19], "%Y-%m-%d_%H-%M-%S").replace(tzinfo=UTC)
-    except ValueError:
-        context.tally.problems.add("unreadable time", base)
-        return None
-    return moment.timestamp()
 
 
 def _profile_of(folder: Path) -> str | None:
     """Take the profile's name from its folder; those of hashtags and places hold many people's."""
     name = folder.name.removesuffix(":stories")
     holds_others = not name or name[0] in "#:%" or name.endswith(":tagged")
-    return None if holds_others else _clean(name)
-
-
-def _clean(name: object) -> str:
-    return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+    return None if holds_others else clean_name(name)
 
 
 def _json(path: Path | None, context: Context) -> object:
     raw = None if path is None else _read(path, context)
-    if raw is None:
-        return None
-    try:
-        return read_json(raw)[0]
-    except ValueError as error:
-        context.tally.problems.add("broken JSON", f"{path}: {error}")
-        return None
+    return read_json(raw, str(path), context.report.problems)
 
 
 def _read(path: Path, context: Context) -> bytes | None:
     """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
-    is_packed = PurePosixPath(path).suffix == ".xz"
     try:
-        with lzma.open(path, "rb") if is_packed else path.open("rb") as file:
+        with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, EOFError, lzma.LZMAError) as error:
-        context.tally.problems.add("file cannot be read", f"{path}: {error}")
+        context.report.problems.add("file cannot be read", f"{path}: {error}")
         return None
     if len(data) > _MAX_BYTES:
-        context.tally.problems.add("file is too large", str(path))
+        context.report.problems.add("file is too large", str(path))
         return None
     return data

@@ -1,46 +1,56 @@
-"""Posts in JSON Lines, CSV and Parquet: one record a post."""
+"""Posts as records, one a post: read from JSON Lines, CSV and Parquet, written as JSON Lines."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
+import gzip
 import io
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.files import DAMAGED, is_compressed, lines, open_bytes
-from pixtag.ingest.times import read_time
+from pixtag.ingest.context import Context, post_id_of
+from pixtag.ingest.files import DAMAGED, Look, is_compressed, lines, open_bytes
+from pixtag.outputs import replacing
+from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
+from pixtag.times import iso_time
 from pixtag.types import Photo, Post
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from pixtag.ingest.context import Context
 
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
 
 
-def read_json_lines(path: Path, context: Context) -> Iterator[Post]:
-    """Read one JSON object a line.
+def looks_like_json_lines(look: Look) -> Path | None:
+    """Tell a file that begins with a JSON object."""
+    return look.path if _beginning(look).startswith(b"{") else None
 
-    Args:
-        path: The file, plain or compressed.
-        context: Where to count and keep.
 
-    Yields:
-        Posts in the order of the file. A line that cannot be read is counted and left out.
+def looks_like_parquet(look: Look) -> Path | None:
+    """Tell a Parquet file by its first bytes."""
+    return look.path if look.head.startswith(b"PAR1") else None
+
+
+def looks_like_csv(look: Look) -> Path | None:
+    """Tell a file of text that is no JSON."""
+    text = _beginning(look)
+    return look.path if text and not text.startswith((b"{", b"[")) and b"\0" not in text else None
+
+
+def read_json_lines(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read one JSON object a line, plain or compressed; a broken line is counted and left out.
 
     Raises:
         ArchiveError: The file cannot be opened, or no line of it is a post.
     """
-    problems = context.tally.problems
-    context.tally.n_expected += _count_lines(path)
+    (path,) = paths
+    problems = context.report.problems
+    context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
     with open_bytes(path) as file:
         for number, line in lines(file, path, problems):
@@ -62,21 +72,15 @@ def read_json_lines(path: Path, context: Context) -> Iterator[Post]:
         )
 
 
-def read_csv(path: Path, context: Context) -> Iterator[Post]:
+def read_csv(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read a table with a heading line, separated by commas, semicolons or tabs.
-
-    Args:
-        path: The file, plain or compressed.
-        context: Where to count and keep.
-
-    Yields:
-        Posts in the order of the file.
 
     Raises:
         ArchiveError: The file cannot be opened or has no column to read posts from.
     """
-    problems = context.tally.problems
-    context.tally.n_expected += max(_count_lines(path) - 1, 0)
+    (path,) = paths
+    problems = context.report.problems
+    context.report.n_expected += max(_count_lines(path) - 1, 0)
     separator = _separator(path)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
     with open_bytes(path) as raw:
@@ -98,22 +102,16 @@ def read_csv(path: Path, context: Context) -> Iterator[Post]:
             yield read_record(record, path, f"{path}:{rows.line_num}", context)
 
 
-def read_parquet(path: Path, context: Context) -> Iterator[Post]:
-    """Read a Parquet table.
-
-    Args:
-        path: The file, plain or compressed as a whole.
-        context: Where to count and keep.
-
-    Yields:
-        Posts in the order of the file.
+def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read a Parquet table, plain or compressed as a whole.
 
     Raises:
         ArchiveError: The file is damaged or has no column to read posts from.
     """
-    import pyarrow as pa
+    import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
     import pyarrow.parquet as pq
 
+    (path,) = paths
     try:
         source: Any = str(path)
         if is_compressed(path):
@@ -125,8 +123,8 @@ def read_parquet(path: Path, context: Context) -> Iterator[Post]:
         raise ArchiveError(
             f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
         ) from error
-    _check_columns(set(names), table.schema_arrow.names, path)
-    context.tally.n_expected += table.metadata.num_rows
+    _check_columns(table.schema_arrow.names, path)
+    context.report.n_expected += table.metadata.num_rows
     number = 0
     batches = table.iter_batches(batch_size=1000, columns=names)
     while True:
@@ -134,7 +132,7 @@ def read_parquet(path: Path, context: Context) -> Iterator[Post]:
             batch = next(batches, None)
         except (*DAMAGED, pa.ArrowException) as error:
             problem = f"{path} after row {number}: {error}"
-            context.tally.problems.add("file is damaged or ends early", problem)
+            context.report.problems.add("file is damaged or ends early", problem)
             return
         if batch is None:
             return
@@ -146,47 +144,89 @@ def read_parquet(path: Path, context: Context) -> Iterator[Post]:
 
 
 def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
-    """Make a post of one record.
+    """Make a post of one record; without a post_id it gets one from what it holds.
 
     Args:
         record: Values by column name; every column may be missing.
         path: The file, which image paths are relative to.
         where: The record, for the examples.
         context: Where to count and keep.
-
-    Returns:
-        The post. Without a post_id it gets one from what it holds.
     """
-    tally = context.tally
+    report = context.report
     tags = given_tags(record.get("tags"))
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
     user_id = _name(record.get("user_id")) or context.user_id
-    posted_at = read_time(record.get("posted_at"), tally.problems, where)
-    kept = tidy_tags(tags, tally.tags)
-    images = [_image_path(image, path) for image in _images(record.get("image"))]
+    posted_at = report.problems.read_time(record.get("posted_at"), where)
+    kept = tidy_tags(tags, report.tags)
+    images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
     if not post_id:
-        key = json.dumps([user_id, posted_at, images, kept]).encode()
-        post_id = f"row-{hashlib.sha256(key).hexdigest()[:24]}"
+        post_id = post_id_of("row", json.dumps([user_id, posted_at, images, kept]))
     photos = [_photo(image, context) for image in images]
     return Post(post_id, user_id, posted_at, kept, tuple(p for p in photos if p is not None))
 
 
-def check_heading(heading: list[str], path: Path) -> None:
-    """Make sure that a table has something to learn from.
+def export_posts(
+    store: Store,
+    out: Path,
+    *,
+    user_id: str | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write posts as JSON Lines. Importing the file gives the same posts again.
+
+    Args:
+        store: Where the posts are.
+        out: The file; replaced at once when all is written. A name in .gz is compressed.
+        user_id: Only this person's posts; everybody's when None.
+        on_progress: Called with the number of posts written so far.
+
+    Returns:
+        How many posts were written.
 
     Raises:
-        ArchiveError: None of the columns image, tags, caption is there.
+        InputError: The file is the store itself or no plain file.
     """
-    _check_columns({name.strip().lower() for name in heading}, heading, path)
+    n_posts = 0
+    with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
+        file: IO[bytes] = plain
+        if out.suffix == ".gz":
+            packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain)
+            file = stack.enter_context(packed)  # pyright: ignore[reportAssignmentType]
+        for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
+            file.write(_post_line(post))
+            if on_progress is not None:
+                on_progress(n_posts)
+    return n_posts
 
 
-def _check_columns(names: set[str], written: list[str], path: Path) -> None:
-    if not names & _CONTENT:
+def _post_line(post: Post) -> bytes:
+    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
+    paths = [photo.path for photo in post.photos]
+    record = {
+        "post_id": post.post_id,
+        "user_id": post.user_id,
+        "posted_at": iso_time(post.posted_at),
+        "image": "" if not paths else paths[0] if len(paths) == 1 else paths,
+        "tags": list(post.tags),
+    }
+    try:
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a path that is no valid Unicode: escaped, it reads back the same
+        return json.dumps(record).encode() + b"\n"
+
+
+def _beginning(look: Look) -> bytes:
+    return look.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+
+
+def _check_columns(heading: list[str], path: Path) -> None:
+    """Make sure that a table has something to learn from."""
+    if not {name.strip().lower() for name in heading} & _CONTENT:
         raise ArchiveError(
             f"{path} has no column named tags, caption or image, only: "
-            + ", ".join(repr(name) for name in written[:12]),
+            + ", ".join(repr(name) for name in heading[:12]),
             hint=f"rename its columns: {', '.join(COLUMNS)}",
         )
 
@@ -212,7 +252,7 @@ def _separator(path: Path) -> str:
         return len({part.strip().lower() for part in parts[mark]} & set(COLUMNS))
 
     best = max(parts, key=n_known)
-    check_heading(parts[best], path)
+    _check_columns(parts[best], path)
     return best
 
 
@@ -235,12 +275,7 @@ def _count_lines(path: Path) -> int:
     if is_compressed(path) or path.stat().st_size > _COUNTABLE_BYTES:
         return 0
     with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in _chunks(file))
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(2**20):
-        yield chunk
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
 
 
 def _name(value: object) -> str | None:
@@ -252,22 +287,18 @@ def _name(value: object) -> str | None:
     return join_surrogates(str(value)).replace("\0", "") or None
 
 
-def _images(value: object) -> Iterable[str]:
-    if isinstance(value, str):
-        return [value] if value else []
-    if isinstance(value, list):
-        return [item for item in cast("list[object]", value) if isinstance(item, str) and item]
-    return []
-
-
-def _image_path(image: str, path: Path) -> str:
-    if "://" in image:
-        return image
-    return image if os.path.isabs(image) else os.path.abspath(path.parent / image)  # noqa: PTH100, PTH117
+def _images(value: object, path: Path) -> list[str]:
+    """List the paths of photos, absolute (one that is stays as it is), and links to them."""
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    images = [item for item in items if isinstance(item, str) and item]
+    return [
+        one if "://" in one or os.path.isabs(one) else os.path.abspath(path.parent / one)  # noqa: PTH100, PTH117
+        for one in images
+    ]
 
 
 def _photo(image: str, context: Context) -> Photo | None:
     if "://" in image:
-        context.tally.problems.add("photo is a link, not fetched", image)
+        context.report.problems.add("photo is a link, not fetched", image)
         return None
     return context.photos.file(image)

@@ -3,19 +3,150 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from pixtag.ingest.context import Context
-from pixtag.ingest.photos import PhotoKeeper
-from pixtag.ingest.report import ImportReport, Tally
-from pixtag.ingest.times import iso_time
+from pixtag.errors import ArchiveError, InputError
+from pixtag.ingest import folders, instagram, instaloader, records
+from pixtag.ingest.context import PHOTO_SUFFIXES, Context, PhotoKeeper
+from pixtag.ingest.files import Look
+from pixtag.ingest.report import ImportReport
+from pixtag.store import Store
+from pixtag.types import Post
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pixtag.ingest.detect import Source
-    from pixtag.store import Store
-    from pixtag.types import Post
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How to read one kind of source.
+
+    Attributes:
+        looks_like: Gives what of a path is to be read (mostly the path itself) when it looks like
+            this kind, else None.
+        read: Yields the posts of the paths of one source, and counts what is odd.
+        reads_zips: Whether the source may be zips, several of them together.
+    """
+
+    looks_like: Callable[[Look], Path | None]
+    read: Callable[[Sequence[Path], Context], Iterable[Post]]
+    reads_zips: bool = False
+
+
+READERS: dict[str, Reader] = {
+    "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
+    "instaloader": Reader(instaloader.looks_like, instaloader.read),
+    "jsonl": Reader(records.looks_like_json_lines, records.read_json_lines),
+    "parquet": Reader(records.looks_like_parquet, records.read_parquet),
+    "csv": Reader(records.looks_like_csv, records.read_csv),
+    "folders": Reader(folders.looks_like, folders.read),
+}
+"""Every kind of source, the more particular before the more general: the first that fits reads."""
+
+KINDS = tuple(READERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something to read posts from.
+
+    Attributes:
+        kind: How to read it, one of `KINDS`.
+        paths: The file or folder; several zips of one archive together.
+    """
+
+    kind: str
+    paths: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """For people: the paths, joined."""
+        return ", ".join(str(path) for path in self.paths)
+
+
+def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
+    """Tell what to read and how.
+
+    Args:
+        paths: Files and folders that somebody named.
+        kind: One of `KINDS` to read all of them so, or None to look.
+
+    Returns:
+        Sources in the order of the paths; then the zips, all of one kind together as one archive.
+
+    Raises:
+        InputError: An unknown kind.
+        ArchiveError: Nothing is there, or nothing that is known.
+    """
+    if kind is not None and kind not in READERS:
+        raise InputError(f"unknown kind of source: {kind!r}", hint=f"one of {', '.join(KINDS)}")
+    if not paths:
+        raise InputError("no file or folder was named", hint="`pixtag import --help` has examples")
+    zips: list[Path] = []
+    sources: list[Source] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ArchiveError(f"there is nothing at {path}", hint="check the path")
+        look = Look(path)
+        is_open = kind is None or READERS[kind].reads_zips
+        inside = [path] if look.is_zip else look.zips if is_open and look.has_only_zips else []
+        zips += inside
+        if not inside:
+            sources += [Source(kind, (path,))] if kind is not None else _sources_at(look)
+    return sources + _sources_in_zips(zips, otherwise=_ZIP_KINDS[0])
+
+
+_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
+
+
+def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
+    """Group zips by the kind that they look like; those of one kind are one archive."""
+    kinds = [
+        next((kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look)), otherwise)
+        for look in map(Look, zips)
+    ]
+    return [
+        Source(kind, tuple(path for path, its in zip(zips, kinds, strict=True) if its == kind))
+        for kind in dict.fromkeys(kinds)
+        if kind is not None
+    ]
+
+
+def _sources_at(look: Look) -> list[Source]:
+    path = look.path
+    for kind, reader in READERS.items():
+        found = reader.looks_like(look)
+        if found is not None:
+            return [Source(kind, (found,))]
+    if look.post_files:
+        return [source for file in look.post_files for source in _sources_at(Look(file))]
+    if packed := _sources_in_zips(look.zips, otherwise=None):
+        return packed
+    if path.is_file():
+        raise _unknown_file(look)
+    if any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
+        raise ArchiveError(
+            f"the photos in {path} come without tags",
+            hint="put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos "
+            "in a posts.jsonl",
+        )
+    raise ArchiveError(
+        f"{path} holds no posts that are known here",
+        hint=f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}",
+    )
+
+
+def _unknown_file(look: Look) -> ArchiveError:
+    if not look.head.strip():
+        return ArchiveError(f"{look.path} is empty", hint="check that it was written to its end")
+    if look.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        return ArchiveError(
+            f"{look.path} is one JSON list",
+            hint="for Instagram's own archive name its folder or zip; else write one object a line",
+        )
+    return ArchiveError(
+        f"{look.path} is not a file of posts",
+        hint="JSON Lines, CSV and Parquet are read, plain or as .gz or .zst",
+    )
 
 
 def import_posts(
@@ -47,110 +178,21 @@ def import_posts(
         ArchiveError: A source cannot be read at all.
         StoreError: The store cannot be written.
     """
-    tally = Tally()
-    keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, tally=tally)
-    context = Context(tally, keeper, user_id=user_id, join_comments=join_comments)
-    census = _Census(tally, time.time() if now is None else now)
+    report = ImportReport(sources=tuple((source.name, source.kind) for source in sources))
+    keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, report=report)
+    context = Context(report, keeper, user_id=user_id, join_comments=join_comments)
+    latest = time.time() if now is None else now
+
+    def counted() -> Iterator[Post]:
+        for source in sources:
+            for post in READERS[source.kind].read(source.paths, context):
+                report.count(post, now=latest)
+                yield post
 
     def tell(n_done: int) -> None:
         if on_progress is not None:
-            on_progress(n_done, max(tally.n_expected, n_done) if tally.n_expected else None)
+            on_progress(n_done, max(report.n_expected, n_done) if report.n_expected else None)
 
-    result = store.add_posts(census.count(_read_all(sources, context)), on_progress=tell)
-    return ImportReport(
-        sources=tuple((source.name, source.kind) for source in sources),
-        n_posts=census.n_posts,
-        added=result.added,
-        updated=result.updated,
-        unchanged=result.unchanged,
-        n_photos=census.n_photos,
-        n_people=len(census.people),
-        n_tags=len(census.tags),
-        n_tag_uses=census.n_tag_uses,
-        n_untimed=census.n_untimed,
-        first_at=iso_time(census.first_at),
-        last_at=iso_time(census.last_at),
-        tally=tally,
-    )
-
-
-def _read_all(sources: Sequence[Source], context: Context) -> Iterator[Post]:
-    for source in sources:
-        yield from _read(source, context)
-
-
-def _read(source: Source, context: Context) -> Iterable[Post]:
-    # Imported one by one: reading JSON Lines must not load what reading Parquet needs.
-    match source.kind:
-        case "jsonl":
-            from pixtag.ingest.records import read_json_lines
-
-            return read_json_lines(source.paths[0], context)
-        case "csv":
-            from pixtag.ingest.records import read_csv
-
-            return read_csv(source.paths[0], context)
-        case "parquet":
-            from pixtag.ingest.records import read_parquet
-
-            return read_parquet(source.paths[0], context)
-        case "folders":
-            from pixtag.ingest.folders import read_folders
-
-            return read_folders(source.paths[0], context)
-        case "instaloader":
-            from pixtag.ingest.instaloader import read_instaloader
-
-            return read_instaloader(source.paths[0], context)
-        case "instagram":
-            from pixtag.ingest.instagram import read_instagram
-
-            return read_instagram(source.paths, context)
-
-
-class _Census:
-    """Counts posts as they pass."""
-
-    def __init__(self, tally: Tally, now: float) -> None:
-        self._tally = tally
-        self._now = now
-        self._seen: dict[str, int] = {}
-        self.n_posts = 0
-        self.n_photos = 0
-        self.n_tag_uses = 0
-        self.n_untimed = 0
-        self.people: set[str] = set()
-        self.tags: set[str] = set()
-        self.first_at: float | None = None
-        self.last_at: float | None = None
-
-    def count(self, posts: Iterable[Post]) -> Iterator[Post]:
-        """Pass posts on, counted."""
-        for post in posts:
-            self._count(post)
-            yield post
-
-    def _count(self, post: Post) -> None:
-        problems = self._tally.problems
-        form = hash(post)
-        before = self._seen.get(post.post_id)
-        if before == form:
-            problems.add("same post again", post.post_id)
-        elif before is not None:
-            problems.add("same post again with other content, the last one holds", post.post_id)
-        self._seen[post.post_id] = form
-        self.n_posts += 1
-        self.n_photos += sum(1 for photo in post.photos if photo.digest)
-        self.n_tag_uses += len(post.tags)
-        self.tags.update(post.tags)
-        if post.user_id is not None:
-            self.people.add(post.user_id)
-        if post.posted_at is None:
-            self.n_untimed += 1
-            return
-        if post.posted_at > self._now:
-            problems.add("time in the future, kept", f"{post.post_id}: {iso_time(post.posted_at)}")
-        if self.first_at is None or post.posted_at < self.first_at:
-            self.first_at = post.posted_at
-        if self.last_at is None or post.posted_at > self.last_at:
-            self.last_at = post.posted_at
+    result = store.add_posts(counted(), on_progress=tell)
+    report.added, report.updated, report.unchanged = result.added, result.updated, result.unchanged
+    return report

@@ -10,13 +10,11 @@ import numpy as np
 
 from pixtag.evidence import (
     DAY_TICKS,
-    LAST_TICK,
     MOST_KEYS,
     NOBODY,
+    Evidence,
     OwnPosts,
-    View,
     ticks,
-    weekday_key,
 )
 from pixtag.signals.knowledge import Knowledge
 from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Sources
@@ -160,7 +158,7 @@ class Asked:
     """
 
     knowledge: Knowledge
-    view: View
+    view: Evidence
     sources: Sources
     tick: Ints
     user: Ints
@@ -219,15 +217,15 @@ class Asked:
             return self._facts[1]
         view, prior = self.view, self.knowledge.prior
         tag, tick = pairs.tag, self.tick[pairs.question]
-        first = view.days.first(tag)
+        counts = view.counts(tag, tick)
         facts = Facts(
-            people=view.people_with(tag, tick).astype(np.float64),
+            people=counts.people.astype(np.float64),
             prior_people=self.at_prior(prior.people, tag),
-            uses=view.by_tag.before(tag, tick).astype(np.float64),
+            uses=counts.uses.astype(np.float64),
             prior_uses=self.at_prior(prior.uses, tag),
-            days=view.days.before(tag, tick).astype(np.float64),
-            on_weekday=view.weekdays.before(weekday_key(tag, tick), tick).astype(np.float64),
-            first=np.where(first < tick, first, LAST_TICK),
+            days=counts.days.astype(np.float64),
+            on_weekday=counts.on_weekday.astype(np.float64),
+            first=counts.first,
         )
         self._facts = (pairs, facts)
         return facts
@@ -244,7 +242,7 @@ class Asked:
 
 
 def ask(
-    knowledge: Knowledge, view: View, questions: Questions, sources: Sources | None = None
+    knowledge: Knowledge, view: Evidence, questions: Questions, sources: Sources | None = None
 ) -> Asked:
     """Look people, accepted tags, photos and the people's own posts up."""
     sources = sources or Sources()
@@ -293,7 +291,7 @@ def ask(
 def with_typed(
     own: OwnPosts,
     names: list[str],
-    view: View,
+    view: Evidence,
     tick: Ints,
     history: tuple[tuple[str, ...], ...],
 ) -> tuple[OwnPosts, list[str]]:

@@ -197,6 +197,8 @@ def _given_accepted(asked: Asked, pairs: Pairs) -> Floats:
     usual = usage_rate(asked, pairs).astype(np.float64)
     for q, company in asked.company.items():
         mine = np.flatnonzero(pairs.question == q)
+        if not len(mine):
+            continue
         chance, base = company.chances(asked, q, pairs.tag[mine], usual[mine])
         out[mine, 0] = np.log((chance + 1e-3) / (base + 1e-3))
     return out

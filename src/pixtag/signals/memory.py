@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, HOUR_TICKS, NOBODY, View, ragged
+from pixtag.evidence import DAY_TICKS, HOUR_TICKS, NOBODY, Evidence
 from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.types import Bools, Floats, Ints
 
@@ -158,7 +158,7 @@ class Similar:
         tick: Moments, `[B]`; photos at or after them are `-inf`.
     """
 
-    def __init__(self, view: View, photo: Floats, tick: Ints) -> None:
+    def __init__(self, view: Evidence, photo: Floats, tick: Ints) -> None:
         self._view = view
         at = view.photo_tick
         self.n = int(np.searchsorted(at, tick.max())) if view.photos_in_order else len(at)
@@ -228,18 +228,14 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
     return memory
 
 
-def _uses(view: View, prior: View, rows: Ints) -> tuple[Ints, Ints]:
+def _uses(view: Evidence, prior: Evidence, rows: Ints) -> tuple[Ints, Ints]:
     """Position and tag of the uses of posts of the store, and (below zero) of the prior."""
-    ours = rows >= 0
-    start = np.zeros(len(rows), np.int64)
-    length = np.zeros(len(rows), np.int64)
-    for part, source, post in ((ours, view, rows), (~ours, prior, -1 - rows)):
-        start[part], length[part] = source.use_start[post[part]], source.n_uses[post[part]]
-    owner, use = ragged(start, length)
-    tag = np.zeros(len(use), np.int64)
-    mine = ours[owner]
-    tag[mine], tag[~mine] = view.tag[use[mine]], prior.tag[use[~mine]]
-    return owner, tag
+    ours, theirs = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+    of_ours, tag = view.uses_of(rows[ours])
+    of_theirs, prior_tag = prior.uses_of(-1 - rows[theirs])
+    owner = np.concatenate([ours[of_ours], theirs[of_theirs]])
+    order = np.argsort(owner, kind="stable")
+    return owner[order], np.concatenate([tag, prior_tag])[order]
 
 
 def kernel_shares(memory: Memory, weight: Floats) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, distinct, ragged
+from pixtag.evidence import DAY_TICKS, distinct
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.memory import Memory, Similar, nearest
 from pixtag.signals.spec import Feature, Signal
@@ -116,11 +116,11 @@ def _prototypes(asked: Asked, pairs: Pairs) -> Floats:
     view, prior = asked.view, asked.knowledge.prior
     tick = asked.tick[pairs.question]
     n_prior = asked.at_prior(prior.photos, pairs.tag)
-    out[:, 1] = np.log1p(view.photos.before(pairs.tag, tick) + n_prior)
+    out[:, 1] = np.log1p(view.photos_with(pairs.tag, tick) + n_prior)
     similar = asked.similar
     if similar is None:
         return out
-    pair, _, row = view.photos.rows(pairs.tag, 0, tick, limit=LAST_PHOTOS)
+    pair, row = view.last_photos(pairs.tag, tick, limit=LAST_PHOTOS)
     score = similar.scores[pairs.question[pair], row]
     # A photo without a time lies before every question, and so does each of the prior.
     score = np.where(np.isfinite(score), score, 0.0)
@@ -165,6 +165,7 @@ def lately_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Mem
     view = asked.view
     since = np.maximum(asked.tick - int(RECENT_DAYS * DAY_TICKS), 1)
     scores, first = similar.lately(asked.tick, asked.asker, since=since)
+    scores[~asked.has_photo] = -np.inf
     column, best = nearest(scores, view.photo_tick[first : similar.n], limit=n_slots)
     filled = np.isfinite(best)
     if not filled.any():
@@ -173,10 +174,9 @@ def lately_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Mem
     rows = np.where(filled, slots[np.minimum(column, len(slots) - 1)], 0)
     question, slot = np.nonzero(filled)
     post = rows[question, slot]
-    entry_of, use = ragged(view.use_start[post], view.n_uses[post].astype(np.int64))
+    entry_of, tag = view.uses_of(post)
     best = np.where(filled, best, 0.0).astype(np.float32)
     keys = np.stack([best, np.exp(8.0 * (best - 1.0)) * filled], axis=-1)
-    tag = view.tag[use].astype(np.int64)
     return Memory(rows, filled, keys, question[entry_of], slot[entry_of], tag)
 
 

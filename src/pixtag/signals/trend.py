@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, View, distinct, ticks
+from pixtag.evidence import DAY_TICKS, Evidence, distinct, ticks
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
@@ -40,7 +40,7 @@ class Rising:
     window_hours: float
 
 
-def rising_tags(view: View, *, at: float, k: int) -> list[Rising]:
+def rising_tags(view: Evidence, *, at: float, k: int) -> list[Rising]:
     """Find the tags whose rate rises most surely, in standard deviations of a Poisson count.
 
     Args:
@@ -56,7 +56,7 @@ def rising_tags(view: View, *, at: float, k: int) -> list[Rising]:
     if not len(tags):
         return []
     moments = np.full(len(tags), moment)
-    rate = (view.days.before(tags, moments) + 0.5) / view.lived_days(moments)
+    rate = (view.counts(tags, moments).days + 0.5) / view.lived_days(moments)
     expected = rate * np.array(WINDOWS_HOURS)[:, None] / 24.0
     ratio = (people + SHRINK) / (expected + SHRINK)
     sigma = (people - expected) / np.sqrt(expected + 1.0)

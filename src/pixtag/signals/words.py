@@ -113,7 +113,7 @@ class Words:
 
     A photo is the convex combination of the vectors of its likeliest classes' names (ConSE,
     Norouzi et al. 2014); a tag is the mean of its words' vectors. GloVe (Pennington et al. 2014),
-    its common part taken out (`recipes/word_vectors.py`).
+    its common part taken out (`tools/word_vectors.py`).
 
     Shapes:
         N: words. W: width of a word vector. K: classes. T: tags. B: photos.

@@ -184,8 +184,7 @@ class Store:
     @property
     def revision(self) -> int:
         """Grows with every change of posts or embeddings: the last number of the change log."""
-        with consistent(self._path):
-            return int(self._meta("revision"))
+        return self._meta("revision")
 
     @property
     def identity(self) -> str:
@@ -251,8 +250,8 @@ class Store:
         Returns:
             The changes; after a backup was restored (the store is behind `seq`) all posts.
         """
-        with self._reading(), consistent(self._path):
-            last, removed = int(self._meta("revision")), int(self._meta("removed"))
+        with self._reading():
+            last, removed = self._meta("revision"), self._meta("removed")
             if seq == last:
                 return Changes(last, (), ())
             is_restored = seq > last
@@ -269,7 +268,7 @@ class Store:
 
     def posts_by_id(self, post_ids: Collection[str]) -> dict[str, Post]:
         """Read those of some posts that the store has."""
-        with self._reading(), consistent(self._path):
+        with self._reading():
             found = known_posts(self._db, post_ids)
         return {name: post for name, (_, post) in found.items()}
 
@@ -292,20 +291,27 @@ class Store:
             yield from (known[i] for i in chunk if i in known)
 
     def log(
-        self, encoder_digest: str | None = None, post_ids: Collection[str] | None = None
+        self,
+        encoder_digest: str | None = None,
+        post_ids: Collection[str] | None = None,
+        *,
+        seen_before: float | None = None,
     ) -> PostLog:
         """Read posts as columns.
 
         Args:
             encoder_digest: Whose embeddings to read; none when None.
             post_ids: Only those of these posts that the store has; all posts when None.
+            seen_before: Only posts that the store had learned of before, Unix seconds UTC: what an
+                answer of that moment could know. When a post was posted alone decides what is
+                read in training and evaluation.
 
         Returns:
             Posts in time order, ties by post_id, those without a time first. A post's embedding
             is the mean over those of its photos that have one. D = 0 when the encoder gave none.
         """
-        with self._reading(), consistent(self._path):
-            return read_log(self._db, encoder_digest, post_ids)
+        with self._reading():
+            return read_log(self._db, encoder_digest, post_ids, seen_before=seen_before)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
         """Find the latest post that shows the photo whose bytes have this SHA-256, hex."""
@@ -538,11 +544,21 @@ class Store:
         return AddResult(added, updated, unchanged)
 
     def _load(self, rows: list[int]) -> dict[int, Post]:
-        with self._lock, guarded(self._path), consistent(self._path):
+        with self._reading():
             return load_posts(self._db, rows)
 
     def _put_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
-        encoder = self._encoder_row(encoder_digest, vectors.shape[1])
+        width = vectors.shape[1]
+        self._db.execute(
+            "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)", (encoder_digest, width)
+        )
+        encoder, known_width = self._db.execute(
+            "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
+        ).fetchone()
+        if known_width != width:
+            raise ShapeError(
+                f"embeddings {width} wide from an encoder whose earlier ones are {known_width} wide"
+            )
         self._db.executemany(
             "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
             "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
@@ -571,26 +587,12 @@ class Store:
                     self._put_lists(user, self.lists(user).joined(lists))
         path.unlink(missing_ok=True)
 
-    def _encoder_row(self, encoder_digest: str, width: int) -> int:
-        self._db.execute(
-            "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)", (encoder_digest, width)
-        )
-        row, known_width = self._db.execute(
-            "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
-        ).fetchone()
-        if known_width != width:
-            raise ShapeError(
-                f"embeddings {width} wide from an encoder whose earlier ones are {known_width} wide"
-            )
-        return int(row)
-
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
-        rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))
-        if not rows:
-            raise StoreError(
-                f"{self._path} is damaged (no {name})", hint="restore it from a backup"
-            )
-        return rows[0][0]
+        with self._lock, guarded(self._path), consistent(self._path):
+            found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+            if found is None or (name != "identity" and not isinstance(found[0], int)):
+                raise ValueError(f"no {name}")
+            return found[0]
 
     def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock, guarded(self._path):
@@ -599,7 +601,7 @@ class Store:
     @contextmanager
     def _reading(self) -> Generator[None]:
         """Hold one state of the file over several queries."""
-        with self._lock, guarded(self._path):
+        with self._lock, guarded(self._path), consistent(self._path):
             self._db.execute("BEGIN")
             try:
                 yield
@@ -625,7 +627,7 @@ class Store:
 
     def _next_revision(self) -> int:
         self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
-        return int(self._meta("revision"))
+        return self._meta("revision")
 
 
 def _checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs]) -> Halfs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Collection
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -25,14 +26,16 @@ def write_posts(
     """Insert posts, or replace those that have a row, as changed by a revision."""
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
+    now = microseconds(time.time())
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
         head = (user, microseconds(post.posted_at), revision)
         row = row_of.get(post.post_id)
         if row is None:
             cursor = db.execute(
-                "INSERT INTO posts (user, posted_at_us, changed, post_id) VALUES (?, ?, ?, ?)",
-                (*head, post.post_id),
+                "INSERT INTO posts (user, posted_at_us, changed, post_id, seen_at_us) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (*head, post.post_id, now),
             )
             row_of[post.post_id] = int(cursor.lastrowid or 0)
             continue
@@ -89,7 +92,11 @@ def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
 
 
 def read_log(
-    db: sqlite3.Connection, encoder_digest: str | None, post_ids: Collection[str] | None = None
+    db: sqlite3.Connection,
+    encoder_digest: str | None,
+    post_ids: Collection[str] | None = None,
+    *,
+    seen_before: float | None = None,
 ) -> PostLog:
     """Read posts, their tags and the mean embedding of their photos as columns.
 
@@ -97,14 +104,18 @@ def read_log(
         db: The store, inside a transaction, so that all queries see one state.
         encoder_digest: Whose embeddings to read; none when None.
         post_ids: Only these posts; all when None.
+        seen_before: Only posts that the store knew before, Unix seconds UTC.
     """
     heads = _fetch(
         db,
-        "SELECT id, post_id, user, posted_at_us FROM posts",
+        "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts",
         "post_id",
         post_ids,
         "ORDER BY posted_at_us, post_id",
     )
+    if seen_before is not None:
+        heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
+        post_ids = {head[1] for head in heads}
     rows = np.fromiter((head[0] for head in heads), np.int64, len(heads))
     only = None if post_ids is None else rows.tolist()
     users, user_of_post = _users(db, [head[2] for head in heads])
@@ -157,22 +168,18 @@ def _embeddings(
     db: sqlite3.Connection, rows: Ints, encoder_digest: str | None, only: list[int] | None
 ) -> tuple[Bools, Halfs]:
     """Average the embeddings of each post's photos."""
-    has_photo = np.zeros(len(rows), np.bool_)
     encoder = db.execute(
-        "SELECT id, width FROM encoders WHERE digest = ? "
-        "AND id IN (SELECT encoder FROM embeddings)",
-        (encoder_digest,),
+        "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
     ).fetchone()
     if encoder is None:
-        return has_photo, np.zeros((len(rows), 0), np.float16)
+        return np.zeros(len(rows), np.bool_), np.zeros((len(rows), 0), np.float16)
     width: int = encoder[1]
     photos = _fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
-    digests = None if only is None else {digest for _, digest in photos}
     found = _fetch(
         db,
         f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder[0])})",  # noqa: S608
         "digest",
-        digests,
+        None if only is None else {digest for _, digest in photos},
     )
     number = {digest: i for i, (digest, _) in enumerate(found)}
     vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)

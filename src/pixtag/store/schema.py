@@ -57,6 +57,8 @@ _CHANGES_AND_LISTS = """
 ALTER TABLE posts ADD COLUMN changed INTEGER NOT NULL DEFAULT 0;
 UPDATE posts SET changed = (SELECT value FROM meta WHERE name = 'revision');
 CREATE INDEX posts_by_change ON posts (changed);
+-- When the store learned of a post; NULL for those of earlier versions.
+ALTER TABLE posts ADD COLUMN seen_at_us INTEGER;
 INSERT INTO meta VALUES ('removed', 0);
 DELETE FROM tag_uses WHERE EXISTS (SELECT 1 FROM tag_uses AS earlier WHERE
     earlier.post = tag_uses.post AND earlier.tag = tag_uses.tag

@@ -49,6 +49,10 @@ class TrainConfig(BaseModel):
     """People who are also replayed as first users of a bundle that was made without them: for a
     bundle that will meet people with no store, or with a store of their own posts alone."""
 
+    histories: Annotated[int, Field(ge=0)] = 0
+    """Labelled photos of nobody that are also asked about by people made up for it, who tag seldom
+    or never, only sign, or post about something else."""
+
     elsewhere: Annotated[int, Field(ge=0)] = 5_000
     """Most posts of each other log that the network also learns from, where others are given."""
 

@@ -21,14 +21,15 @@ from pixtag.evidence import View
 from pixtag.model import Model
 from pixtag.rank import (
     Candidates,
+    candidates,
     join_candidates,
     questions_of,
     replay,
 )
-from pixtag.signals import CONTEXT_NAMES, Knowledge
+from pixtag.signals import CONTEXT_NAMES, Knowledge, Questions
 from pixtag.signals.head import Head
 from pixtag.splits import history_length
-from pixtag.types import Bools, Ints, PostLog, Sources
+from pixtag.types import Bools, Halfs, Ints, Post, PostLog, Sources
 
 LEAST_PARTS = 3
 
@@ -348,6 +349,99 @@ def first_users(
     if len(strangers):
         parts.append(_strangers(log, strangers, model))
     return parts
+
+
+RELATIONS = ("untagged", "signed", "another subject", "the same subject", "typed")
+RELATION_SHARES = (0.1, 0.15, 0.4, 0.2, 0.15)
+MOST_HISTORY = 60
+SIGNED_SHARE = 0.25
+"""Share of the people with a subject who also sign everything with a tag of their own."""
+
+UNKNOWN_SUFFIX = "\u02bc"
+"""Makes a tag one that no vocabulary has, with the same words in it."""
+
+
+def people_with_histories(
+    log: PostLog, rows: Ints, kinds: Sequence[str], model: Model, *, most: int, seed: int
+) -> list[Examples]:
+    """Ask about labelled photos as people would whose history is of another kind.
+
+    Photos of nobody are lent to people made up for the purpose: some never tag, some only sign,
+    some posted about another subject or about the same one, with photos or without, and some typed
+    a few tags. Half of the other subjects have tags that the vocabulary lacks, as most tags of
+    real people are.
+
+    Args:
+        log: Posts; those of nobody with a photo and a kind are lent.
+        rows: Posts that may be asked about, with photos that the model's head never saw.
+        kinds: What each photo of the log shows, `[N]`; empty where nobody said.
+        model: A head and a prior.
+        most: People at most.
+        seed: Of the draw.
+    """
+    named = np.array([bool(kind) for kind in kinds], np.bool_)
+    lent = named & log.has_photo & (log.user_of_post == len(log.users))
+    rng = np.random.default_rng((seed, 53))
+    asked = rows[lent[rows]]
+    if len(asked) > most:
+        asked = np.sort(rng.choice(asked, most, replace=False))
+    of_kind: dict[str, list[int]] = {}
+    for row in np.flatnonzero(lent).tolist():
+        of_kind.setdefault(kinds[row], []).append(row)
+    if len(of_kind) < 2:
+        return []
+    return [
+        _with_history(log, row, str(kinds[row]), of_kind, model, rng) for row in asked.tolist()
+    ]
+
+
+def _with_history(
+    log: PostLog,
+    row: int,
+    kind: str,
+    of_kind: dict[str, list[int]],
+    model: Model,
+    rng: np.random.Generator,
+) -> Examples:
+    now, person = 1.7e9, "somebody"
+    relation = RELATIONS[rng.choice(len(RELATIONS), p=RELATION_SHARES)]
+    wanted = log.tags_of(row)
+    others = [k for k in of_kind if k != kind and not set(wanted) & set(log.tags_of(of_kind[k][0]))]
+    other = others[rng.integers(len(others))] if others else next(k for k in of_kind if k != kind)
+    pool = of_kind[kind if relation == "the same subject" else other]
+    signature = f"by{rng.integers(1_000_000)}"
+    signs = relation == "signed" or (rng.random() < SIGNED_SHARE and "subject" in relation)
+    typed: tuple[str, ...] = ()
+    posts: list[Post] = []
+    embeddings: dict[str, Halfs] = {}
+    if relation == "typed":
+        foreign = log.tags_of(int(rng.choice(pool)))
+        typed = tuple([foreign[:1], wanted[:1], [*foreign, wanted[-1]]][rng.integers(3)])
+    else:
+        n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
+        at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, n))
+        suffix = UNKNOWN_SUFFIX if relation == "another subject" and rng.random() < 0.5 else ""
+        has_photos = rng.random() < 0.5
+        for i, lent in enumerate(rng.choice(pool, n).tolist()):
+            tags = [f"{t}{suffix}" for t in log.tags_of(lent)] if "subject" in relation else []
+            tags += [signature] * signs
+            if lent == row:
+                continue
+            posts.append(Post(f"h{i}", person, float(at[i]), tuple(tags)))
+            if has_photos:
+                embeddings[f"h{i}"] = log.embeddings[lent]
+    view = model.evidence(PostLog.of(posts, embeddings)).view()
+    questions = Questions(
+        at=np.array([now]),
+        users=(person,),
+        embeddings=log.embeddings[[row]].astype(np.float32),
+        has_photo=np.array([True]),
+        history=(typed,) if typed else (),
+    )
+    found = compact(candidates(model, view, questions))
+    wanted_ids = [view.id_of(tag) for tag in [*wanted, *([signature] * signs)]]
+    used = np.isin(found.tag, [i for i in wanted_ids if i >= 0]) & found.filled
+    return Examples(found, used, np.array([len(wanted_ids)]), np.zeros(1, np.bool_))
 
 
 def draw_elsewhere(log: PostLog, rows: Ints, *, most: int, seed: int) -> Ints:

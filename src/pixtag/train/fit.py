@@ -38,6 +38,7 @@ from pixtag.train.examples import (
     first_users,
     join_examples,
     people_elsewhere,
+    people_with_histories,
     replay_examples,
     with_prior,
 )
@@ -407,6 +408,16 @@ def _pixels_and_examples(
                 np.flatnonzero(hidden),
                 Model(with_prior(knowledge, fitted.select(~hidden)), config.rank),
                 most_people=-(-config.first_users // n_folds),
+                seed=config.seed,
+            )
+        if config.histories:
+            hidden = fold == left_out
+            parts += people_with_histories(
+                fitted,
+                np.flatnonzero(hidden),
+                plan.kinds[: len(fitted)],
+                Model(with_prior(knowledge, fitted.select(~hidden)), config.rank),
+                most=config.histories // n_folds,
                 seed=config.seed,
             )
     told("learning what photos show", n_folds, n_steps)

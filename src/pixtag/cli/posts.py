@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -14,33 +14,26 @@ if TYPE_CHECKING:
     from pixtag.ingest import ImportReport
     from pixtag.store import ForgetResult, Store
 
-Kind = Literal["jsonl", "csv", "parquet", "folders", "instaloader", "instagram"]
-
 _SHOWN_PEOPLE = 20
 _SHOWN_TAGS = 50
 
 
 def register(app: App) -> None:
-    """Add this group's verbs.
-
-    Args:
-        app: The command line that is being built.
-    """
+    """Add this group's verbs to the command line that is being built."""
     app.command(import_, name="import")
-    app.command(export)
-    app.command(posts)
-    app.command(history)
-    app.command(forget)
+    for verb in (export, posts, history, forget):
+        app.command(verb)
 
 
 def import_(
     *paths: Path,
     store: Path,
-    kind: Kind | None = None,
+    kind: str | None = None,
     user: str | None = None,
     comments: Annotated[bool, Parameter(negative="--no-comments")] = True,
     copy: bool = False,
     embed: Annotated[bool, Parameter(negative="--no-embed")] = True,
+    encoder: Path | None = None,
     json: bool = False,
 ) -> None:
     """Read posts into a store and look at their photos.
@@ -52,11 +45,12 @@ def import_(
     Args:
         paths: Files and folders; several zips are one archive.
         store: The store; made when it is missing.
-        kind: What the paths are, where looking is not enough.
+        kind: What the paths are, where looking is not enough; an unknown one lists them all.
         user: The person, for sources that name nobody.
         comments: Add hashtags of own comments made within ten minutes of a post.
         copy: Keep a copy of every photo beside the store (those in zips always are).
         embed: Look at the photos now; needed before pixels can help.
+        encoder: The ONNX file to look at photos with; the one in the package by default.
         json: Print the summary as one JSON object.
 
     Examples:
@@ -64,10 +58,14 @@ def import_(
         pixtag import posts.jsonl more.csv.gz --store my.sqlite --no-embed
         pixtag import part-1.zip part-2.zip --store my.sqlite --user ana
     """
+    from pixtag.encoder import load_encoder
     from pixtag.ingest import find_sources, import_posts
     from pixtag.store import Store
 
-    sources = find_sources(paths, kind)  # first, so that a wrong path leaves no empty store
+    # First, so that a wrong path leaves no empty store.
+    sources = find_sources(paths, kind)
+    looker = load_encoder(encoder) if embed else None
+    looked: EmbedResult | None = None
     with Store.open(store, create=True) as opened:
         with output.progress("reading posts") as bar:
             report = import_posts(
@@ -80,7 +78,11 @@ def import_(
             )
         if not json:
             _show_report(report)
-        looked = _embed(opened) if embed else None
+        if looker is not None:
+            from pixtag.embed import embed_missing
+
+            with output.progress("looking at photos", unit="photos") as bar:
+                looked = embed_missing(opened, looker, on_progress=bar.update)
         if json:
             output.print_json({**report.as_dict(), "embedding": looked, "store": str(store)})
         n_posts = opened.summary().n_posts
@@ -127,8 +129,8 @@ def posts(*, store: Path, json: bool = False) -> None:
     Examples:
         pixtag posts --store my.sqlite
     """
-    from pixtag.ingest.times import iso_time
     from pixtag.store import Store
+    from pixtag.times import iso_time
 
     with Store.open(store, read_only=True) as opened:
         summary = opened.summary()
@@ -163,54 +165,54 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
     Args:
         user: The person.
         store: The store.
-        at: Only posts before this time (ISO 8601; UTC unless it says otherwise).
+        at: Only posts before this time, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC).
         json: Print one JSON object, with every hashtag.
 
     Examples:
         pixtag history ana --store my.sqlite
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
-    from pixtag.ingest.history import person_history
-    from pixtag.ingest.times import given_time, iso_time
     from pixtag.store import Store
+    from pixtag.times import iso_time, parse_time
 
-    before = None if at is None else given_time(at)
+    before = None if at is None else parse_time(at).timestamp()
+    times: dict[str, list[float | None]] = {}
+    n_posts = n_untimed = 0
     with Store.open(store, read_only=True) as opened:
         _require_person(opened, user)
-        found = person_history(opened, user, before=before)
+        for post in opened.posts(user_id=user):  # those without a time, then in time order
+            if before is not None and (post.posted_at is None or post.posted_at >= before):
+                continue
+            n_posts += 1
+            n_untimed += post.posted_at is None
+            for tag in post.tags:
+                times.setdefault(tag, []).append(post.posted_at)
+    uses = [(tag, len(ats), [t for t in ats if t is not None]) for tag, ats in times.items()]
+    uses.sort(key=lambda use: (-use[1], -(use[2] or [0.0])[-1], use[0]))
+    rows = [
+        (tag, n_uses, *((iso_time(timed[0]), iso_time(timed[-1])) if timed else (None, None)))
+        for tag, n_uses, timed in uses
+    ]
     if json:
-        output.print_json(
-            {
-                "user": user,
-                "posts": found.n_posts,
-                "untimed": found.n_untimed,
-                "tags": [
-                    {
-                        "tag": use.tag,
-                        "uses": use.n_uses,
-                        "first_at": iso_time(use.first_at),
-                        "last_at": iso_time(use.last_at),
-                    }
-                    for use in found.uses
-                ],
-            }
-        )
+        names = ("tag", "uses", "first_at", "last_at")
+        tags = [dict(zip(names, row, strict=True)) for row in rows]
+        output.print_json({"user": user, "posts": n_posts, "untimed": n_untimed, "tags": tags})
         return
     output.print_table(
         {"hashtag": "left", "uses": "right", "first": "left", "last": "left"},
         [
-            (f"#{use.tag}", f"{use.n_uses:,}", _day(use.first_at), _day(use.last_at))
-            for use in found.uses[:_SHOWN_TAGS]
+            (f"#{tag}", f"{n_uses:,}", (first or "")[:10], (last or "")[:10])
+            for tag, n_uses, first, last in rows[:_SHOWN_TAGS]
         ],
     )
-    if len(found.uses) > _SHOWN_TAGS:
-        output.say(f"{len(found.uses) - _SHOWN_TAGS:,} more hashtags: --json lists all")
-    if found.n_untimed:
+    if len(rows) > _SHOWN_TAGS:
+        output.say(f"{len(rows) - _SHOWN_TAGS:,} more hashtags: --json lists all")
+    if n_untimed:
         output.say(
-            f"{_count(found.n_untimed, 'post')} without a time: listed here, but no part of the "
+            f"{_count(n_untimed, 'post')} without a time: listed here, but no part of the "
             "history that suggestions use"
         )
-    output.say(f"{user}: {_count(found.n_posts, 'post')}, {_count(len(found.uses), 'hashtag')}")
+    output.say(f"{user}: {_count(n_posts, 'post')}, {_count(len(rows), 'hashtag')}")
 
 
 def forget(user: str, *, store: Path, json: bool = False) -> None:
@@ -254,14 +256,6 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     )
 
 
-def _embed(store: Store) -> EmbedResult:
-    from pixtag.embed import embed_missing
-    from pixtag.encoder import load_encoder
-
-    with output.progress("looking at photos", unit="photos") as bar:
-        return embed_missing(store, load_encoder(), on_progress=bar.update)
-
-
 def _require_person(store: Store, user: str) -> None:
     from difflib import get_close_matches
 
@@ -278,35 +272,35 @@ def _require_person(store: Store, user: str) -> None:
 
 
 def _show_report(report: ImportReport) -> None:
-    tally = report.tally
-    span = f"{report.first_at} to {report.last_at}" if report.first_at else None
     known = f"{report.added:,} new, {report.updated:,} changed, {report.unchanged:,} known"
+    copied = f"{report.n_photos_copied:,} beside the store" if report.n_photos_copied else None
+    met = {
+        "videos skipped": report.n_videos,
+        "stories skipped": report.n_stories,
+        "reels skipped": report.n_reels,
+        "comments joined": report.n_comments_joined,
+        "texts repaired": report.n_texts_repaired,
+    }
     output.describe(
         {
             "read": "; ".join(f"{path} ({kind})" for path, kind in report.sources),
             "posts": f"{report.n_posts:,} ({known})",
             "without a time": f"{report.n_untimed:,}" if report.n_untimed else None,
-            "time span": span,
+            "time span": f"{report.first_at} to {report.last_at}" if report.first_at else None,
             "photos": f"{report.n_photos:,}",
-            "copied": f"{tally.n_photos_copied:,} beside the store"
-            if tally.n_photos_copied
-            else None,
+            "copied": copied,
             "people": f"{report.n_people:,}",
             "hashtags": f"{report.n_tags:,} in {report.n_tag_uses:,} uses",
-            "videos skipped": f"{tally.n_videos:,}" if tally.n_videos else None,
-            "stories skipped": f"{tally.n_stories:,}" if tally.n_stories else None,
-            "reels skipped": f"{tally.n_reels:,}" if tally.n_reels else None,
-            "comments joined": f"{tally.n_comments_joined:,}" if tally.n_comments_joined else None,
-            "texts repaired": f"{tally.n_texts_repaired:,}" if tally.n_texts_repaired else None,
+            **{what: f"{count:,}" for what, count in met.items() if count},
         }
     )
     rows: list[tuple[str, str, str]] = []
-    for what, counts in (("changed", tally.tags.changed), ("dropped", tally.tags.dropped)):
+    for what, counts in (("changed", report.tags.changed), ("dropped", report.tags.dropped)):
         for reason, count in counts.most_common():
-            example = tally.tags.examples.get(reason, "")
+            example = report.tags.examples.get(reason, "")
             rows.append((f"hashtag {what}: {reason}", f"{count:,}", example))
-    for kind, count in tally.problems.counts.most_common():
-        rows.append((kind, f"{count:,}", tally.problems.examples[kind]))
+    for kind, count in report.problems.counts.most_common():
+        rows.append((kind, f"{count:,}", report.problems.examples[kind]))
     if rows:
         output.print_table({"noted": "left", "count": "right", "example": "left"}, rows)
 
@@ -326,10 +320,3 @@ def _show_forgotten(result: ForgetResult) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _day(at: float | None) -> str:
-    from pixtag.ingest.times import iso_time
-
-    text = iso_time(at)
-    return "" if text is None else text[:10]

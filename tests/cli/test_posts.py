@@ -164,13 +164,17 @@ def test_history_of_a_person(pixtag, world):
     shown = json.loads(pixtag(*words, "--json").stdout)
     assert [(use["tag"], use["uses"]) for use in shown["tags"]] == [("sea", 2), ("sun", 1)]
     assert shown["tags"][0]["last_at"] == "2026-01-06T00:00:00+00:00"
-    earlier = json.loads(pixtag(*words, "--json", "--at", "2026-01-06").stdout)
-    assert [(use["tag"], use["uses"]) for use in earlier["tags"]] == [("sea", 1), ("sun", 1)]
+    for at in ("2026-01-06", "20260106"):
+        earlier = json.loads(pixtag(*words, "--json", "--at", at).stdout)
+        assert [(use["tag"], use["uses"]) for use in earlier["tags"]] == [("sea", 1), ("sun", 1)]
     assert "#sea" in pixtag(*words).stdout
     wrong = pixtag("history", "anna", "--store", "s.sqlite")
     assert wrong.returncode == 2
     assert "did you mean ana" in wrong.stderr
     assert pixtag(*words, "--at", "soon").returncode == 2
+    doubtful = pixtag(*words, "--at", "12345")
+    assert doubtful.returncode == 2
+    assert "'12345' is a doubtful time" in doubtful.stderr
 
 
 def test_forget_removes_a_person_and_names_their_bundles(pixtag, tmp_path):

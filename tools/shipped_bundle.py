@@ -1,9 +1,9 @@
 """The bundle that ships: trained on world and on labelled photos, with the bridge from classes.
 
-    python recipes/shipped_bundle.py --shared ../shared                       # the bundle itself
-    python recipes/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
-    python recipes/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
-    python recipes/shipped_bundle.py --shared ../shared --hold-out people     # score_habits.py
+    python tools/shipped_bundle.py --shared ../shared                       # the bundle itself
+    python tools/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
+    python tools/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
+    python tools/shipped_bundle.py --shared ../shared --hold-out people     # score_habits.py
 
 Posts of world keep their people and times; names that the simulation invented (of events, of
 people's own tags) are never learned, so the bundle does not hold them. Labelled photos become
@@ -39,7 +39,7 @@ from pixtag.train.fit import fit
 from pixtag.types import Ints, Photo, Post, PostLog
 
 ROOT = Path(__file__).parent.parent
-RECIPES = ROOT / "recipes"
+TOOLS = ROOT / "tools"
 CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Chance of a concept's tag by its place in the map."""
 
@@ -61,23 +61,25 @@ TITLE = (
 N_NONE = 4000
 NONE = "(none of these)"
 SEED = 20_260_105
-CONFIG = TrainConfig(first_users=100, topics=256, epochs=7, photoless=0.5, teachers=0)
+CONFIG = TrainConfig(
+    first_users=100, histories=4000, topics=256, epochs=7, photoless=0.5, teachers=0
+)
 
 
 def concept_tags() -> dict[str, list[str]]:
     """Tags of each concept, best first."""
-    return tomllib.loads((RECIPES / "concept_tags.toml").read_text(encoding="utf-8"))["tags"]
+    return tomllib.loads((TOOLS / "concept_tags.toml").read_text(encoding="utf-8"))["tags"]
 
 
 def class_tags() -> list[list[str]]:
     """Tags of each of the encoder's classes, best first, in index order."""
-    tags = tomllib.loads((RECIPES / "class_tags.toml").read_text(encoding="utf-8"))["tags"]
+    tags = tomllib.loads((TOOLS / "class_tags.toml").read_text(encoding="utf-8"))["tags"]
     return [tags[str(i)] for i in range(len(tags))]
 
 
 def simulated_tags() -> set[str]:
     """Names that the simulation invented."""
-    lines = (RECIPES / "simulated_tags.txt").read_text(encoding="utf-8").splitlines()
+    lines = (TOOLS / "simulated_tags.txt").read_text(encoding="utf-8").splitlines()
     return {line for line in lines if line and not line.startswith("#")}
 
 
@@ -257,10 +259,10 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
     parser.add_argument("--hold-out", choices=[*HOLD_OUTS, PEOPLE])
     parser.add_argument("--refill", action="store_true", help="draw the photos' tags anew")
-    parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT]")
+    parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT].safetensors")
     given = parser.parse_args()
     name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"
-    out = given.out or ROOT / "out" / name
+    out = given.out or ROOT / "out" / f"{name}.safetensors"
     out.parent.mkdir(parents=True, exist_ok=True)
     store = ROOT / "out" / "shipped.sqlite"
     if not store.exists() or given.refill:

