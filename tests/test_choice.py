@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pixtag.replay import state_of
+from pixtag.signals.columns import Queries
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, State, StateConfig
 
 import handmade
 from pixtag.lists import Lists
 from pixtag.predict.choice import choose, names_first, near_synonyms, strangers_worth
 from pixtag.predict.wishes import Wishes
-from pixtag.replay import state_of
-from pixtag.signals.columns import Queries
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, State, StateConfig
 from pixtag.types import Post, PostLog
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pixtag.replay import rank, state_of
+from pixtag.signals.columns import Queries
+from pixtag.state import FEATURE_NAMES
 
 import handmade
 import pixtag
@@ -19,9 +22,6 @@ from pixtag.lists import Lists
 from pixtag.predict import Predictor, photos_under, rising_tags
 from pixtag.predict.photos import sidecar_tags
 from pixtag.predict.reasons import GROUPS, ago
-from pixtag.replay import rank, state_of
-from pixtag.signals.columns import Queries
-from pixtag.state import FEATURE_NAMES
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pixtag.replay import best_of, inputs_of, rank, replay, state_of
+from pixtag.signals.columns import Queries
+from pixtag.state import Scored
 
 from asking import queries_about, sampled
 from pixtag import replay as replaying
 from pixtag.baselines import popularity
-from pixtag.replay import best_of, inputs_of, rank, replay, state_of
-from pixtag.signals.columns import Queries
 from pixtag.splits import temporal_split
-from pixtag.state import Scored
 from pixtag.types import Post, PostLog, Rankings, Sources
 from worlds import START_AT, WIDTH, bundle, world
 
