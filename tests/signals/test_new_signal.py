@@ -31,7 +31,7 @@ TOY = '''
     TOY = Signal("toy", (Feature("ends_alike", ("history",), "own uses"),), _toy)
 '''
 
-CHECK = '''
+CHECK = """
     import sys
     from dataclasses import replace
     from pathlib import Path
@@ -84,7 +84,7 @@ CHECK = '''
     ]
     assert not np.array_equal(*ranked)
     print("the toy is a signal")
-'''
+"""
 
 
 def test_one_file_and_one_line_make_a_signal(tmp_path):
