@@ -10,16 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from asking import sampled
-from pixtag.network import (
-    SHAPES,
-    calibrated,
-    copy_shares,
-    initial_weights,
-    log_shares,
-    scores,
-)
 from pixtag.replay import inputs_of, knowledge_of, without_prior
 from pixtag.state import (
     CONTEXT_NAMES,
@@ -30,6 +20,16 @@ from pixtag.state import (
     TREND_NAMES,
     Scored,
     State,
+)
+
+from asking import sampled
+from pixtag.network import (
+    SHAPES,
+    calibrated,
+    copy_shares,
+    initial_weights,
+    log_shares,
+    scores,
 )
 from pixtag.train.network import (
     OF_PHOTOS,

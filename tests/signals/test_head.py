@@ -1,4 +1,4 @@
-"""The pixel head and the choice of the best of a row."""
+"""The pixel head and the choice of the best."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtag.signals.head import top_of_rows
+from pixtag.signals.asked import strongest, top_of_rows
 from worlds import WIDTH, random_head
 
 
@@ -35,3 +35,15 @@ def test_the_best_of_each_row_are_chosen_ties_by_the_first_column(n_rows, n, lim
     for i in range(n_rows):
         order = [c for c in np.lexsort((np.arange(n), -scores[i])) if np.isfinite(scores[i, c])]
         assert sorted(column[row == i].tolist()) == sorted(order[:limit])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=30), st.integers(1, 6))
+def test_the_strongest_of_each_question_come_first_ties_by_the_number_given(entries, limit):
+    entries = sorted(entries, key=lambda e: e[0])
+    question, strength = (np.array([e[i] for e in entries], np.int64) for i in range(2))
+    ties = np.random.default_rng(len(entries)).permutation(len(entries))
+    kept = strongest(question, strength.astype(np.float32), ties, limit=limit)
+    for q in set(question.tolist()):
+        rows = np.flatnonzero(question == q).tolist()
+        expected = sorted(rows, key=lambda r: (-strength[r], ties[r]))[:limit]
+        assert [r for r in kept.tolist() if question[r] == q] == expected

@@ -1,4 +1,4 @@
-"""The person's own posts and the most similar posts of everyone."""
+"""The person's own posts and the most similar posts of everyone, those of the prior included."""
 
 from __future__ import annotations
 
@@ -7,79 +7,108 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asking import Asked, queries_about, sampled, small_logs
-from pixtag.signals.memory import Neighbours, OwnMemory, nearest
-from worlds import state_of, world
+from asking import Asking, questions_about, sampled, small_logs
+from pixtag.rank import RankConfig
+from pixtag.signals import NEAR_KEYS, OWN_KEYS
+from pixtag.signals.memory import nearest
+from worlds import world
+
+N_SLOTS = 12
+FEW = RankConfig(own_slots=N_SLOTS, near_slots=N_SLOTS)
 
 
-def key(memory, names, name):
-    return memory.keys[:, :, names.index(name)]
-
-
-def check_own(state, queries):
-    asked = Asked(state, queries)
-    memory = state.own_memory.recall(asked.block)
-    hours = key(memory, OwnMemory.key_names, "log_hours")
-    similarity = key(memory, OwnMemory.key_names, "similarity")
-    for i, user, at, past in asked:
-        own = [p for p in past if p.user == user and user is not None and p.is_timed][::-1]
-        own = own[: state.own_memory.n_slots]
-        kept = memory.rows[i][memory.filled[i]]
-        assert [state.log.post_ids[r] for r in kept] == [p.post_id for p in own]
+def check_own(got):
+    memory = got.asked.own_memory
+    keys = {name: memory.keys[:, :, i] for i, name in enumerate(OWN_KEYS)}
+    for i, user, tick, _ in got:
+        own = got.own(user, tick)[::-1][:N_SLOTS]
+        assert memory.filled[i].tolist() == [n < len(own) for n in range(N_SLOTS)]
         assert not memory.keys[i][~memory.filled[i]].any()
+        total = 1e-9
+        shares = dict.fromkeys(got.tags, 0.0)
         for slot, post in enumerate(own):
-            age_hours = max(at - post.at, 60.0) / 3600.0
-            assert hours[i, slot] == pytest.approx(np.log(age_hours) / 4.0, abs=1e-4)
-            alike = 0.0 if post.photo is None else float(asked.block.photo[i] @ post.photo)
-            assert similarity[i, slot] == pytest.approx(alike, abs=1e-4)
+            row = memory.rows[i, slot]
+            assert (got.view.tick[row], tuple(got.view.tags_of(row))) == (post.tick, post.tags)
+            age = max(tick - post.tick, 6000) / 360_000
+            assert keys["log_hours"][i, slot] == pytest.approx(np.log(age) / 4.0, abs=1e-4)
+            assert keys["is_last"][i, slot] == (slot == 0)
+            has_both = post.photo is not None and got.questions.has_photo[i]
+            assert keys["has_both_photos"][i, slot] == has_both
+            alike = got.alike(i, post) if has_both else 0.0
+            assert keys["similarity"][i, slot] == pytest.approx(alike, abs=1e-4)
+            # What a fixed kernel over these posts says of each tag.
+            weight = np.exp(-slot / 8) * (0.3 + has_both * np.exp(6 * (alike - 0.5)))
+            total += weight
+            for tag in post.tags:
+                shares[tag] += weight
+        for t, tag in enumerate(got.tags):
+            expected = np.log(shares[tag] / total + 1e-3) - np.log(1e-3)
+            assert got["own_memory_share"][i, t] == pytest.approx(expected, abs=1e-3)
         copied = {
-            (int(s), state.tags[t])
-            for q, s, t in zip(memory.query, memory.slot, memory.tag, strict=True)
+            (int(s), got.tags[t])
+            for q, s, t in zip(memory.question, memory.slot, memory.tag, strict=True)
             if q == i
         }
         assert copied == {(slot, tag) for slot, post in enumerate(own) for tag in post.tags}
 
 
-def check_near(state, queries):
-    asked = Asked(state, queries)
-    memory = state.neighbours.recall(asked.block)
-    similarity = key(memory, Neighbours.key_names, "similarity")
-    is_own = key(memory, Neighbours.key_names, "is_own")
-    for i, user, _, past in asked:
-        kept = memory.rows[i][memory.filled[i]]
-        if not queries.has_photo[i]:
-            assert not len(kept)
+def check_near(got):
+    memory = got.asked.near
+    keys = {name: memory.keys[:, :, i] for i, name in enumerate(NEAR_KEYS)}
+    prior = got.model.knowledge.prior.view
+    for i, user, _, past in got:
+        if not got.questions.has_photo[i]:
+            assert not memory.filled[i].any()
+            assert not got["neighbour_share"][i].any()
             continue
-        photo = asked.block.photo[i].astype(np.float64)
-        alike = sorted((float(photo @ p.photo) for p in past if p.photo is not None), reverse=True)
-        alike = alike[: state.neighbours.n_slots]
-        assert similarity[i][memory.filled[i]] == pytest.approx(alike, abs=1e-4)
-        by_id = {p.post_id: p for p in past}
-        for slot, row in enumerate(kept.tolist()):
-            post = by_id[state.log.post_ids[row]]
-            assert float(photo @ post.photo) == pytest.approx(similarity[i, slot], abs=1e-4)
-            own = post.user == user and user is not None and post.is_timed
-            assert is_own[i, slot] == float(own)
+        known = [(got.alike(i, p), p.tags) for p in past if p.photo is not None]
+        photo = got.asked.photo[i]
+        known += [
+            (float(photo @ prior.vectors[row]), prior.tags_of(slot))
+            for row, slot in enumerate(prior.photo_slot.tolist())
+        ]
+        known = sorted(known, key=lambda k: -k[0])[:N_SLOTS]
+        filled = memory.filled[i]
+        assert keys["similarity"][i][filled] == pytest.approx([k[0] for k in known], abs=1e-4)
+        by_key = {(p.tick, p.user, p.tags): p for p in past}
+        n_own = 0
+        for slot, row in enumerate(memory.rows[i][filled].tolist()):
+            if row < 0:
+                assert keys["has_time"][i, slot] == keys["is_own"][i, slot] == 0.0
+                continue
+            user_id = int(got.view.user[row])
+            who = None if user_id < 0 else got.view.people.names[user_id]
+            post = by_key[int(got.view.tick[row]), who, tuple(got.view.tags_of(row))]
+            is_own = post.user == user and user is not None and post.is_timed
+            n_own += is_own
+            assert keys["is_own"][i, slot] == float(is_own)
+            assert keys["has_time"][i, slot] == float(post.is_timed)
+        # What a sharp kernel over the neighbours says of each tag.
+        weights = np.exp(8 * (np.array([k[0] for k in known]) - 1))
+        for t, tag in enumerate(got.tags):
+            share = sum(w for w, k in zip(weights, known, strict=True) if tag in k[1])
+            expected = np.log(share / max(weights.sum(), 1e-9) + 1e-3) - np.log(1e-3)
+            assert got["neighbour_share"][i, t] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_persons_latest_posts_are_recalled_newest_first():
     log = world()
-    check_own(state_of(log), sampled(log, 40))
+    check_own(Asking(log, sampled(log, 40), config=FEW))
 
 
 def test_the_most_similar_earlier_posts_are_recalled():
     log = world()
-    check_near(state_of(log), sampled(log, 40))
+    check_near(Asking(log, sampled(log, 40), config=FEW))
 
 
 @settings(max_examples=25)
 @given(small_logs())
 def test_ties_and_missing_times_people_and_photos_change_nothing(log):
     if len(log):
-        queries = queries_about(log, np.arange(len(log)))
-        state = state_of(log, n_known=3)
-        check_own(state, queries)
-        check_near(state, queries)
+        questions = questions_about(log, np.arange(len(log)))
+        got = Asking(log, questions, n_known=3, config=FEW)
+        check_own(got)
+        check_near(got)
 
 
 @settings(max_examples=40)
@@ -93,7 +122,8 @@ def test_nearest_is_a_full_sort_cut_off(n_rows, n, limit, seed, has_ties):
     if has_ties:
         similarity = np.round(similarity, 1)
     similarity[rng.random((n_rows, n)) < 0.3] = -np.inf
-    columns, values = nearest(similarity.copy(), limit=limit)
+    tie = rng.permutation(n)
+    columns, values = nearest(similarity.copy(), tie, limit=limit)
     for row in range(n_rows):
         expected = np.sort(similarity[row])[::-1][:limit]
         expected = expected[np.isfinite(expected)]
@@ -103,5 +133,5 @@ def test_nearest_is_a_full_sort_cut_off(n_rows, n, limit, seed, has_ties):
         assert len(set(found.tolist())) == len(found)
         assert np.array_equal(similarity[row, found], values[row][finite])
         if has_ties:
-            order = np.lexsort((np.arange(n), -similarity[row]))[: len(found)]
+            order = np.lexsort((tie, -similarity[row]))[: len(found)]
             assert found.tolist() == order.tolist()

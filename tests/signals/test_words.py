@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pixtag.encoder import class_names, class_synonyms, classifier, load_encoder
 from pixtag.errors import ModelError, ShapeError
 from pixtag.images import decode
-from pixtag.replay import readers_of_classes
+from pixtag.model import readers_of_classes
 from pixtag.signals.words import BRIDGE_FLOOR, Bridge, Classifier, Words, class_tag_matrix
 
 ROOT = Path(__file__).parent.parent.parent

@@ -96,7 +96,7 @@ class Company:
             carries = np.zeros((len(slots), len(accepted)), np.bool_)
             carries[place, np.flatnonzero(accepted < view.n_tags)[pair]] = True
             user = view.user[slots]
-            own = (user == asked.user[question]) & (user >= 0) & (view is asked.view)
+            own = (user == asked.user[question]) & (user >= 0) & (view.tick[slots] > 0)
             post, tag = view.uses_of(slots)
             lengths = view.n_uses[slots].astype(np.int64)
             parts.append((carries, own, lengths, post + n_posts, tag))

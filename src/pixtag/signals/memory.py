@@ -213,7 +213,7 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
     age = np.where(timed, asked.tick[question] - at, HOUR_TICKS)
     log_age = np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS)
     user = view.user[post] if len(view.tick) else np.full(len(post), NOBODY)
-    mine = ours & (user == asked.user[question]) & (user >= 0)
+    mine = timed & (user == asked.user[question]) & (user >= 0)
     values = {
         "similarity": best[question, slot],
         "similarity_sharp": np.exp(8.0 * (best[question, slot] - 1.0)),

@@ -41,6 +41,9 @@ LEAST_FLAG_STD = 0.3
 """Flags that were nearly always on in training must not explode when one goes off."""
 
 
+NEVER_STD = 1e6
+
+
 def constants(found: Candidates, heard: Bools | None = None) -> dict[str, NDArray[np.float32]]:
     """Means and spreads of the inputs, and which source each feature needs.
 
@@ -52,9 +55,9 @@ def constants(found: Candidates, heard: Bools | None = None) -> dict[str, NDArra
     rows = np.ones(len(found), np.bool_) if heard is None else heard
     filled = found.features[found.filled & rows[:, None]].astype(np.float32)
     context = found.context[rows].astype(np.float32)
-    mean, std = context.mean(axis=0), context.std(axis=0) + 1e-3
+    mean, std = context.mean(axis=0), _spread(context)
     std[:3] = np.maximum(std[:3], LEAST_FLAG_STD)
-    feature_std = filled.std(axis=0) + 1e-3
+    feature_std = _spread(filled)
     known = FEATURES.column("head_known")
     feature_std[known] = max(feature_std[known], LEAST_FLAG_STD)
     return {
@@ -64,6 +67,16 @@ def constants(found: Candidates, heard: Bools | None = None) -> dict[str, NDArra
         "norm/context_std": std,
         "source/needed": FEATURES.needed,
     }
+
+
+def _spread(values: Floats) -> Floats:
+    """Standard deviations of inputs, so large where one never varied that it always reads as 0.
+
+    The network learned nothing of such an input: `prior_log`, say, where every post was replayed
+    without a prior.
+    """
+    varied = (values != values[:1]).any(axis=0)
+    return np.where(varied, values.std(axis=0) + 1e-3, NEVER_STD).astype(np.float32)
 
 
 def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:

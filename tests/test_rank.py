@@ -1,17 +1,20 @@
-"""Replay: every post ranked with what was known before it, by one code path."""
+"""Ranking: every post with what was known before it, by one code path."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
-from asking import queries_about, sampled
-from pixtag import replay as replaying
-from pixtag.baselines import popularity
-from pixtag.replay import best_of, inputs_of, rank, replay, state_of
-from pixtag.signals.columns import Queries
+from asking import ask, questions_about, sampled
+from pixtag import rank as ranking
+from pixtag.evidence import ticks
+from pixtag.model import evidence_of, model_of
+from pixtag.rank import Candidates, best_of, candidates, questions_of, rank, replay
+from pixtag.signals import Questions
 from pixtag.splits import temporal_split
-from pixtag.state import Scored
 from pixtag.types import Post, PostLog, Rankings, Sources
 from worlds import START_AT, WIDTH, bundle, world
 
@@ -24,19 +27,30 @@ def precision_at_5(log: PostLog, ranked: Rankings, rows: np.ndarray) -> float:
     return sum(hits) / (5 * len(rows))
 
 
+@cache
+def known():
+    """The trained model, and what it knows after all of the world."""
+    model, evidence = evidence_of(bundle(), world())
+    return model, evidence.view()
+
+
+def asked(rows) -> Questions:
+    return questions_of(world(), np.asarray(rows), width=WIDTH)
+
+
 @pytest.fixture(scope="module")
 def ranked() -> tuple[np.ndarray, Rankings]:
     log = world()
     rows = np.arange(temporal_split(log).valid_stop, len(log))
-    state = state_of(bundle(), log)
-    return rows, rank(state, bundle(), state.queries_of(log, rows), k=20)
+    return rows, rank(*known(), asked(rows), k=20)
 
 
 def test_a_trained_bundle_ranks_new_posts_far_better_than_popularity(ranked):
     log = world()
     rows, found = ranked
-    popular = popularity(log, int(rows[0]), len(log), 20)
-    assert precision_at_5(log, found, rows) > 1.5 * precision_at_5(log, popular, rows)
+    popular = known()[1].popular(int(ticks(log.at[rows[:1]])[0]), limit=5)
+    same = Rankings(rows, np.tile(popular, (len(rows), 1)), found.probs, found.tags)
+    assert precision_at_5(log, found, rows) > 1.5 * precision_at_5(log, same, rows)
 
 
 def test_chances_fall_along_the_ranks_and_tags_are_distinct(ranked):
@@ -61,11 +75,10 @@ def test_a_shown_chance_comes_true_as_often(ranked):
 def test_every_source_lifts_the_ranking():
     log = world()
     rows = np.arange(temporal_split(log).train_stop, len(log))
-    state = state_of(bundle(), log)
-    queries = state.queries_of(log, rows)
+    questions = asked(rows)
 
     def precision(sources: Sources) -> float:
-        return precision_at_5(log, rank(state, bundle(), queries, sources=sources), rows)
+        return precision_at_5(log, rank(*known(), questions, sources=sources), rows)
 
     everything, nothing = precision(Sources()), precision(Sources(False, False, False))
     assert everything > nothing + 0.1
@@ -73,25 +86,20 @@ def test_every_source_lifts_the_ranking():
         assert nothing < precision(alone) <= everything + 0.02, alone.name
 
 
-def test_queries_in_any_order_get_the_same_answers(ranked):
-    log = world()
+def test_questions_in_any_order_get_the_same_answers(ranked):
     rows, found = ranked
-    state = state_of(bundle(), log)
     order = np.random.default_rng(1).permutation(len(rows))
-    shuffled = rank(state, bundle(), state.queries_of(log, rows[order]), k=20)
+    shuffled = rank(*known(), asked(rows[order]), k=20)
     np.testing.assert_allclose(shuffled.probs, found.probs[order], atol=1e-4)
     same = (shuffled.tag_ids[:, :5] == found.tag_ids[order][:, :5]).mean()
     assert same > 0.99  # near-ties may turn round
 
 
-def test_blocks_tell_of_their_progress_and_cover_every_query_once():
-    log = world()
-    state = state_of(bundle(), log)
-    queries = sampled(log, 200, seed=5)
+def test_blocks_tell_of_their_progress_and_cover_every_question_once():
+    questions = sampled(world(), 200, seed=5)
     told: list[tuple[int, int]] = []
-    seen = [
-        index for index, _ in replay(state, queries, on_progress=lambda *done: told.append(done))
-    ]
+    blocks = replay(*known(), questions, then=len, on_progress=lambda *done: told.append(done))
+    seen = [index for index, n in blocks if n == len(index)]
     assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(200))
     assert len(seen) > 1
     assert told[-1] == (200, 200)
@@ -100,20 +108,25 @@ def test_blocks_tell_of_their_progress_and_cover_every_query_once():
 
 def test_threads_give_the_same_bits_and_the_same_answers_as_one(monkeypatch):
     log = world()
-    state = state_of(bundle(), log)
-    queries = state.queries_of(log, np.arange(log.n_untimed, len(log)))
-    alone = rank(state, bundle(), queries, k=20)
-    monkeypatch.setattr(replaying, "LEAST_PART", 60)
+    questions = asked(np.arange(log.n_untimed, len(log)))
+    alone = rank(*known(), questions, k=20)
+    monkeypatch.setattr(ranking, "LEAST_PART", 60)
     found = []
     for n_cores in (1, 3):
-        monkeypatch.setattr(replaying.os, "cpu_count", lambda n=n_cores: n)
+        monkeypatch.setattr(ranking.os, "cpu_count", lambda n=n_cores: n)
         told: list[tuple[int, int]] = []
-        state = state_of(bundle(), log)
+        model, evidence = evidence_of(bundle(), log)
         found.append(
-            rank(state, bundle(), queries, k=20, on_progress=lambda *d, told=told: told.append(d))
+            rank(
+                model,
+                evidence.view(),
+                questions,
+                k=20,
+                on_progress=lambda *d, told=told: told.append(d),
+            )
         )
         assert [n for n, _ in told] == sorted(n for n, _ in told)
-        assert told[-1] == (len(queries), len(queries))
+        assert told[-1] == (len(questions), len(questions))
     assert np.array_equal(found[0].tag_ids, found[1].tag_ids)
     assert np.array_equal(found[0].probs, found[1].probs)
     np.testing.assert_allclose(found[0].probs, alone.probs, atol=1e-4)
@@ -121,48 +134,45 @@ def test_threads_give_the_same_bits_and_the_same_answers_as_one(monkeypatch):
 
 def test_a_run_on_threads_may_be_left_early(monkeypatch):
     log = world()
-    state = state_of(bundle(), log)
-    monkeypatch.setattr(replaying, "LEAST_PART", 60)
-    blocks = replay(state, state.queries_of(log, np.arange(log.n_untimed, len(log))))
-    index, scored = next(blocks)
-    assert len(index) == len(scored)
+    monkeypatch.setattr(ranking, "LEAST_PART", 60)
+    blocks = replay(*known(), asked(np.arange(log.n_untimed, len(log))), then=len)
+    index, n = next(blocks)
+    assert len(index) == n
     blocks.close()
-    assert len(rank(state, bundle(), sampled(log, 9)).rows) == 9
+    assert len(rank(*known(), sampled(log, 9)).rows) == 9
 
 
 def test_the_best_come_first_and_ties_go_by_the_tag():
-    log = world()
-    state = state_of(bundle(), log)
-    scored = state.score(queries_about(log, [590, 595]))
-    tags, probs = best_of(bundle(), scored, k=scored.tag.shape[1])
-    assert np.array_equal(np.sort(tags, axis=1), np.sort(scored.tag, axis=1))
+    model, view = known()
+    found = candidates(model, view, questions_about(world(), [590, 595]))
+    ties = view.names.ties()
+    tags, probs = best_of(model, found, k=found.tag.shape[1], ties=ties)
+    assert np.array_equal(np.sort(tags, axis=1), np.sort(found.tag, axis=1))
     # The same candidate in two places, under two names.
     names = {"features", "own_member", "near_member", "filled"}
-    twins = Scored(
+    twins = Candidates(
         **{
             f: np.repeat(v[:, :1], 2, axis=1) if f in names else v
-            for f, v in vars(scored).items()
+            for f, v in vars(found).items()
             if f != "tag"
         },
         tag=np.array([[9, 4], [1, 7]]),
     )
-    assert best_of(bundle(), twins, k=2)[0].tolist() == [[4, 9], [1, 7]]
+    assert best_of(model, twins, k=2, ties=np.arange(len(ties)))[0].tolist() == [[4, 9], [1, 7]]
     assert probs[:, 0].min() > 0
 
 
 def test_the_network_reads_numbers_only():
-    scored = state_of(bundle(), world()).score(sampled(world(), 9, seed=9))
-    assert {v.dtype for v in inputs_of(scored).values()} == {np.dtype(np.float32)}
+    found = candidates(*known(), sampled(world(), 9, seed=9))
+    assert {v.dtype for v in found.inputs.values()} == {np.dtype(np.float32)}
 
 
-def test_a_stranger_without_a_store_gets_what_the_bundle_knows():
+def test_a_stranger_without_a_store_gets_what_the_model_knows():
     log = world()
-    state = state_of(bundle())
-    assert state.users == []
+    model = model_of(bundle())
     rows = np.arange(temporal_split(log).valid_stop, len(log))
-    queries = state.queries_of(log, rows)
-    strangers = Queries(queries.at, (None,) * len(rows), queries.embeddings, queries.has_photo)
-    found = rank(state, bundle(), strangers)
+    strangers = replace(asked(rows), users=(None,) * len(rows))
+    found = rank(model, model.evidence().view(), strangers)
     assert precision_at_5(log, found, rows) > 0.2
     # Signatures of one person were in training; nobody is offered them.
     offered = {found.tags[t] for row in found.tag_ids for t in row if t < len(found.tags)}
@@ -171,19 +181,19 @@ def test_a_stranger_without_a_store_gets_what_the_bundle_knows():
 
 def test_a_store_of_the_training_posts_is_not_counted_twice():
     log = world()
-    assert state_of(bundle(), log).log.post_ids == log.post_ids
+    model, evidence = evidence_of(bundle(), log)
+    assert model.knowledge.prior.n_posts == 0
+    assert evidence.view().n_posts == len(log)
+    # Posts after those that judge have no say in it.
+    mixed = replace(log, post_ids=[f"x{i}" for i in range(150)] + log.post_ids[:450])
+    for judged_by, is_kept in ((150, True), (None, False)):
+        model, _ = evidence_of(bundle(), mixed, judged_by=judged_by)
+        assert bool(model.knowledge.prior.n_posts) == is_kept
+
     foreign = PostLog.of([Post(f"x{i}", "zoe", START_AT + i, ("newtag",)) for i in range(5)])
-    added = state_of(bundle(), foreign)
-    assert len(added.log) == len(bundle().prior) + 5
-    (answer,) = rank(
-        added,
-        bundle(),
-        Queries(
-            np.array([START_AT + 60.0]),
-            ("zoe",),
-            np.zeros((1, WIDTH), np.float32),
-            np.zeros(1, np.bool_),
-        ),
-        k=5,
-    ).tag_ids
-    assert "newtag" in [added.tags[t] for t in answer if t < len(added.tags)]
+    model, evidence = evidence_of(bundle(), foreign)
+    assert model.knowledge.prior.n_posts == len(bundle().prior) > 0
+    view = evidence.view()
+    assert view.n_posts == 5
+    (answer,) = rank(model, view, ask("zoe", START_AT + 60.0, width=WIDTH), k=5).tag_ids
+    assert "newtag" in [view.tags[t] for t in answer if t < view.n_tags]
