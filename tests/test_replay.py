@@ -7,7 +7,7 @@ import pytest
 
 from asking import queries_about, sampled
 from pixtag import replay as replaying
-from pixtag.baselines import popularity
+from pixtag.evaluate.baselines import popularity
 from pixtag.replay import best_of, inputs_of, rank, replay, state_of
 from pixtag.signals.columns import Queries
 from pixtag.splits import temporal_split

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.types import Bools, Halfs, Ints, PostLog
+from pixtag.types import Bools, Ints, PostLog
 
 Period = Literal["train", "validation", "test"]
 BANDS = ("head", "torso", "tail", "new")
@@ -212,33 +212,48 @@ def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float =
     return bands
 
 
-def near_duplicates(log: PostLog, split: Split, *, min_cosine: float = 0.98) -> Ints:
-    """Find training photos that nearly equal a photo of validation or test.
+def posts_of_people(log: PostLog) -> dict[int, Ints]:
+    """Positions of each person's timed posts, oldest first, by index of the person."""
+    timed = np.arange(log.n_untimed, len(log))
+    rows = timed[np.argsort(log.user_of_post[timed], kind="stable")]
+    people, first = np.unique(log.user_of_post[rows], return_index=True)
+    parts = np.split(rows, first[1:])
+    return {u: p for u, p in zip(people.tolist(), parts, strict=True) if u < len(log.users)}
 
-    They should be left out of what weights are fitted on, since a near-duplicate that straddles
-    the cut tests memory. What the state observed before a query may keep them: a person does
-    post the same picture again.
+
+def subject_novelty(log: PostLog, asked: Ints, *, max_cosine: float = 0.5) -> Ints:
+    """Tell which posts are on something that their person never posted, by photos and tags.
+
+    A subject is new when the photo's cosine to every earlier photo of the person lies below
+    `max_cosine` and they used none of its tags before. With the shipped encoder half of a
+    person's posts that share a tag with an earlier one have a cosine above .6.
 
     Args:
         log: The whole log, with embeddings.
-        split: Its cut.
-        min_cosine: How similar two embeddings of one photo are at least.
+        asked: Positions of the posts, `[B]`.
+        max_cosine: Between encoder embeddings.
 
     Returns:
-        Positions in train, ascending; empty for a log without embeddings.
+        1 for a new subject, 0 for a familiar one, `[B]`; -1 where nothing can be told: a post
+        without photo, person, time or earlier photo.
     """
-    train = np.flatnonzero(log.has_photo[: split.train_stop])
-    later = split.train_stop + np.flatnonzero(log.has_photo[split.train_stop :])
-    if not len(train) or not len(later):
-        return np.zeros(0, np.int64)
-    seen = _unit(log.embeddings[train])
-    found = np.zeros(len(train), np.bool_)
-    for begin in range(0, len(later), 512):
-        block = _unit(log.embeddings[later[begin : begin + 512]])
-        found |= (seen @ block.T).max(axis=1) >= min_cosine
-    return train[found].astype(np.int64)
-
-
-def _unit(embeddings: Halfs) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    rows = embeddings.astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    novelty = np.full(len(log), -1, np.int64)
+    is_asked = np.zeros(len(log), np.bool_)
+    is_asked[asked] = True
+    for mine in posts_of_people(log).values():
+        rows = mine[log.has_photo[mine]]
+        if not is_asked[rows].any():
+            continue
+        looks = log.embeddings[rows].astype(np.float32)
+        looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-12)
+        first_used: dict[int, float] = {}
+        for row in mine.tolist():
+            for tag in log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist():
+                first_used.setdefault(tag, float(log.at[row]))
+        n_earlier = np.searchsorted(log.at[rows], log.at[rows], side="left")
+        for place in np.flatnonzero(is_asked[rows] & (n_earlier > 0)).tolist():
+            row = int(rows[place])
+            tags = log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist()
+            is_far = (looks[: n_earlier[place]] @ looks[place]).max() < max_cosine
+            novelty[row] = is_far and all(first_used[t] >= log.at[row] for t in tags)
+    return novelty[asked]

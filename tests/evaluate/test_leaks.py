@@ -10,9 +10,9 @@ import pytest
 
 from logs import invented_log
 from pixtag.artifact import Bundle, Manifest, Trained, hash_post_ids, posts_digest
-from pixtag.baselines import base_level, linear_probe, popularity
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate import check_bundle, leakcheck
+from pixtag.evaluate.baselines import base_level, linear_probe, popularity
 from pixtag.predict import Predictor
 from pixtag.signals.columns import DAY_S, Columns
 from pixtag.signals.reuse import Reuse

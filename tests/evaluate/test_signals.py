@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pixtag.evaluate import PIXTAG, SIGNALS, evaluate, signal_lift
+from pixtag.evaluate import PIXTAG, SIGNALS, References, evaluate, signal_lift
+from pixtag.evaluate.tables import SIGNALS as BY_SIGNALS
 from pixtag.predict import Predictor
 from pixtag.splits import temporal_split
 from pixtag.state import FEATURE_NAMES
@@ -20,7 +23,7 @@ def model(log, start, stop, k, sources):
 def measured():
     log = world()
     split = temporal_split(log)
-    found = evaluate(log, model=model, split=split, methods={}, ablation=False)
+    found = evaluate(log, model=model, split=split, methods=References(), ablation=False)
     return found, signal_lift(log, bundle(), found.comparison, split=split)
 
 
@@ -36,16 +39,23 @@ def test_the_whole_is_what_the_evaluation_measured(measured):
 
 
 def test_what_matters_costs_and_what_is_absent_costs_nothing(measured):
-    figures = measured[1].as_dict()
-    assert set(figures) == set(SIGNALS)
+    found, lift = measured
+    figures = replace(found, signals=lift).figures()
+
+    def lost(signal, way, metric):
+        row = figures.find(PIXTAG, metric, segment=BY_SIGNALS, minus=f"{signal} ({way})")
+        return row.mean, row.low, row.high
+
+    others = set(figures.values("other", segment=BY_SIGNALS))
+    assert others == {f"{s} ({w})" for s in SIGNALS for w in ("dropped", "shuffled")}
     # This bundle has neither, so nothing can be lost.
     for absent in ("bridge", "kinds"):
         for way in ("dropped", "shuffled"):
-            assert figures[absent][way]["p@5"] == {"mean": 0, "low": 0, "high": 0}
+            assert lost(absent, way, "p@5") == (0, 0, 0)
     # People repeat themselves here. Without reuse the other signals of history speak for it;
     # where it says something false, it costs.
     for metric in ("p@1", "p@5"):
-        assert figures["reuse"]["shuffled"][metric]["low"] > 0
+        assert lost("reuse", "shuffled", metric)[1] > 0
 
 
 def test_shuffling_is_the_same_every_time_and_changes_with_the_seed(measured):
@@ -63,7 +73,7 @@ def test_shuffling_is_the_same_every_time_and_changes_with_the_seed(measured):
 def test_one_person_alone(measured):
     log, split = world(), temporal_split(world())
     user = log.users[log.user_of_post[-1]]
-    alone = evaluate(log, model=model, split=split, user=user, methods={}, ablation=False)
+    alone = evaluate(log, model=model, split=split, user=user, methods=References(), ablation=False)
     lift = signal_lift(log, bundle(), alone.comparison, split=split)
     whole = measured[0].comparison
     mine = np.isin(whole.rows, alone.comparison.rows)

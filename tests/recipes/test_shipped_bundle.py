@@ -8,8 +8,8 @@ import pytest
 
 from pixtag import Predictor
 from pixtag.artifact import default_bundle_path, load_bundle
-from pixtag.baselines import base_level
 from pixtag.evaluate import compare
+from pixtag.evaluate.baselines import base_level
 from pixtag.ingest import find_sources, import_posts
 from pixtag.splits import temporal_split
 from pixtag.store import Store

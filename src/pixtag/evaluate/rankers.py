@@ -11,20 +11,20 @@ Shapes:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtag.artifact import Bundle
-from pixtag.baselines import Ranker
-from pixtag.evaluate.protocol import OnProgress, References
-from pixtag.replay import replay, state_of
+from pixtag.evaluate.compare import OnProgress, References
+from pixtag.evaluate.model import Candidates, candidates_of
+from pixtag.evaluate.past import Ranker
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
 if TYPE_CHECKING:
     import lightgbm
 
-    from pixtag.state import Scored
     from pixtag.train.network import Examples
 
 L2_WEIGHTS = (1e-2, 1e-3, 1e-4, 1e-5)
@@ -33,9 +33,7 @@ MOST_ROUNDS = 300
 PATIENCE = 30
 _BATCH = 256
 
-_NO_TREES = "LightGBM is not installed, so its ranker is left out: pip install 'pixtag[lightgbm]'"
-
-ScoreBlock = Callable[["Scored"], Floats]
+ScoreBlock = Callable[[Candidates], Floats]
 """Scores of all places, `[N, C]`; those without a candidate do not count."""
 
 
@@ -59,12 +57,16 @@ def fitted_rankers(
     Returns:
         The methods, and notes on what is missing.
     """
-    told = on_progress or _tell_nobody
-    told(0, 2, "linear_blend")
+
+    def told(done: int, name: str) -> None:
+        if on_progress is not None:
+            on_progress(done, 2, name)
+
+    told(0, "linear_blend")
     blend, l2 = _fit_blend(bundle, train, valid)
     rankers = {"linear_blend": _ranker(bundle, lambda s: _standard(bundle, s.features) @ blend)}
     settings: dict[str, dict[str, float]] = {"linear_blend": {"l2": l2}}
-    told(1, 2, "lightgbm")
+    told(1, "lightgbm")
     try:
         trees, chosen = _fit_trees(train, valid, seed)
     except ModuleNotFoundError:
@@ -74,25 +76,19 @@ def fitted_rankers(
         return References(rankers, settings), (note,)
     rankers["lightgbm"] = _ranker(bundle, lambda scored: _score_by_trees(trees, scored))
     settings["lightgbm"] = chosen
-    told(2, 2, "")
+    told(2, "")
     return References(rankers, settings), ()
-
-
-def _tell_nobody(done: int, total: int, name: str) -> None:
-    """Where nobody follows the progress."""
 
 
 def _ranker(bundle: Bundle, score: ScoreBlock) -> Ranker:
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        state = state_of(bundle, log, judged_by=start)
-        keep = min(k, state.config.max_candidates)
-        ids = np.full((stop - start, keep), len(state.tags), np.int64)
-        for index, scored in replay(state, state.queries_of(log, np.arange(start, stop))):
-            worth = np.where(scored.filled, score(scored), -np.inf)
-            order = np.lexsort((scored.tag, -worth), axis=1)[:, :keep]
-            ids[index] = np.take_along_axis(scored.tag, order, axis=1)
-        probs = np.zeros(ids.shape, np.float32)
-        return Rankings(np.arange(start, stop), ids, probs, state.tags)
+        tags, most, blocks = candidates_of(bundle, log, start, stop)
+        ids = np.full((stop - start, min(k, most)), len(tags), np.int64)
+        for index, block in blocks:
+            scores = np.where(block.filled, score(block), -np.inf)
+            order = np.lexsort((block.tag, -scores), axis=1)[:, : ids.shape[1]]
+            ids[index] = np.take_along_axis(block.tag, order, axis=1)
+        return Rankings(np.arange(start, stop), ids, np.zeros(ids.shape, np.float32), tags)
 
     return rank
 
@@ -118,10 +114,13 @@ def _standard(bundle: Bundle, features: Floats) -> Floats:
 
 def _fit_blend(bundle: Bundle, train: Examples, valid: Examples) -> tuple[Floats, float]:
     """One weight for each feature, by the listwise loss; how strongly they shrink is chosen."""
+    from scipy.optimize import minimize
+
     weights = np.zeros(train.scored.features.shape[2])
     best: tuple[float, Floats, float] | None = None
     for l2 in L2_WEIGHTS:  # from strong to weak, each from where the one before ended
-        weights = _newton(bundle, train, weights, l2)
+        loss = partial(listwise_loss, bundle, train, l2=l2)
+        weights = minimize(loss, weights, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
         found = weights.astype(np.float32)
         score = np.concatenate(
             [_standard(bundle, valid.scored.features[b]) @ found for b in _batches(len(valid))]
@@ -133,57 +132,32 @@ def _fit_blend(bundle: Bundle, train: Examples, valid: Examples) -> tuple[Floats
     return best[1], best[2]
 
 
-def _newton(bundle: Bundle, train: Examples, weights: Doubles, l2: float) -> Doubles:
-    """Minimise the softmax cross-entropy against the used candidates, which is convex."""
-    loss, gradient, curvature = _derivatives(bundle, train, weights, l2)
-    for _ in range(12):
-        step = np.linalg.solve(curvature, gradient)
-        if gradient @ step < 1e-8:
-            break
-        size = 1.0
-        while size > 1e-3:
-            moved = _derivatives(bundle, train, weights - size * step, l2)
-            if moved[0] <= loss:
-                weights = weights - size * step
-                loss, gradient, curvature = moved
-                break
-            size /= 2
-        else:
-            break
-    return weights
+def listwise_loss(
+    bundle: Bundle, examples: Examples, weights: Doubles, *, l2: float
+) -> tuple[float, Doubles]:
+    """Softmax cross-entropy of a blend against the used candidates, and its gradient `[S]`.
 
-
-def _derivatives(
-    bundle: Bundle, train: Examples, weights: Doubles, l2: float
-) -> tuple[float, Doubles, Doubles]:
-    """Loss, gradient `[S]` and Hessian `[S, S]`, averaged over the posts with a used candidate."""
-    n = len(weights)
-    loss, gradient, curvature, n_posts = 0.0, np.zeros(n), np.zeros((n, n)), 0
+    Averaged over the posts with a used candidate; convex.
+    """
+    loss, gradient, n_posts = 0.0, np.zeros(len(weights)), 0
     slopes = weights.astype(np.float32)
-    for batch in _batches(len(train)):
-        used = train.used[batch]
+    for batch in _batches(len(examples)):
+        used = examples.used[batch]
         counted = used.any(axis=1)
-        used, filled = used[counted], train.scored.filled[batch][counted]
-        x = _standard(bundle, train.scored.features[batch][counted])
+        used, filled = used[counted], examples.scored.filled[batch][counted]
+        x = _standard(bundle, examples.scored.features[batch][counted])
         score = np.where(filled, x @ slopes, -np.inf)
         score -= score.max(axis=1, keepdims=True)
         share = np.exp(score)
         total = share.sum(axis=1, keepdims=True)
-        share /= total
         wanted = used / used.sum(axis=1, keepdims=True)
-        logs = np.where(used, score - np.log(total), 0.0)
-        loss -= float((logs * wanted).sum())
-        expected = np.einsum("nc,ncs->ns", share, x)
-        flat, heavy = x.reshape(-1, n), (x * share[:, :, None]).reshape(-1, n)
-        gradient += expected.sum(axis=0) - np.einsum("nc,ncs->s", wanted.astype(np.float32), x)
-        curvature += heavy.T @ flat - expected.T @ expected
+        loss -= float((np.where(used, score - np.log(total), 0.0) * wanted).sum())
+        gradient += np.einsum("nc,ncs->s", (share / total - wanted).astype(np.float32), x)
         n_posts += len(used)
     n_posts = max(n_posts, 1)
-    shrink = l2 * weights
     return (
-        loss / n_posts + float(weights @ shrink) / 2,
-        gradient / n_posts + shrink,
-        curvature / n_posts + l2 * np.eye(n),
+        loss / n_posts + l2 * float(weights @ weights) / 2,
+        gradient / n_posts + l2 * weights,
     )
 
 
@@ -247,7 +221,7 @@ def _table(examples: Examples) -> tuple[Floats, Ints, Ints]:
     return rows.astype(np.float32), used, filled.sum(axis=1)
 
 
-def _score_by_trees(trees: lightgbm.Booster, scored: Scored) -> Floats:
+def _score_by_trees(trees: lightgbm.Booster, scored: Candidates) -> Floats:
     return _score_table(trees, scored.features, scored.context)
 
 

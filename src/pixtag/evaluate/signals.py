@@ -20,10 +20,9 @@ import numpy as np
 
 from pixtag import network
 from pixtag.artifact import Bundle
-from pixtag.evaluate.protocol import RANKS, Comparison
-from pixtag.evaluate.summary import Figures
-from pixtag.metrics import find_hits, metric_names, per_post
-from pixtag.replay import inputs_of, replay, state_of
+from pixtag.evaluate.compare import RANKS, Comparison
+from pixtag.evaluate.metrics import find_hits, per_post
+from pixtag.evaluate.model import Candidates, candidates_of, network_inputs
 from pixtag.signals.cooccurrence import CoOccurrence
 from pixtag.signals.counts import Counts
 from pixtag.signals.habits import Habits
@@ -32,7 +31,7 @@ from pixtag.signals.reuse import Reuse
 from pixtag.signals.topics import TopicTaste
 from pixtag.signals.trend import Trend
 from pixtag.splits import Period, Split
-from pixtag.state import FEATURE_NAMES, TASTE_NAMES, Scored
+from pixtag.state import FEATURE_NAMES, TASTE_NAMES
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
 
@@ -87,20 +86,6 @@ class SignalLift:
     without: dict[tuple[str, Way], Values]
     compared: Comparison
 
-    def as_dict(self) -> Figures:
-        """What each signal adds: the whole minus the model without it, post by post."""
-        over_posts = self.compared.bootstrap.over_posts
-        return {
-            signal: {
-                way: {
-                    m: over_posts(self.whole[m] - self.without[signal, way][m]).as_dict()
-                    for m in metric_names()
-                }
-                for way in WAYS
-            }
-            for signal in SIGNALS
-        }
-
 
 def signal_lift(
     log: PostLog,
@@ -124,18 +109,14 @@ def signal_lift(
         on_progress: Called with posts done and their number.
     """
     start, stop = split.bounds(period)
-    state = state_of(bundle, log, judged_by=start)
+    tags, most, blocks = candidates_of(bundle, log, start, stop, on_progress=on_progress)
     variants: list[tuple[str, Way] | None] = [None, *((s, w) for s in SIGNALS for w in WAYS)]
-    hits: list[Bools] = [
-        np.zeros((stop - start, min(RANKS, state.config.max_candidates)), np.bool_)
-        for _ in variants
-    ]
-    queries = state.queries_of(log, np.arange(start, stop))
-    for index, scored in replay(state, queries, on_progress=on_progress):
-        candidates = Rankings(start + index, scored.tag, np.zeros((0, 0), np.float32), state.tags)
+    hits: list[Bools] = [np.zeros((stop - start, min(RANKS, most)), np.bool_) for _ in variants]
+    for index, scored in blocks:
+        candidates = Rankings(start + index, scored.tag, np.zeros((0, 0), np.float32), tags)
         used, _ = find_hits(log, candidates)
         dealt = _deal(scored.filled, start + index, seed)
-        whole = inputs_of(scored)
+        whole = network_inputs(scored)
         for kept, variant in zip(hits, variants, strict=True):
             inputs = whole
             if variant is not None:
@@ -183,6 +164,6 @@ def _deal(filled: Bools, rows: Ints, seed: int) -> Ints:
     return dealt
 
 
-def _order(scored: Scored, score: Floats) -> Ints:
+def _order(scored: Candidates, score: Floats) -> Ints:
     """Best first, ties by the tag's index, as when suggestions are ranked."""
     return np.lexsort((scored.tag, -np.where(scored.filled, score, -np.inf)), axis=1)

@@ -1,4 +1,4 @@
-"""The old project's protocol, kept to show what it measured; nothing in the core imports this.
+"""The old project's protocol, random split and leak included, to show what it measured.
 
 The 32 most frequent tags are the labels; posts are split at random into 3,000 for training and
 500 for testing; a person's history is the count of each label over all of their posts, the test
@@ -13,27 +13,29 @@ suggestion of a related tag as right in its second figure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, Post, PostLog, Rankings
+from pixtag.evaluate.baselines import fit_linear
+from pixtag.evaluate.past import uses_in
+from pixtag.evaluate.tables import ALL, Figures, Row
+from pixtag.types import Bools, Floats, Ints, PostLog, Rankings
 
 N_LABELS = 32
 N_TRAIN, N_TEST = 3000, 500
-_FIRST_AT = 1.5e9
 CUTOFFS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 RELATED_SHARE = 0.5
+SHOWN = ("p@1", "p@3", "p@5", "p@10", "related p@1", "related p@5", "recall")
 
 LEAKY = "history includes the test posts"
 CLEAN = "history of the training posts only"
 NONE = "no history"
 PREQUENTIAL = "history of earlier posts, in an invented order"
 
-
 OldModel = Callable[[PostLog, int], Rankings]
+"""From a log whose last posts are asked about, and how many those are, to their rankings."""
 
 
 @dataclass(frozen=True)
@@ -152,19 +154,16 @@ def old_figures(task: OldTask, scores: Floats) -> dict[str, float]:
     return found
 
 
-def evaluate_ancestor(
-    log: PostLog, *, seed: int = 0, model: OldModel | None = None
-) -> dict[str, Any]:
+def evaluate_ancestor(log: PostLog, *, seed: int = 0, model: OldModel | None = None) -> Figures:
     """Repeat the old protocol with simple methods on today's embeddings.
 
     Args:
         log: Posts, with times or without.
         seed: Of the split and the fits.
-        model: Pixtag: from a log whose last posts are asked about, and how many those are, to
-            their rankings.
+        model: Pixtag.
 
     Returns:
-        `title`, `split`, `labels`, `methods` (figures and `history` each) and `notes`.
+        Figures whose methods say in their names what their history holds; no intervals.
 
     Raises:
         InputError: Too few posts carry one of the labels.
@@ -172,40 +171,49 @@ def evaluate_ancestor(
     task = old_task(log, seed=seed)
     answers, leaky, clean = task.answers, task.history(leaky=True), task.history(leaky=False)
     counts = answers[task.train].sum(axis=0)
-    made: dict[str, tuple[Floats, str]] = {
-        "most frequent": (np.tile(counts, (len(task.test), 1)).astype(np.float32), NONE),
-        "counts": (leaky[task.test], LEAKY),
-        "counts, honest": (clean[task.test], CLEAN),
+    made: dict[str, Floats] = {
+        f"most frequent ({NONE})": np.tile(counts, (len(task.test), 1)).astype(np.float32),
+        f"counts ({LEAKY})": leaky[task.test],
+        f"counts ({CLEAN})": clean[task.test],
     }
     if task.embeddings.shape[1]:
-        look = _scaled(task.embeddings, task.train)
+        centre = task.embeddings[task.train].mean(axis=0)
+        look = (task.embeddings - centre) / (task.embeddings[task.train].std(axis=0) + 1e-3)
         inputs = {
-            "pixels": (look, NONE),
-            "pixels and counts": (np.hstack([look, _shares(leaky)]), LEAKY),
-            "pixels and counts, honest": (np.hstack([look, _shares(clean)]), CLEAN),
+            f"pixels ({NONE})": look,
+            f"pixels and counts ({LEAKY})": np.hstack([look, _shares(leaky)]),
+            f"pixels and counts ({CLEAN})": np.hstack([look, _shares(clean)]),
         }
-        for name, (x, label) in inputs.items():
-            made[name] = (_fit(x[task.train], answers[task.train], x[task.test], seed), label)
+        for name, x in inputs.items():
+            # One logistic regression a label, as the old network's last layer.
+            weights = fit_linear(
+                x[task.train], answers[task.train], link="sigmoid", seed=seed, n_epochs=12,
+                learning_rate=1e-3, batch=128, l2=1e-3,
+            )  # fmt: skip
+            made[name] = x[task.test] @ weights[:-1] + weights[-1]
     if model is not None:
         ranked = model(in_some_order(log, task), len(task.test))
-        made["pixtag"] = (label_scores(task, ranked), PREQUENTIAL)
-    return {
-        "title": (
-            f"The old protocol: {len(task.labels)} labels, {len(task.train):,} posts to train on "
-            f"and {len(task.test):,} to test, split at random with seed {seed}"
-        ),
-        "split": {"train": len(task.train), "test": len(task.test), "seed": seed},
-        "labels": task.labels,
-        "related": {
-            label: [task.labels[j] for j in np.flatnonzero(task.related[i]) if j != i]
-            for i, label in enumerate(task.labels)
-        },
-        "methods": {
-            name: {**old_figures(task, scores), "history": label}
-            for name, (scores, label) in made.items()
-        },
-        "notes": _notes(made),
+        made[f"pixtag ({PREQUENTIAL})"] = label_scores(task, ranked)
+    title = (
+        f"The old protocol: {len(task.labels)} labels, {len(task.train):,} posts to train on "
+        f"and {len(task.test):,} to test, split at random with seed {seed}"
+    )
+    related = {
+        label: [task.labels[j] for j in np.flatnonzero(task.related[i]) if j != i]
+        for i, label in enumerate(task.labels)
     }
+    rows = [
+        Row(ALL, name, metric, value, n=len(task.test))
+        for name, scores in made.items()
+        for metric, value in old_figures(task, scores).items()
+    ]
+    notes = (
+        "a random split mixes past and future, and a person's posts stand on both sides; these "
+        "figures say nothing about posts to come: use the temporal protocol for those",
+        f"where the {LEAKY}, the answer was part of the question",
+    )
+    about = {"labels": task.labels, "related": related}
+    return Figures("ancestor", title, rows, SHOWN, about=about, notes=notes)
 
 
 def in_some_order(log: PostLog, task: OldTask) -> PostLog:
@@ -213,31 +221,25 @@ def in_some_order(log: PostLog, task: OldTask) -> PostLog:
 
     The training posts come first, then the test posts, each in the order of the log; only labels
     are kept as tags.
-
-    Args:
-        log: The log of the task.
-        task: Its split.
-
-    Returns:
-        `len(train) + len(test)` posts, the test posts last.
     """
-    labels = set(task.labels)
-    posts: list[Post] = []
-    embeddings: dict[str, Halfs] = {}
-    for hour, place in enumerate([*task.train.tolist(), *task.test.tolist()]):
-        row = int(task.rows[place])
-        user = int(log.user_of_post[row])
-        posts.append(
-            Post(
-                post_id=log.post_ids[row],
-                user_id=log.users[user] if user < len(log.users) else None,
-                posted_at=_FIRST_AT + 3600.0 * hour,
-                tags=tuple(tag for tag in log.tags_of(row) if tag in labels),
-            )
-        )
-        if log.has_photo[row]:
-            embeddings[log.post_ids[row]] = log.embeddings[row]
-    return PostLog.of(posts, embeddings or None)
+    rows = task.rows[np.concatenate([task.train, task.test])]
+    lengths = log.tag_start[rows + 1] - log.tag_start[rows]
+    uses = uses_in(log, rows)
+    place = {tag: i for i, tag in enumerate(task.labels)}
+    of_tag = np.array([place.get(tag, -1) for tag in log.tags], np.int64)[uses]
+    post = np.repeat(np.arange(len(rows)), lengths)[of_tag >= 0]
+    start = np.searchsorted(post, np.arange(len(rows) + 1))
+    return replace(
+        log,
+        post_ids=[log.post_ids[row] for row in rows],
+        tags=task.labels,
+        user_of_post=log.user_of_post[rows],
+        at=1.5e9 + 3600.0 * np.arange(len(rows)),
+        tag_start=start.astype(np.int64),
+        tag_ids=of_tag[of_tag >= 0],
+        has_photo=log.has_photo[rows],
+        embeddings=log.embeddings[rows],
+    )
 
 
 def label_scores(task: OldTask, ranked: Rankings) -> Floats:
@@ -251,43 +253,6 @@ def label_scores(task: OldTask, ranked: Rankings) -> Floats:
     return scores[:, :-1]
 
 
-def _notes(made: dict[str, tuple[Floats, str]]) -> list[str]:
-    notes = [
-        "a random split mixes past and future, and a person's posts stand on both sides; these "
-        "figures say nothing about posts to come: use the temporal protocol for those"
-    ]
-    if any(label == LEAKY for _, label in made.values()):
-        notes.append(f"{LEAKY} where the table says so: the answer was part of the question")
-    return notes
-
-
-def _scaled(x: Floats, train: Ints) -> Floats:
-    centre, spread = x[train].mean(axis=0), x[train].std(axis=0) + np.float32(1e-3)
-    return (x - centre) / spread
-
-
 def _shares(counts: Floats) -> Floats:
     """Counts on the scale of the scaled embeddings."""
     return np.float32(4) * np.log1p(counts) / np.log1p(counts).max(initial=1)
-
-
-def _fit(x: Floats, answers: Bools, asked: Floats, seed: int) -> Floats:
-    """Fit one logistic regression a label by Adam, as the old network's last layer, and score."""
-    x = np.hstack([x, np.ones((len(x), 1), np.float32)])
-    asked = np.hstack([asked, np.ones((len(asked), 1), np.float32)])
-    weights = np.zeros((x.shape[1], answers.shape[1]), np.float32)
-    first, second = np.zeros_like(weights), np.zeros_like(weights)
-    rng, step = np.random.default_rng(seed), 0
-    target = answers.astype(np.float32)
-    for _ in range(12):
-        order = rng.permutation(len(x))
-        for begin in range(0, len(x), 128):
-            rows = order[begin : begin + 128]
-            probs: Doubles | Floats = 1 / (1 + np.exp(-np.clip(x[rows] @ weights, -30, 30)))
-            gradient = x[rows].T @ (probs - target[rows]) / len(rows) + 1e-3 * weights
-            step += 1
-            first += 0.1 * (gradient - first)
-            second += 0.001 * (gradient**2 - second)
-            rate = 1e-3 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-            weights -= (rate * first / (np.sqrt(second) + 1e-8)).astype(np.float32)
-    return (asked @ weights).astype(np.float32)

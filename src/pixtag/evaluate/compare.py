@@ -1,17 +1,17 @@
-"""The protocol: every method ranks every tag for every post of a period, in time order."""
+"""Comparing methods: each ranks every tag for every post of a period, in time order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
-from pixtag.baselines import (
+from pixtag.errors import InputError
+from pixtag.evaluate.baselines import (
     DAY_S,
     WEEK_S,
-    Ranker,
     base_level,
     co_occurrence,
     image_neighbours,
@@ -19,11 +19,12 @@ from pixtag.baselines import (
     most_recent,
     most_used,
     popularity,
+    popularity_of_others,
     popularity_within,
     random_tags,
 )
-from pixtag.errors import InputError
-from pixtag.metrics import Bootstrap, find_hits, per_post
+from pixtag.evaluate.metrics import Bootstrap, find_hits, per_post
+from pixtag.evaluate.past import Ranker
 from pixtag.splits import Period, Split
 from pixtag.types import Bools, Doubles, Ints, PostLog, Rankings
 
@@ -32,6 +33,9 @@ RANKS = 200
 
 RANKS_KEPT = 50
 """Ranks that are kept of all methods but the first, once they are scored."""
+
+MOST_CHOSEN_ON = 5_000
+"""Settings are chosen on at most so many posts: the last ones before the period."""
 
 DECAYS = (0.5, 1.0, 1.7)
 POPULARITY_SHARES = (0.5, 0.25, 0.1, 0.05)
@@ -67,6 +71,13 @@ class Scored:
     def has_probs(self) -> bool:
         """Whether the method claims probabilities."""
         return bool(self.rankings.probs.any())
+
+    def list_of(self, place: int, k: int) -> tuple[list[str], list[float]]:
+        """The first k suggestions for a post, and their probabilities."""
+        tags, ids = self.rankings.tags, self.rankings.tag_ids[place, :k]
+        filled = ids < len(tags)
+        probs = self.rankings.probs[place, :k][filled].astype(float).tolist()
+        return [tags[t] for t in ids[filled]], probs
 
     def select(self, mask: Bools) -> Scored:
         """Keep only some of the posts."""
@@ -170,7 +181,7 @@ def people_of(log: PostLog, rows: Ints) -> Ints:
 
 
 def choose(log: PostLog, start: int, stop: int, tried: Mapping[Setting, Ranker]) -> Setting:
-    """Choose a setting on some posts, by P@5 + R@5.
+    """Choose a setting by P@5 + R@5 on the last posts of a period, at most `MOST_CHOSEN_ON`.
 
     Args:
         log: The whole log.
@@ -178,7 +189,8 @@ def choose(log: PostLog, start: int, stop: int, tried: Mapping[Setting, Ranker])
         stop: The one after the last.
         tried: Rankers by setting; the first wins ties, and stands where there is no post.
     """
-    if not (np.diff(log.tag_start)[start:stop] > 0).any():
+    start = max(start, stop - MOST_CHOSEN_ON)
+    if len(tried) < 2 or not (np.diff(log.tag_start)[start:stop] > 0).any():
         return next(iter(tried))
     by_name = {str(setting): ranker for setting, ranker in tried.items()}
     found = compare(log, start, stop, by_name)
@@ -201,8 +213,12 @@ class References:
         settings: What was chosen, by name of the method.
     """
 
-    rankers: dict[str, Ranker]
-    settings: dict[str, dict[str, float]]
+    rankers: dict[str, Ranker] = field(default_factory=dict[str, Ranker])
+    settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+
+    def __or__(self, other: References) -> References:
+        """Both."""
+        return References(self.rankers | other.rankers, self.settings | other.settings)
 
 
 def reference_methods(
@@ -222,7 +238,7 @@ def reference_methods(
     """
     start, stop = choosing_bounds(split, period)
 
-    def best(settings: Iterable[Setting], make: Callable[[Setting], Ranker]) -> Setting:
+    def best(settings: Sequence[Setting], make: Callable[[Setting], Ranker]) -> Setting:
         return choose(log, start, stop, {setting: make(setting) for setting in settings})
 
     decay = best(DECAYS, base_level)
@@ -234,6 +250,8 @@ def reference_methods(
         "popularity": popularity,
         "popularity_day": popularity_within(DAY_S),
         "popularity_week": popularity_within(WEEK_S),
+        "popularity_day_others": popularity_of_others(DAY_S),
+        "popularity_week_others": popularity_of_others(WEEK_S),
         "most_used": most_used,
         "most_recent": most_recent,
         "base_level": base_level(decay),
@@ -247,11 +265,10 @@ def reference_methods(
     }
     if log.has_photo[: split.train_stop].any():
         n = best(NEIGHBOURS, image_neighbours)
-        methods["image_neighbours"] = image_neighbours(n)
         # Fitted on what lies before the choice, then on all of train.
         epochs = best(PROBE_EPOCHS, lambda n: linear_probe(log, start, n_epochs=n, seed=seed))
-        probe = linear_probe(log, split.train_stop, n_epochs=epochs, seed=seed)
-        methods["linear_probe"] = probe
+        methods["image_neighbours"] = image_neighbours(n)
+        methods["linear_probe"] = linear_probe(log, split.train_stop, n_epochs=epochs, seed=seed)
         settings["image_neighbours"] = {"n_neighbours": n}
         settings["linear_probe"] = {"n_epochs": epochs}
     return References(methods, settings)

@@ -1,4 +1,4 @@
-"""What an evaluation leaves on disk: the log of looks, predictions, run files."""
+"""Files that an evaluation reads and leaves: the log of looks, predictions, run files, oracles."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from pixtag.evaluate.protocol import Comparison, Scored
-from pixtag.types import Ints, PostLog
+from pixtag.errors import InputError
+from pixtag.evaluate.compare import Comparison, Scored
+from pixtag.evaluate.past import Ranker
+from pixtag.tags import normalise_tag
+from pixtag.types import PostLog, Rankings
 
-HEADLINE = ("p@1", "p@5", "r@5")
+ORACLE = "oracle"
+N_ORACLE = 10
 _PREDICTED = 10
+_HINT = f'each line is {{"post_id": "...", "tags": [{N_ORACLE} tags, likeliest first]}}'
 
 
 def log_look(
@@ -68,7 +73,7 @@ def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
     with path.open("w", encoding="utf-8") as file:
         for place, row in enumerate(ranked.rows.tolist()):
             user, at = int(log.user_of_post[row]), float(log.at[row])
-            tags, probs = _list(scored, place, _PREDICTED)
+            tags, probs = scored.list_of(place, _PREDICTED)
             line = {
                 "post_id": log.post_ids[row],
                 "user_id": log.users[user] if user < len(log.users) else None,
@@ -83,13 +88,6 @@ def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
 def iso(at: float) -> str:
     """Write an instant as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat()
-
-
-def _list(scored: Scored, place: int, k: int) -> tuple[list[str], list[float]]:
-    ids: Ints = scored.rankings.tag_ids[place, :k]
-    filled = ids < len(scored.rankings.tags)
-    tags = [scored.rankings.tags[t] for t in ids[filled]]
-    return tags, scored.rankings.probs[place, :k][filled].astype(float).tolist()
 
 
 def write_trec(path: Path, compared: Comparison) -> list[Path]:
@@ -134,7 +132,7 @@ def _write_run(path: Path, compared: Comparison, name: str) -> None:
     with path.open("w", encoding="utf-8") as file:
         for place, row in enumerate(compared.rows.tolist()):
             post = _word(compared.log.post_ids[row])
-            tags, _ = _list(scored, place, depth)
+            tags, _ = scored.list_of(place, depth)
             file.writelines(
                 f"{post} Q0 {tag} {rank} {1 / rank:.6f} {name}\n"
                 for rank, tag in enumerate(tags, 1)
@@ -144,3 +142,87 @@ def _write_run(path: Path, compared: Comparison, name: str) -> None:
 def _word(post_id: str) -> str:
     """The columns of run files are split at white space."""
     return "_".join(post_id.split()) or "_"
+
+
+def read_oracle(path: Path) -> Ranker:
+    """Read the rankings of one who knew what can be known, as of a simulation's true chances.
+
+    No method that learns can beat such a ranking but by luck; how much of it a method reaches
+    says more than the distance to a ranking without mistakes.
+
+    Args:
+        path: JSON Lines with a `post_id` and ten `tags`, likeliest first.
+
+    Returns:
+        The ranker. It raises InputError when a tagged post of the period is missing.
+
+    Raises:
+        InputError: The file is missing, or a line of it is broken, repeated or short.
+    """
+    tags_of: dict[str, list[str]] = {}
+    for number, line in enumerate(_lines(path, "the oracle", _HINT), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            post_id, tags = _read_line(line, where)
+            if post_id in tags_of:
+                raise InputError(f"{where}: post {post_id!r} stands there twice", hint=_HINT)
+            tags_of[post_id] = tags
+
+    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+        has_tags = np.diff(log.tag_start)[start:stop] > 0
+        asked = [log.post_ids[start + i] for i in np.flatnonzero(has_tags)]
+        missing = [post_id for post_id in asked if post_id not in tags_of]
+        if missing:
+            raise InputError(
+                f"the oracle lacks {len(missing):,} of the {len(asked):,} posts that are "
+                f"measured, the first is {missing[0]!r}",
+                hint="the file must rank tags for every post of the period",
+            )
+        tags = sorted({tag for post_id in asked for tag in tags_of[post_id]})
+        index = {tag: i for i, tag in enumerate(tags)}
+        ids = np.full((stop - start, min(k, N_ORACLE)), len(tags), np.int64)
+        for row, post_id in zip(np.flatnonzero(has_tags).tolist(), asked, strict=True):
+            ids[row] = [index[tag] for tag in tags_of[post_id][: ids.shape[1]]]
+        return Rankings(np.arange(start, stop), ids, np.zeros(ids.shape, np.float32), tags)
+
+    return rank
+
+
+def _read_line(line: str, where: str) -> tuple[str, list[str]]:
+    try:
+        record: object = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON: {line[:60]!r}", hint=_HINT) from error
+    fields = cast("dict[str, object]", record) if isinstance(record, dict) else {}
+    post_id, given = fields.get("post_id"), fields.get("tags")
+    if not isinstance(post_id, str) or not isinstance(given, list):
+        raise InputError(f"{where} lacks post_id or tags: {line[:60]!r}", hint=_HINT)
+    raws = cast("list[object]", given)
+    named = [normalise_tag(raw) if isinstance(raw, str) else None for raw in raws]
+    tags = [tag for tag in dict.fromkeys(named) if tag]
+    if len(tags) < N_ORACLE:
+        raise InputError(
+            f"{where}: {len(tags)} different tags where {N_ORACLE} are needed", hint=_HINT
+        )
+    return post_id, tags[:N_ORACLE]
+
+
+def read_post_ids(path: Path) -> frozenset[str]:
+    """Read names of posts, one a line.
+
+    Raises:
+        InputError: The file is missing, not text, or empty.
+    """
+    hint = "the file names one post_id a line"
+    names = frozenset(line.strip() for line in _lines(path, "the posts", hint) if line.strip())
+    if not names:
+        raise InputError(f"{path} names no post", hint=hint)
+    return names
+
+
+def _lines(path: Path, what: str, hint: str) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"cannot read {what} {path}: {reason}", hint=hint) from error

@@ -134,10 +134,6 @@ class Interval:
     low: float
     high: float
 
-    def as_dict(self) -> dict[str, float]:
-        """As written to JSON."""
-        return {"mean": self.mean, "low": self.low, "high": self.high}
-
 
 class Bootstrap:
     """Means and 95 % intervals by resampling whole people.

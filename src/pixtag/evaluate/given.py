@@ -1,7 +1,7 @@
 """Tags given, the others asked for: what co-occurrence alone is worth, on posts without times.
 
 Some of a post's true tags are given, drawn at random, and the others are to be predicted from
-tag sets alone: no photo, no person, no moment. Nothing in the core imports this. Posts with no
+tag sets alone: no photo, no person, no moment. Posts with no
 other tag than the given ones have no answer and do not count; the given tags are never ranked.
 
 With one tag given there is a bound that no method can pass: a ranking that depends on that tag
@@ -12,20 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.metrics import Bootstrap, per_post
-from pixtag.signals.columns import Block, Columns
-from pixtag.signals.cooccurrence import CoOccurrence
+from pixtag.evaluate.metrics import Bootstrap, per_post
+from pixtag.evaluate.model import chance_given
+from pixtag.evaluate.tables import ALL, Figures, Row
 from pixtag.types import Doubles, Ints, PostLog
 
 N_TEST = 3000
 SHOWN = ("p@1", "p@5", "r@5", "r@10")
 SIGNAL = "pixtag's co-occurrence"
 PLAIN = "plain co-occurrence"
+BOUND = "nothing that knows one tag alone"
 _RANKS = 10
 
 GivenModel = Callable[[PostLog, list[tuple[str, ...]]], list[list[str]]]
@@ -88,21 +88,6 @@ def _tags(log: PostLog, row: int) -> Ints:
     return log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]
 
 
-def signal_scores(log: PostLog, given: Ints) -> Doubles:
-    """Ask the signal behind `--accept` for the chance of every tag, `[B, T]`.
-
-    Args:
-        log: Posts without times to learn from.
-        given: Tags given, `[B, G]`.
-    """
-    columns = Columns(log, n_tags=len(log.tags))
-    n = len(given)
-    nobody, nothing = np.full(n, columns.n_users), np.zeros((n, 0), np.float32)
-    block = Block(columns, np.zeros(n), nobody, nothing, np.zeros(n, np.bool_))
-    company = CoOccurrence(columns, n_counted=0).company(block, list(given))
-    return np.stack([company[i][0] for i in range(n)])
-
-
 def plain_scores(log: PostLog, given: Ints) -> Doubles:
     """Mean over the given tags of the share of their posts that carry each tag, `[B, T]`."""
     n_tags = len(log.tags)
@@ -151,8 +136,8 @@ def evaluate_given(
     seeds: Sequence[int] = range(5),
     model: GivenModel | None = None,
     n_test: int = N_TEST,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Figures:
     """Measure how well the other tags follow from some given ones.
 
     Args:
@@ -164,64 +149,59 @@ def evaluate_given(
         on_progress: Told how many of how many splits are done.
 
     Returns:
-        `title`, `methods` (means over all splits with 95 % intervals of a bootstrap over posts),
-        `seeds` (the same means for each split), `paired` (the signal minus plain
-        co-occurrence), `bound` with one tag given, and `notes`.
+        Means over all splits, with 95 % intervals of a bootstrap over posts, each split's own
+        (segments `seed 0`, ...), and the signal minus the others; with one tag given the bound.
 
     Raises:
         InputError: Too few posts.
     """
-    parts: dict[str, list[dict[str, Doubles]]] = {}
+    parts: dict[str, dict[str, list[Doubles]]] = {}
     asked: list[Ints] = []
     for done, seed in enumerate(seeds):
         task = given_task(log, n_given=n_given, seed=seed, n_test=n_test)
         for name, values in _measure(task, model).items():
-            parts.setdefault(name, []).append(values)
+            for metric in SHOWN:
+                parts.setdefault(name, {}).setdefault(metric, []).append(values[metric])
         asked.append(task.test)
         if on_progress:
-            on_progress(done + 1, len(seeds))
+            on_progress(done + 1, len(seeds), "splits")
     _, post = np.unique(np.concatenate(asked), return_inverse=True)
-    bootstrap = Bootstrap(post)
+    boot, n = Bootstrap(post), len(post)
     pooled = {
-        name: {m: np.concatenate([part[m] for part in found]) for m in SHOWN}
-        for name, found in parts.items()
+        name: {m: np.concatenate(v) for m, v in found.items()} for name, found in parts.items()
     }
-    figures: dict[str, Any] = {
-        "title": (
-            f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
-            f"{len(post):,} questions in {len(asked)} random splits"
-        ),
-        "n_given": n_given,
-        "n_posts": len(log),
-        "n_test": min(n_test, len(log) // 7),
-        "methods": {
-            name: {m: bootstrap.over_posts(v).as_dict() for m, v in values.items()}
-            for name, values in pooled.items()
-        },
-        "seeds": {
-            name: [{m: float(part[m].mean()) for m in SHOWN} for part in found]
-            for name, found in parts.items()
-        },
-        "paired": {
-            m: bootstrap.over_posts(pooled[SIGNAL][m] - pooled[PLAIN][m]).as_dict() for m in SHOWN
-        },
-        "notes": [
-            "tag sets alone, split at random: no photo, no person, no time; "
-            f"'{SIGNAL}' is the signal behind --accept by itself, without the network"
-        ],
-    }
+    rows: list[Row] = []
+    for name, values in pooled.items():
+        for metric, each in values.items():
+            found = boot.over_posts(each)
+            rows.append(Row(ALL, name, metric, found.mean, found.low, found.high, n))
+            if name != SIGNAL:
+                found = boot.over_posts(pooled[SIGNAL][metric] - each)
+                ends = (found.mean, found.low, found.high)
+                rows.append(Row(ALL, SIGNAL, metric, *ends, n, kind="difference", other=name))
+            for seed, part in zip(seeds, parts[name][metric], strict=True):
+                rows.append(Row(f"seed {seed}", name, metric, float(part.mean()), n=len(part)))
     if n_given == 1:
-        figures["bound"] = one_tag_bound(log)
-    return figures
+        rows += [Row(ALL, BOUND, m, value, n=n) for m, value in one_tag_bound(log).items()]
+    title = (
+        f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
+        f"{n:,} questions in {len(asked)} random splits"
+    )
+    about = {"n_given": n_given, "n_posts": len(log), "n_test": min(n_test, len(log) // 7)}
+    note = (
+        "tag sets alone, split at random: no photo, no person, no time; "
+        f"'{SIGNAL}' is the signal behind --accept by itself, without the network"
+    )
+    return Figures("given", title, rows, SHOWN, "r@5", about, (note,))
 
 
 def _measure(task: GivenTask, model: GivenModel | None) -> dict[str, dict[str, Doubles]]:
     known = task.log.select(task.train)
     popular = np.bincount(known.tag_ids, minlength=len(known.tags)).astype(np.float64)
     scores = {
-        "popularity": np.broadcast_to(popular, (len(task.test), len(popular))),
+        SIGNAL: chance_given(known, task.given),
         PLAIN: plain_scores(known, task.given),
-        SIGNAL: signal_scores(known, task.given),
+        "popularity": np.broadcast_to(popular, (len(task.test), len(popular))),
     }
     ranked = {name: _ranked(values, task.given) for name, values in scores.items()}
     if model is not None:

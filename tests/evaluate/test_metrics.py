@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from logs import invented_log
 from pixtag.errors import InputError, ShapeError
-from pixtag.metrics import (
+from pixtag.evaluate.metrics import (
     CUTOFFS,
     Bootstrap,
     ceilings,

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pixtag.baselines
 from logs import invented_log, read_log
-from pixtag.baselines import (
+from pixtag.errors import InputError
+from pixtag.evaluate import compare, leakcheck, past
+from pixtag.evaluate.baselines import (
     DAY_S,
     WEEK_S,
     base_level,
@@ -21,13 +22,12 @@ from pixtag.baselines import (
     linear_probe,
     most_recent,
     most_used,
-    pointwise,
     popularity,
+    popularity_of_others,
     popularity_within,
     random_tags,
 )
-from pixtag.errors import InputError
-from pixtag.evaluate import compare, leakcheck
+from pixtag.evaluate.past import pointwise
 from pixtag.splits import temporal_split
 from pixtag.types import Post, PostLog
 
@@ -60,6 +60,50 @@ def test_everyone(log):
     assert top(log, popularity_within(DAY_S), 7, 2) == ["city", "rain"]
     assert top(log, popularity_within(DAY_S), 7, 3)[2] == "snow"  # popular, to fill up
     assert top(log, popularity_within(WEEK_S), 7, 2) == ["city", "rain"]
+
+
+def test_among_others_only_their_people_count_and_only_tags_of_three():
+    posts = [Post(f"o{i}", f"old{i}", 10.0 + i, ("snow", "sea", "sun")) for i in range(3)]
+    posts += [Post("n1", None, 15.0, ("fog",)), Post("n2", "ben", 16.0, ("fog",))]
+    posts += [Post(f"a{i}", "ana", 100.0 + i, ("mine", "sea")) for i in range(9)]
+    posts += [Post(f"b{i}", "ben", 120.0 + i, ("sun", "rare")) for i in range(5)]
+    posts += [Post("c", "cat", 130.0, ("snow", "sun")), Post("d", "dan", 131.0, ("snow",))]
+    posts += [Post("q", "ana", 140.0, ("x",)), Post("r", "eve", 150.0, ("x",))]
+    log = PostLog.of(posts)
+    lately = popularity_of_others(60.0)
+    rows = {name: log.post_ids.index(name) for name in "qr"}
+    # Two others each used snow and sun lately; nobody else the sea, whose uses of old count last.
+    # Fog had two people, rare and mine one each.
+    assert top(log, lately, rows["q"], 9) == ["sun", "snow", "sea"]
+    assert top(log, lately, rows["r"], 9) == ["sun", "snow", "sea"]
+    # A third person makes fog public, to the two who knew it as well.
+    more = PostLog.of([*posts, Post("e", "eve", 135.0, ("fog",))])
+    assert "fog" in top(more, lately, more.post_ids.index("q"), 9)
+    # Whatever the asker posts, their own list does not move.
+    flood = [Post(f"f{i}", "ana", 132.0 + i / 99, ("sea", "mine")) for i in range(90)]
+    flooded = PostLog.of([*posts, *flood])
+    assert top(flooded, lately, flooded.post_ids.index("q"), 9) == ["sun", "snow", "sea"]
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 500))
+def test_popularity_among_others_equals_counting(seed):
+    log = invented_log(70, seed=seed, n_users=7, share_tied=0.3, width=0)
+    ranked = popularity_of_others(DAY_S)(log, 40, 70, 60)
+    for row in range(40, 70):
+        people, lately, uses = {}, {}, Counter()
+        for i in np.flatnonzero(log.at < log.at[row]).tolist():
+            user = int(log.user_of_post[i])
+            for tag in log.tag_ids[log.tag_start[i] : log.tag_start[i + 1]].tolist():
+                people.setdefault(tag, set()).add(user)
+                if user != log.user_of_post[row]:
+                    uses[tag] += 1
+                    if log.at[i] >= log.at[row] - DAY_S:
+                        lately.setdefault(tag, set()).add(user)
+        public = [t for t, who in people.items() if len(who) >= 3 and uses[t]]
+        best = sorted(public, key=lambda t: (-len(lately.get(t, ())), -uses[t], t))
+        ids = ranked.tag_ids[row - 40]
+        assert ids[ids < len(log.tags)].tolist() == best
 
 
 def test_one_person(log):
@@ -141,6 +185,15 @@ def test_company_equals_its_formula(seed, n_posts):
     assert (fast[known] == slow[known]).mean() > 0.9
 
 
+def test_co_occurrence_counts_on_as_it_counts_anew():
+    log = invented_log(200, n_tags=40, seed=3, share_tied=0.2, width=0)
+    for own_share in (1.0, 0.5, 0.0):
+        ranker = co_occurrence(3, own_share=own_share)
+        whole = ranker(log, 100, 200, 40).tag_ids
+        anew = [ranker(log, row, row + 1, 40).tag_ids[0] for row in range(100, 200)]
+        assert (whole == np.array(anew)).all()
+
+
 def test_image_neighbours_find_the_look(log):
     embeddings = {p: np.eye(4)[i % 4].astype(np.float16) for i, p in enumerate("abcdefg")}
     posts = [Post(i, "ana", float(at), log.tags_of(at)[:]) for at, i in enumerate(log.post_ids[:7])]
@@ -175,6 +228,8 @@ RANKERS = {
     "popularity": popularity,
     "popularity_day": popularity_within(DAY_S),
     "popularity_week": popularity_within(WEEK_S),
+    "popularity_day_others": popularity_of_others(DAY_S),
+    "popularity_week_others": popularity_of_others(WEEK_S),
     "most_used": most_used,
     "most_recent": most_recent,
     "base_level": base_level(0.5),
@@ -219,7 +274,7 @@ def test_a_method_may_look_at_all_of_the_past_and_no_further():
 
 
 def test_the_example_in_the_documentation_runs():
-    found = doctest.testmod(pixtag.baselines)
+    found = doctest.testmod(past)
     assert found.attempted > 3
     assert found.failed == 0
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from pixtag.errors import InputError
-from pixtag.given import (
+from pixtag.evaluate.given import (
+    BOUND,
     PLAIN,
     SIGNAL,
     evaluate_given,
     given_task,
     one_tag_bound,
     plain_scores,
-    signal_scores,
 )
+from pixtag.evaluate.model import chance_given
 from pixtag.types import Post, PostLog
 
 
@@ -53,7 +52,7 @@ def test_the_scores_of_a_few_posts_by_hand():
     x, y, z, v = (log.tags.index(t) for t in "xyzv")
     (plain,) = plain_scores(log, np.array([[x]]))
     assert plain[[x, y, z, v]].tolist() == [1.0, 0.5, 0.5, 0.0]
-    (chance,) = signal_scores(log, np.array([[x]]))
+    (chance,) = chance_given(log, np.array([[x]]))
     # Posts of two and of three tags weigh 1/2 and 1/3; 2.5 of what is usual stands beside them.
     weight = 1 / 2 + 1 / 3 + 2.5
     assert chance[y] == pytest.approx((1 / 2 + 2.5 / 4) / weight)
@@ -64,21 +63,22 @@ def test_the_scores_of_a_few_posts_by_hand():
 def test_what_is_given_beats_popularity_and_two_tags_tell_more_than_one():
     one, two = (evaluate_given(topics(), n_given=n, seeds=range(2)) for n in (1, 2))
     for figures in (one, two):
-        signal, popular = figures["methods"][SIGNAL], figures["methods"]["popularity"]
-        assert signal["r@5"]["low"] > popular["r@5"]["high"]
-        assert figures["paired"]["r@5"]["mean"] == pytest.approx(
-            signal["r@5"]["mean"] - figures["methods"][PLAIN]["r@5"]["mean"]
-        )
-        json.dumps(figures)
-    assert two["methods"][SIGNAL]["r@5"]["mean"] > one["methods"][SIGNAL]["r@5"]["mean"]
-    assert "bound" not in two
+        signal = figures.find(SIGNAL, "r@5")
+        assert signal.low > figures.find("popularity", "r@5").high
+        added = figures.find(SIGNAL, "r@5", minus=PLAIN)
+        assert added.mean == pytest.approx(signal.mean - figures.find(PLAIN, "r@5").mean)
+        seeds = [figures.find(SIGNAL, "r@5", segment=f"seed {i}").mean for i in range(2)]
+        assert min(seeds) <= signal.mean <= max(seeds)
+    assert two.find(SIGNAL, "r@5").mean > one.find(SIGNAL, "r@5").mean
+    assert one.find(BOUND, "r@5").mean >= one.find(SIGNAL, "r@5").mean
+    assert two.find(BOUND, "r@5") is None
 
 
 def test_no_ranking_of_one_tag_passes_the_bound_where_everything_is_counted():
     log = topics()
     bound = one_tag_bound(log)
     lengths = np.diff(log.tag_start)
-    scores = signal_scores(log, np.arange(len(log.tags))[:, None])
+    scores = chance_given(log, np.arange(len(log.tags))[:, None])
     found = {"p@1": 0.0, "r@5": 0.0}
     rows = np.flatnonzero(lengths > 1)
     for row in rows:
@@ -97,15 +97,17 @@ def test_the_whole_of_pixtag_is_told_what_is_given_and_never_credited_for_it():
         return [[*tags, "all"] for tags in given]
 
     figures = evaluate_given(topics(), n_given=1, seeds=[0], model=parrot)
-    assert 0.2 < figures["methods"]["pixtag"]["p@1"]["mean"] < 0.5
-    assert figures["methods"]["pixtag"]["p@5"]["mean"] <= 0.2
+    assert 0.2 < figures.find("pixtag", "p@1").mean < 0.5
+    assert figures.find("pixtag", "p@5").mean <= 0.2
 
 
 def test_where_there_are_fewer_tags_than_ranks_the_given_ones_do_not_fill_up():
     log = PostLog.of([Post(f"p{i}", None, None, ("x", "y", f"z{i % 2}")) for i in range(140)])
     figures = evaluate_given(log, n_given=1, seeds=[0])
-    for values in [*figures["methods"].values(), {"r@10": {"mean": figures["bound"]["r@10"]}}]:
-        assert values["r@10"]["mean"] == pytest.approx(1.0)
+    methods = figures.values("method", segment="all")
+    assert {SIGNAL, PLAIN, "popularity", BOUND} == set(methods)
+    for name in methods:
+        assert figures.find(name, "r@10").mean == pytest.approx(1.0)
 
 
 def test_too_few_posts_get_an_error_with_what_to_do():

@@ -1,4 +1,28 @@
-"""Point-in-time views of a log, and what every reference method needs."""
+"""Point-in-time views: the door through which a researcher's own method enters.
+
+A method is one function from what was known and a question to scores:
+
+    >>> from pixtag.evaluate.past import Past, Query, pointwise
+    >>> from pixtag.types import Post, PostLog
+    >>> def latest_first(past: Past, query: Query) -> dict[str, float]:
+    ...     # A later use of the same tag overwrites the earlier one.
+    ...     return {tag: used_at for tag, used_at in past.uses(query.user)}
+    >>> log = PostLog.of([
+    ...     Post("a", "ana", 10.0, ("sea", "sun")),
+    ...     Post("b", "ana", 20.0, ("sun",)),
+    ...     Post("c", "ana", 30.0, ("snow",)),
+    ... ])
+    >>> rankings = pointwise(latest_first)(log, 2, 3, 10)
+    >>> [log.tags[t] for t in rankings.tag_ids[0] if t < len(log.tags)]
+    ['sun', 'sea']
+
+`Past` shows only what was published before the time of the query, so such a method cannot leak.
+The methods of `baselines` are written on arrays and keep to the same rule; the leak check runs over
+them.
+
+Shapes:
+    B: posts ranked. K: ranks. T: tags. H: uses in a history. D: embedding.
+"""
 
 from __future__ import annotations
 
@@ -112,9 +136,8 @@ def pointwise(method: PointMethod) -> Ranker:
     """
 
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        index = {tag: i for i, tag in enumerate(log.tags)}
-        uses = Uses(log)
-        ranked = np.full((stop - start, k), len(log.tags), np.int64)
+        index, uses = {tag: i for i, tag in enumerate(log.tags)}, Uses(log)
+        ranked = unranked(log, start, stop, k)
         for row in range(start, stop):
             query = query_at(log, row)
             scores = method(Past(log, query.at, index=uses), query)
@@ -149,14 +172,37 @@ class Uses:
         order = np.argsort(user, kind="stable")
         order = order[at[order] > -np.inf]
         self._tag_ids, self._at = log.tag_ids[order], at[order]
-        self._start = np.searchsorted(user[order], np.arange(len(log.users) + 1))
+        self._start = np.searchsorted(user[order], np.arange(len(log.users) + 2))
+        self._start[-1] = self._start[-2]  # nobody has no history
+        pairs = user[order] * max(len(log.tags), 1) + self._tag_ids
+        # Sorted once for everybody, since long histories are asked for time and again.
+        self._local = np.unique(pairs, return_inverse=True)[1]
         self.number = {name: i for i, name in enumerate(log.users)}
 
     def of(self, user: int, *, before: float = np.inf) -> tuple[Ints, Doubles]:
         """Tags and times of a person's uses before an instant."""
+        part = self._before(user, before)
+        return self._tag_ids[part], self._at[part]
+
+    def numbered(self, user: int, *, before: float) -> tuple[Ints, Ints, Doubles]:
+        """Different tags `[n]`, ascending, and which of them and when each use was, `[H]`."""
+        part = self._before(user, before)
+        tag, local = self._tag_ids[part], self._local[part]
+        if not len(local):
+            return tag, local, self._at[part]
+        local = local - local.min()
+        ids = np.full(int(local.max()) + 1, -1, np.int64)
+        ids[local] = tag
+        return ids[ids >= 0], (np.cumsum(ids >= 0) - 1)[local], self._at[part]
+
+    def _before(self, user: int, at: float) -> slice:
         begin, end = int(self._start[user]), int(self._start[user + 1])
-        end = begin + int(np.searchsorted(self._at[begin:end], before, side="left"))
-        return self._tag_ids[begin:end], self._at[begin:end]
+        return slice(begin, begin + int(np.searchsorted(self._at[begin:end], at, side="left")))
+
+
+def unranked(log: PostLog, start: int, stop: int, k: int) -> Ints:
+    """Lists without a tag, `[B, K]`."""
+    return np.full((stop - start, k), len(log.tags), np.int64)
 
 
 def put_best(row: Ints, ids: Ints, scores: Doubles) -> None:
@@ -169,9 +215,17 @@ def put_best(row: Ints, ids: Ints, scores: Doubles) -> None:
     row[: len(best)] = ids[best]
 
 
+def fill_up(row: Ints, more: Ints, n_tags: int) -> None:
+    """Append tags that the row lacks, as far as there is room."""
+    n = int((row < n_tags).sum())
+    if n == len(row):
+        return
+    extra = more[~np.isin(more, row[:n])][: len(row) - n]
+    row[n : n + len(extra)] = extra
+
+
 def as_rankings(log: PostLog, start: int, ranked: Ints) -> Rankings:
-    """Wrap ranked tags `[B, K]` of the posts from `start` on."""
-    # Reference methods have no calibrated probabilities and claim none.
+    """Wrap ranked tags `[B, K]` of the posts from `start` on; no probabilities are claimed."""
     probs = np.zeros(ranked.shape, np.float32)
     return Rankings(np.arange(start, start + len(ranked)), ranked, probs, log.tags)
 
@@ -181,10 +235,23 @@ def posts_before(log: PostLog, start: int, stop: int) -> Ints:
     return np.searchsorted(log.at, log.at[start:stop], side="left").astype(np.int64)
 
 
+def totals_before(log: PostLog, start: int, stop: int) -> Iterator[tuple[int, Ints]]:
+    """Number of uses before each post, and uses of each tag among them, `[T]`, counted along."""
+    seen, totals = 0, np.zeros(len(log.tags), np.int64)
+    for before in posts_before(log, start, stop):
+        until = int(log.tag_start[before])
+        if until - seen > len(totals):
+            totals += np.bincount(log.tag_ids[seen:until], minlength=len(totals))
+        else:
+            np.add.at(totals, log.tag_ids[seen:until], 1)
+        seen = until
+        yield until, totals
+
+
 def popular_rows(log: PostLog, start: int, stop: int, k: int) -> Ints:
     """Rank tags by all uses before each post, `[B, K]`."""
     n_tags, k_known = len(log.tags), min(k, len(log.tags))
-    ranked = np.full((stop - start, k), n_tags, np.int64)
+    ranked = unranked(log, start, stop, k)
     if stop == start or not n_tags:
         return ranked
     stops = posts_before(log, start, stop)
@@ -210,10 +277,8 @@ def popular_rows(log: PostLog, start: int, stop: int, k: int) -> Ints:
     return ranked
 
 
-def fill_up(row: Ints, more: Ints, n_tags: int) -> None:
-    """Append tags that the row lacks, as far as there is room."""
-    n = int((row < n_tags).sum())
-    if n == len(row):
-        return
-    extra = more[~np.isin(more, row[:n])][: len(row) - n]
-    row[n : n + len(extra)] = extra
+def uses_in(log: PostLog, rows: Ints) -> Ints:
+    """The tag uses of some posts, one after the other."""
+    lengths = log.tag_start[rows + 1] - log.tag_start[rows]
+    shift = log.tag_start[rows] - (np.cumsum(lengths) - lengths)
+    return log.tag_ids[np.arange(int(lengths.sum())) + np.repeat(shift, lengths)]

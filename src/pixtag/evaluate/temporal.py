@@ -1,53 +1,40 @@
-"""One evaluation from end to end: methods, ablation, cold people, and the figures as JSON."""
+"""The usual protocol: the last part of the log, which nothing was fitted on, in time order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
-from pixtag.baselines import Ranker
 from pixtag.errors import InputError
-from pixtag.evaluate.looks import iso
-from pixtag.evaluate.oracle import ORACLE, knowable
-from pixtag.evaluate.protocol import (
-    Comparison,
-    OnProgress,
-    References,
-    compare,
-    reference_methods,
-)
+from pixtag.evaluate.compare import Comparison, OnProgress, References, compare, reference_methods
+from pixtag.evaluate.files import ORACLE, iso
+from pixtag.evaluate.metrics import metric_names
+from pixtag.evaluate.model import Model
+from pixtag.evaluate.past import Ranker
 from pixtag.evaluate.signals import SignalLift
-from pixtag.evaluate.summary import (
+from pixtag.evaluate.tables import (
     SEGMENT_METRICS,
+    SIGNALS,
+    SOURCES,
     Figures,
+    Row,
     breadth,
     calibration,
-    ceiling,
-    drift,
     means,
-    over_people,
-    paired,
-    paired_over_people,
     segments,
 )
 from pixtag.splits import Period, Split, cold_people, cold_view, occurrence
-from pixtag.types import Ints, PostLog, Rankings, Sources
+from pixtag.types import Ints, PostLog, Sources
 
-PIXTAG = "pixtag"
-_STAND_IN = "base_level"
-"""The method whose suggestions are written out when no model is measured."""
-
-
-Model = Callable[[PostLog, int, int, int, Sources], Rankings]
-"""Ranks with some sources only: `model(log, start, stop, k, sources)`."""
+PIXTAG, BASE = "pixtag", "base_level"
+ALL_SOURCES = tuple(Sources(*on) for on in product((True, False), repeat=3))
 
 Fit = Callable[[PostLog, Split], Model]
 """Trains a model on the train and validation periods of a log."""
-
-ALL_SOURCES = tuple(Sources(*on) for on in product((True, False), repeat=3))
 
 
 @dataclass(frozen=True)
@@ -65,17 +52,18 @@ class Cold:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that one evaluation found.
+    """Everything that one evaluation found, post by post.
 
     Attributes:
         split: The cut.
         period: Which part was measured.
         comparison: All methods; `pixtag` first where a model was measured.
-        ablation: The model with each set of sources, by name; empty without a model.
+        ablation: The model with each set of sources, by name; None without a model.
         cold: The cold protocol; None when it was left out.
         signals: The model without each of its signals; None when that was left out.
         notes: Things a reader of the figures should know.
         settings: What was chosen for the baselines before the period.
+        new_subjects: Posts on a subject that is new to their person; None to tell by photos.
     """
 
     split: Split
@@ -84,59 +72,44 @@ class Evaluation:
     ablation: Comparison | None = None
     cold: Cold | None = None
     signals: SignalLift | None = None
-    notes: tuple[str, ...] = field(default=())
-    settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    notes: tuple[str, ...] = ()
+    settings: dict[str, dict[str, float]] | None = None
+    new_subjects: frozenset[str] | None = None
 
-    def as_dict(self) -> Figures:
-        """All figures, ready for JSON."""
+    def figures(self) -> Figures:
+        """The long table."""
         compared = self.comparison
-        log, rows = compared.log, compared.rows
-        found: Figures = {
-            "split": _describe(log, self.split, self.period, rows),
-            "interval": {"level": 0.95, "resampled": compared.bootstrap.unit},
-            "ceiling": ceiling(compared),
-            "methods": {n: means(s, compared.bootstrap) for n, s in compared.methods.items()},
-            "chosen": self.settings,
-            "per_person": over_people(compared),
-            "segments": segments(compared, self.split),
-            "drift": drift(compared),
-            "breadth": breadth(compared, self.split),
-            "notes": list(self.notes),
-        }
+        rows = means(compared)
+        rows += means(compared, metrics=metric_names(), over="people")
+        rows += segments(compared, self.split, new_subjects=self.new_subjects)
+        rows += breadth(compared, self.split)
         if PIXTAG in compared.methods:
-            found["paired"] = paired(compared)
-            found["paired_per_person"] = paired_over_people(compared)
-            found["calibration"] = calibration(compared.methods[PIXTAG])
+            rows += calibration(compared)
         if self.ablation is not None:
-            found["ablation"] = {
-                name: means(scored, self.ablation.bootstrap)
-                for name, scored in self.ablation.methods.items()
-            }
-            found["ablation_paired"] = paired(self.ablation)
-            found["lift"] = _lift(self.ablation)
+            rows += means(self.ablation, SOURCES)
         if self.signals is not None:
-            found["signals"] = self.signals.as_dict()
+            rows += _signal_rows(self.signals)
         if ORACLE in compared.methods:
-            found["knowable"] = knowable(compared)
+            rows += _shares(compared)
         if self.cold is not None:
-            found["segments"]["cold"] = _cold_figures(self.cold)
-        return found
-
-
-def _lift(ablation: Comparison) -> Figures:
-    """What each source adds to the other two, post by post."""
-    whole = ablation.methods[Sources().name].values
-    found: Figures = {}
-    for source in ("pixels", "history", "trend"):
-        without = ablation.methods[replace(Sources(), **{source: False}).name].values
-        found[source] = {
-            metric: ablation.bootstrap.over_posts(whole[metric] - without[metric]).as_dict()
-            for metric in whole
+            rows += _cold_rows(self.cold.comparison)
+        described = _describe(compared, self.split, self.period)
+        about = {
+            "split": described,
+            "interval": {"level": 0.95, "resampled": compared.bootstrap.unit},
+            "chosen": self.settings or {},
+            "n_hidden_people": None if self.cold is None else self.cold.n_people,
         }
-    return found
+        measured = described["measured"]
+        title = (
+            f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
+            f"{measured['from'][:10]} to {measured['to'][:10]} ({self.period})"
+        )
+        return Figures("temporal", title, rows, about=about, notes=self.notes)
 
 
-def _describe(log: PostLog, split: Split, period: Period, rows: Ints) -> Figures:
+def _describe(compared: Comparison, split: Split, period: Period) -> dict[str, Any]:
+    log, rows = compared.log, compared.rows
     start, stop = split.bounds(period)
     return {
         "period": period,
@@ -153,36 +126,50 @@ def _describe(log: PostLog, split: Split, period: Period, rows: Ints) -> Figures
     }
 
 
-def _cold_figures(cold: Cold) -> Figures:
-    compared = cold.comparison
-    return {
-        "n_posts": len(compared.rows),
-        "n_people": len(np.unique(compared.log.user_of_post[compared.rows])),
-        "n_hidden_people": cold.n_people,
-        "ceiling": {name: ceiling(compared)[name] for name in SEGMENT_METRICS},
-        "methods": {
-            name: means(scored, compared.bootstrap, SEGMENT_METRICS)
-            for name, scored in compared.methods.items()
-        },
-        "paired": paired(compared, SEGMENT_METRICS),
-        "by_post": _by_post(compared),
-    }
+def _signal_rows(lift: SignalLift) -> list[Row]:
+    """What each signal adds: the whole minus the model without it, post by post."""
+    boot, n = lift.compared.bootstrap, len(lift.compared.rows)
+    rows: list[Row] = []
+    for (signal, way), values in lift.without.items():
+        for metric in metric_names():
+            found = boot.over_posts(lift.whole[metric] - values[metric])
+            ends = (found.mean, found.low, found.high)
+            other = f"{signal} ({way})"
+            rows.append(Row(SIGNALS, PIXTAG, metric, *ends, n, kind="difference", other=other))
+    return rows
 
 
-def _by_post(compared: Comparison) -> Figures:
-    """The first post of every person, the second, ...; by number from 1."""
+def _shares(compared: Comparison) -> list[Row]:
+    """Share of the oracle's quality that the first method reaches.
+
+    `share above base_level` is 0 where nothing was gained over base-level learning, 1 where all
+    that can be known is; NaN where the oracle is no better.
+    """
+    first, ours = next(iter(compared.methods.items()))
+    best, boot, n = compared.methods[ORACLE].values, compared.bootstrap, len(compared.rows)
+    rows: list[Row] = []
+    for metric in (f"{m}@{k}" for m in ("p", "r", "hit", "ndcg") for k in (1, 3, 5, 10)):
+        found = boot.ratio(ours.values[metric], best[metric])
+        ends = (found.mean, found.low, found.high)
+        rows.append(Row("all", first, metric, *ends, n, kind="share of the oracle", other=ORACLE))
+        if BASE in compared.methods:
+            low = compared.methods[BASE].values[metric]
+            found = boot.ratio(ours.values[metric] - low, best[metric] - low)
+            ends = (found.mean, found.low, found.high)
+            rows.append(
+                Row("all", first, metric, *ends, n, kind="share above base_level", other=ORACLE)
+            )
+    return rows
+
+
+def _cold_rows(compared: Comparison) -> list[Row]:
+    """Everyone hidden together, then the first post of each, the second, ..."""
+    rows = means(compared, "cold people", metrics=SEGMENT_METRICS)
     nth = occurrence(compared.log.user_of_post[compared.rows]) + 1
-    found: Figures = {}
     for number in np.unique(nth).tolist():
         part = compared.select(nth == number)
-        found[str(number)] = {
-            "n_posts": len(part.rows),
-            "methods": {
-                name: means(scored, part.bootstrap, SEGMENT_METRICS)
-                for name, scored in part.methods.items()
-            },
-        }
-    return found
+        rows += means(part, f"cold people, post {number}", metrics=SEGMENT_METRICS)
+    return rows
 
 
 def evaluate(
@@ -192,10 +179,11 @@ def evaluate(
     split: Split,
     period: Period = "test",
     user: str | None = None,
-    methods: Mapping[str, Ranker] | None = None,
+    methods: References | None = None,
     more: References | None = None,
     ablation: bool = True,
     notes: tuple[str, ...] = (),
+    new_subjects: frozenset[str] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
@@ -207,10 +195,11 @@ def evaluate(
         split: The cut.
         period: `test`, or `validation` while tuning.
         user: Count only this person's posts; everyone's are replayed.
-        methods: Baselines by name; the usual ones by default.
+        methods: Baselines; the usual ones by default.
         more: Methods beside these, such as an oracle or fitted rankers.
         ablation: Measure the model with each set of sources too.
         notes: Passed on to the figures.
+        new_subjects: Posts on a subject that is new to their person; None to tell by photos.
         seed: Of the random ranking and the probe.
         on_progress: Told which method is next.
 
@@ -218,25 +207,21 @@ def evaluate(
         InputError: The period or the person has no posts with tags.
     """
     start, stop = split.bounds(period)
-    rankers: dict[str, Ranker] = {} if model is None else {PIXTAG: _ranker(model, Sources())}
-    settings: dict[str, dict[str, float]] = {}
     if methods is None:
-        references = reference_methods(log, split, period=period, seed=seed)
-        methods, settings = references.rankers, references.settings
-    rankers |= methods
-    if more is not None:
-        rankers |= more.rankers
-        settings |= more.settings
-    if model is None and _STAND_IN in rankers:
-        rankers = {_STAND_IN: rankers[_STAND_IN]} | rankers
+        methods = reference_methods(log, split, period=period, seed=seed)
+    found = methods if more is None else methods | more
+    rankers = dict(found.rankers)
+    if model is not None:
+        rankers = {PIXTAG: _ranker(model, Sources())} | rankers
+    elif BASE in rankers:  # the others are held against it, and its suggestions written out
+        rankers = {BASE: rankers[BASE]} | rankers
     sourced = {s.name: _ranker(model, s) for s in ALL_SOURCES[1:]} if model and ablation else {}
-    n_all = len(rankers) + len(sourced)
     only = None if user is None else _rows_of(log, user, start, stop)
 
     def tell(offset: int) -> OnProgress:
         def told(done: int, _: int, name: str) -> None:
             if on_progress is not None:
-                on_progress(offset + done, n_all, name)
+                on_progress(offset + done, len(rankers) + len(sourced), name)
 
         return told
 
@@ -246,7 +231,10 @@ def evaluate(
         lifted = compare(log, start, stop, sourced, only=only, on_progress=tell(len(rankers)))
         whole = {ALL_SOURCES[0].name: compared.methods[PIXTAG]}
         lifted = replace(lifted, methods=whole | lifted.methods)
-    return Evaluation(split, period, compared, lifted, notes=notes, settings=settings)
+    return Evaluation(
+        split, period, compared, lifted, notes=notes, settings=found.settings,
+        new_subjects=new_subjects,
+    )  # fmt: skip
 
 
 def evaluate_cold(
