@@ -107,13 +107,13 @@ def _metrics(names: Iterable[str]) -> dict[str, Wanted]:
 def _methods(found: Figures, *, is_brief: bool) -> Iterator[Table]:
     metrics, first = _metrics(found.shown), found.first
     methods = found.values("method", segment=ALL, over="posts")
-    others = found.values("other", segment=ALL, kind="difference", over="posts")
     heads, drawn = ["method", *metrics], ("p@5",) * ("p@5" in metrics)
     yield Table(
         heads, _pivot(found, {m: {"method": m} for m in methods}, metrics), found.title, drawn=drawn
     )
     if not is_brief or found.protocol != "temporal":
-        minus = {f"{first} minus {m}": {"method": first, "minus": m} for m in others}
+        pairs = [(r.method, r.other) for r in found.rows if r.segment == ALL and r.other]
+        minus = {f"{one} minus {other}": {"method": one, "minus": other} for one, other in pairs}
         yield Table(["post by post", *metrics], _pivot(found, minus, metrics))
     shares = {
         f"{first}, {kind}": {"method": first, "kind": kind, "minus": "oracle"}

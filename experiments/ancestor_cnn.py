@@ -1,7 +1,7 @@
 """The old project's network, written anew: a small CNN from scratch with tag counts beside it.
 
     pixtag import FOLDER --store old.sqlite     # photos with NAME.txt beside them
-    python recipes/ancestor_cnn.py --store old.sqlite
+    python -m experiments.ancestor_cnn --store old.sqlite
 
 As in the original: three convolutions with pooling, the features flattened, the person's raw tag
 counts appended, a hidden layer, one sigmoid for each of the 32 most frequent tags, binary
@@ -14,7 +14,6 @@ did), with counts over the training posts alone, and without counts.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from functools import partial
@@ -24,9 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from experiments.harness import arguments, run
 
-from pixtag.ancestor import CLEAN, LEAKY, NONE, OldTask, old_figures, old_task
 from pixtag.errors import ImageError
+from pixtag.evaluate.ancestor import CLEAN, LEAKY, NONE, OldTask, old_figures, old_task
 from pixtag.images import decode
 from pixtag.store import Store
 
@@ -106,8 +106,8 @@ def fit_and_score(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The old project's network on its protocol.")
-    parser.add_argument("--store", type=Path, required=True)
+    """Train the old network three times and print its figures."""
+    parser = arguments(__doc__)
     parser.add_argument("--side-px", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
@@ -133,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

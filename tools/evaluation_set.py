@@ -1,7 +1,7 @@
 """The evaluation set: make it from a store, and reproduce the README's table from it.
 
-    python recipes/evaluation_set.py make --store world.sqlite   # once, where the photos are
-    python recipes/evaluation_set.py run                         # anywhere, offline
+    python tools/evaluation_set.py make --store world.sqlite   # once, where the photos are
+    python tools/evaluation_set.py run                         # anywhere, offline
 
 `evalset/` holds posts, times and embeddings, no photos:
 
@@ -103,7 +103,7 @@ def build_store(folder: Path, path: Path) -> None:
     if digest != load_encoder().digest:
         raise InputError(
             "the evaluation set was made with another encoder than this version ships",
-            hint="make it again: `python recipes/evaluation_set.py make --store STORE`",
+            hint="make it again: `python tools/evaluation_set.py make --store STORE`",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(path.name + "*"):
@@ -142,6 +142,7 @@ def run(folder: Path, out: Path, words: list[str]) -> int:
 
 
 def main() -> None:
+    """Make the evaluation set, or use it."""
     parser = argparse.ArgumentParser(description="Make or use the evaluation set.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     making = verbs.add_parser("make", help="write evalset/ from a store with embeddings")

@@ -1,7 +1,7 @@
 """What the classic leak is worth: the same methods on the same posts, honest and leaky.
 
-    python recipes/leak_worth.py --store world.sqlite --bundle my-bundle
-    python recipes/leak_worth.py --store institutions.sqlite
+    python -m experiments.leak_worth --store world.sqlite --bundle my-bundle
+    python -m experiments.leak_worth --store institutions.sqlite
 
 The validation period of a store is measured, never the test period. A person's history is
 
@@ -16,27 +16,22 @@ in the JSON file; they say nothing about anybody's next post.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from experiments.harness import Task, arguments, finish, ranker_of, run
 
 from pixtag.artifact import load_bundle
-from pixtag.baselines import Ranker, popularity
-from pixtag.cli import output
-from pixtag.encoder import load_encoder
-from pixtag.evaluate import check_bundle
-from pixtag.evaluate.protocol import Comparison, compare, people_of
-from pixtag.metrics import Bootstrap
-from pixtag.predict import Predictor
-from pixtag.splits import Split, temporal_split
-from pixtag.store import Store
-from pixtag.types import Bools, Doubles, Ints, Post, PostLog, Rankings
+from pixtag.evaluate import Comparison, Figures, Row, check_bundle, compare
+from pixtag.evaluate.baselines import popularity
+from pixtag.evaluate.past import Ranker
+from pixtag.evaluate.tables import ALL, means
+from pixtag.splits import Split, is_repeated
+from pixtag.types import Doubles, Ints, Post, PostLog, Rankings
 
-ROOT = Path(__file__).parent.parent
 SEED = 20_260_107
 HOUR_S = 3600.0
 SHOWN = ("p@1", "p@5", "r@5")
@@ -107,15 +102,12 @@ def with_copies(log: PostLog, split: Split) -> PostLog:
     return PostLog.of(posts, embeddings)
 
 
-def network(predictor: Predictor, split: Split, *, is_leaky: bool) -> Ranker:
-    """Pixtag with an honest or a leaky history, the same weights."""
+def leaky(ranker: Ranker, split: Split) -> Ranker:
+    """The same ranker with a copy of each measured post in everybody's past."""
 
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        if not is_leaky:
-            return predictor.rank(log, start, stop, k=k)
         other = with_copies(log, split)
-        first = len(other) - (stop - start)
-        ranked = predictor.rank(other, first, len(other), k=k)
+        ranked = ranker(other, len(other) - (stop - start), len(other), k)
         place = {other.post_ids[row]: i for i, row in enumerate(ranked.rows.tolist())}
         order = [place[log.post_ids[row]] for row in range(start, stop)]
         return Rankings(
@@ -125,87 +117,41 @@ def network(predictor: Predictor, split: Split, *, is_leaky: bool) -> Ranker:
     return rank
 
 
-def is_fresh(log: PostLog, rows: Ints) -> Bools:
-    """Whether a post's person never used its very set of tags before, `[B]`."""
-    seen: set[tuple[int, frozenset[int]]] = set()
-    fresh = np.zeros(len(log), np.bool_)
-    for row in range(int(rows.max()) + 1):
-        tags = frozenset(log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist())
-        key = (int(log.user_of_post[row]), tags)
-        fresh[row] = key not in seen
-        seen.add(key)
-    return fresh[rows]
-
-
-def figures_of(compared: Comparison) -> dict[str, dict]:
-    """Each method's means by history, and what the leak adds, with intervals over people."""
-    bootstrap = Bootstrap(people_of(compared.log, compared.rows))
-    found: dict[str, dict] = {}
-    for name, scored in compared.methods.items():
+def rows_of(compared: Comparison, segment: str) -> list[Row]:
+    """Each leaky history's means, and what it adds to the honest one."""
+    rows: list[Row] = []
+    for name in compared.methods:
         method, _, history = name.partition(": ")
-        honest = compared.methods[f"{method}: honest"]
-        found[name] = {
-            "is_leaky": history != "honest",
-            **{m: bootstrap.over_posts(scored.values[m]).as_dict() for m in SHOWN},
-            "added": {
-                m: bootstrap.over_posts(scored.values[m] - honest.values[m]).as_dict()
-                for m in SHOWN
-            },
-        }
-    return found
-
-
-def show(figures: dict[str, dict], title: str) -> None:
-    """Print one table."""
-
-    def added(f: dict[str, float]) -> str:
-        return f"{f['mean']:+.3f} [{f['low']:.3f}, {f['high']:.3f}]"
-
-    output.print_table(
-        {"method: history": "left", **dict.fromkeys(SHOWN, "right"), "leak adds to r@5": "right"},
-        [
-            [name, *(f"{v[m]['mean']:.3f}" for m in SHOWN),
-             added(v["added"]["r@5"]) if v["is_leaky"] else ""]
-            for name, v in figures.items()
-        ],
-        title=title,
-    )  # fmt: skip
+        names = [name] if history == "honest" else [name, f"{method}: honest"]
+        pair = {n: compared.methods[n] for n in names}
+        rows += means(replace(compared, methods=pair), segment, metrics=SHOWN)
+    return list({(r.segment, r.method, r.metric, r.kind, r.other): r for r in rows}.values())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", type=Path, required=True)
+    """Measure every method with every history."""
+    parser = arguments(__doc__)
     parser.add_argument("--bundle", type=Path, help="trained on nothing after the train period")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, default=Path("out/leak-worth.json"))
     given = parser.parse_args()
-    with Store.open(given.store, read_only=True) as opened:
-        log = opened.log(load_encoder().digest)
-    split = temporal_split(log)
-    start, stop = split.bounds("validation")
+    task = Task.of(given.store, "validation", Path("out"))
     rankers: dict[str, Ranker] = {
         f"{name}: {history}": by_history(weigh, history)
         for name, weigh in METHODS.items()
         for history in HISTORIES
     }
+    start, stop = task.split.bounds("validation")
     if given.bundle:
         bundle = load_bundle(given.bundle)
-        check_bundle(bundle, log, np.arange(start, stop))
-        predictor = Predictor(bundle)
-        rankers["pixtag: honest"] = network(predictor, split, is_leaky=False)
-        rankers["pixtag: everything"] = network(predictor, split, is_leaky=True)
-    with output.progress("measuring", unit="methods") as bar:
-        compared = compare(
-            log, start, stop, rankers, on_progress=lambda done, n, name: bar.update(done, n, name)
-        )
-    fresh = is_fresh(log, compared.rows)
-    found: dict[str, object] = {"store": given.store.name, "period": "validation"}
-    for key, part in (("all", compared), ("fresh sets", compared.select(fresh))):
-        found[key] = figures = figures_of(part)
-        show(figures, f"{given.store.name}, validation, {key}: {len(part.rows):,} posts")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        output.say(f"wrote all figures to {given.json}")
+        check_bundle(bundle, task.log, np.arange(start, stop))
+        rankers["pixtag: honest"] = ranker_of(bundle)
+        rankers["pixtag: everything"] = leaky(ranker_of(bundle), task.split)
+    compared = compare(task.log, start, stop, rankers)
+    fresh = ~is_repeated(task.log)[compared.rows]
+    rows = rows_of(compared, ALL) + rows_of(compared.select(fresh), "fresh set")
+    title = f"{given.store.name}, validation: {len(compared.rows):,} posts"
+    finish(Figures("leak-worth", title, rows, SHOWN, "r@5"), given.json)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
