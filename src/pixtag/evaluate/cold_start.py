@@ -149,11 +149,11 @@ STEPS = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, LAST))
 
 
 def first_users(log: PostLog) -> Ints:
-    """Draw the people who are taken out, among those with a few posts."""
+    """Draw the people who are taken out: at most half of those with a few posts."""
     n_posts = np.bincount(log.user_of_post, minlength=len(log.users) + 1)[: len(log.users)]
     able = np.flatnonzero(n_posts >= LEAST_POSTS)
     rng = np.random.default_rng(SEED)
-    return np.sort(rng.choice(able, min(N_PEOPLE, len(able)), replace=False))
+    return np.sort(rng.choice(able, min(N_PEOPLE, len(able) // 2), replace=False))
 
 
 def without_first_users(log: PostLog, split: Split) -> PostLog:
@@ -194,9 +194,9 @@ def evaluate_first_users(
     popular = [bundle.prior.tags[t] for t in np.argsort(-prior, kind="stable").tolist()]
     parts: dict[str, list[Values]] = {}
     person, number, row_of = list[Ints](), list[Ints](), list[Ints]()
+    counted = (np.diff(log.tag_start) > 0) & (log.at > -np.inf) & (np.arange(len(log)) < stop)
     for done, one in enumerate(people.tolist()):
-        rows = np.flatnonzero((log.user_of_post == one) & (np.diff(log.tag_start) > 0))
-        rows = rows[rows < stop][:LAST]
+        rows = np.flatnonzero(counted & (log.user_of_post == one))[:LAST]
         if len(rows):
             for name, values in _replayed(log.select(rows), model, popular).items():
                 parts.setdefault(name, []).append(values)

@@ -173,17 +173,16 @@ def _signals(found: Figures) -> Table:
 
 
 def _segments(found: Figures, *, is_brief: bool) -> Table:
-    first, methods = found.first, found.values("method", segment=ALL, kind="mean", over="posts")
-    others = [m for m in methods if m not in (first, PERFECT)]
-    if is_brief:
-        methods = [m for m in _SHORT if m in methods] or methods
-        others = [m for m in others if m == BASE] or others[:1]
-    else:
-        methods = [m for m in _SHORT if m in methods] or methods
+    first, others = found.first, found.values("other", segment=ALL, kind="difference")
+    methods = [m for m in _SHORT if m in (first, *others)]
+    if BASE not in methods:
+        methods = [first, *others]
+    elif is_brief:
+        others = [BASE] * (first != BASE)
     columns = {m: {"method": m} for m in methods}
     columns |= {f"{first} - {m}": {"method": first, "minus": m} for m in others}
     lines: list[list[Cell]] = []
-    left_out = ("all,", "tenth", "chance", *(("cold people,",) if is_brief else ()))
+    left_out = ("all,", "tenth", "chance", *(("cold people,", "seed") if is_brief else ()))
     segments = [s for s in found.values("segment") if not s.startswith(left_out)]
     for name, over, metric in (
         *((s, "posts", found.headline) for s in segments if s != ALL),
@@ -202,6 +201,7 @@ def _segments(found: Figures, *, is_brief: bool) -> Table:
         "theirs; cold people's past was hidden. Tags by how common they were in training."
     )
     heads = ["segment", "size", "metric", *columns]
+    note *= found.protocol == "temporal"
     return Table(heads, lines, "For whom, and for which tags", note, drawn=tuple(methods))
 
 
