@@ -236,17 +236,12 @@ def test_breadth_tells_narrow_from_wide(figures):
 
 def test_the_same_seed_gives_the_same_figures_to_the_last_digit():
     log = invented_log(150, n_users=5, seed=6)
-    runs = [
-        to_json(
-            evaluate(log, model=model, split=temporal_split(log), seed=seed).figures().as_dict()
-        )
-        for seed in (3, 3, 4)
-    ]
-    tables = [to_json(run.as_dict()) for run in runs]
+    runs = [evaluate(log, model=model, split=temporal_split(log), seed=s) for s in (3, 3, 4)]
+    tables = [to_json(run.figures().as_dict()) for run in runs]
     assert tables[0] == tables[1]
     # The seed is that of the random ranking.
-    first, _, third = ([run.find("random", m).mean for m in metric_names()] for run in runs)
-    assert first != third
+    first, _, third = (run.comparison.methods["random"].rankings.tag_ids for run in runs)
+    assert (first != third).any()
 
 
 def test_one_person_alone(log):
@@ -300,12 +295,12 @@ def test_cold_people_are_measured_on_their_first_posts(log):
         return model
 
     cold = evaluate_cold(log, fit=fit, split=temporal_split(log))
-    assert cold.n_people == 3
-    assert next(iter(cold.comparison.methods)) == PIXTAG
-    assert 1 <= len(cold.comparison.rows) <= 15
+    assert next(iter(cold.methods)) == PIXTAG
+    assert 1 <= len(cold.rows) <= 15
+    assert len(np.unique(cold.log.user_of_post[cold.rows])) <= 3
     whole = evaluate(log, split=temporal_split(log), methods=ONLY_POPULARITY)
     by_post = sizes(replace(whole, cold=cold).figures(), "cold people")
-    assert by_post.pop("cold people") == len(cold.comparison.rows) == sum(by_post.values())
+    assert by_post.pop("cold people") == len(cold.rows) == sum(by_post.values())
     assert by_post["cold people, post 1"] == max(by_post.values())
     assert asked[0][0] < len(log)
     assert asked[0][1].test_stop == asked[0][0]

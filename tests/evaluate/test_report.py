@@ -92,7 +92,9 @@ def test_signals_and_an_oracle_have_a_part_of_their_own():
         log, model=model_of(bundle()), split=split, ablation=False,
         methods=References({"base_level": base_level(0.5), ORACLE: knows}),
     )  # fmt: skip
-    found = replace(found, signals=signal_lift(log, bundle(), found.comparison, split=split))
+    start, stop = split.bounds("test")
+    lift = signal_lift(log, bundle(), found.comparison, start=start, stop=stop)
+    found = replace(found, signals=lift)
     page = make_report(found.figures(), found.comparison, None)
     for words in ("What each signal adds", "co-occurrence", "How much of what can be known"):
         assert words in page

@@ -6,16 +6,15 @@ from pixtag.evaluate.leaks import Leak, LeakReport, check_bundle, leakcheck
 from pixtag.evaluate.model import Model, model_of
 from pixtag.evaluate.protocols import PROTOCOLS, Outcome, Request, run_protocol
 from pixtag.evaluate.rankers import fitted_rankers
-from pixtag.evaluate.signals import SIGNALS, SignalLift, signal_lift
+from pixtag.evaluate.signals import SIGNALS, signal_lift
 from pixtag.evaluate.tables import Figures, Row, tag_gains
-from pixtag.evaluate.temporal import PIXTAG, Cold, Evaluation, evaluate, evaluate_cold
+from pixtag.evaluate.temporal import PIXTAG, Evaluation, evaluate, evaluate_cold
 
 __all__ = [
     "ORACLE",
     "PIXTAG",
     "PROTOCOLS",
     "SIGNALS",
-    "Cold",
     "Comparison",
     "Evaluation",
     "Figures",
@@ -27,7 +26,6 @@ __all__ = [
     "Request",
     "Row",
     "Scored",
-    "SignalLift",
     "check_bundle",
     "compare",
     "evaluate",

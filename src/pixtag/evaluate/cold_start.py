@@ -18,13 +18,11 @@ from pixtag.evaluate.baselines import base_level, most_recent, most_used
 from pixtag.evaluate.metrics import Bootstrap, find_hits, per_post
 from pixtag.evaluate.model import Model
 from pixtag.evaluate.past import Ranker
-from pixtag.evaluate.tables import ALL, Figures, Kind, Row
+from pixtag.evaluate.tables import ALL, Figures, Row, Values, mean_rows
 from pixtag.predict import Predictor
 from pixtag.splits import Split
 from pixtag.tags import normalise_tag
-from pixtag.types import Bools, Doubles, Ints, PostLog, Rankings, Sources
-
-Values = Mapping[str, Doubles]
+from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
 
 # ------------------------------------------------------------------ strangers' photos
 
@@ -99,19 +97,17 @@ def evaluate_strangers(bundle: Bundle, photos: Sequence[LabelledPhoto]) -> Figur
     if bundle.manifest.encoder_digest == SHIPPED_DIGEST:
         lists["class names alone"] = _class_names(apart)
     _, concept = np.unique([photo.concept for photo in apart], return_inverse=True)
-    boot, rows = Bootstrap(concept), list[Row]()
+    boot, found = Bootstrap(concept), dict[str, Values]()
     for method, tags in lists.items():
         pairs = list(zip(apart, tags, strict=True))
-        values = {
-            "any of five fits": [bool(set(t) & set(p.tags)) for p, t in pairs],
-            "share that fits": [sum(x in p.tags for x in t) / 5 for p, t in pairs],
-            "the thing": [p.tags[0] in t for p, t in pairs],
+        found[method] = {
+            "any of five fits": np.array([bool(set(t) & set(p.tags)) for p, t in pairs], float),
+            "share that fits": np.array([sum(x in p.tags for x in t) / 5 for p, t in pairs]),
+            "the thing": np.array([p.tags[0] in t for p, t in pairs], float),
         }
-        for metric, each in values.items():
-            found = boot.over_posts(np.array(each, np.float64))
-            rows.append(Row(ALL, method, metric, found.mean, found.low, found.high, len(apart)))
+    shown = tuple(found["pixtag"])
+    rows = mean_rows(found, boot, metrics=shown)
     title = f"{len(apart):,} photos of {boot.n_clusters} concepts, asked about by a stranger"
-    shown = tuple(dict.fromkeys(row.metric for row in rows))
     note = f"{len(photos) - len(apart):,} photos that the model learned from are left out"
     return Figures("strangers", title, rows, shown, shown[0], notes=(note,) * bool(seen.any()))
 
@@ -216,15 +212,22 @@ def evaluate_first_users(
     who, which, row = np.concatenate(person), np.concatenate(number), np.concatenate(row_of)
     best = max(OWN, key=lambda name: float(found[name]["p@5"].mean()))
     found[BEST_OF_EACH] = _best_of_each(found, who)
-    rows = _rows(found, who, ALL, np.ones(len(who), np.bool_), best)
-    rows += _rows(found, who, "after everything that the model learned from",
-                  row >= split.train_stop, best)  # fmt: skip
+    masks = {
+        ALL: np.ones(len(who), np.bool_),
+        "after everything that the model learned from": row >= split.train_stop,
+    }
     for low, high in STEPS:
         name = f"post {low} to {high}" if low < high else f"post {low}"
-        rows += _rows(found, who, name, (which >= low) & (which <= high), best)
+        masks[name] = (which >= low) & (which <= high)
+    table: list[Row] = []
+    for name, mask in masks.items():
+        if mask.any():
+            part = {n: {m: v[mask] for m, v in values.items()} for n, values in found.items()}
+            table += mean_rows(part, Bootstrap(who[mask]), name, metrics=SHOWN,
+                              against=(best, BEST_OF_EACH, "pixtag without trend"))  # fmt: skip
     title = f"From the first post on: {len(who):,} posts of {len(np.unique(who))} people"
     about = {"best_baseline": best, "bundle": bundle.manifest.digest}
-    return Figures("first-user", title, rows, SHOWN, about=about)
+    return Figures("first-user", title, table, SHOWN, about=about)
 
 
 def _refuse_what_was_seen(bundle: Bundle, log: PostLog, split: Split, people: Ints) -> None:
@@ -272,26 +275,3 @@ def _best_of_each(found: Mapping[str, Values], person: Ints) -> dict[str, Double
             each = (found[name][metric][mine] for name in OWN)
             best[metric][mine] = max(each, key=lambda values: float(values.mean()))
     return best
-
-
-def _rows(
-    found: Mapping[str, Values], person: Ints, segment: str, mask: Bools, best: str
-) -> list[Row]:
-    """Means over some posts, and Pixtag minus others, with intervals over people."""
-    if not mask.any():
-        return []
-    boot, n = Bootstrap(person[mask]), int(mask.sum())
-    rows: list[Row] = []
-    for name, values in found.items():
-        for metric in SHOWN:
-            kinds: list[tuple[Kind, Doubles]] = [("mean", values[metric])]
-            if name in (best, BEST_OF_EACH, "pixtag without trend"):
-                kinds.append(("difference", found["pixtag"][metric] - values[metric]))
-            for kind, each in kinds:
-                of = boot.over_posts(each[mask])
-                is_mean = kind == "mean"
-                rows.append(
-                    Row(segment, name if is_mean else "pixtag", metric, of.mean, of.low, of.high,
-                        n, boot.n_clusters, kind=kind, other="" if is_mean else name)
-                )  # fmt: skip
-    return rows

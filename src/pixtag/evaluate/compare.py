@@ -127,6 +127,8 @@ def compare(
     *,
     only: Ints | None = None,
     on_progress: OnProgress | None = None,
+    n_done: int = 0,
+    n_all: int | None = None,
 ) -> Comparison:
     """Rank the posts `start..stop - 1` with every method and score the lists.
 
@@ -139,6 +141,8 @@ def compare(
         rankers: Methods by name.
         only: Positions of the posts that count, ascending; all by default.
         on_progress: Told which method is next.
+        n_done: Methods that were done before these.
+        n_all: Methods in all.
 
     Raises:
         InputError: No post of the period counts.
@@ -154,7 +158,7 @@ def compare(
     methods: dict[str, Scored] = {}
     for done, (name, ranker) in enumerate(rankers.items()):
         if on_progress:
-            on_progress(done, len(rankers), name)
+            on_progress(n_done + done, n_all or len(rankers), name)
         kept = RANKS_KEPT if done else RANKS
         methods[name] = _score(log, ranker(log, start, stop, RANKS), rows, kept)
     n_relevant = np.diff(log.tag_start)[rows]

@@ -18,7 +18,7 @@ import numpy as np
 from pixtag.errors import InputError
 from pixtag.evaluate.metrics import Bootstrap, per_post
 from pixtag.evaluate.model import chance_given
-from pixtag.evaluate.tables import ALL, Figures, Row
+from pixtag.evaluate.tables import ALL, Figures, Row, mean_rows
 from pixtag.types import Doubles, Ints, PostLog
 
 N_TEST = 3000
@@ -166,20 +166,14 @@ def evaluate_given(
         if on_progress:
             on_progress(done + 1, len(seeds), "splits")
     _, post = np.unique(np.concatenate(asked), return_inverse=True)
-    boot, n = Bootstrap(post), len(post)
+    n = len(post)
     pooled = {
         name: {m: np.concatenate(v) for m, v in found.items()} for name, found in parts.items()
     }
-    rows: list[Row] = []
-    for name, values in pooled.items():
-        for metric, each in values.items():
-            found = boot.over_posts(each)
-            rows.append(Row(ALL, name, metric, found.mean, found.low, found.high, n))
-            if name != SIGNAL:
-                found = boot.over_posts(pooled[SIGNAL][metric] - each)
-                ends = (found.mean, found.low, found.high)
-                rows.append(Row(ALL, SIGNAL, metric, *ends, n, kind="difference", other=name))
-            for seed, part in zip(seeds, parts[name][metric], strict=True):
+    rows = mean_rows(pooled, Bootstrap(post), metrics=SHOWN)
+    for name, found in parts.items():
+        for metric, each in found.items():
+            for seed, part in zip(seeds, each, strict=True):
                 rows.append(Row(f"seed {seed}", name, metric, float(part.mean()), n=len(part)))
     if n_given == 1:
         rows += [Row(ALL, BOUND, m, value, n=n) for m, value in one_tag_bound(log).items()]

@@ -151,6 +151,7 @@ class Bootstrap:
 
     def __init__(self, cluster: Ints, *, seed: int = 0, n_resamples: int = 1000) -> None:
         names, member = np.unique(cluster, return_inverse=True)
+        self.n_posts, self.n_people = len(cluster), len(names)
         self.unit = "person" if len(names) > 1 else "post"
         if self.unit == "post":
             names, member = np.arange(len(cluster)), np.arange(len(cluster))

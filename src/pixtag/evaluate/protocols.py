@@ -180,7 +180,8 @@ def _temporal(request: Request) -> Outcome:
     )  # fmt: skip
     if request.ablation and bundle is not None:
         told = partial(_tell, request, "signals")
-        lift = signal_lift(log, bundle, found.comparison, split=split, period=period,
+        start, stop = split.bounds(period)
+        lift = signal_lift(log, bundle, found.comparison, start=start, stop=stop,
                            seed=request.seed, on_progress=told)  # fmt: skip
         found = replace(found, signals=lift)
     if request.cold and request.bundle is None and request.user is None:

@@ -150,17 +150,13 @@ def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
 
 
 def _signals(found: Figures) -> Table:
-    names = [o.removesuffix(" (dropped)") for o in found.values("other", segment=SIGNALS)]
-    columns = {
-        f"{metric} {way}": {"metric": metric, "way": way}
-        for way in ("dropped", "shuffled")
-        for metric in ("p@1", "p@5")
-    }
+    others = found.values("other", segment=SIGNALS)
+    columns = [(metric, way) for way in ("dropped", "shuffled") for metric in ("p@1", "p@5")]
     lines: list[list[Cell]] = []
-    for name in names:
+    for name in (o.removesuffix(" (dropped)") for o in others if o.endswith(" (dropped)")):
         cells = [
-            found.find(PIXTAG, column["metric"], segment=SIGNALS, minus=f"{name} ({column['way']})")
-            for column in columns.values()
+            found.find(PIXTAG, metric, segment=SIGNALS, minus=f"{name} ({way})")
+            for metric, way in columns
         ]
         if any(cell and (cell.mean or cell.low or cell.high) for cell in cells):
             lines.append([name, *cells])
@@ -169,7 +165,8 @@ def _signals(found: Figures) -> Table:
         "values at their training mean) or shuffled (dealt anew among the candidates of each "
         "post). Small where another signal can stand in; one that changes nothing is left out."
     )
-    return Table(["lost without", *columns], lines, "What each signal adds", note)
+    heads = ["lost without", *(f"{metric} {way}" for metric, way in columns)]
+    return Table(heads, lines, "What each signal adds", note)
 
 
 def _segments(found: Figures, *, is_brief: bool) -> Table:

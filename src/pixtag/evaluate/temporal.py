@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -15,15 +15,17 @@ from pixtag.evaluate.files import ORACLE, iso
 from pixtag.evaluate.metrics import metric_names
 from pixtag.evaluate.model import Model
 from pixtag.evaluate.past import Ranker
-from pixtag.evaluate.signals import SignalLift
 from pixtag.evaluate.tables import (
+    ALL,
     SEGMENT_METRICS,
     SIGNALS,
     SOURCES,
     Figures,
     Row,
+    Values,
     breadth,
     calibration,
+    mean_rows,
     means,
     segments,
 )
@@ -38,19 +40,6 @@ Fit = Callable[[PostLog, Split], Model]
 
 
 @dataclass(frozen=True)
-class Cold:
-    """People without a past: few in most test periods, so they are made.
-
-    Attributes:
-        comparison: Methods over the first posts of the people whose past was hidden.
-        n_people: How many people were hidden.
-    """
-
-    comparison: Comparison
-    n_people: int
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """Everything that one evaluation found, post by post.
 
@@ -59,8 +48,8 @@ class Evaluation:
         period: Which part was measured.
         comparison: All methods; `pixtag` first where a model was measured.
         ablation: The model with each set of sources, by name; None without a model.
-        cold: The cold protocol; None when it was left out.
-        signals: The model without each of its signals; None when that was left out.
+        cold: Methods over the first posts of people whose past was hidden.
+        signals: Values of the model, then of what is left of it without each signal.
         notes: Things a reader of the figures should know.
         settings: What was chosen for the baselines before the period.
         new_subjects: Posts on a subject that is new to their person; None to tell by photos.
@@ -70,17 +59,16 @@ class Evaluation:
     period: Period
     comparison: Comparison
     ablation: Comparison | None = None
-    cold: Cold | None = None
-    signals: SignalLift | None = None
+    cold: Comparison | None = None
+    signals: Mapping[str, Values] | None = None
     notes: tuple[str, ...] = ()
-    settings: dict[str, dict[str, float]] | None = None
+    settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     new_subjects: frozenset[str] | None = None
 
     def figures(self) -> Figures:
         """The long table."""
         compared = self.comparison
-        rows = means(compared)
-        rows += means(compared, metrics=metric_names(), over="people")
+        rows = means(compared) + means(compared, over="people")
         rows += segments(compared, self.split, new_subjects=self.new_subjects)
         rows += breadth(compared, self.split)
         if PIXTAG in compared.methods:
@@ -88,17 +76,17 @@ class Evaluation:
         if self.ablation is not None:
             rows += means(self.ablation, SOURCES)
         if self.signals is not None:
-            rows += _signal_rows(self.signals)
+            boot, metrics = compared.bootstrap, metric_names()
+            rows += mean_rows(self.signals, boot, SIGNALS, metrics=metrics)
         if ORACLE in compared.methods:
             rows += _shares(compared)
         if self.cold is not None:
-            rows += _cold_rows(self.cold.comparison)
+            rows += _cold_rows(self.cold)
         described = _describe(compared, self.split, self.period)
         about = {
             "split": described,
             "interval": {"level": 0.95, "resampled": compared.bootstrap.unit},
-            "chosen": self.settings or {},
-            "n_hidden_people": None if self.cold is None else self.cold.n_people,
+            "chosen": self.settings,
         }
         measured = described["measured"]
         title = (
@@ -126,39 +114,23 @@ def _describe(compared: Comparison, split: Split, period: Period) -> dict[str, A
     }
 
 
-def _signal_rows(lift: SignalLift) -> list[Row]:
-    """What each signal adds: the whole minus the model without it, post by post."""
-    boot, n = lift.compared.bootstrap, len(lift.compared.rows)
-    rows: list[Row] = []
-    for (signal, way), values in lift.without.items():
-        for metric in metric_names():
-            found = boot.over_posts(lift.whole[metric] - values[metric])
-            ends = (found.mean, found.low, found.high)
-            other = f"{signal} ({way})"
-            rows.append(Row(SIGNALS, PIXTAG, metric, *ends, n, kind="difference", other=other))
-    return rows
-
-
 def _shares(compared: Comparison) -> list[Row]:
     """Share of the oracle's quality that the first method reaches.
 
-    `share above base_level` is 0 where nothing was gained over base-level learning, 1 where all
-    that can be known is; NaN where the oracle is no better.
+    Above base-level learning it is 0 where nothing was gained over that, 1 where all that can be
+    known is; NaN where the oracle is no better.
     """
     first, ours = next(iter(compared.methods.items()))
-    best, boot, n = compared.methods[ORACLE].values, compared.bootstrap, len(compared.rows)
+    best, boot = compared.methods[ORACLE].values, compared.bootstrap
+    rest = (boot.n_posts, boot.n_people, "posts")
     rows: list[Row] = []
-    for metric in (f"{m}@{k}" for m in ("p", "r", "hit", "ndcg") for k in (1, 3, 5, 10)):
-        found = boot.ratio(ours.values[metric], best[metric])
-        ends = (found.mean, found.low, found.high)
-        rows.append(Row("all", first, metric, *ends, n, kind="share of the oracle", other=ORACLE))
+    for m in (f"{m}@{k}" for m in ("p", "r", "hit", "ndcg") for k in (1, 3, 5, 10)):
+        share = boot.ratio(ours.values[m], best[m])
+        rows.append(Row.of(ALL, first, m, share, *rest, "share of the oracle", ORACLE))
         if BASE in compared.methods:
-            low = compared.methods[BASE].values[metric]
-            found = boot.ratio(ours.values[metric] - low, best[metric] - low)
-            ends = (found.mean, found.low, found.high)
-            rows.append(
-                Row("all", first, metric, *ends, n, kind="share above base_level", other=ORACLE)
-            )
+            low = compared.methods[BASE].values[m]
+            share = boot.ratio(ours.values[m] - low, best[m] - low)
+            rows.append(Row.of(ALL, first, m, share, *rest, "share above base_level", ORACLE))
     return rows
 
 
@@ -207,9 +179,8 @@ def evaluate(
         InputError: The period or the person has no posts with tags.
     """
     start, stop = split.bounds(period)
-    if methods is None:
-        methods = reference_methods(log, split, period=period, seed=seed)
-    found = methods if more is None else methods | more
+    found = methods or reference_methods(log, split, period=period, seed=seed)
+    found = found if more is None else found | more
     rankers = dict(found.rankers)
     if model is not None:
         rankers = {PIXTAG: _ranker(model, Sources())} | rankers
@@ -218,17 +189,12 @@ def evaluate(
     sourced = {s.name: _ranker(model, s) for s in ALL_SOURCES[1:]} if model and ablation else {}
     only = None if user is None else _rows_of(log, user, start, stop)
 
-    def tell(offset: int) -> OnProgress:
-        def told(done: int, _: int, name: str) -> None:
-            if on_progress is not None:
-                on_progress(offset + done, len(rankers) + len(sourced), name)
-
-        return told
-
-    compared = compare(log, start, stop, rankers, only=only, on_progress=tell(0))
+    n_all = len(rankers) + len(sourced)
+    compared = compare(log, start, stop, rankers, only=only, on_progress=on_progress, n_all=n_all)
     lifted = None
     if sourced:
-        lifted = compare(log, start, stop, sourced, only=only, on_progress=tell(len(rankers)))
+        lifted = compare(log, start, stop, sourced, only=only, on_progress=on_progress,
+                         n_done=len(rankers), n_all=n_all)  # fmt: skip
         whole = {ALL_SOURCES[0].name: compared.methods[PIXTAG]}
         lifted = replace(lifted, methods=whole | lifted.methods)
     return Evaluation(
@@ -246,7 +212,7 @@ def evaluate_cold(
     share: float = 0.2,
     seed: int = 0,
     on_progress: OnProgress | None = None,
-) -> Cold | None:
+) -> Comparison | None:
     """Measure on the first five posts of people whom nobody has met.
 
     A seeded fifth of the people are kept out of training, and what they posted before the
@@ -273,8 +239,7 @@ def evaluate_cold(
         rankers[PIXTAG] = _ranker(fit(view.log, view.split), Sources())
     rankers |= reference_methods(view.log, view.split, period=period, seed=seed).rankers
     start, stop = view.split.bounds(period)
-    compared = compare(view.log, start, stop, rankers, only=view.rows, on_progress=on_progress)
-    return Cold(compared, int(people.sum()))
+    return compare(view.log, start, stop, rankers, only=view.rows, on_progress=on_progress)
 
 
 def _ranker(model: Model, sources: Sources) -> Ranker:
