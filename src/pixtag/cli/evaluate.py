@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,44 +65,33 @@ def evaluate(
 
     Args:
         store: The store.
-        bundle: Measure this bundle. Without it one is trained on the train period first and kept
-            as STORE.evaluated.
+        bundle: Measure this bundle; else one is trained first and kept as STORE.evaluated.
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
-        protocol: `ancestor` repeats the old protocol of random splits, for posts without times;
-            `given` gives some true tags and asks for the others, from tag sets alone; `strangers`
-            asks about labelled photos with no history; `first-user` replays people whom the
-            model never met, each with nothing but their own posts.
+        protocol: `ancestor`: random splits, for posts without times; `given`: some true tags are
+            given; `strangers`: labelled photos, no history; `first-user`: people whom the model
+            never met, each with their own posts alone.
         n_given: Tags given, with `--protocol given`.
-        photos: Folder of labelled photos with manifest.csv (file, concept, tags), with
-            `--protocol strangers`.
-        photo_tags: TOML whose table `tags` lists the tags that fit each concept, the thing's
-            plain name first, in place of the manifest's.
+        photos: Folder with manifest.csv (file, concept, tags), for `--protocol strangers`.
+        photo_tags: TOML whose table `tags` lists the tags of each concept, its plain name first.
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.
-        cold: Also train without a fifth of the people and measure on their first posts; not with
-            --bundle, which knows them.
-        ablation: Also measure every set of pixels, history and trend, and the network without
-            each of its signals.
+        cold: Also train without a fifth of the people and measure on them; not with --bundle.
+        ablation: Also measure every set of sources, and the network without each signal.
         baselines_only: Leave Pixtag out.
-        rankers: Also fit a linear blend and LightGBM's ranker on the very examples that the
-            network learns from; not with --bundle.
-        oracle: A ceiling: JSON Lines with a `post_id` and ten `tags` for each post, by one who
-            knew what can be known.
+        rankers: Also fit a linear blend and LightGBM on the network's examples; not with --bundle.
+        oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
         size: Size of the bundle that is trained.
-        seed: Of training, the cold people and the random ranking.
+        seed: Of training, splits and the random ranking.
         json: Write all figures to this file, as one long table.
         predictions: Write ten suggestions for each post to this file, JSON Lines.
-        trec: Write run files for trec_eval: into this folder, or to this file when it has a
-            suffix.
+        trec: Write run files for trec_eval into this folder, or this file when it has a suffix.
         html: Write a page with tables and plots to this file.
 
     Examples:
-        pixtag evaluate --store my.sqlite
         pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
         pixtag evaluate --store my.sqlite --period validation --baselines-only
         pixtag evaluate --store old.sqlite --protocol ancestor
-        pixtag evaluate --store tagsets.sqlite --protocol given --given 2
         pixtag evaluate --protocol strangers --photos labelled --bundle my-bundle
     """
     from pixtag.cli.config import section
@@ -109,16 +99,16 @@ def evaluate(
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
+    request = Request(
+        bundle=bundle, period=period, user=user, n_given=n_given, cold=cold, ablation=ablation,
+        baselines_only=baselines_only, rankers=rankers, oracle=oracle, new_subjects=new_subjects,
+        photos=photos, photo_tags=photo_tags, seed=seed, say=output.say,
+        config=section(TrainConfig, "train", {"size": size, "seed": seed or None}),
+    )  # fmt: skip
     with nullcontext() if store is None else Store.open(store) as opened:
         with output.progress("evaluating", unit="steps") as bar:
-            request = Request(
-                store=opened, bundle=bundle, period=period, user=user, n_given=n_given, cold=cold,
-                ablation=ablation, baselines_only=baselines_only, rankers=rankers, oracle=oracle,
-                new_subjects=new_subjects, photos=photos, photo_tags=photo_tags,
-                config=section(TrainConfig, "train", {"size": size, "seed": seed or None}),
-                seed=seed, say=output.say, on_progress=bar.update,
-            )  # fmt: skip
-            outcome = run_protocol(protocol, request)
+            asked = replace(request, store=opened, on_progress=bar.update)
+            outcome = run_protocol(protocol, asked)
         look = _log_look(store, outcome)
         _show(outcome)
         _write(outcome, opened, json=json, predictions=predictions, trec=trec, html=html)

@@ -1,13 +1,10 @@
 """The old project's protocol, random split and leak included, to show what it measured.
 
-The 32 most frequent tags are the labels; posts are split at random into 3,000 for training and
-500 for testing; a person's history is the count of each label over all of their posts, the test
-posts included. That last part is a leak: the answer is in the question. Every method is given
-with and without it, so that the difference can be read off.
-
-A tag is *related* to a label set when it is one of the set or goes with one of its tags: of the
-posts with the rarer of the two, at least half carry the other. The old project counted a
-suggestion of a related tag as right in its second figure.
+The 32 most frequent tags are the labels; 3,000 random posts are trained on and 500 tested. A
+person's history counts their labels over all posts, those under test included: the answer is in
+the question, so every method is given with that leak and without. In its second figure a
+suggestion is right when it is *related* to one of the labels: of the posts with the rarer of the
+two at least half carry the other.
 """
 
 from __future__ import annotations
@@ -43,12 +40,12 @@ class OldTask:
     """Posts as the old project saw them.
 
     Shapes:
-        N: posts with a label. L: labels. U: people, the last for posts of nobody. D: embedding.
+        N: posts with a label. L: labels, most frequent first. D: embedding.
 
     Attributes:
-        labels: The most frequent tags, most frequent first, `[L]`.
+        labels: The most frequent tags, `[L]`.
         answers: Which labels each post carries, `[N, L]`.
-        user: The person, `[N]`.
+        user: The person, `[N]`; all posts of nobody are one.
         embeddings: `[N, D]`; D = 0 without photos.
         train: Positions of the training posts.
         test: Positions of the test posts.
@@ -66,12 +63,7 @@ class OldTask:
     rows: Ints
 
     def history(self, *, leaky: bool) -> Floats:
-        """Count each person's labels, `[N, L]`.
-
-        Args:
-            leaky: Over all posts, as the old project did; else over training posts alone, where
-                a training post does not count itself.
-        """
+        """Labels of each person, `[N, L]`: of all posts (leaky), or of other training posts."""
         counted = np.ones(len(self.answers), np.bool_)
         if not leaky:
             counted[:] = False
@@ -85,11 +77,7 @@ class OldTask:
 
 
 def old_task(log: PostLog, *, seed: int = 0) -> OldTask:
-    """Lay a log out as the old project did.
-
-    Args:
-        log: Posts, with times or without.
-        seed: Of the split.
+    """Lay a log out as the old project did; the seed decides the split.
 
     Raises:
         InputError: Too few posts carry one of the labels.
@@ -131,15 +119,10 @@ def _related(answers: Bools) -> Bools:
 
 
 def old_figures(task: OldTask, scores: Floats) -> dict[str, float]:
-    """Score label rankings of the test posts.
-
-    Args:
-        task: The posts.
-        scores: Of every label for every test post, `[len(test), L]`.
+    """Score label rankings of the test posts, `[len(test), L]`.
 
     Returns:
-        `p@1` to `p@10`, `related p@1` to `related p@10`, and `recall`: the share of a post's
-        labels among the first ten, averaged over posts.
+        `p@1` to `p@10`, `related p@1` to `related p@10`, and `recall` among the first ten.
     """
     answers = task.answers[task.test]
     order = np.argsort(-scores, axis=1, kind="stable")[:, : max(CUTOFFS)]
@@ -155,18 +138,9 @@ def old_figures(task: OldTask, scores: Floats) -> dict[str, float]:
 
 
 def evaluate_ancestor(log: PostLog, *, seed: int = 0, model: OldModel | None = None) -> Figures:
-    """Repeat the old protocol with simple methods on today's embeddings.
+    """Repeat the old protocol with simple methods on today's embeddings, and with Pixtag.
 
-    Args:
-        log: Posts, with times or without.
-        seed: Of the split and the fits.
-        model: Pixtag.
-
-    Returns:
-        Figures whose methods say in their names what their history holds; no intervals.
-
-    Raises:
-        InputError: Too few posts carry one of the labels.
+    The methods say in their names what their history holds; there are no intervals.
     """
     task = old_task(log, seed=seed)
     answers, leaky, clean = task.answers, task.history(leaky=True), task.history(leaky=False)
@@ -217,11 +191,7 @@ def evaluate_ancestor(log: PostLog, *, seed: int = 0, model: OldModel | None = N
 
 
 def in_some_order(log: PostLog, task: OldTask) -> PostLog:
-    """Give the posts times, an hour apart, so that a method that lives in time can take part.
-
-    The training posts come first, then the test posts, each in the order of the log; only labels
-    are kept as tags.
-    """
+    """Give the posts times, an hour apart, train before test, and keep only labels as tags."""
     rows = task.rows[np.concatenate([task.train, task.test])]
     lengths = log.tag_start[rows + 1] - log.tag_start[rows]
     uses = uses_in(log, rows)
@@ -254,5 +224,4 @@ def label_scores(task: OldTask, ranked: Rankings) -> Floats:
 
 
 def _shares(counts: Floats) -> Floats:
-    """Counts on the scale of the scaled embeddings."""
     return np.float32(4) * np.log1p(counts) / np.log1p(counts).max(initial=1)

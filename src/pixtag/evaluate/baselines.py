@@ -60,11 +60,7 @@ def popularity(log: PostLog, start: int, stop: int, k: int) -> Rankings:
 
 
 def popularity_within(window_s: float) -> Ranker:
-    """Rank tags by their uses in the last seconds, ties and the rest by all uses.
-
-    Args:
-        window_s: Length of the window, seconds.
-    """
+    """Rank tags by their uses in the last seconds, ties and the rest by all uses."""
 
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
         ranked = unranked(log, start, stop, k)
@@ -84,12 +80,9 @@ def popularity_within(window_s: float) -> Ranker:
 def popularity_of_others(window_s: float) -> Ranker:
     """Rank tags by how many other people used them in the last seconds.
 
-    The asker's own posts are left out of everything, and so are tags that fewer than three
-    people have used; a post of nobody is a person of its own. Ties go by other people's uses of
-    all time, and so does the rest.
-
-    Args:
-        window_s: Length of the window, seconds.
+    The asker's own posts are left out of everything, and so are tags that fewer than three people
+    have used; a post of nobody is a person of its own. Ties and the rest go by other people's uses
+    of all time.
     """
 
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
@@ -231,13 +224,12 @@ def base_level(decay: float, *, popularity_share: float = 0.0) -> Ranker:
 def co_occurrence(n_posts: int = 3, *, own_share: float = 1.0) -> Ranker:
     """Rank tags by how often they stand beside the tags of the person's last posts.
 
-    Given are the tags of the person's last posts, each counted as often as it was used there.
-    A tag's score is the sum over the given ones of the share of their posts, by anyone before the
-    query, that carry it too (Sigurbjörnsson and van Zwol 2008, "sum"). A given tag always stands
-    beside itself. The rest, and people without a past, get the most popular tags.
+    A tag's score is the sum over those of the share of their posts, by anyone before the query,
+    that carry it too (Sigurbjörnsson and van Zwol 2008, "sum"). The rest, and people without a
+    past, get the most popular tags.
 
     Args:
-        n_posts: How many last posts give tags.
+        n_posts: How many last posts give tags, each as often as it was used there.
         own_share: What a given tag's co-occurrence with itself counts; 0 suggests others first.
     """
 
@@ -295,11 +287,8 @@ class _PairCounts:
 def image_neighbours(n_neighbours: int = 40) -> Ranker:
     """Rank tags by the earlier photos of everyone that look most alike.
 
-    Each of the nearest photos by cosine, after the mean embedding is taken off, votes for its
-    tags with its similarity. The rest, and posts without a photo, get the most popular tags.
-
-    Args:
-        n_neighbours: How many photos vote.
+    Each of the nearest by cosine, after the mean embedding is taken off, votes for its tags with
+    its similarity. The rest, and posts without a photo, get the most popular tags.
     """
 
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
@@ -357,22 +346,11 @@ def linear_probe(
     learning_rate: float = 3e-4,
     min_uses: int = 3,
 ) -> Ranker:
-    """Fit a softmax regression from embedding to tags on the training posts.
+    """Fit a softmax regression from embedding to tags on the posts before `train_stop`.
 
     The target of a post is spread evenly over its tags, which trains better than a sigmoid for
-    each tag (Mahajan et al. 2018). The weights stay as they are over the test period.
-
-    Args:
-        log: The log to fit on.
-        train_stop: Only posts before this position are read.
-        seed: Decides the order of the posts.
-        n_epochs: Passes over them.
-        learning_rate: Of Adam.
-        min_uses: Tags used less often in training are not learned.
-
-    Returns:
-        The ranker; it ranks by popularity when nothing could be learned, and for posts without a
-        photo.
+    each tag (Mahajan et al. 2018); tags with fewer than `min_uses` are not learned. Posts without a
+    photo are ranked by popularity.
 
     Raises:
         InputError: There are no embeddings.
@@ -431,8 +409,7 @@ def fit_linear(
     Args:
         x: Inputs, `[n, D]`.
         target: Chance of each output, `[n, T]`.
-        link: `softmax` over all outputs, with a learning rate that falls to 0, or `sigmoid` for
-            each.
+        link: `softmax` over all outputs, with a learning rate that falls to 0, or `sigmoid`.
         seed: Decides the order of the rows.
         n_epochs: Passes over them.
         learning_rate: Of the first step.

@@ -37,12 +37,11 @@ class LabelledPhoto:
 
 
 def read_photos(folder: Path, tags_file: Path | None) -> list[LabelledPhoto]:
-    """Read labelled photos from a folder with a `manifest.csv`.
+    """Read labelled photos from a folder with a `manifest.csv`: file, concept, tags.
 
     Args:
-        folder: Its manifest has a column `file`, a column `concept`, and, unless there is a
-            `tags_file`, a column `tags` with the tags that fit, at white space.
-        tags_file: TOML whose table `tags` lists the tags that fit each concept.
+        folder: The folder.
+        tags_file: TOML whose table `tags` lists the tags of each concept, in place of the column.
 
     Raises:
         InputError: The manifest or the file of tags is missing or lacks something.
@@ -72,10 +71,10 @@ def read_photos(folder: Path, tags_file: Path | None) -> list[LabelledPhoto]:
 def evaluate_strangers(bundle: Bundle, photos: Sequence[LabelledPhoto]) -> Figures:
     """Ask about photos with no store, no person and no history.
 
-    A suggestion fits when the photo's concept lists it; the thing itself is the first tag of the
-    list. Beside the model stand the five most popular tags of its prior, and, with the shipped
-    encoder, the names of its five likeliest classes. Photos that the model learned from (as the
-    post `photo-CONCEPT-NAME`) are left out. Intervals are of a bootstrap over concepts.
+    A suggestion fits when it is one of the photo's tags; the thing itself is the first of them.
+    Beside the model stand the five most popular tags of its prior and, with the shipped encoder,
+    the names of the five likeliest classes. Photos that the model learned from (as the post
+    `photo-CONCEPT-NAME`) are left out. Intervals are of a bootstrap over concepts.
 
     Raises:
         LeakError: The model learned from all of the photos.
@@ -169,8 +168,7 @@ def evaluate_first_users(
 ) -> Figures:
     """Replay people whom the model never met, each with no store but their own posts.
 
-    Beside the model stand the person's own baselines, filled up with the tags that are popular
-    in its prior.
+    Beside the model stand the person's own baselines, filled up with tags popular in its prior.
 
     Args:
         log: The whole log.

@@ -54,11 +54,8 @@ OnProgress = Callable[[int, int, str], None]
 class Scored:
     """One method over one set of posts.
 
-    Shapes:
-        B: posts. K: ranks kept.
-
     Attributes:
-        rankings: Its suggestions.
+        rankings: Its suggestions, `[B, K]`.
         hits: Which of them were used, `[B, K]`.
         values: Metric name to values, `[B]`.
     """
@@ -132,14 +129,12 @@ def compare(
 ) -> Comparison:
     """Rank the posts `start..stop - 1` with every method and score the lists.
 
-    All posts of the period are replayed; `only` decides which of them count.
-
     Args:
         log: The whole log.
         start: First post of the period.
         stop: The one after its last.
         rankers: Methods by name.
-        only: Positions of the posts that count, ascending; all by default.
+        only: Positions of the posts that count, ascending; all are replayed.
         on_progress: Told which method is next.
         n_done: Methods that were done before these.
         n_all: Methods in all.
@@ -187,11 +182,7 @@ def people_of(log: PostLog, rows: Ints) -> Ints:
 def choose(log: PostLog, start: int, stop: int, tried: Mapping[Setting, Ranker]) -> Setting:
     """Choose a setting by P@5 + R@5 on the last posts of a period, at most `MOST_CHOSEN_ON`.
 
-    Args:
-        log: The whole log.
-        start: First post to choose on.
-        stop: The one after the last.
-        tried: Rankers by setting; the first wins ties, and stands where there is no post.
+    The first wins ties, and stands where there is no post.
     """
     start = max(start, stop - MOST_CHOSEN_ON)
     if len(tried) < 2 or not (np.diff(log.tag_start)[start:stop] > 0).any():
@@ -210,12 +201,7 @@ def choosing_bounds(split: Split, period: Period) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class References:
-    """The baselines, each at its best.
-
-    Attributes:
-        rankers: By name.
-        settings: What was chosen, by name of the method.
-    """
+    """The baselines by name, each at its best, and the settings that were chosen for it."""
 
     rankers: dict[str, Ranker] = field(default_factory=dict[str, Ranker])
     settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
@@ -230,15 +216,8 @@ def reference_methods(
 ) -> References:
     """Make the baselines, each at its best before the period that is measured.
 
-    Args:
-        log: The whole log; what is fitted reads train, what is chosen reads validation (the end
-            of train, when validation is measured).
-        split: Its cut.
-        period: Which part will be measured.
-        seed: Of the random ranking and the probe.
-
-    Returns:
-        Those on pixels are left out when the log holds no photo in train.
+    What is fitted reads train, what is chosen reads validation (the end of train, when validation
+    is measured). Those on pixels are left out when train holds no photo.
     """
     start, stop = choosing_bounds(split, period)
 

@@ -30,20 +30,10 @@ def log_look(
     bundle_digest: str | None,
     headline: Mapping[str, Any],
 ) -> Path:
-    """Note that someone looked at a period, beside the store.
+    """Note that someone looked at a period, in `STORE.looks.jsonl` beside the store.
 
-    A test period that is looked at while tuning is no test any more; the file shows how often
-    that happened.
-
-    Args:
-        store_path: The store; the file is `STORE.looks.jsonl`.
-        command: What was run.
-        period: `test` or `validation`.
-        bundle_digest: Which bundle was measured; None when only baselines were.
-        headline: Figures that were seen.
-
-    Returns:
-        The file.
+    A test period that is looked at while tuning is no test any more; the file shows how often that
+    happened, with the figures that were seen.
     """
     path = store_path.with_name(store_path.name + ".looks.jsonl")
     look = {
@@ -59,16 +49,7 @@ def log_look(
 
 
 def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
-    """Write the first ten suggestions for each post, JSON Lines in time order.
-
-    Args:
-        path: The file; replaced.
-        log: The log.
-        scored: Whose suggestions.
-
-    Returns:
-        How many lines.
-    """
+    """Write the first ten suggestions for each post, JSON Lines in time order; how many lines."""
     ranked = scored.rankings
     with path.open("w", encoding="utf-8") as file:
         for place, row in enumerate(ranked.rows.tolist()):
@@ -93,8 +74,7 @@ def iso(at: float) -> str:
 def write_trec(path: Path, compared: Comparison) -> list[Path]:
     """Write run files and relevance judgements as trec_eval reads them.
 
-    The score in a run file falls with the rank, since trec_eval sorts by score and breaks ties
-    in its own way.
+    The score falls with the rank, since trec_eval sorts by score and breaks ties in its own way.
 
     Args:
         path: A file name with a suffix (`pixtag.run`): the run of the first method, with the
@@ -140,24 +120,18 @@ def _write_run(path: Path, compared: Comparison, name: str) -> None:
 
 
 def _word(post_id: str) -> str:
-    """The columns of run files are split at white space."""
     return "_".join(post_id.split()) or "_"
 
 
 def read_oracle(path: Path) -> Ranker:
-    """Read the rankings of one who knew what can be known, as of a simulation's true chances.
+    """Read the rankings of one who knew what can be known, such as a simulation's true chances.
 
-    No method that learns can beat such a ranking but by luck; how much of it a method reaches
-    says more than the distance to a ranking without mistakes.
-
-    Args:
-        path: JSON Lines with a `post_id` and ten `tags`, likeliest first.
-
-    Returns:
-        The ranker. It raises InputError when a tagged post of the period is missing.
+    No method that learns can beat it but by luck. The file is JSON Lines with a `post_id` and ten
+    `tags`, likeliest first.
 
     Raises:
-        InputError: The file is missing, or a line of it is broken, repeated or short.
+        InputError: The file is missing, a line of it is broken, repeated or short, or (when the
+            ranker is called) it lacks a tagged post of the period.
     """
     tags_of: dict[str, list[str]] = {}
     for number, line in enumerate(_lines(path, "the oracle", _HINT), 1):
@@ -208,11 +182,7 @@ def _read_line(line: str, where: str) -> tuple[str, list[str]]:
 
 
 def read_post_ids(path: Path) -> frozenset[str]:
-    """Read names of posts, one a line.
-
-    Raises:
-        InputError: The file is missing, not text, or empty.
-    """
+    """Read names of posts, one a line; InputError when there are none."""
     hint = "the file names one post_id a line"
     names = frozenset(line.strip() for line in _lines(path, "the posts", hint) if line.strip())
     if not names:

@@ -1,11 +1,8 @@
-"""Tags given, the others asked for: what co-occurrence alone is worth, on posts without times.
+"""Tags given, the others asked for: what co-occurrence alone is worth, on tag sets without times.
 
-Some of a post's true tags are given, drawn at random, and the others are to be predicted from
-tag sets alone: no photo, no person, no moment. Posts with no
-other tag than the given ones have no answer and do not count; the given tags are never ranked.
-
-With one tag given there is a bound that no method can pass: a ranking that depends on that tag
-alone is at best the one counted on all posts, those under test included.
+Some of a post's tags are drawn and given, the others are to be ranked: no photo, no person, no
+moment. With one tag given no method can pass the ranking that is counted for each tag on all
+posts, those under test included.
 """
 
 from __future__ import annotations
@@ -38,8 +35,8 @@ class GivenTask:
 
     Attributes:
         log: All posts, without people, times and photos.
-        train: Posts to learn from.
-        test: Posts that are asked about, `[B]`.
+        train: Positions of the posts to learn from.
+        test: Positions of the posts that are asked about, `[B]`.
         given: Their given tags, `[B, G]`.
     """
 
@@ -50,13 +47,7 @@ class GivenTask:
 
 
 def given_task(log: PostLog, *, n_given: int, seed: int, n_test: int = N_TEST) -> GivenTask:
-    """Split posts at random and draw the tags that are given.
-
-    Args:
-        log: Posts; who posted them when is left out.
-        n_given: Tags given, G.
-        seed: Of the split and the draw.
-        n_test: Posts set apart; a seventh of all when that is less.
+    """Split posts at random and draw the tags that are given; at most a seventh is asked about.
 
     Raises:
         InputError: Fewer than ten of the posts set apart have more tags than are given.
@@ -100,11 +91,7 @@ def plain_scores(log: PostLog, given: Ints) -> Doubles:
 def one_tag_bound(log: PostLog) -> dict[str, float]:
     """What no ranking that depends on one given tag alone can pass, in expectation.
 
-    For each tag the best list is counted on all posts that it is drawn from, those under test
-    included, so every honest method lies below.
-
-    Returns:
-        `p@1`, `p@5`, `r@5` and `r@10`; memory grows with the square of the number of tags.
+    Memory grows with the square of the number of tags.
     """
     lengths = np.diff(log.tag_start)
     rows = np.flatnonzero(lengths > 1)
@@ -144,16 +131,13 @@ def evaluate_given(
         log: Posts with tags.
         n_given: Tags given.
         seeds: One split and one draw for each.
-        model: The whole of Pixtag, told the given tags as accepted ones; None to leave it out.
-        n_test: Posts set apart in each split.
+        model: The whole of Pixtag, told the given tags as accepted ones.
+        n_test: Most posts set apart in each split.
         on_progress: Told how many of how many splits are done.
 
     Returns:
-        Means over all splits, with 95 % intervals of a bootstrap over posts, each split's own
-        (segments `seed 0`, ...), and the signal minus the others; with one tag given the bound.
-
-    Raises:
-        InputError: Too few posts.
+        Means over all splits with intervals of a bootstrap over posts, each split's own (segments
+        `seed 0`, ...), the signal minus the others, and with one tag given the bound.
     """
     parts: dict[str, dict[str, list[Doubles]]] = {}
     asked: list[Ints] = []

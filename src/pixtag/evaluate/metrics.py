@@ -28,15 +28,7 @@ def metric_names(cutoffs: tuple[int, ...] = CUTOFFS) -> list[str]:
 
 
 def find_hits(log: PostLog, rankings: Rankings) -> tuple[Bools, Ints]:
-    """Mark the ranked tags that the posts really carry.
-
-    Args:
-        log: The log that the rankings point into.
-        rankings: Ranked tags of some of its posts; `rankings.tags` may be another vocabulary.
-
-    Returns:
-        `hits` `[B, K]` and `n_relevant` `[B]`.
-    """
+    """Mark the ranked tags that the posts carry: hits `[B, K]`, and tags of each post `[B]`."""
     n_tags = len(log.tags)
     if rankings.tags is log.tags:
         ranked = rankings.tag_ids
@@ -61,20 +53,12 @@ def find_hits(log: PostLog, rankings: Rankings) -> tuple[Bools, Ints]:
 def per_post(
     hits: Bools, n_relevant: Ints, cutoffs: tuple[int, ...] = CUTOFFS
 ) -> dict[str, Doubles]:
-    """Compute every metric for every post.
+    """Compute every metric for every post, `[B]` each.
 
-    P@k divides by k even when fewer tags were ranked; R@k divides by the number of used tags;
-    nDCG has binary gains and the discount log2(rank + 1) (Järvelin and Kekäläinen 2002); MRR is
-    the reciprocal rank of the first hit among the K kept, else 0; R-precision is P at the
-    number of used tags.
-
-    Args:
-        hits: Whether the tag at each rank was used, `[B, K]`.
-        n_relevant: Tags of each post, `[B]`, at least 1 each.
-        cutoffs: The k of the metrics at k.
-
-    Returns:
-        Metric name to values `[B]`, keys as `metric_names`.
+    P@k divides by k even when fewer tags were ranked; R@k by the number of used tags; nDCG has
+    binary gains and the discount log2(rank + 1) (Järvelin and Kekäläinen 2002); MRR is the
+    reciprocal rank of the first hit among the K kept, else 0; R-precision is P at the number of
+    used tags.
 
     Raises:
         ShapeError: The arrays differ in length.
@@ -105,13 +89,7 @@ def per_post(
 
 
 def ceilings(n_relevant: Ints, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, Doubles]:
-    """Compute what a perfect ranking would score on each post.
-
-    A post with two tags cannot reach P@5 above .4, one with ten cannot reach R@5 above .5.
-
-    Returns:
-        Metric name to values `[B]`, keys as `metric_names`.
-    """
+    """What a perfect ranking would score on each post: two tags give a P@5 of .4 at most."""
     width = max(int(n_relevant.max(initial=0)), *cutoffs)
     return per_post(np.arange(width) < n_relevant[:, None], n_relevant, cutoffs)
 
@@ -136,12 +114,10 @@ class Interval:
 
 
 class Bootstrap:
-    """Means and 95 % intervals by resampling whole people.
+    """Means and 95 % intervals by resampling whole people (Field and Welsh 2007).
 
-    One draw of people serves every method and metric, so intervals of differences are paired.
-    Posts of one person are alike, hence resampling posts would make intervals too narrow (Field
-    and Welsh 2007, the cluster bootstrap). With a single person there is nothing to resample
-    but posts.
+    One draw serves every method and metric, so intervals of differences are paired. With a single
+    person there is nothing to resample but posts.
 
     Args:
         cluster: The person of each post, any integers, `[B]`.
@@ -168,14 +144,7 @@ class Bootstrap:
         )
 
     def over_posts(self, values: Doubles) -> Interval:
-        """Average over posts: a person who posts much weighs much.
-
-        Args:
-            values: One value for each post, `[B]`.
-
-        Returns:
-            NaN everywhere when there are no posts.
-        """
+        """Average values `[B]` over posts: who posts much weighs much; NaN without posts."""
         if not len(values):
             return Interval(np.nan, np.nan, np.nan)
         sums = np.bincount(self._member, weights=values, minlength=self.n_clusters)
@@ -183,29 +152,16 @@ class Bootstrap:
         return _interval(float(values.mean()), draws)
 
     def over_people(self, values: Doubles) -> Interval:
-        """Average within each person first, then over people: everyone weighs the same.
-
-        Args:
-            values: One value for each post, `[B]`.
-
-        Returns:
-            NaN everywhere when there are no posts.
-        """
+        """Average values `[B]` within each person first, then over people; NaN without posts."""
         if not len(values):
             return Interval(np.nan, np.nan, np.nan)
         means = np.bincount(self._member, weights=values, minlength=self.n_clusters) / self._size
         return _interval(float(means.mean()), self._weights @ means / self.n_clusters)
 
     def ratio(self, numerator: Doubles, denominator: Doubles) -> Interval:
-        """Average a ratio of sums, such as recalled uses over uses.
+        """Average a ratio of sums over posts, such as recalled uses over uses.
 
-        Args:
-            numerator: `[B]`.
-            denominator: `[B]`.
-
-        Returns:
-            NaN everywhere when the denominator does not add up to more than 0; draws in which
-            it does not do not count.
+        NaN when the denominator does not add up to more than 0; such draws do not count.
         """
         total = float(denominator.sum())
         if total <= 0:
@@ -228,7 +184,7 @@ class Reliability:
     """How shown probabilities compare with what came true.
 
     Attributes:
-        ece: Expected calibration error, 0 is perfect (Naeini et al. 2015).
+        ece: Expected calibration error, 0 is perfect (Naeini et al. 2015); NaN without any.
         shown: Mean probability of each bin, `[bins]`.
         came_true: Share of hits in each bin, `[bins]`.
         n: Suggestions in each bin, `[bins]`; empty bins are left out.
@@ -241,19 +197,7 @@ class Reliability:
 
 
 def reliability(probs: Floats, hits: Bools, *, n_bins: int = 15) -> Reliability:
-    """Compare probabilities with outcomes in bins of equal width.
-
-    Args:
-        probs: Probability of each suggestion, any shape, 0..1.
-        hits: Whether it came true, same shape.
-        n_bins: Bins over 0..1.
-
-    Returns:
-        The comparison; `ece` is NaN when there is nothing to compare.
-
-    Raises:
-        ShapeError: The shapes differ.
-    """
+    """Compare probabilities (any shape) with outcomes (same shape) in bins of equal width."""
     if probs.shape != hits.shape:
         raise ShapeError(f"probs {probs.shape} and hits {hits.shape} do not fit together")
     flat, came = probs.ravel().astype(np.float64), hits.ravel().astype(np.float64)

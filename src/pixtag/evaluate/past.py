@@ -41,13 +41,7 @@ Ranker = Callable[[PostLog, int, int, int], Rankings]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: which tags will this post carry?
-
-    Attributes:
-        at: When it is posted, Unix seconds UTC; `-inf` when unknown.
-        user: The person, or None.
-        embedding: Of its photo, `[D]`, or None without a photo.
-    """
+    """What is asked: which tags will this person's post of this time, with this photo, carry?"""
 
     at: float
     user: str | None
@@ -65,12 +59,7 @@ class PastPost:
 
 
 class Past:
-    """Everything published before an instant, and nothing else.
-
-    Args:
-        log: The whole log.
-        at: The instant; posts of this very instant are not past.
-    """
+    """Everything published before an instant; posts of this very instant are not past."""
 
     def __init__(self, log: PostLog, at: float, *, index: Uses | None = None) -> None:
         self._log = log
@@ -109,11 +98,7 @@ class Past:
         return self._log.embeddings[: self._stop]
 
     def tags_of(self, position: int) -> list[str]:
-        """Tags of one past post, by its position in `embeddings()`.
-
-        Raises:
-            InputError: The position is not in the past.
-        """
+        """Tags of one past post, by its position in `embeddings()`; InputError for any other."""
         if not 0 <= position < self._stop:
             raise InputError(
                 f"post {position} is not among the {self._stop} past posts",
@@ -129,10 +114,8 @@ PointMethod = Callable[[Past, Query], Mapping[str, float]]
 def pointwise(method: PointMethod) -> Ranker:
     """Turn a function of one query into a ranker of many.
 
-    Args:
-        method: Called once for each post. Tags that it does not name are not ranked; equal
-            scores are ranked by the order in which tags were first seen; tags that nobody has
-            ever used are left out.
+    Tags that it does not name, and those that nobody has ever used, are not ranked; equal scores
+    are ranked by the order in which tags were first seen.
     """
 
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
@@ -160,11 +143,7 @@ def query_at(log: PostLog, row: int) -> Query:
 
 
 class Uses:
-    """Every timed tag use of each person, in time order.
-
-    Attributes:
-        number: Index of each person.
-    """
+    """Every timed tag use of each person, in time order; `number` is the index of each person."""
 
     def __init__(self, log: PostLog) -> None:
         per_post = np.diff(log.tag_start)

@@ -45,26 +45,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured, and how.
+    """What is to be measured, and how: the flags of `pixtag evaluate`, which explains them.
 
-    Attributes:
-        store: Whose posts; bundles that are trained are kept beside it.
-        bundle: A model; None to train one where the protocol needs it.
-        period: Which part is measured, where the protocol has parts.
-        user: Count only this person's posts.
-        n_given: Tags given.
-        cold: Also measure on people who were kept out of training.
-        ablation: Also measure every set of sources, and the model without each signal.
-        baselines_only: Leave Pixtag out.
-        rankers: Also fit other rankers on the examples of training.
-        oracle: File of rankings by one who knew what can be known.
-        new_subjects: File of posts on a subject that is new to their person.
-        photos: Folder of labelled photos.
-        photo_tags: File of the tags that fit each concept of theirs.
-        config: Of training.
-        seed: Of splits, the cold people and the random ranking.
-        say: Told what was made, and what a reader should know.
-        on_progress: Told how much of what is done.
+    `say` is told what was made, `on_progress` how much of what is done.
     """
 
     store: Store | None = None
@@ -95,13 +78,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out.
+    """What came out: figures, the suggestions behind them, which model (its digest), which period.
 
-    Attributes:
-        figures: The table.
-        comparison: The suggestions behind it, where a period of a log was measured.
-        bundle_digest: Which model was measured; None when only baselines were.
-        looked_at: The period that was seen, to be logged; None without one.
+    `bundle_digest` is None when only baselines were measured; `looked_at` is the period that was
+    seen, to be logged.
     """
 
     figures: Figures
@@ -112,12 +92,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to measure.
-
-    Attributes:
-        run: Does it.
-        help: What it is for, in a line.
-    """
+    """A way to measure, and what it is for, in a line."""
 
     run: Callable[[Request], Outcome]
     help: str
@@ -213,11 +188,10 @@ def train_beside(
     name: str,
     examples: list[tuple[Examples, Examples]] | None = None,
 ) -> Bundle:
-    """Train a bundle and keep it beside the store.
+    """Train a bundle and keep it beside the store, which notes whose posts were used.
 
     Args:
-        request: Whose store notes which people's posts were used, so that forgetting one of them
-            names the bundle.
+        request: Of which store, with which settings.
         log: The whole log, cut as usual, when `stop` is None.
         stop: Hand over only what lies before this post, to fit on nine tenths of it.
         name: After the store's name.

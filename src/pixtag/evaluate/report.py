@@ -241,8 +241,8 @@ def write_report(
     Args:
         path: The file; replaced.
         found: The figures.
-        compared: The suggestions behind them, for gained tags and examples; None shows none.
-        store: Where photos of examples are looked up; None shows none.
+        compared: The suggestions behind them, for gained tags and examples.
+        store: Where photos of examples are looked up.
 
     Raises:
         ConfigError: Jinja2 or matplotlib is not installed.

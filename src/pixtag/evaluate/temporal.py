@@ -213,10 +213,9 @@ def evaluate_cold(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Comparison | None:
-    """Measure on the first five posts of people whom nobody has met.
+    """Measure on the first five posts of people whom nobody has met: a seeded share of all.
 
-    A seeded fifth of the people are kept out of training, and what they posted before the
-    period is hidden.
+    They are kept out of training, and what they posted before the period is hidden.
 
     Args:
         log: The whole log.
