@@ -166,9 +166,7 @@ def _score(log: PostLog, ranked: Rankings, rows: Ints, n_kept: int) -> Scored:
     counted = replace(ranked, rows=rows, tag_ids=ranked.tag_ids[place], probs=ranked.probs[place])
     hits, n_relevant = find_hits(log, counted)
     kept = replace(
-        counted,
-        tag_ids=counted.tag_ids[:, :n_kept].copy(),
-        probs=counted.probs[:, :n_kept].copy(),
+        counted, tag_ids=counted.tag_ids[:, :n_kept].copy(), probs=counted.probs[:, :n_kept].copy()
     )
     return Scored(kept, hits[:, :n_kept].copy(), per_post(hits, n_relevant))
 

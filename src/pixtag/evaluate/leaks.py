@@ -204,10 +204,7 @@ def _retag(log: PostLog, new: dict[int, list[str]]) -> PostLog:
         ids += [number.setdefault(tag, len(number)) for tag in tags]
         start.append(len(ids))
     return replace(
-        log,
-        tags=list(number),
-        tag_start=np.array(start, np.int64),
-        tag_ids=np.array(ids, np.int64),
+        log, tags=list(number), tag_start=np.array(start, np.int64), tag_ids=np.array(ids, np.int64)
     )
 
 

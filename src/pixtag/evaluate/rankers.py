@@ -156,10 +156,7 @@ def listwise_loss(
         gradient += np.einsum("nc,ncs->s", (share / total - wanted).astype(np.float32), x)
         n_posts += len(used)
     n_posts = max(n_posts, 1)
-    return (
-        loss / n_posts + l2 * float(weights @ weights) / 2,
-        gradient / n_posts + l2 * weights,
-    )
+    return (loss / n_posts + l2 * float(weights @ weights) / 2, gradient / n_posts + l2 * weights)
 
 
 # ------------------------------------------------------------------ trees
