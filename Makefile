@@ -48,7 +48,7 @@ bench: $(VENV)/.installed-bench ## Measure speeds as ratios in one run
 
 .PHONY: evaluate
 evaluate: $(VENV)/.installed-test ## Reproduce the README's table from the evaluation set
-	$(BIN)/python recipes/evaluation_set.py run $(ARGS)
+	$(BIN)/python tools/evaluation_set.py run $(ARGS)
 
 .PHONY: clean
 clean: ## Remove caches and build results

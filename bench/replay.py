@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, INPUT_NAMES, scoring
 
 from pixtag import replay as replaying
 from pixtag.bundle import Bundle, Manifest, Trained, anonymous_log, load_bundle
@@ -42,7 +43,6 @@ from pixtag.signals import (
     uses,
     words,
 )
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES, INPUT_NAMES, scoring
 from pixtag.types import Post, PostLog
 
 EVALSET = Path(__file__).parent.parent / "evalset"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixtag.baselines import base_level, image_neighbours
 from pixtag.encoder import load_encoder
 from pixtag.evaluate import compare
+from pixtag.evaluate.baselines import base_level, image_neighbours
 from pixtag.splits import temporal_split
 from pixtag.store import Store
 
@@ -18,30 +18,30 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def recipe():
+def tool():
     spec = importlib.util.spec_from_file_location(
-        "evaluation_set", ROOT / "recipes" / "evaluation_set.py"
+        "evaluation_set", ROOT / "tools" / "evaluation_set.py"
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_packing_loses_next_to_nothing(recipe):
+def test_packing_loses_next_to_nothing(tool):
     rng = np.random.default_rng(0)
     exact = np.maximum(rng.gamma(0.5, 0.5, (200, 64)) - 0.1, 0).astype(np.float32)
-    again = recipe.unpack(*recipe.pack(exact))
+    again = tool.unpack(*tool.pack(exact))
     cosine = (exact * again).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(again, axis=1)
     assert cosine.min() > 0.9999
     constant = np.full((3, 2), 7.0, np.float32)
-    assert np.array_equal(recipe.unpack(*recipe.pack(constant)), constant)
+    assert np.array_equal(tool.unpack(*tool.pack(constant)), constant)
 
 
-def test_the_set_is_small_and_gives_the_known_figures(recipe, tmp_path):
+def test_the_set_is_small_and_gives_the_known_figures(tool, tmp_path):
     folder = ROOT / "evalset"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
     path = tmp_path / "world.sqlite"
-    recipe.build_store(folder, path)
+    tool.build_store(folder, path)
     with Store.open(path, read_only=True) as store:
         log = store.log(load_encoder().digest)
     assert (len(log), len(log.users), len(log.tags)) == (11_975, 448, 1_131)

@@ -16,7 +16,7 @@ from pixtag.splits import (
     cold_view,
     history_length,
     is_repeated,
-    near_duplicates,
+    subject_novelty,
     tag_bands,
     temporal_split,
 )
@@ -109,10 +109,21 @@ def test_bands_split_uses_not_tags():
     assert [BANDS[b] for b in tag_bands(np.zeros(2, np.int64))] == ["new", "new"]
 
 
-def test_near_duplicates_across_the_cut_are_found():
-    log = invented_log(100)
-    split = temporal_split(log)
-    assert len(near_duplicates(log, split, min_cosine=0.9999)) == 0
-    log.embeddings[90] = log.embeddings[7] * np.float16(2)
-    assert near_duplicates(log, split, min_cosine=0.9999).tolist() == [7]
-    assert len(near_duplicates(invented_log(50, width=0), Split(35, 40, 50))) == 0
+def test_a_subject_is_new_when_neither_photos_nor_tags_of_the_person_know_it():
+    sea, fox = np.array([1, 0, 0], np.float16), np.array([0, 1, 0], np.float16)
+    posts = [
+        Post("a", "ana", 10.0, ("sea",)),
+        Post("b", "ana", 20.0, ("fox",)),
+        Post("c", "ana", 30.0, ("water",)),
+        Post("d", "ana", 40.0, ("sea",)),
+        Post("e", "ben", 50.0, ("sea",)),
+        Post("f", "ana", 60.0, ("owl",)),
+        Post("g", None, 70.0, ("sea",)),
+    ]
+    looks = {"a": sea, "b": fox, "c": sea, "d": np.array([0, 0, 1], np.float16), "e": fox,
+             "g": fox}  # fmt: skip
+    log = PostLog.of(posts, looks)
+    found = subject_novelty(log, np.arange(len(log))).tolist()
+    # A first photo, a post without one and nobody's have nothing to be compared with.
+    assert found == [-1, 1, 0, 0, -1, -1, -1]
+    assert subject_novelty(log, np.array([1, 3])).tolist() == [1, 0]

@@ -4,7 +4,6 @@ import math
 import os
 import signal
 import sqlite3
-import time
 import subprocess
 import sys
 import tempfile

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.types import Bools, Halfs, Ints, PostLog
+from pixtag.types import Bools, Ints, PostLog
 
 Period = Literal["train", "validation", "test"]
 BANDS = ("head", "torso", "tail", "new")
@@ -47,15 +47,7 @@ def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> S
 
     Of the n posts with a time, train holds 0 to floor(train n) - 1, validation up to
     floor(valid n) - 1 and test the rest. Posts without a time come before all and belong to
-    train.
-
-    Args:
-        log: The whole log.
-        train: Share of the timed posts in train.
-        valid: Share of the timed posts in train and validation together.
-
-    Returns:
-        The cut. Periods of a tiny log may be empty.
+    train. Periods of a tiny log may be empty.
 
     Raises:
         InputError: The shares are not in order.
@@ -74,16 +66,7 @@ def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> S
 
 
 def cold_people(log: PostLog, *, share: float = 0.2, seed: int = 0) -> Bools:
-    """Choose the people that the cold protocol keeps out of training.
-
-    Args:
-        log: The whole log.
-        share: Share of the people.
-        seed: Decides who.
-
-    Returns:
-        Mask over `log.users`, `[U]`.
-    """
+    """Choose the people that the cold protocol keeps out of training: a mask `[U]`."""
     n_users = len(log.users)
     mask = np.zeros(n_users, np.bool_)
     rng = np.random.default_rng(seed)
@@ -109,15 +92,7 @@ class ColdView:
 def cold_view(
     log: PostLog, split: Split, people: Bools, *, period: Period = "test", n_first: int = 5
 ) -> ColdView:
-    """Hide everything that cold people posted before a period.
-
-    Args:
-        log: The whole log.
-        split: Its cut.
-        people: The cold people, `[U]`.
-        period: Where they appear for the first time.
-        n_first: How many of their first posts are reported.
-    """
+    """Hide all that cold people `[U]` posted before a period; their first posts in it count."""
     start, stop = split.bounds(period)
     is_cold = np.append(people, values=False)[log.user_of_post]
     hidden = is_cold & (np.arange(len(log)) < start)
@@ -131,14 +106,7 @@ def cold_view(
 
 
 def occurrence(values: Ints) -> Ints:
-    """Count how often each value appeared earlier in the array.
-
-    Args:
-        values: Any integers, `[N]`.
-
-    Returns:
-        `[N]`: 0 for a first appearance, 1 for the second, ...
-    """
+    """Count how often each value appeared earlier in the array, `[N]`."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     first = np.searchsorted(ranked, ranked, side="left")
@@ -148,13 +116,9 @@ def occurrence(values: Ints) -> Ints:
 
 
 def history_length(log: PostLog) -> Ints:
-    """Count the earlier posts of each post's person, by time.
+    """Count the earlier posts of each post's person, by time, `[N]`.
 
-    Posts of the same instant are not earlier than each other; posts without a time are nobody's
-    history.
-
-    Returns:
-        `[N]`; 0 for posts without a time or person.
+    Posts of the same instant are not earlier than each other; 0 without a time or person.
     """
     length = np.zeros(len(log), np.int64)
     known = np.flatnonzero((log.user_of_post < len(log.users)) & (log.at > -np.inf))
@@ -170,10 +134,9 @@ def history_length(log: PostLog) -> Ints:
 
 
 def is_repeated(log: PostLog) -> Bools:
-    """Tell which posts carry exactly a tag set that their person used before.
+    """Tell which posts carry exactly a tag set that their person used before, `[N]`.
 
-    Returns:
-        `[N]`; False for posts without a time or person, and for posts without tags.
+    False for posts without a time, a person or tags.
     """
     first_at: dict[tuple[int, frozenset[int]], float] = {}
     repeated = np.zeros(len(log), np.bool_)
@@ -188,19 +151,10 @@ def is_repeated(log: PostLog) -> Bools:
 
 
 def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float = 0.9) -> Ints:
-    """Sort tags into head, torso, tail and new by their uses in training.
+    """Sort tags into head, torso, tail and new by their uses in training: places in `BANDS`, `[T]`.
 
     The most used tags that make up half of all uses are the head, those up to 90 % the torso,
-    the other used ones the tail; a tag never used in training is new.
-
-    Args:
-        train_uses: Uses of each tag in training, `[T]`.
-        head_share: Share of the uses that the head covers.
-        torso_share: Share that head and torso cover together.
-
-    Returns:
-        Position in `BANDS` of each tag, `[T]`. Ties are cut by position, so that equal counts
-        may fall into neighbouring bands.
+    the other used ones the tail. Equal counts may fall into neighbouring bands.
     """
     bands = np.full(len(train_uses), BANDS.index("new"), np.int64)
     order = np.argsort(-train_uses, kind="stable")
@@ -212,33 +166,48 @@ def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float =
     return bands
 
 
-def near_duplicates(log: PostLog, split: Split, *, min_cosine: float = 0.98) -> Ints:
-    """Find training photos that nearly equal a photo of validation or test.
+def posts_of_people(log: PostLog) -> dict[int, Ints]:
+    """Positions of each person's timed posts, oldest first, by index of the person."""
+    timed = np.arange(log.n_untimed, len(log))
+    rows = timed[np.argsort(log.user_of_post[timed], kind="stable")]
+    people, first = np.unique(log.user_of_post[rows], return_index=True)
+    parts = np.split(rows, first[1:])
+    return {u: p for u, p in zip(people.tolist(), parts, strict=True) if u < len(log.users)}
 
-    They should be left out of what weights are fitted on, since a near-duplicate that straddles
-    the cut tests memory. What the state observed before a query may keep them: a person does
-    post the same picture again.
+
+def subject_novelty(log: PostLog, asked: Ints, *, max_cosine: float = 0.5) -> Ints:
+    """Tell which posts are on something that their person never posted, by photos and tags.
+
+    A subject is new when the photo's cosine to every earlier photo of the person lies below
+    `max_cosine` and they used none of its tags before. With the shipped encoder half of a
+    person's posts that share a tag with an earlier one have a cosine above .6.
 
     Args:
         log: The whole log, with embeddings.
-        split: Its cut.
-        min_cosine: How similar two embeddings of one photo are at least.
+        asked: Positions of the posts, `[B]`.
+        max_cosine: Between encoder embeddings.
 
     Returns:
-        Positions in train, ascending; empty for a log without embeddings.
+        1 for a new subject, 0 for a familiar one, `[B]`; -1 where nothing can be told: a post
+        without photo, person, time or earlier photo.
     """
-    train = np.flatnonzero(log.has_photo[: split.train_stop])
-    later = split.train_stop + np.flatnonzero(log.has_photo[split.train_stop :])
-    if not len(train) or not len(later):
-        return np.zeros(0, np.int64)
-    seen = _unit(log.embeddings[train])
-    found = np.zeros(len(train), np.bool_)
-    for begin in range(0, len(later), 512):
-        block = _unit(log.embeddings[later[begin : begin + 512]])
-        found |= (seen @ block.T).max(axis=1) >= min_cosine
-    return train[found].astype(np.int64)
-
-
-def _unit(embeddings: Halfs) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    rows = embeddings.astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    novelty = np.full(len(log), -1, np.int64)
+    is_asked = np.zeros(len(log), np.bool_)
+    is_asked[asked] = True
+    for mine in posts_of_people(log).values():
+        rows = mine[log.has_photo[mine]]
+        if not is_asked[rows].any():
+            continue
+        looks = log.embeddings[rows].astype(np.float32)
+        looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-12)
+        first_used: dict[int, float] = {}
+        for row in mine.tolist():
+            for tag in log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist():
+                first_used.setdefault(tag, float(log.at[row]))
+        n_earlier = np.searchsorted(log.at[rows], log.at[rows], side="left")
+        for place in np.flatnonzero(is_asked[rows] & (n_earlier > 0)).tolist():
+            row = int(rows[place])
+            tags = log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist()
+            is_far = (looks[: n_earlier[place]] @ looks[place]).max() < max_cosine
+            novelty[row] = is_far and all(first_used[t] >= log.at[row] for t in tags)
+    return novelty[asked]

@@ -14,7 +14,7 @@ from pixtag.bundle import load_bundle
 from pixtag.encoder import OnnxEncoder
 from pixtag.errors import ModelError
 from pixtag.images import digest
-from pixtag.predict import Predictor
+from pixtag.predictor import Predictor
 from pixtag.store import Store
 from pixtag.types import Photo, Post
 from tiny_onnx import tiny_encoder

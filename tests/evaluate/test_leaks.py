@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from pixtag.signals.columns import DAY_S, Columns
 
 from logs import invented_log
-from pixtag.baselines import base_level, linear_probe, popularity
-from pixtag.bundle import Bundle, Manifest, Trained, hash_post_ids
+from pixtag.bundle import Bundle, Manifest, Trained, hash_post_ids, posts_digest
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate import check_bundle, leakcheck
-from pixtag.predict import Predictor
-from pixtag.signals.columns import DAY_S, Columns
+from pixtag.evaluate.baselines import base_level, linear_probe, popularity
+from pixtag.predictor import Predictor
 from pixtag.signals.reuse import Reuse
 from pixtag.types import Post, PostLog, Rankings
 from worlds import bundle as trained
@@ -107,14 +107,12 @@ def test_a_log_too_short_to_have_a_future_is_refused():
 
 def bundle(log, n_seen, *, until, keeps_hashes=True):
     ids = log.post_ids[:n_seen]
-    trained = Trained(n_posts=n_seen, until_at=until)
+    trained = Trained(n_posts=n_seen, until_at=until, posts_digest=posts_digest(ids))
     manifest = Manifest(
         pixtag="0", size="tiny", encoder_digest="", encoder_width=0, trained=trained,
-        created_at=datetime.now(UTC), feature_names={},
+        created_at=datetime.now(UTC),
     )  # fmt: skip
-    seen = (
-        np.sort(hash_post_ids(ids, salt=manifest.salt)) if keeps_hashes else np.zeros(0, np.uint64)
-    )
+    seen = np.sort(hash_post_ids(ids)) if keeps_hashes else np.zeros(0, np.uint64)
     return Bundle(manifest, [], {}, PostLog.of([]), seen=seen)
 
 

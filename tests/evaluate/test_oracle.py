@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from logs import invented_log
-from pixtag.baselines import base_level, popularity
 from pixtag.errors import InputError
-from pixtag.evaluate import ORACLE, References, evaluate, oracle, read_oracle
+from pixtag.evaluate import ORACLE, References, evaluate, read_oracle
+from pixtag.evaluate.baselines import base_level, popularity
+from pixtag.evaluate.files import read_post_ids
+from pixtag.evaluate.tables import PERFECT
 from pixtag.splits import temporal_split
+from pixtag.types import Post, PostLog
 
 TWICE = json.dumps({"post_id": "p00250", "tags": [f"t{i}" for i in range(10)]})
 
@@ -32,42 +35,45 @@ def write(path, log, *, n_right=10, change=None):
 
 
 def measured(log, path, **methods):
-    split = temporal_split(log)
-    more = References({ORACLE: oracle(read_oracle(path))}, {})
-    return evaluate(log, split=split, methods=methods, more=more).as_dict()
+    split, more = temporal_split(log), References({ORACLE: read_oracle(path)})
+    return evaluate(log, split=split, methods=References(methods), more=more).figures()
+
+
+def share(found, metric, kind):
+    return found.find("base_level", metric, kind=kind, minus=ORACLE)
 
 
 def test_one_that_knows_everything_reaches_the_ceiling(tmp_path, log):
-    figures = measured(log, write(tmp_path / "o.jsonl", log), base_level=base_level(0.5))
+    found = measured(log, write(tmp_path / "o.jsonl", log), base_level=base_level(0.5))
     for metric in ("p@1", "p@5", "r@10", "ndcg@5"):
-        assert figures["methods"][ORACLE][metric]["mean"] == pytest.approx(
-            figures["ceiling"][metric]
-        )
-    share = figures["knowable"]["of_all"]["p@5"]
-    expected = figures["methods"]["base_level"]["p@5"]["mean"] / figures["ceiling"]["p@5"]
-    assert share["mean"] == pytest.approx(expected)
-    assert share["low"] < expected < share["high"]
+        ceiling = found.find(PERFECT, metric).mean
+        assert found.find(ORACLE, metric).mean == pytest.approx(ceiling)
+    reached = share(found, "p@5", "share of the oracle")
+    expected = found.find("base_level", "p@5").mean / found.find(PERFECT, "p@5").mean
+    assert reached.mean == pytest.approx(expected)
+    assert reached.low < expected < reached.high
 
 
 def test_above_the_base_nothing_is_gained_by_the_base_itself(tmp_path, log):
     path = write(tmp_path / "o.jsonl", log)
     found = measured(log, path, popularity=popularity, base_level=base_level(0.5))
-    assert next(iter(found["methods"])) == "base_level"
-    gained = found["knowable"]["above_base"]["p@5"]
-    assert gained == pytest.approx({"mean": 0, "low": 0, "high": 0})
+    assert found.first == "base_level"
+    gained = share(found, "p@5", "share above base_level")
+    assert (gained.mean, gained.low, gained.high) == pytest.approx((0, 0, 0))
 
 
 def test_an_oracle_below_the_base_has_no_share_above_it(tmp_path, log):
     found = measured(log, write(tmp_path / "o.jsonl", log, n_right=0), base_level=base_level(0.5))
-    assert np.isnan(found["knowable"]["above_base"]["p@1"]["mean"])
-    assert found["knowable"]["of_all"]["p@5"]["mean"] > 1
+    assert np.isnan(share(found, "p@1", "share above base_level").mean)
+    assert share(found, "p@5", "share of the oracle").mean > 1
 
 
 def test_tags_may_be_written_with_their_sign(tmp_path, log):
     path = tmp_path / "o.jsonl"
     tags = ["#Sea", "sun", *(f"t{i}" for i in range(8))]
     path.write_text(json.dumps({"post_id": "x", "tags": tags}))
-    assert read_oracle(path)["x"][:2] == ["sea", "sun"]
+    ranked = read_oracle(path)(PostLog.of([Post("x", "ana", 1.0, ("sea",))]), 0, 1, 2)
+    assert [ranked.tags[t] for t in ranked.tag_ids[0]] == ["sea", "sun"]
 
 
 @pytest.mark.parametrize(
@@ -102,3 +108,13 @@ def test_posts_that_the_oracle_lacks_are_counted_and_one_is_named(tmp_path, log)
     path.write_text("\n".join(lines[3:]))
     with pytest.raises(InputError, match=r"lacks 3 of the 60 posts.*'p00240'"):
         measured(log, path, popularity=popularity)
+
+
+def test_names_of_posts_are_read_one_a_line(tmp_path):
+    path = tmp_path / "new.txt"
+    path.write_text("a\n b \n\n")
+    assert read_post_ids(path) == {"a", "b"}
+    path.write_text("\n")
+    with pytest.raises(InputError, match="names no post") as caught:
+        read_post_ids(path)
+    assert "one post_id a line" in caught.value.hint

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-
-from pixtag.evaluate import PIXTAG, SIGNALS, evaluate, signal_lift
-from pixtag.predict import Predictor
-from pixtag.splits import temporal_split
 from pixtag.state import FEATURE_NAMES
+
+from pixtag.evaluate import PIXTAG, SIGNALS, References, evaluate, signal_lift
+from pixtag.evaluate.tables import SIGNALS as BY_SIGNALS
+from pixtag.predictor import Predictor
+from pixtag.splits import temporal_split
 from worlds import bundle, world
 
 
@@ -16,12 +19,15 @@ def model(log, start, stop, k, sources):
     return Predictor(bundle()).rank(log, start, stop, k=k, sources=sources)
 
 
+PERIOD = dict(zip(("start", "stop"), temporal_split(world()).bounds("test"), strict=True))
+
+
 @pytest.fixture(scope="module")
 def measured():
     log = world()
     split = temporal_split(log)
-    found = evaluate(log, model=model, split=split, methods={}, ablation=False)
-    return found, signal_lift(log, bundle(), found.comparison, split=split)
+    found = evaluate(log, model=model, split=split, methods=References(), ablation=False)
+    return found, signal_lift(log, bundle(), found.comparison, **PERIOD)
 
 
 def test_every_feature_belongs_to_one_signal():
@@ -32,40 +38,47 @@ def test_every_feature_belongs_to_one_signal():
 def test_the_whole_is_what_the_evaluation_measured(measured):
     found, lift = measured
     for name, values in found.comparison.methods[PIXTAG].values.items():
-        assert (lift.whole[name] == values).all(), name
+        assert (lift[PIXTAG][name] == values).all(), name
 
 
 def test_what_matters_costs_and_what_is_absent_costs_nothing(measured):
-    figures = measured[1].as_dict()
-    assert set(figures) == set(SIGNALS)
+    found, lift = measured
+    figures = replace(found, signals=lift).figures()
+
+    def lost(signal, way, metric):
+        row = figures.find(PIXTAG, metric, segment=BY_SIGNALS, minus=f"{signal} ({way})")
+        return row.mean, row.low, row.high
+
+    others = set(figures.values("other", segment=BY_SIGNALS, kind="difference"))
+    assert others == {f"{s} ({w})" for s in SIGNALS for w in ("dropped", "shuffled")}
     # This bundle has neither, so nothing can be lost.
     for absent in ("bridge", "kinds"):
         for way in ("dropped", "shuffled"):
-            assert figures[absent][way]["p@5"] == {"mean": 0, "low": 0, "high": 0}
+            assert lost(absent, way, "p@5") == (0, 0, 0)
     # People repeat themselves here. Without reuse the other signals of history speak for it;
     # where it says something false, it costs.
     for metric in ("p@1", "p@5"):
-        assert figures["reuse"]["shuffled"][metric]["low"] > 0
+        assert lost("reuse", "shuffled", metric)[1] > 0
 
 
 def test_shuffling_is_the_same_every_time_and_changes_with_the_seed(measured):
     found, lift = measured
-    log, split = world(), temporal_split(world())
-    again = signal_lift(log, bundle(), found.comparison, split=split)
-    other = signal_lift(log, bundle(), found.comparison, split=split, seed=1)
-    key = ("reuse", "shuffled")
-    assert all((again.without[key][m] == v).all() for m, v in lift.without[key].items())
-    assert any((other.without[key][m] != v).any() for m, v in lift.without[key].items())
-    dropped = ("reuse", "dropped")
-    assert all((other.without[dropped][m] == v).all() for m, v in lift.without[dropped].items())
+    log = world()
+    again = signal_lift(log, bundle(), found.comparison, **PERIOD)
+    other = signal_lift(log, bundle(), found.comparison, **PERIOD, seed=1)
+    key = "reuse (shuffled)"
+    assert all((again[key][m] == v).all() for m, v in lift[key].items())
+    assert any((other[key][m] != v).any() for m, v in lift[key].items())
+    dropped = "reuse (dropped)"
+    assert all((other[dropped][m] == v).all() for m, v in lift[dropped].items())
 
 
 def test_one_person_alone(measured):
     log, split = world(), temporal_split(world())
     user = log.users[log.user_of_post[-1]]
-    alone = evaluate(log, model=model, split=split, user=user, methods={}, ablation=False)
-    lift = signal_lift(log, bundle(), alone.comparison, split=split)
+    alone = evaluate(log, model=model, split=split, user=user, methods=References(), ablation=False)
+    lift = signal_lift(log, bundle(), alone.comparison, **PERIOD)
     whole = measured[0].comparison
     mine = np.isin(whole.rows, alone.comparison.rows)
     assert 0 < mine.sum() < len(mine)
-    assert (lift.whole["p@5"] == whole.methods[PIXTAG].values["p@5"][mine]).all()
+    assert (lift[PIXTAG]["p@5"] == whole.methods[PIXTAG].values["p@5"][mine]).all()

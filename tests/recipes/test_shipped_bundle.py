@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pixtag import Predictor
-from pixtag.baselines import base_level
 from pixtag.bundle import default_bundle_path, load_bundle
 from pixtag.evaluate import compare
+from pixtag.evaluate.baselines import base_level
 from pixtag.ingest import find_sources, import_posts
 from pixtag.splits import temporal_split
 from pixtag.store import Store

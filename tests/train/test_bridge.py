@@ -7,13 +7,13 @@ from functools import cache
 
 import numpy as np
 import pytest
+from pixtag.replay import knowledge_of, state_of
+from pixtag.state import FEATURE_NAMES
 
 from pixtag.bundle import load_bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_names, classifier, load_encoder
 from pixtag.errors import ModelError
-from pixtag.replay import knowledge_of, state_of
 from pixtag.splits import temporal_split
-from pixtag.state import FEATURE_NAMES
 from pixtag.train import fit as fitting
 from pixtag.train.fit import fit
 from pixtag.types import PostLog

@@ -14,18 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pixtag.replay import rank, state_of
+from pixtag.signals.columns import DAY_S
+from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
+from pixtag.train.visitors import draw_elsewhere
 
 from pixtag.bundle import Bundle, load_bundle, save_bundle
 from pixtag.errors import ModelError
-from pixtag.replay import rank, state_of
-from pixtag.signals.columns import DAY_S
 from pixtag.splits import temporal_split
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
 from pixtag.train import fit as fitting
 from pixtag.train.examples import deal_folds, draw_accepted
 from pixtag.train.fit import fit
 from pixtag.train.network import Examples, precision_at_5
-from pixtag.train.visitors import draw_elsewhere
 from pixtag.types import Post, PostLog
 from worlds import QUICK, START_AT, bundle, world
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pixtag.replay import knowledge_of, without_prior
+from pixtag.state import CONTEXT_NAMES, State
 from pydantic import ValidationError
 
 from pixtag.network import calibrated
-from pixtag.replay import knowledge_of, without_prior
-from pixtag.state import CONTEXT_NAMES, State
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig

@@ -1,29 +1,31 @@
 """Measuring: a period of the log that nothing was fitted on, replayed in time order."""
 
+from pixtag.evaluate.compare import Comparison, References, Scored, compare, reference_methods
+from pixtag.evaluate.files import ORACLE, log_look, read_oracle, write_predictions, write_trec
 from pixtag.evaluate.leaks import Leak, LeakReport, check_bundle, leakcheck
-from pixtag.evaluate.looks import HEADLINE, log_look, write_predictions, write_trec
-from pixtag.evaluate.oracle import ORACLE, oracle, read_oracle
-from pixtag.evaluate.protocol import Comparison, References, Scored, compare, reference_methods
+from pixtag.evaluate.model import Model, model_of
+from pixtag.evaluate.protocols import PROTOCOLS, Outcome, Request, run_protocol
 from pixtag.evaluate.rankers import fitted_rankers
-from pixtag.evaluate.run import PIXTAG, Cold, Evaluation, Model, evaluate, evaluate_cold
-from pixtag.evaluate.signals import SIGNALS, SignalLift, signal_lift
-from pixtag.evaluate.summary import Figures, tag_gains
+from pixtag.evaluate.signals import SIGNALS, signal_lift
+from pixtag.evaluate.tables import Figures, Row, tag_gains
+from pixtag.evaluate.temporal import PIXTAG, Evaluation, evaluate, evaluate_cold
 
 __all__ = [
-    "HEADLINE",
     "ORACLE",
     "PIXTAG",
+    "PROTOCOLS",
     "SIGNALS",
-    "Cold",
     "Comparison",
     "Evaluation",
     "Figures",
     "Leak",
     "LeakReport",
     "Model",
+    "Outcome",
     "References",
+    "Request",
+    "Row",
     "Scored",
-    "SignalLift",
     "check_bundle",
     "compare",
     "evaluate",
@@ -31,9 +33,10 @@ __all__ = [
     "fitted_rankers",
     "leakcheck",
     "log_look",
-    "oracle",
+    "model_of",
     "read_oracle",
     "reference_methods",
+    "run_protocol",
     "signal_lift",
     "tag_gains",
     "write_predictions",

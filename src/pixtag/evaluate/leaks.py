@@ -33,15 +33,7 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A score that moved.
-
-    Attributes:
-        change: What was done to the future.
-        cut_at: From when on the log was changed, Unix seconds UTC.
-        post_id: The post whose suggestions moved.
-        before: Its first suggestions on the true log.
-        after: On the changed log.
-    """
+    """A score that moved when the log was changed from `cut_at` on, and the first suggestions."""
 
     change: Change
     cut_at: float
@@ -88,9 +80,6 @@ def leakcheck(
         seed: Of the changes.
         on_progress: Told how many of how many runs are done.
 
-    Returns:
-        The leaks, none for an honest scorer.
-
     Raises:
         InputError: The log is too short to have a past and a future.
     """
@@ -130,7 +119,6 @@ def _moved(
     rows: list[int],
     change: Change,
 ) -> list[Leak]:
-    """Compare what was said about some posts, found at given places of the two rankings."""
     leaks: list[Leak] = []
     for row, first, second in zip(rows, truth[1], again[1], strict=True):
         before, after = _list(truth[0], first), _list(again[0], second)
@@ -169,14 +157,6 @@ def _same(before: list[tuple[str, float]], after: list[tuple[str, float]]) -> bo
 def _changed(
     log: PostLog, row: int, change: Change, rng: np.random.Generator
 ) -> tuple[PostLog, int]:
-    """Change the log from the instant of a post on, and that post's own tags.
-
-    Posts of the query's instant that come before it in the log are its future too, but they
-    stay in their places so that positions agree; their contents change.
-
-    Returns:
-        The changed log, and the position of the post in it.
-    """
     first = int(np.searchsorted(log.at, log.at[row], side="left"))
     if change == "own":
         return _retag(log, {row: _other_tags(log, row, rng)}), row
@@ -210,7 +190,6 @@ def _changed(
 
 
 def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
-    """Draw tags for a post that it does not carry, one of them unheard of."""
     own = set(log.tags_of(row))
     drawn = [log.tags[i] for i in rng.integers(0, len(log.tags), 2 * len(own) + 4)]
     other = [tag for tag in dict.fromkeys(drawn) if tag not in own]
@@ -218,7 +197,6 @@ def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
 
 
 def _retag(log: PostLog, new: dict[int, list[str]]) -> PostLog:
-    """Give some posts other tags and number all tags anew by first appearance."""
     number: dict[str, int] = {}
     start, ids = [0], list[int]()
     for row in range(len(log)):
@@ -226,20 +204,12 @@ def _retag(log: PostLog, new: dict[int, list[str]]) -> PostLog:
         ids += [number.setdefault(tag, len(number)) for tag in tags]
         start.append(len(ids))
     return replace(
-        log,
-        tags=list(number),
-        tag_start=np.array(start, np.int64),
-        tag_ids=np.array(ids, np.int64),
+        log, tags=list(number), tag_start=np.array(start, np.int64), tag_ids=np.array(ids, np.int64)
     )
 
 
 def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:
-    """Refuse to measure a bundle on posts that it learned from.
-
-    Args:
-        bundle: What is to be measured.
-        log: The log.
-        rows: The posts that it would be measured on, ascending.
+    """Refuse to measure a bundle on posts that it learned from, at positions `rows`.
 
     Returns:
         Things a reader of the figures should know; often none.

@@ -11,32 +11,38 @@ Shapes:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.baselines import Ranker
 from pixtag.bundle import Bundle
-from pixtag.evaluate.protocol import OnProgress, References
-from pixtag.replay import replay, state_of
+from pixtag.evaluate.compare import OnProgress, References
+from pixtag.evaluate.model import candidates_of
+from pixtag.evaluate.past import Ranker
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
 if TYPE_CHECKING:
     import lightgbm
 
-    from pixtag.state import Scored
     from pixtag.train.network import Examples
 
 L2_WEIGHTS = (1e-2, 1e-3, 1e-4, 1e-5)
 LEAVES = (15, 63)
 MOST_ROUNDS = 300
 PATIENCE = 30
+TREES = {
+    "objective": "lambdarank", "lambdarank_truncation_level": 10, "metric": "ndcg", "eval_at": [5],
+    "learning_rate": 0.08, "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1,
+    "deterministic": True, "force_row_wise": True, "verbose": -1,
+}  # fmt: skip
 _BATCH = 256
 
-_NO_TREES = "LightGBM is not installed, so its ranker is left out: pip install 'pixtag[lightgbm]'"
+ScoreBlock = Callable[[Floats, Floats], Floats]
+"""Scores `[N, C]` from features `[N, C, S]` and context `[N, X]`."""
 
-ScoreBlock = Callable[["Scored"], Floats]
-"""Scores of all places, `[N, C]`; those without a candidate do not count."""
+Tried = Iterator[tuple[dict[str, float], ScoreBlock]]
+"""Settings, and what was fitted with them."""
 
 
 def fitted_rankers(
@@ -47,52 +53,43 @@ def fitted_rankers(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> tuple[References, tuple[str, ...]]:
-    """Fit both; the trees where LightGBM is installed.
+    """Fit both on the examples that the bundle was fitted on; trees where LightGBM is installed.
 
     Args:
-        bundle: The model that was fitted on the same examples: its state ranks the posts.
+        bundle: Its state ranks the posts.
         train: What is fitted on.
-        valid: What settings are chosen on.
+        valid: What settings are chosen on, by P@5.
         seed: Of the trees.
-        on_progress: Called with methods done, methods in all, and the name of the next.
+        on_progress: Told which method is next.
 
     Returns:
         The methods, and notes on what is missing.
     """
-    told = on_progress or _tell_nobody
-    told(0, 2, "linear_blend")
-    blend, l2 = _fit_blend(bundle, train, valid)
-    rankers = {"linear_blend": _ranker(bundle, lambda s: _standard(bundle, s.features) @ blend)}
-    settings: dict[str, dict[str, float]] = {"linear_blend": {"l2": l2}}
-    told(1, 2, "lightgbm")
-    try:
-        trees, chosen = _fit_trees(train, valid, seed)
-    except ModuleNotFoundError:
-        note = (
-            "LightGBM is not installed, so its ranker is left out: pip install 'pixtag[lightgbm]'"
-        )
-        return References(rankers, settings), (note,)
-    rankers["lightgbm"] = _ranker(bundle, lambda scored: _score_by_trees(trees, scored))
-    settings["lightgbm"] = chosen
-    told(2, 2, "")
-    return References(rankers, settings), ()
-
-
-def _tell_nobody(done: int, total: int, name: str) -> None:
-    """Where nobody follows the progress."""
+    found, notes = References(), tuple[str, ...]()
+    tried = {"linear_blend": _blends(bundle, train), "lightgbm": _trees(train, valid, seed)}
+    for done, (name, fits) in enumerate(tried.items()):
+        if on_progress is not None:
+            on_progress(done, len(tried), name)
+        try:
+            quality = [(_precision_at_5(score, valid), chosen, score) for chosen, score in fits]
+        except ModuleNotFoundError:
+            missing = "LightGBM is not installed, so its ranker is left out"
+            notes = (f"{missing}: pip install 'pixtag[lightgbm]'",)
+            continue
+        _, chosen, score = max(quality, key=lambda one: one[0])
+        found |= References({name: _ranker(bundle, score)}, {name: chosen})
+    return found, notes
 
 
 def _ranker(bundle: Bundle, score: ScoreBlock) -> Ranker:
     def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        state = state_of(bundle, log, judged_by=start)
-        keep = min(k, state.config.max_candidates)
-        ids = np.full((stop - start, keep), len(state.tags), np.int64)
-        for index, scored in replay(state, state.queries_of(log, np.arange(start, stop))):
-            worth = np.where(scored.filled, score(scored), -np.inf)
-            order = np.lexsort((scored.tag, -worth), axis=1)[:, :keep]
-            ids[index] = np.take_along_axis(scored.tag, order, axis=1)
-        probs = np.zeros(ids.shape, np.float32)
-        return Rankings(np.arange(start, stop), ids, probs, state.tags)
+        tags, most, ties, blocks = candidates_of(bundle, log, start, stop)
+        ids = np.full((stop - start, min(k, most)), len(tags), np.int64)
+        for index, block in blocks:
+            scores = np.where(block.filled, score(block.features, block.context), -np.inf)
+            order = np.lexsort((ties[block.tag], -scores), axis=1)[:, : ids.shape[1]]
+            ids[index] = np.take_along_axis(block.tag, order, axis=1)
+        return Rankings(np.arange(start, stop), ids, np.zeros(ids.shape, np.float32), tags)
 
     return rank
 
@@ -101,9 +98,14 @@ def _batches(n: int) -> Iterator[slice]:
     return (slice(i, min(i + _BATCH, n)) for i in range(0, n, _BATCH))
 
 
-def _precision_at_5(score: Floats, filled: Bools, used: Bools) -> float:
-    top = np.argsort(-np.where(filled, score, -np.inf), axis=1, kind="stable")[:, :5]
-    return float(np.take_along_axis(used, top, axis=1).mean())
+def _precision_at_5(score: ScoreBlock, valid: Examples) -> float:
+    found: list[Bools] = []
+    for b in _batches(len(valid)):
+        scores = score(valid.found.features[b], valid.found.context[b])
+        filled = np.where(valid.found.filled[b], scores, -np.inf)
+        top = np.argsort(-filled, axis=1, kind="stable")[:, :5]
+        found.append(np.take_along_axis(valid.used[b], top, axis=1))
+    return float(np.concatenate(found).mean())
 
 
 # ------------------------------------------------------------------ linear blend
@@ -116,142 +118,80 @@ def _standard(bundle: Bundle, features: Floats) -> Floats:
     return np.clip(scaled, -5.0, 5.0).astype(np.float32, copy=False)
 
 
-def _fit_blend(bundle: Bundle, train: Examples, valid: Examples) -> tuple[Floats, float]:
-    """One weight for each feature, by the listwise loss; how strongly they shrink is chosen."""
-    weights = np.zeros(train.scored.features.shape[2])
-    best: tuple[float, Floats, float] | None = None
+def _blends(bundle: Bundle, train: Examples) -> Tried:
+    """One weight for each feature, by the listwise loss, with several weight decays."""
+    from scipy.optimize import minimize
+
+    weights = np.zeros(train.found.features.shape[2])
     for l2 in L2_WEIGHTS:  # from strong to weak, each from where the one before ended
-        weights = _newton(bundle, train, weights, l2)
-        found = weights.astype(np.float32)
-        score = np.concatenate(
-            [_standard(bundle, valid.scored.features[b]) @ found for b in _batches(len(valid))]
-        )
-        quality = _precision_at_5(score, valid.scored.filled, valid.used)
-        if best is None or quality > best[0]:
-            best = quality, found, l2
-    assert best is not None  # noqa: S101 - there are settings to try
-    return best[1], best[2]
+        loss = partial(listwise_loss, bundle, train, l2=l2)
+        weights = minimize(loss, weights, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+        yield {"l2": l2}, partial(_score_by_blend, bundle, weights.astype(np.float32))
 
 
-def _newton(bundle: Bundle, train: Examples, weights: Doubles, l2: float) -> Doubles:
-    """Minimise the softmax cross-entropy against the used candidates, which is convex."""
-    loss, gradient, curvature = _derivatives(bundle, train, weights, l2)
-    for _ in range(12):
-        step = np.linalg.solve(curvature, gradient)
-        if gradient @ step < 1e-8:
-            break
-        size = 1.0
-        while size > 1e-3:
-            moved = _derivatives(bundle, train, weights - size * step, l2)
-            if moved[0] <= loss:
-                weights = weights - size * step
-                loss, gradient, curvature = moved
-                break
-            size /= 2
-        else:
-            break
-    return weights
+def _score_by_blend(bundle: Bundle, slopes: Floats, features: Floats, _: Floats) -> Floats:
+    return _standard(bundle, features) @ slopes
 
 
-def _derivatives(
-    bundle: Bundle, train: Examples, weights: Doubles, l2: float
-) -> tuple[float, Doubles, Doubles]:
-    """Loss, gradient `[S]` and Hessian `[S, S]`, averaged over the posts with a used candidate."""
-    n = len(weights)
-    loss, gradient, curvature, n_posts = 0.0, np.zeros(n), np.zeros((n, n)), 0
+def listwise_loss(
+    bundle: Bundle, examples: Examples, weights: Doubles, *, l2: float
+) -> tuple[float, Doubles]:
+    """Softmax cross-entropy of a blend against the used candidates, and its gradient `[S]`.
+
+    Averaged over the posts with a used candidate; convex.
+    """
+    loss, gradient, n_posts = 0.0, np.zeros(len(weights)), 0
     slopes = weights.astype(np.float32)
-    for batch in _batches(len(train)):
-        used = train.used[batch]
+    for batch in _batches(len(examples)):
+        used = examples.used[batch]
         counted = used.any(axis=1)
-        used, filled = used[counted], train.scored.filled[batch][counted]
-        x = _standard(bundle, train.scored.features[batch][counted])
+        used, filled = used[counted], examples.found.filled[batch][counted]
+        x = _standard(bundle, examples.found.features[batch][counted])
         score = np.where(filled, x @ slopes, -np.inf)
         score -= score.max(axis=1, keepdims=True)
         share = np.exp(score)
         total = share.sum(axis=1, keepdims=True)
-        share /= total
         wanted = used / used.sum(axis=1, keepdims=True)
-        logs = np.where(used, score - np.log(total), 0.0)
-        loss -= float((logs * wanted).sum())
-        expected = np.einsum("nc,ncs->ns", share, x)
-        flat, heavy = x.reshape(-1, n), (x * share[:, :, None]).reshape(-1, n)
-        gradient += expected.sum(axis=0) - np.einsum("nc,ncs->s", wanted.astype(np.float32), x)
-        curvature += heavy.T @ flat - expected.T @ expected
+        loss -= float((np.where(used, score - np.log(total), 0.0) * wanted).sum())
+        gradient += np.einsum("nc,ncs->s", (share / total - wanted).astype(np.float32), x)
         n_posts += len(used)
     n_posts = max(n_posts, 1)
-    shrink = l2 * weights
-    return (
-        loss / n_posts + float(weights @ shrink) / 2,
-        gradient / n_posts + shrink,
-        curvature / n_posts + l2 * np.eye(n),
-    )
+    return (loss / n_posts + l2 * float(weights @ weights) / 2, gradient / n_posts + l2 * weights)
 
 
 # ------------------------------------------------------------------ trees
 
 
-def _fit_trees(
-    train: Examples, valid: Examples, seed: int
-) -> tuple[lightgbm.Booster, dict[str, float]]:
-    """LambdaMART on features and context; leaves and rounds are chosen."""
+def _trees(train: Examples, valid: Examples, seed: int) -> Tried:
+    """LambdaMART on features and context; rounds end when validation no longer gains."""
     import lightgbm
 
     given, held = _table(train), _table(valid)
-    best: tuple[float, lightgbm.Booster, int] | None = None
     for leaves in LEAVES:
         data = lightgbm.Dataset(given[0], given[1], group=given[2], free_raw_data=False)
         check = data.create_valid(held[0], held[1], group=held[2])
+        least = min(100, max(1, len(given[1]) // 200))
         trees = lightgbm.train(
-            {
-                "objective": "lambdarank",
-                "lambdarank_truncation_level": 10,
-                "metric": "ndcg",
-                "eval_at": [5],
-                "num_leaves": leaves,
-                "learning_rate": 0.08,
-                "min_data_in_leaf": min(100, max(1, len(given[1]) // 200)),
-                "feature_fraction": 0.6,
-                "bagging_fraction": 0.7,
-                "bagging_freq": 1,
-                "seed": seed,
-                "deterministic": True,
-                "force_row_wise": True,
-                "verbose": -1,
-            },
+            {**TREES, "num_leaves": leaves, "min_data_in_leaf": least, "seed": seed},
             data,
             MOST_ROUNDS,
             valid_sets=[check],
             callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
         )
-        score = np.concatenate(
-            [
-                _score_table(trees, valid.scored.features[b], valid.scored.context[b])
-                for b in _batches(len(valid))
-            ]
-        )
-        quality = _precision_at_5(score, valid.scored.filled, valid.used)
-        if best is None or quality > best[0]:
-            best = quality, trees, leaves
-    assert best is not None  # noqa: S101 - there are settings to try
-    return best[1], {"num_leaves": best[2], "n_rounds": best[1].best_iteration}
+        chosen: dict[str, float] = {"num_leaves": leaves, "n_rounds": trees.best_iteration}
+        yield chosen, partial(_score_by_trees, trees)
 
 
 def _table(examples: Examples) -> tuple[Floats, Ints, Ints]:
     """A row for each candidate, whether it was used, and how many rows each post has."""
-    filled = examples.scored.filled
-    post, place = np.nonzero(filled)
-    rows = np.concatenate(
-        [examples.scored.features[post, place], examples.scored.context[post]], axis=1
-    )
+    found = examples.found
+    post, place = np.nonzero(found.filled)
+    rows = np.concatenate([found.features[post, place], found.context[post]], axis=1)
     used = examples.used[post, place].astype(np.int64)
-    return rows.astype(np.float32), used, filled.sum(axis=1)
+    return rows.astype(np.float32), used, found.filled.sum(axis=1)
 
 
-def _score_by_trees(trees: lightgbm.Booster, scored: Scored) -> Floats:
-    return _score_table(trees, scored.features, scored.context)
-
-
-def _score_table(trees: lightgbm.Booster, features: Floats, context: Floats) -> Floats:
+def _score_by_trees(trees: lightgbm.Booster, features: Floats, context: Floats) -> Floats:
     n, n_places, _ = features.shape
     described = np.repeat(context[:, None, :], n_places, axis=1)
     rows = np.concatenate([features, described], axis=2, dtype=np.float32)

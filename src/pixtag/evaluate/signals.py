@@ -13,93 +13,21 @@ Shapes:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from pixtag import network
 from pixtag.bundle import Bundle
-from pixtag.evaluate.protocol import RANKS, Comparison
-from pixtag.evaluate.summary import Figures
-from pixtag.metrics import find_hits, metric_names, per_post
-from pixtag.replay import inputs_of, replay, state_of
-from pixtag.signals.cooccurrence import CoOccurrence
-from pixtag.signals.counts import Counts
-from pixtag.signals.habits import Habits
-from pixtag.signals.prototypes import Prototypes
-from pixtag.signals.reuse import Reuse
-from pixtag.signals.topics import TopicTaste
-from pixtag.signals.trend import Trend
-from pixtag.splits import Period, Split
-from pixtag.state import FEATURE_NAMES, TASTE_NAMES, Scored
+from pixtag.evaluate.compare import RANKS, Comparison
+from pixtag.evaluate.metrics import find_hits, per_post
+from pixtag.evaluate.model import candidates_of, network_inputs
+from pixtag.signals import FEATURES, SIGNALS
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
+MEMORIES = {"neighbours": "near", "own_memory": "own"}
+"""The memory whose attention belongs to a signal."""
 
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """One kind of evidence.
-
-    Attributes:
-        features: Its names in `FEATURE_NAMES`.
-        memory: The memory whose attention belongs to it.
-    """
-
-    features: tuple[str, ...]
-    memory: Literal["own", "near"] | None = None
-
-
-SIGNALS = {
-    "head": Signal(("head_log_prob", "head_known")),
-    "bridge": Signal(("bridge",)),
-    "kinds": Signal(("kinds",)),
-    "words": Signal(("words",)),
-    "prototypes": Signal(Prototypes.names),
-    "neighbours": Signal(("neighbour_share",), "near"),
-    "own memory": Signal(("own_memory_share",), "own"),
-    "reuse": Signal(Reuse.names),
-    "habits": Signal(Habits.names),
-    "taste": Signal(tuple(n for n in TASTE_NAMES if n not in TopicTaste.names)),
-    "topics": Signal(("topic_log_chance", *TopicTaste.names)),
-    "trend": Signal(Trend.names),
-    "co-occurrence": Signal(CoOccurrence.names),
-    "popularity": Signal(Counts.names),
-}
-"""Every feature belongs to exactly one signal."""
-
-Way = Literal["dropped", "shuffled"]
-WAYS: tuple[Way, ...] = ("dropped", "shuffled")
-OnProgress = Callable[[int, int], None]
-Values = dict[str, Doubles]
-
-
-@dataclass(frozen=True)
-class SignalLift:
-    """The whole model, and the model without each signal, over the same posts.
-
-    Attributes:
-        whole: Metric name to values, `[B]`.
-        without: The same for each signal and way.
-        compared: The comparison whose posts and draw of people these are.
-    """
-
-    whole: Values
-    without: dict[tuple[str, Way], Values]
-    compared: Comparison
-
-    def as_dict(self) -> Figures:
-        """What each signal adds: the whole minus the model without it, post by post."""
-        over_posts = self.compared.bootstrap.over_posts
-        return {
-            signal: {
-                way: {
-                    m: over_posts(self.whole[m] - self.without[signal, way][m]).as_dict()
-                    for m in metric_names()
-                }
-                for way in WAYS
-            }
-            for signal in SIGNALS
-        }
+WAYS = ("dropped", "shuffled")
 
 
 def signal_lift(
@@ -107,70 +35,70 @@ def signal_lift(
     bundle: Bundle,
     compared: Comparison,
     *,
-    split: Split,
-    period: Period = "test",
+    start: int,
+    stop: int,
     seed: int = 0,
-    on_progress: OnProgress | None = None,
-) -> SignalLift:
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, Doubles]]:
     """Measure the model without each of its signals.
 
     Args:
         log: The whole log.
         bundle: The model.
         compared: What was measured on the same period; decides which posts count.
-        split: The cut.
-        period: Which part is replayed.
+        start: First post that is replayed.
+        stop: The one after the last.
         seed: Of the shuffling.
         on_progress: Called with posts done and their number.
+
+    Returns:
+        Metric name to values, `[B]`, of the whole model (`pixtag`), then of what is left without
+        a signal (`reuse (dropped)`, `reuse (shuffled)`, ...).
     """
-    start, stop = split.bounds(period)
-    state = state_of(bundle, log, judged_by=start)
-    variants: list[tuple[str, Way] | None] = [None, *((s, w) for s in SIGNALS for w in WAYS)]
-    hits: list[Bools] = [
-        np.zeros((stop - start, min(RANKS, state.config.max_candidates)), np.bool_)
-        for _ in variants
-    ]
-    queries = state.queries_of(log, np.arange(start, stop))
-    for index, scored in replay(state, queries, on_progress=on_progress):
-        candidates = Rankings(start + index, scored.tag, np.zeros((0, 0), np.float32), state.tags)
-        used, _ = find_hits(log, candidates)
-        dealt = _deal(scored.filled, start + index, seed)
-        whole = inputs_of(scored)
-        for kept, variant in zip(hits, variants, strict=True):
+    tags, most, ties, blocks = candidates_of(bundle, log, start, stop, on_progress=on_progress)
+    shape = (stop - start, min(RANKS, most))
+    variants = [(signal.name, way) for signal in SIGNALS for way in WAYS]
+    hits = {"pixtag": np.zeros(shape, np.bool_)}
+    hits |= {f"{signal} ({way})": np.zeros(shape, np.bool_) for signal, way in variants}
+    for index, block in blocks:
+        listed = Rankings(
+            start + index,
+            np.where(block.filled, block.tag, len(tags)),
+            np.zeros((0, 0), np.float32),
+            tags,
+        )
+        used, _ = find_hits(log, listed)
+        dealt = _deal(block.filled, start + index, seed)
+        whole = network_inputs(block)
+        for name, variant in zip(hits, [None, *variants], strict=True):
             inputs = whole
             if variant is not None:
-                signal, way = variant
-                inputs = whole | _without(whole, SIGNALS[signal], way, bundle, dealt)
-            order = _order(scored, network.scores(bundle.weights, inputs))[:, : kept.shape[1]]
-            kept[index] = np.take_along_axis(used, order, axis=1)
+                inputs = whole | _without(whole, *variant, bundle, dealt)
+            score = np.where(block.filled, network.scores(bundle.weights, inputs), -np.inf)
+            # Best first, as when suggestions are ranked.
+            order = np.lexsort((ties[block.tag], -score), axis=1)[:, : shape[1]]
+            hits[name][index] = np.take_along_axis(used, order, axis=1)
     place = compared.rows - start
-    measured, *rest = (per_post(found[place], compared.n_relevant) for found in hits)
-    named = [variant for variant in variants if variant is not None]
-    return SignalLift(measured, dict(zip(named, rest, strict=True)), compared)
+    return {name: per_post(found[place], compared.n_relevant) for name, found in hits.items()}
 
 
 def _without(
-    inputs: dict[str, Floats], signal: Signal, way: Way, bundle: Bundle, dealt: Ints
+    inputs: dict[str, Floats], signal: str, way: str, bundle: Bundle, dealt: Ints
 ) -> dict[str, Floats]:
     """What the network reads instead when one signal is taken away."""
-
-    def shuffled(values: Floats) -> Floats:
-        return np.take_along_axis(values, dealt[:, :, None], axis=1)
-
-    columns = [FEATURE_NAMES.index(name) for name in signal.features]
+    columns = FEATURES.of_signal(signal)
     features = inputs["features"].copy()
+    dropped = way == "dropped"
     features[:, :, columns] = (
         bundle.weights["norm/mean"][columns]
-        if way == "dropped"
-        else shuffled(features[:, :, columns])
+        if dropped
+        else np.take_along_axis(features[:, :, columns], dealt[:, :, None], axis=1)
     )
-    changed = {"features": features}
-    if signal.memory is not None:
-        member = inputs[f"{signal.memory}_member"]
-        changed[f"{signal.memory}_member"] = (
-            np.zeros_like(member) if way == "dropped" else shuffled(member)
-        )
-    return changed
+    if signal not in MEMORIES:
+        return {"features": features}
+    name = f"{MEMORIES[signal]}_member"
+    member = np.take_along_axis(inputs[name], dealt[:, :, None], axis=1)
+    return {"features": features, name: np.zeros_like(member) if dropped else member}
 
 
 def _deal(filled: Bools, rows: Ints, seed: int) -> Ints:
@@ -181,8 +109,3 @@ def _deal(filled: Bools, rows: Ints, seed: int) -> Ints:
     dealt = np.empty_like(order)
     np.put_along_axis(dealt, np.argsort(~filled, axis=1, kind="stable"), order, axis=1)
     return dealt
-
-
-def _order(scored: Scored, score: Floats) -> Ints:
-    """Best first, ties by the tag's index, as when suggestions are ranked."""
-    return np.lexsort((scored.tag, -np.where(scored.filled, score, -np.inf)), axis=1)

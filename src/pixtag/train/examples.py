@@ -390,9 +390,7 @@ def people_with_histories(
         of_kind.setdefault(kinds[row], []).append(row)
     if len(of_kind) < 2:
         return []
-    return [
-        _with_history(log, row, str(kinds[row]), of_kind, model, rng) for row in asked.tolist()
-    ]
+    return [_with_history(log, row, str(kinds[row]), of_kind, model, rng) for row in asked.tolist()]
 
 
 def _with_history(

@@ -1,0 +1,308 @@
+"""The protocols of `pixtag evaluate`: one table, and one function that runs any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pixtag.bundle import Bundle, load_bundle
+from pixtag.encoder import load_encoder
+from pixtag.errors import ConfigError, InputError
+from pixtag.evaluate.ancestor import evaluate_ancestor
+from pixtag.evaluate.cold_start import (
+    evaluate_first_users,
+    evaluate_strangers,
+    read_photos,
+    without_first_users,
+)
+from pixtag.evaluate.compare import Comparison, OnProgress, References
+from pixtag.evaluate.files import ORACLE, read_oracle, read_post_ids
+from pixtag.evaluate.given import evaluate_given
+from pixtag.evaluate.leaks import check_bundle
+from pixtag.evaluate.model import Model, model_of, rank_given
+from pixtag.evaluate.rankers import fitted_rankers
+from pixtag.evaluate.signals import signal_lift
+from pixtag.evaluate.tables import Figures
+from pixtag.evaluate.temporal import evaluate, evaluate_cold
+from pixtag.splits import Period, Split, temporal_split
+from pixtag.store import Store
+from pixtag.train.config import TrainConfig
+from pixtag.types import PostLog, Rankings, Sources
+
+if TYPE_CHECKING:
+    from pixtag.train.network import Examples  # JAX takes seconds
+
+N_SPLITS = 5
+"""Random splits of the protocol of given tags."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured, and how: the flags of `pixtag evaluate`, which explains them.
+
+    `say` is told what was made, `on_progress` how much of what is done.
+    """
+
+    store: Store | None = None
+    bundle: Path | None = None
+    period: Period = "test"
+    user: str | None = None
+    n_given: int = 1
+    cold: bool = True
+    ablation: bool = True
+    baselines_only: bool = False
+    rankers: bool = False
+    oracle: Path | None = None
+    new_subjects: Path | None = None
+    photos: Path | None = None
+    photo_tags: Path | None = None
+    config: TrainConfig = field(default_factory=TrainConfig)
+    seed: int = 0
+    say: Say = lambda text: None
+    on_progress: OnProgress = lambda done, total, what: None
+
+    @property
+    def posts(self) -> Store:
+        """The store, which the protocol needs."""
+        if self.store is None:
+            raise InputError("this protocol measures on posts", hint="name a store: --store FILE")
+        return self.store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out: figures, the suggestions behind them, which model (its digest), which period.
+
+    `bundle_digest` is None when only baselines were measured; `looked_at` is the period that was
+    seen, to be logged.
+    """
+
+    figures: Figures
+    comparison: Comparison | None = None
+    bundle_digest: str | None = None
+    looked_at: Period | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to measure, and what it is for, in a line."""
+
+    run: Callable[[Request], Outcome]
+    help: str
+
+
+def run_protocol(name: str, request: Request) -> Outcome:
+    """Measure by the protocol of that name in `PROTOCOLS`.
+
+    Raises:
+        InputError: The request lacks what the protocol needs, or there is too little to measure.
+        LeakError: The model learned from what it would be measured on.
+    """
+    return PROTOCOLS[name].run(request)
+
+
+# ------------------------------------------------------------------ temporal
+
+
+def _temporal(request: Request) -> Outcome:
+    if request.rankers and (request.bundle is not None or request.baselines_only):
+        raise InputError(
+            "--rankers fits on the examples of a training, and nothing is trained here",
+            hint="leave out --bundle and --baselines-only",
+        )
+    store, period = request.posts, request.period
+    bundle = None if request.bundle is None else load_bundle(request.bundle)
+    log = store.log(_encoder_digest(bundle))
+    split = temporal_split(log)
+    if split.test_stop - split.valid_stop < 1:
+        raise InputError(
+            f"{store.path} holds {len(log) - log.n_untimed} posts with a time: too few to set "
+            "some apart and measure",
+            hint="import more posts; for posts without times use --protocol ancestor",
+        )
+    more, notes = References(), list[str]()
+    if request.oracle is not None:
+        ranker = read_oracle(request.oracle)
+        ranker(log, *split.bounds(period), 1)  # what it lacks is told before anything is trained
+        more = References({ORACLE: ranker})
+    news = None if request.new_subjects is None else read_post_ids(request.new_subjects)
+    examples: list[tuple[Examples, Examples]] = []
+    if bundle is not None:
+        notes += check_bundle(bundle, log, np.arange(*split.bounds(period)))
+    elif not request.baselines_only:
+        stop = None if period == "test" else split.bounds(period)[0]
+        name = "evaluated" if period == "test" else f"evaluated-{period}"
+        kept = examples if request.rankers else None
+        bundle = train_beside(request, log, stop, name=name, examples=kept)
+    if request.baselines_only:
+        bundle = None
+    if bundle is not None and examples:
+        fitted, missing = fitted_rankers(
+            bundle, *examples.pop(), seed=request.seed, on_progress=request.on_progress
+        )
+        more, notes = fitted | more, [*notes, *missing]
+    found = evaluate(
+        log, model=None if bundle is None else model_of(bundle), split=split, period=period,
+        user=request.user, more=more, ablation=request.ablation, notes=tuple(notes),
+        new_subjects=news, seed=request.seed, on_progress=request.on_progress,
+    )  # fmt: skip
+    if request.ablation and bundle is not None:
+        told = partial(_tell, request, "signals")
+        start, stop = split.bounds(period)
+        lift = signal_lift(log, bundle, found.comparison, start=start, stop=stop,
+                           seed=request.seed, on_progress=told)  # fmt: skip
+        found = replace(found, signals=lift)
+    if request.cold and request.bundle is None and request.user is None:
+
+        def fit(known: PostLog, cut: Split) -> Model:
+            start, _ = cut.bounds(period)
+            return model_of(train_beside(request, known, start, name="evaluated-cold"))
+
+        cold = evaluate_cold(log, fit=None if bundle is None else fit, split=split, period=period,
+                             on_progress=request.on_progress)  # fmt: skip
+        found = replace(found, cold=cold)
+    digest = None if bundle is None else bundle.manifest.digest
+    return Outcome(found.figures(), found.comparison, digest, period)
+
+
+def _tell(request: Request, what: str, done: int, total: int) -> None:
+    request.on_progress(done, total, what)
+
+
+def _encoder_digest(bundle: Bundle | None) -> str:
+    return load_encoder(None if bundle is None else bundle.encoder).digest
+
+
+def train_beside(
+    request: Request,
+    log: PostLog,
+    stop: int | None,
+    *,
+    name: str,
+    examples: list[tuple[Examples, Examples]] | None = None,
+) -> Bundle:
+    """Train a bundle and keep it beside the store, which notes whose posts were used.
+
+    Args:
+        request: Of which store, with which settings.
+        log: The whole log, cut as usual, when `stop` is None.
+        stop: Hand over only what lies before this post, to fit on nine tenths of it.
+        name: After the store's name.
+        examples: Gets what the network learned from and what it was chosen on.
+
+    Raises:
+        ConfigError: What training needs is not installed.
+    """
+    try:
+        from pixtag.train.fit import fit
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "pixtag":
+            raise
+        raise ConfigError(
+            f"without --bundle one is trained first, and {error.name} is not installed",
+            hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
+        ) from error
+
+    def keep(train: Examples, valid: Examples) -> None:
+        if examples is not None:
+            examples.append((train, valid))
+
+    store = request.posts
+    known = log if stop is None else log.select(np.arange(stop))
+    out = store.path.with_name(f"{store.path.name}.{name}")
+    bundle = fit(
+        known,
+        out=out,
+        config=request.config,
+        use_all=stop is not None,
+        encoder_digest=load_encoder().digest,
+        title=store.path.name,
+        on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
+        on_examples=keep,
+    )
+    trained = bundle.manifest.trained
+    people = np.unique(known.user_of_post[: trained.n_posts])
+    names = [known.users[u] for u in people if u < len(known.users)]
+    store.record_bundle(out, bundle.manifest.digest, trained.until_at, names)
+    request.say(f"trained {out}, which is kept")
+    return bundle
+
+
+# ------------------------------------------------------------------ the others
+
+
+def _ancestor(request: Request) -> Outcome:
+    log = request.posts.log(_encoder_digest(None))
+
+    def model(ordered: PostLog, n_asked: int) -> Rankings:
+        start = len(ordered) - n_asked
+        bundle = train_beside(request, ordered, start, name="evaluated-ancestor")
+        return model_of(bundle)(ordered, start, len(ordered), 50, Sources())
+
+    asked = None if request.baselines_only else model
+    return Outcome(evaluate_ancestor(log, seed=request.seed, model=asked))
+
+
+def _given(request: Request) -> Outcome:
+    bundle = None if request.baselines_only else load_bundle(request.bundle)
+
+    def model(known: PostLog, given: list[tuple[str, ...]]) -> list[list[str]]:
+        assert bundle is not None  # noqa: S101 - the model is handed over only with a bundle
+        return rank_given(bundle, known, given, 20)
+
+    figures = evaluate_given(
+        request.posts.log(), n_given=request.n_given,
+        seeds=range(request.seed, request.seed + N_SPLITS),
+        model=None if bundle is None else model, on_progress=request.on_progress,
+    )  # fmt: skip
+    return Outcome(figures, bundle_digest=None if bundle is None else bundle.manifest.digest)
+
+
+def _strangers(request: Request) -> Outcome:
+    if request.photos is None:
+        raise InputError(
+            "strangers are measured on labelled photos, and none are given",
+            hint="name a folder of photos with manifest.csv: --photos FOLDER",
+        )
+    photos = read_photos(request.photos, request.photo_tags)
+    bundle = load_bundle(request.bundle)
+    return Outcome(evaluate_strangers(bundle, photos), bundle_digest=bundle.manifest.digest)
+
+
+def _first_user(request: Request) -> Outcome:
+    given = None if request.bundle is None else load_bundle(request.bundle)
+    log = request.posts.log(_encoder_digest(given))
+    split = temporal_split(log)
+    bundle = given
+    if bundle is None:
+        known = without_first_users(log, split)
+        bundle = train_beside(request, known, len(known), name="evaluated-first-user")
+    _, stop = split.bounds(request.period)
+    figures = evaluate_first_users(
+        log, bundle, model_of(bundle), split=split, stop=stop, on_progress=request.on_progress
+    )
+    return Outcome(figures, None, bundle.manifest.digest, request.period)
+
+
+PROTOCOLS = {
+    "temporal": Protocol(
+        _temporal, "the last fifth of the posts in time order, each with what was known before it"
+    ),
+    "ancestor": Protocol(
+        _ancestor, "the old protocol of random splits, leak included, for posts without times"
+    ),
+    "given": Protocol(_given, "some true tags given, the others asked for, from tag sets alone"),
+    "strangers": Protocol(
+        _strangers, "labelled photos of --photos, asked about with no store and no history"
+    ),
+    "first-user": Protocol(
+        _first_user, "people whom the model never met, each with nothing but their own posts"
+    ),
+}

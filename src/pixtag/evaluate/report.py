@@ -1,0 +1,401 @@
+"""Figures as tables for people: short ones for the terminal, all of them on one HTML page.
+
+`tables_of` pivots the long table; the page is a Jinja2 template that shows the same tables, plots
+and examples. It is one file without scripts that asks for nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pixtag.errors import ConfigError, ImageError
+from pixtag.evaluate import tables
+from pixtag.evaluate.compare import Comparison
+from pixtag.evaluate.tables import ALL, BREADTH, PERFECT, SIGNALS, SOURCES, Figures, Row
+from pixtag.images import decode
+from pixtag.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Cell = Row | str | None
+Wanted = Mapping[str, Any]
+"""What `Figures.find` is asked for."""
+
+PIXTAG, BASE = "pixtag", "base_level"
+_SHORT = (PIXTAG, BASE, "popularity_week")
+_COLOURS = ("#3a6ea5", "#d98032", "#6a9f4f", "#9d6fb0")
+_GREY = "#7a828c"
+_N_EXAMPLES = _N_GAINS = 12
+
+
+@dataclass(frozen=True)
+class Table:
+    """A part of the long table, pivoted.
+
+    Attributes:
+        heads: Of the columns; the first is that of the lines' names.
+        lines: A name and cells each.
+        title: Heading; empty for a table that goes on with the one before.
+        note: What a reader must know to read it.
+        drawn: Which columns the page draws as bars.
+    """
+
+    heads: list[str]
+    lines: list[list[Cell]]
+    title: str = ""
+    note: str = ""
+    drawn: tuple[str, ...] = ()
+
+
+def text(cell: Cell) -> str:
+    """A figure with its interval in a line of the terminal; a dash where there is none."""
+    if not isinstance(cell, Row):
+        return cell or ""
+    if not isfinite(cell.mean):
+        return "-"
+    if not isfinite(cell.low):
+        return f"{cell.mean:.3f}"
+    low, high = (f"{end:.3f}".replace("0.", ".", 1) for end in (cell.low, cell.high))
+    return f"{cell.mean:.3f} {low}\u2013{high}"
+
+
+def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:
+    """Pivot the figures of any protocol; what a protocol has not is left out.
+
+    Args:
+        found: Of a protocol.
+        is_brief: For the terminal: what differs only in the person or the method is left out.
+    """
+    made = [
+        *_methods(found, is_brief=is_brief),
+        *_sources(found, is_brief=is_brief),
+        _signals(found),
+        _segments(found, is_brief=is_brief),
+        _over_time(found),
+        _breadth(found, is_brief=is_brief),
+    ]
+    return [table for table in made if table.lines]
+
+
+def _pivot(
+    found: Figures, lines: Mapping[str, Wanted], columns: Mapping[str, Wanted]
+) -> list[list[Cell]]:
+    """A line for each name that has a figure in some column."""
+    made = [
+        [name, *(found.find(**{**line, **column}) for column in columns.values())]
+        for name, line in lines.items()
+    ]
+    return [line for line in made if any(line[1:])]
+
+
+def _metrics(names: Iterable[str]) -> dict[str, Wanted]:
+    return {name: {"metric": name} for name in names}
+
+
+def _methods(found: Figures, *, is_brief: bool) -> Iterator[Table]:
+    metrics, first = _metrics(found.shown), found.first
+    methods = found.values("method", segment=ALL, over="posts")
+    heads, drawn = ["method", *metrics], ("p@5",) * ("p@5" in metrics)
+    yield Table(
+        heads, _pivot(found, {m: {"method": m} for m in methods}, metrics), found.title, drawn=drawn
+    )
+    if not is_brief or found.protocol != "temporal":
+        pairs = [(r.method, r.other) for r in found.rows if r.segment == ALL and r.other]
+        minus = {f"{one} minus {other}": {"method": one, "minus": other} for one, other in pairs}
+        yield Table(["post by post", *metrics], _pivot(found, minus, metrics))
+    shares = {
+        f"{first}, {kind}": {"method": first, "kind": kind, "minus": "oracle"}
+        for kind in ("share of the oracle", "share above base_level")
+    }
+    note = "Of the oracle, which knew what can be known; then with base-level learning taken off."
+    lines = _pivot(found, shares, metrics)
+    yield Table(["knowable", *metrics], lines, "How much of what can be known", note)
+    if not is_brief:
+        people = {m: {"method": m, "over": "people"} for m in methods}
+        note = "Averaged within each person first: one busy person cannot carry it."
+        yield Table(heads, _pivot(found, people, metrics), "Everyone weighs the same", note)
+
+
+def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
+    metrics, sets = _metrics(found.shown), found.values("method", segment=SOURCES, kind="mean")
+    sets = [name for name in sets if name != PERFECT]
+    if not sets:
+        return
+    whole = {"segment": SOURCES, "method": sets[0]}
+    lines = _pivot(found, {name: {**whole, "method": name} for name in sets}, metrics)
+    title = "What each source adds"
+    yield Table(["sources", *metrics], lines, title, drawn=("p@5",) * ("p@5" in metrics))
+    sources = sets[0].split("+")
+    added = {
+        source: {**whole, "minus": "+".join(s for s in sources if s != source)}
+        for source in sources
+    }
+    lines = _pivot(found, added, metrics)
+    yield Table(["added by", *metrics], lines, note="Added to the two other sources.")
+    if not is_brief:
+        lines = _pivot(found, {name: {**whole, "minus": name} for name in sets[1:]}, metrics)
+        yield Table(["sources", *metrics], lines, "All three minus each set")
+
+
+def _signals(found: Figures) -> Table:
+    others = found.values("other", segment=SIGNALS)
+    columns = [(metric, way) for way in ("dropped", "shuffled") for metric in ("p@1", "p@5")]
+    lines: list[list[Cell]] = []
+    for name in (o.removesuffix(" (dropped)") for o in others if o.endswith(" (dropped)")):
+        cells = [
+            found.find(PIXTAG, metric, segment=SIGNALS, minus=f"{name} ({way})")
+            for metric, way in columns
+        ]
+        if any(cell and (cell.mean or cell.low or cell.high) for cell in cells):
+            lines.append([name, *cells])
+    note = (
+        "What the same network loses on the same candidates when one signal is dropped (its "
+        "values at their training mean) or shuffled (dealt anew among the candidates of each "
+        "post). Small where another signal can stand in; one that changes nothing is left out."
+    )
+    heads = ["lost without", *(f"{metric} {way}" for metric, way in columns)]
+    return Table(heads, lines, "What each signal adds", note)
+
+
+def _segments(found: Figures, *, is_brief: bool) -> Table:
+    first, others = found.first, found.values("other", segment=ALL, kind="difference")
+    methods = [m for m in _SHORT if m in (first, *others)]
+    if BASE not in methods:
+        methods = [first, *others]
+    elif is_brief:
+        others = [BASE] * (first != BASE)
+    columns = {m: {"method": m} for m in methods}
+    columns |= {f"{first} - {m}": {"method": first, "minus": m} for m in others}
+    lines: list[list[Cell]] = []
+    left_out = ("all,", "tenth", "chance", *(("cold people,", "seed") if is_brief else ()))
+    segments = [s for s in found.values("segment") if not s.startswith(left_out)]
+    for name, over, metric in (
+        *((s, "posts", found.headline) for s in segments if s != ALL),
+        *((s, "uses", "r@10") for s in segments),
+        (ALL, "people", found.headline),
+    ):
+        wanted = {"segment": name, "over": over, "metric": metric}
+        label = "everyone weighs the same" if over == "people" else name
+        for line in _pivot(found, {label: wanted}, columns):
+            row = next(cell for cell in line if isinstance(cell, Row))
+            n = row.n_people if over == "people" else row.n
+            lines.append([label, f"{n:,} {over}", metric, *line[1:]])
+    note = (
+        "By how many posts the person had before; a set is fresh when they never wrote exactly "
+        "these tags; a subject is new when none of their photos looks so and none of its tags is "
+        "theirs; cold people's past was hidden. Tags by how common they were in training."
+    )
+    heads = ["segment", "size", "metric", *columns]
+    note *= found.protocol == "temporal"
+    return Table(heads, lines, "For whom, and for which tags", note, drawn=tuple(methods))
+
+
+def _over_time(found: Figures) -> Table:
+    first, methods = found.first, [m for m in _SHORT if m in found.values("method", segment=ALL)]
+    columns = {m: {"method": m, "metric": "p@5"} for m in methods}
+    columns |= {
+        f"{first} - {m}": {"method": first, "metric": "p@5", "minus": m}
+        for m in methods
+        if m != first
+    }
+    tenths = {s: {"segment": s} for s in found.values("segment") if s.startswith("tenth")}
+    note = "P@5 by tenths of the period: nothing was trained anew in the meantime."
+    heads = ["p@5 by tenths in time", *columns]
+    return Table(heads, _pivot(found, tenths, columns), "As time goes on", note)
+
+
+def _breadth(found: Figures, *, is_brief: bool) -> Table:
+    names = found.values("method", metric=BREADTH[0])
+    if is_brief:
+        names = [m for m in names if m in (*_SHORT, tables.WRITTEN)]
+    lines = {m: {"method": m, "segment": tables.FIRST_FIVE} for m in names}
+    note = (
+        "Coverage: share of all tags that are ever among five suggestions. Popularity: mean rank "
+        "of a suggestion by uses, 1 for the most used tag. Redundancy: how much two of the five "
+        "always come together, 1 at most."
+    )
+    rows = _pivot(found, lines, _metrics(BREADTH))
+    return Table(["first five", *BREADTH], rows, "Beyond accuracy", note)
+
+
+# ------------------------------------------------------------------ the page
+
+
+def write_report(
+    path: Path, found: Figures, compared: Comparison | None, store: Store | None
+) -> None:
+    """Write figures as one HTML file.
+
+    Args:
+        path: The file; replaced.
+        found: The figures.
+        compared: The suggestions behind them, for gained tags and examples.
+        store: Where photos of examples are looked up.
+
+    Raises:
+        ConfigError: Jinja2 or matplotlib is not installed.
+    """
+    path.write_text(make_report(found, compared, store), encoding="utf-8")
+
+
+def make_report(found: Figures, compared: Comparison | None, store: Store | None) -> str:
+    """Make the page; arguments as for `write_report`."""
+    for name in ("jinja2", "matplotlib"):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"a page needs {name}, which is not installed",
+                hint="pip install 'pixtag[train]', or leave --html out",
+            ) from error
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pixtag", "evaluate"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        found=found,
+        is_row=_is_row,
+        number=_number,
+        tables=[(table, _drawn(table)) for table in tables_of(found, is_brief=False)],
+        ece=next((r for r in found.rows if r.metric == "ece"), None),
+        reliability=_reliability(found),
+        gains=_gains(compared),
+        examples=_examples(compared, store),
+        written=datetime.now(UTC),
+    )
+
+
+def _is_row(cell: Cell) -> bool:
+    return isinstance(cell, Row)
+
+
+def _number(value: float, *, signed: bool = False) -> str:
+    if not isfinite(value):
+        return "\u2013"
+    return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def _drawn(table: Table) -> str:
+    """The bars of a table as a data URI; empty without any."""
+    columns = [table.heads.index(head) for head in table.drawn]
+    lines = [line for line in table.lines if any(isinstance(line[c], Row) for c in columns)]
+    if not lines:
+        return ""
+    thick = 0.8 / len(columns)
+
+    def draw(axes: Axes) -> None:
+        for j, column in enumerate(columns):
+            rows = [(i, line[column]) for i, line in enumerate(lines)]
+            known = [(i, r) for i, r in rows if isinstance(r, Row) and isfinite(r.mean)]
+            y = [i + (j + 0.5) * thick - 0.4 for i, _ in known]
+            label = table.heads[column]
+            axes.barh(y, [r.mean for _, r in known], thick, color=_COLOURS[j % 4], label=label)
+            axes.hlines(y, [r.low for _, r in known], [r.high for _, r in known], color=_GREY)
+        names = [" ".join(c for c in line[:2] if isinstance(c, str)) for line in lines]
+        axes.set_yticks(range(len(lines)), names)
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        if len(columns) > 1:
+            axes.legend(frameon=False, loc="lower right", labelcolor=_GREY)
+
+    return _picture(draw, height=0.5 + 0.2 * len(lines) * (0.5 + 0.5 * len(columns)))
+
+
+def _reliability(found: Figures) -> str:
+    """Shown probability against what came true, as a data URI; empty without probabilities."""
+    names = [s for s in found.values("segment") if s.startswith("chance ")]
+    pairs = [[r for r in found.rows if r.segment == name] for name in names]
+    most = max((shown.n for shown, _ in pairs), default=1)
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1)
+        shown, true = ([pair[i].mean for pair in pairs] for i in (0, 1))
+        sizes = [10 + 300 * pair[0].n / most for pair in pairs]
+        axes.scatter(shown, true, sizes, color=_COLOURS[0], alpha=0.75)
+        axes.set(xlabel="shown", ylabel="came true", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+
+    return _picture(draw, height=4) if pairs else ""
+
+
+def _picture(draw: Callable[[Axes], None], *, height: float) -> str:
+    """A plot as a data URI: the same figures give the same bytes."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    # Grey can be read on a light page and on a dark one.
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    with rc_context({"svg.hashsalt": "pixtag", **dict.fromkeys(coloured, _GREY)}):
+        figure = Figure((9, height), layout="constrained")
+        axes = figure.subplots()
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _data_uri("svg+xml", buffer)
+
+
+def _data_uri(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _gains(compared: Comparison | None) -> list[list[tuple[str, int, int, int]]]:
+    """Tags that the first method finds more often than base-level learning, and less often."""
+    if compared is None or not {PIXTAG, BASE} <= set(compared.methods):
+        return []
+    gains = tables.tag_gains(compared, BASE)
+    won = [g for g in gains if g[2] > g[3]][:_N_GAINS]
+    return [won, [g for g in reversed(gains) if g[2] < g[3]][:_N_GAINS]]
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A post with a readable photo: its picture, suggestions (tag, chance, used), tags missed."""
+
+    picture: str
+    suggested: list[tuple[str, str, bool]]
+    missed: list[str]
+
+
+def _examples(compared: Comparison | None, store: Store | None) -> list[_Example]:
+    """Posts with readable photos, spread over the period without looking at the outcome."""
+    if compared is None or store is None:
+        return []
+    photographed = np.flatnonzero(compared.log.has_photo[compared.rows])
+    spread = np.linspace(0, len(photographed) - 1, 3 * _N_EXAMPLES).astype(np.int64)
+    chosen = photographed[np.unique(spread)] if len(photographed) else photographed
+    names = {compared.log.post_ids[compared.rows[i]]: i for i in chosen.tolist()}
+    posts = {p.post_id: p for p in store.posts() if p.post_id in names} if names else {}
+    scored = next(iter(compared.methods.values()))
+    shown: list[_Example] = []
+    for name, place in names.items():
+        if name not in posts or not posts[name].photos or len(shown) == _N_EXAMPLES:
+            continue
+        try:
+            pixels = decode(Path(posts[name].photos[0].path))
+        except ImageError:
+            continue
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
+        used, (tags, probs) = posts[name].tags, scored.list_of(place, 5)
+        chances = [f" {p:.0%}" if scored.has_probs else "" for p in probs]
+        suggested = [(t, chance, t in used) for t, chance in zip(tags, chances, strict=True)]
+        missed = [tag for tag in used if tag not in tags]
+        shown.append(_Example(_data_uri("jpeg", buffer), suggested, missed))
+    return shown
