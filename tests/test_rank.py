@@ -10,6 +10,7 @@ import pytest
 
 from asking import ask, questions_about, sampled
 from pixtag import rank as ranking
+from pixtag.errors import ShapeError
 from pixtag.evidence import ticks
 from pixtag.model import evidence_of, model_of
 from pixtag.rank import Candidates, best_of, candidates, questions_of, rank, replay
@@ -197,3 +198,10 @@ def test_a_store_of_the_training_posts_is_not_counted_twice():
     assert view.n_posts == 5
     (answer,) = rank(model, view, ask("zoe", START_AT + 60.0, width=WIDTH), k=5).tag_ids
     assert "newtag" in [view.tags[t] for t in answer if t < view.n_tags]
+
+
+def test_typed_histories_are_refused_as_their_tags_have_no_ids():
+    model, view = known()
+    question = replace(ask("zoe", START_AT, width=WIDTH), history=(("typed", "typed too"),))
+    with pytest.raises(ShapeError, match="typed"):
+        rank(model, view, question)

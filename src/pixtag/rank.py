@@ -323,14 +323,19 @@ def rank(
     Args:
         model: With weights.
         view: The past.
-        questions: In any order.
+        questions: In any order, without typed histories: tags that nobody used have no id here.
         k: Ranks kept.
         sources: Which sources may speak.
         on_progress: Called with questions done and their number.
 
     Returns:
         Rankings whose rows are positions among the questions.
+
+    Raises:
+        ShapeError: A question has a typed history.
     """
+    if any(questions.history):
+        raise ShapeError("rankings hold tags by id, which typed tags have none of")
     keep = min(k, model.config.max_candidates)
     n_tags = view.n_tags
     tag_ids = np.full((len(questions), keep), n_tags, np.int64)
