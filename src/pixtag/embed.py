@@ -243,8 +243,7 @@ def _damage(path: Path) -> list[Problem]:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             raise StoreError(
-                f"{path} cannot be checked: {error}",
-                hint="close what else uses it, then try again",
+                f"{path} cannot be checked: {error}", hint="close what else uses it, then try again"
             ) from error
         found.append(f"SQLite reports: {error}")
     return [Problem(str(path), "damaged", f"{path} is damaged: {what}", hint) for what in found]

@@ -69,7 +69,7 @@ def test_what_does_not_fit_together_is_told(tmp_path, importer):
         "text file without tags": 1,
         "text file without a user": 2,
     }
-    assert report.n_videos == 1
+    assert report.n_videos_skipped == 1
     assert sorted(importer.tags) == [(), ("café",), ("dog",)]
     assert {post.user_id for post in importer.posts} == {None, "ana"}
 

@@ -146,7 +146,7 @@ def test_the_form_to_2020_joins_photos_of_one_post(tmp_path, importer):
         (("zone",), 1),
     ]
     assert {post.user_id for post in importer.posts} == {"ana"}
-    assert (report.n_videos, report.n_stories) == (1, 2)
+    assert (report.n_videos_skipped, report.n_stories_skipped) == (1, 2)
     assert report.n_texts_repaired == 0
     assert report.problems.counts == {"time without a zone, read as UTC": 1}
 
@@ -188,7 +188,7 @@ def test_media_of_every_kind(tmp_path, importer):
         "3",
         "7.jpg",
     ]
-    assert report.n_videos == 3
+    assert report.n_videos_skipped == 3
     assert report.problems.counts == {"photo is missing from the archive": 1}
 
 
@@ -225,7 +225,7 @@ def test_stories_and_reels_are_counted_once_and_left_out(tmp_path, importer):
     )
     report = importer(write_tree(tmp_path / "a", files))
     assert importer.tags == TAGS
-    assert (report.n_stories, report.n_reels, report.n_videos) == (2, 1, 2)
+    assert (report.n_stories_skipped, report.n_reels_skipped, report.n_videos_skipped) == (2, 1, 2)
     assert report.problems.counts == {"archived post, left out": 1}
 
 

@@ -156,7 +156,7 @@ def test_posters_of_videos_stories_and_profiles_are_no_photos(tmp_path, importer
         (("mixed",), 1),
         (("words",), 0),
     ]
-    assert (report.n_videos, report.n_stories) == (2, 1)
+    assert (report.n_videos_skipped, report.n_stories_skipped) == (2, 1)
 
 
 def test_own_comments_within_ten_minutes_are_joined(tmp_path, importer):

@@ -275,9 +275,9 @@ def _show_report(report: ImportReport) -> None:
     known = f"{report.added:,} new, {report.updated:,} changed, {report.unchanged:,} known"
     copied = f"{report.n_photos_copied:,} beside the store" if report.n_photos_copied else None
     met = {
-        "videos skipped": report.n_videos,
-        "stories skipped": report.n_stories,
-        "reels skipped": report.n_reels,
+        "videos skipped": report.n_videos_skipped,
+        "stories skipped": report.n_stories_skipped,
+        "reels skipped": report.n_reels_skipped,
         "comments joined": report.n_comments_joined,
         "texts repaired": report.n_texts_repaired,
     }

@@ -1,4 +1,4 @@
-"""What every reader is given: where to count, who the person is, and a keeper of photos."""
+"""What every reader of posts is given: a report to count in, a keeper of photos, the person."""
 
 from __future__ import annotations
 
@@ -8,41 +8,140 @@ import os
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from pixtag.errors import StoreError
-from pixtag.ingest.report import ImportReport
-from pixtag.types import Photo
+from pixtag.tags import TagTally
+from pixtag.times import NO_ZONE, iso_time, read_time
+from pixtag.types import Photo, Post
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
     | {".heic", ".heif", ".avif"}
 )
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
-
 MAX_PHOTO_BYTES = 512 * 2**20
-_CHUNK_BYTES = 2**20
-
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading a damaged or encrypted zip raises, beside OSError."""
 
+_COUNTS = (
+    *("n_posts", "added", "updated", "unchanged", "n_photos", "n_photos_copied", "n_people"),
+    *("n_tags", "n_tag_uses", "n_untimed", "first_at", "last_at", "n_videos_skipped"),
+    *("n_stories_skipped", "n_reels_skipped", "n_comments_joined", "n_texts_repaired"),
+)
+
+
+@dataclass(slots=True)
+class Problems:
+    """Things that were not as they should be: how often each kind was met, and its first case."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, kind: str, example: str, n_cases: int = 1) -> None:
+        """Count cases of a kind (a few words); the example says where to look."""
+        self.counts[kind] += n_cases
+        self.examples.setdefault(kind, example[:160])
+
+    def read_time(self, value: object, where: str) -> float | None:
+        """Read a time as `times.read_time` does, and count what is odd about it."""
+        at, oddity = read_time(value)
+        if oddity:
+            self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
+        return at
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import read and met: readers count in it while they read.
+
+    Attributes:
+        sources: Path and kind of each source.
+        tags: What normalising changed and dropped.
+        n_posts: Posts read: `added` to the store, `updated` or `unchanged` in it.
+        n_photos: Readable photos of these posts; `n_photos_copied` of them beside the store.
+        n_comments_joined: Own comments whose hashtags were added to a post.
+        n_texts_repaired: Captions and comments whose garbled characters were restored.
+        n_expected: Posts that will come, as far as readers know; 0 while unknown.
+        first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
+    """
+
+    sources: tuple[tuple[str, str], ...] = ()
+    problems: Problems = field(default_factory=Problems)
+    tags: TagTally = field(default_factory=TagTally)
+    n_posts: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    n_photos: int = 0
+    n_photos_copied: int = 0
+    n_tag_uses: int = 0
+    n_untimed: int = 0
+    n_videos_skipped: int = 0
+    n_stories_skipped: int = 0
+    n_reels_skipped: int = 0
+    n_comments_joined: int = 0
+    n_texts_repaired: int = 0
+    n_expected: int = 0
+    first_at: str | None = None
+    last_at: str | None = None
+    n_people: int = 0
+    n_tags: int = 0
+    _people: set[str] = field(default_factory=set[str])
+    _tags: set[str] = field(default_factory=set[str])
+    _seen: dict[str, int] = field(default_factory=dict[str, int])
+
+    def count(self, post: Post, *, now: float) -> None:
+        """Count a post that was read; one later than `now` and one met before are told."""
+        self.n_posts += 1
+        self.n_photos += sum(1 for photo in post.photos if photo.digest)
+        self.n_tag_uses += len(post.tags)
+        self._tags.update(post.tags)
+        if post.user_id is not None:
+            self._people.add(post.user_id)
+        self.n_tags, self.n_people = len(self._tags), len(self._people)
+        form, before = hash(post), self._seen.get(post.post_id)
+        if before is not None:
+            how = "" if before == form else " with other content, the last one holds"
+            self.problems.add(f"same post again{how}", post.post_id)
+        self._seen[post.post_id] = form
+        at = iso_time(post.posted_at)
+        if at is None or post.posted_at is None:
+            self.n_untimed += 1
+            return
+        if post.posted_at > now:
+            self.problems.add("time in the future, kept", f"{post.post_id}: {at}")
+        self.first_at = min(self.first_at or at, at)  # text in UTC sorts like the times
+        self.last_at = max(self.last_at or at, at)
+
+    def as_dict(self) -> dict[str, object]:
+        """Give the report as plain values, for `--json`."""
+        counts, examples = self.problems.counts.most_common(), self.problems.examples
+        return {
+            "sources": [{"path": path, "kind": kind} for path, kind in self.sources],
+            **{name.removeprefix("n_"): getattr(self, name) for name in _COUNTS},
+            "tags_changed": dict(self.tags.changed.most_common()),
+            "tags_dropped": dict(self.tags.dropped.most_common()),
+            "tag_examples": self.tags.examples,
+            "problems": {kind: {"count": n, "example": examples[kind]} for kind, n in counts},
+        }
+
 
 class PhotoKeeper:
-    """Finds out the digest of photos and keeps copies beside the store.
+    """Takes the SHA-256 digest of photos and keeps copies beside the store.
 
     Args:
         folder: Where copies go; made when the first one comes.
-        keep_copies: Copy every photo, not only those that cannot be read where they are.
+        keep_copies: Copy every photo, not only those inside archives.
         report: Counts copies and problems.
     """
 
     def __init__(self, folder: Path, *, keep_copies: bool, report: ImportReport) -> None:
-        self._folder = folder
-        self._keep_copies = keep_copies
-        self._report = report
+        self._folder, self._keep_copies, self._report = folder, keep_copies, report
         self._part: Path | None = None
 
     def file(self, path: str) -> Photo:
@@ -67,11 +166,7 @@ class PhotoKeeper:
         return Photo(path, "")
 
     def stream(self, opened: Callable[[], IO[bytes]], name: str) -> Photo | None:
-        """Keep a copy of a photo that lies inside an archive; None when it cannot be read.
-
-        Raises:
-            StoreError: No space left for the copy.
-        """
+        """Copy a photo from inside an archive; None when it cannot be read. Raises as `file`."""
         try:
             with opened() as source:
                 return self._copy(source, Path(name).suffix)
@@ -89,16 +184,12 @@ class PhotoKeeper:
 
     def _copy(self, source: IO[bytes], suffix: str) -> Photo | None:
         """Copy to FOLDER/DIGEST.ext, which appears at once when it is whole."""
-        if self._part is None:
-            self._part = self._first_part()
-        part = self._part
+        part = self._part = self._part or self._first_part()
         digest = hashlib.sha256()
-        n_bytes = 0
         try:
             with part.open("wb") as target:
-                while chunk := source.read(_CHUNK_BYTES):
-                    n_bytes += len(chunk)
-                    if n_bytes > MAX_PHOTO_BYTES:
+                while chunk := source.read(2**20):
+                    if target.tell() + len(chunk) > MAX_PHOTO_BYTES:
                         self._report.problems.add("photo is too large", getattr(source, "name", ""))
                         return None
                     digest.update(chunk)
@@ -137,6 +228,11 @@ class Context:
     user_id: str | None = None
     join_comments: bool = True
 
+    @property
+    def problems(self) -> Problems:
+        """The report's problems."""
+        return self.report.problems
+
 
 def post_id_of(kind: str, *parts: object) -> str:
     """Name a post by what identifies it in its source, the same whenever that is read again."""
@@ -147,8 +243,8 @@ def post_id_of(kind: str, *parts: object) -> str:
 def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
-    except (ProcessLookupError, OverflowError):
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)  # else it is somebody else's
+    except OverflowError:
         return False
-    except OSError:  # it is somebody else's
-        return True
     return True

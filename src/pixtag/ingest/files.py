@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, PhotoKeeper
-from pixtag.ingest.report import Problems
-from pixtag.types import Photo
+from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, Problems
 
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 MAX_LINE_BYTES = 32 * 2**20
 """Longest line taken into memory; a post with 10,000 tags has some 200 kB."""
 MAX_ENTRY_BYTES = 512 * 2**20
@@ -31,8 +30,7 @@ MAX_RATIO = 200
 DAMAGED = (EOFError, OSError, zlib.error, ValueError)
 
 _HARMLESS_BYTES = 2**20
-_MAX_TOTAL_RATIO = 100
-_SPARE_BYTES = 2**30
+_MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
@@ -65,29 +63,60 @@ def is_compressed(path: Path) -> bool:
     return magic[:2] == GZIP_MAGIC or magic == ZSTD_MAGIC
 
 
+@contextmanager
+def until_damage(
+    where: Callable[[], str], problems: Problems, *others: type[Exception]
+) -> Generator[None]:
+    """Count damage (`DAMAGED` and others) to the file that is read inside, and go on after it."""
+    try:
+        yield
+    except (*DAMAGED, *others) as error:
+        problems.add("file is damaged or ends early", f"{where()}: {error}")
+
+
 def lines(file: IO[bytes], path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
     """Read lines with their number from 1, each of bounded size and with its line break.
 
     Lines that are too long and a file that ends early are counted.
     """
     number = 0
-    while True:
-        number += 1
-        try:
-            line = file.readline(MAX_LINE_BYTES)
-            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+    with until_damage(lambda: f"{path} after line {number}", problems):
+        while line := file.readline(MAX_LINE_BYTES):
+            is_whole = len(line) < MAX_LINE_BYTES or line.endswith(b"\n")
+            while not is_whole and line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
+            number += 1
+            if is_whole:
+                yield number, line
+            else:
                 problems.add("line too long", f"{path}:{number}")
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE_BYTES)
-                continue
-        except DAMAGED as error:
-            problems.add(
-                "file is damaged or ends early", f"{path} after line {number - 1}: {error}"
-            )
-            return
-        if not line:
-            return
-        yield number, line
+
+
+def read_whole(
+    opened: Callable[[], IO[bytes]],
+    name: str,
+    problems: Problems,
+    what: str = "file",
+    max_bytes: int = 32 * 2**20,
+) -> bytes | None:
+    """Read a file whole; None (counted) when it is damaged or larger than `max_bytes`."""
+    try:
+        with opened() as file:
+            data = file.read(max_bytes + 1)
+    except (OSError, lzma.LZMAError, *BROKEN_ZIP) as error:
+        problems.add(f"{what} cannot be read", f"{name}: {error}")
+        return None
+    if len(data) > max_bytes:
+        problems.add(f"{what} is too large", name)
+        return None
+    return data
+
+
+def walk(root: Path, skipped: frozenset[str] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+    """Give each folder below, absolute, and the files in it, in order; follows no links."""
+    for folder, inner, names in os.walk(os.path.abspath(root)):  # noqa: PTH100 - keeps links
+        inner[:] = sorted(name for name in inner if name.lower() not in skipped)
+        yield Path(folder), sorted(names)
 
 
 class Look:
@@ -107,11 +136,16 @@ class Look:
         except DAMAGED as error:
             raise ArchiveError(f"{self.path} is damaged: {error}", hint="get it again") from error
 
+    @property
+    def text(self) -> bytes:
+        """The head without a byte order mark and leading blanks."""
+        return self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+
     @cached_property
     def names(self) -> list[str]:
         """Names inside a folder or zip, enough to tell what it is; folders end in `/`."""
         if self.path.is_dir():
-            return list(self._walk())
+            return list(islice(self._walk(), _MOST_NAMES))
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.namelist()
@@ -134,38 +168,20 @@ class Look:
         found = [n for n in self.names if "/" not in n and n.lower().endswith(".zip")]
         return sorted(self.path / name for name in found)
 
-    @property
-    def has_only_zips(self) -> bool:
-        """Whether it is a folder of zips and nothing else: an archive as downloaded."""
-        names = [name for name in self.names if not name.startswith(".")]
-        return self.path.is_dir() and len(names) == len(self.zips)
-
     def _walk(self) -> Iterator[str]:
-        n_names = 0
         for root, folders, files in os.walk(self.path):
             folders.sort()
-            base = Path(root).relative_to(self.path).as_posix()
-            prefix = "" if base == "." else base + "/"
-            for name in [f + "/" for f in folders] + sorted(files):
-                yield prefix + name
-                n_names += 1
-                if n_names >= _MOST_NAMES:
-                    return
+            base = Path(root).relative_to(self.path)
+            yield from ((base / name).as_posix() + "/" for name in folders)
+            yield from ((base / name).as_posix() for name in sorted(files))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of an archive.
-
-    Attributes:
-        name: Its path inside the archive, with `/`.
-        path: The file on disk, or the zip that holds it.
-        info: Its place in the zip, or None for a file on disk.
-    """
+class Entry(NamedTuple):
+    """One file of an archive: its name with `/`, how to open it, its path when it is on disk."""
 
     name: str
-    path: Path
-    info: zipfile.ZipInfo | None
+    open: Callable[[], IO[bytes]]
+    path: str = ""
 
 
 class Tree:
@@ -173,28 +189,23 @@ class Tree:
 
     Args:
         paths: A folder, or zips of one archive.
-        problems: Counts what is refused.
+        problems: Counts what is refused or cannot be read.
+        opened: Closes the zips.
 
     Raises:
         ArchiveError: A zip is damaged or grows beyond all measure.
     """
 
-    def __init__(self, paths: Sequence[Path], problems: Problems) -> None:
-        self._problems = problems
-        self._zips: dict[Path, zipfile.ZipFile] = {}
-        self.entries: list[Entry] = []
+    def __init__(self, paths: Sequence[Path], problems: Problems, opened: ExitStack) -> None:
+        self._problems, self._opened = problems, opened
+        self.entries = [
+            entry
+            for path in paths
+            for entry in (_in_folder(path) if path.is_dir() else self._in_zip(path))
+        ]
         self._by_ending: dict[str, list[Entry]] = {}
-        try:
-            for path in paths:
-                self._add_folder(path) if path.is_dir() else self._add_zip(path)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the zips."""
-        for archive in self._zips.values():
-            archive.close()
+        for entry in self.entries:
+            self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
 
     def find(self, uri: str) -> Entry | None:
         """Find the file that a path in the archive's JSON means, wherever the archive's top lies.
@@ -207,66 +218,34 @@ class Tree:
         deeper = (entry for entry in candidates if entry.name.endswith("/" + uri))
         return next(exact, None) or next(deeper, None)
 
-    def read(self, entry: Entry, n_bytes: int | None = None) -> bytes | None:
-        """Read an entry or its beginning; None (counted) when it is broken or too large."""
-        try:
-            with self.open(entry) as file:
-                data = file.read(MAX_ENTRY_BYTES + 1 if n_bytes is None else n_bytes)
-        except (OSError, *BROKEN_ZIP) as error:
-            self._problems.add("file in the archive cannot be read", f"{entry.name}: {error}")
-            return None
-        if len(data) > MAX_ENTRY_BYTES:
-            self._problems.add("file in the archive is too large", entry.name)
-            return None
-        return data
-
-    def open(self, entry: Entry) -> IO[bytes]:
-        """Open an entry for reading."""
-        if entry.info is None:
-            return entry.path.open("rb")
-        return self._zips[entry.path].open(entry.info)
-
-    def photo(self, entry: Entry, keeper: PhotoKeeper) -> Photo | None:
-        """Take note of a photo; one in a zip is copied beside the store."""
-        if entry.info is None:
-            return keeper.file(str(entry.path))
-        return keeper.stream(lambda: self.open(entry), entry.name)
+    def read(self, entry: Entry) -> bytes | None:
+        """Read an entry; None (counted) when it is broken or too large."""
+        what = "file in the archive"
+        return read_whole(entry.open, entry.name, self._problems, what, MAX_ENTRY_BYTES)
 
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""
         suffix = PurePosixPath(entry.name).suffix.lower()
-        if suffix in PHOTO_SUFFIXES:
-            return "photo"
-        if suffix in VIDEO_SUFFIXES:
-            return "video"
+        if suffix in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
+            return "photo" if suffix in PHOTO_SUFFIXES else "video"
         from pixtag.images import HEAD_BYTES, sniff  # few archives need it
 
-        kind = sniff(self.read(entry, HEAD_BYTES) or b"")
-        if kind in {None, "pdf", "psd"}:
-            return "other"
-        return "video" if kind == "video" else "photo"
-
-    def _add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
-
-    def _add_folder(self, root: Path) -> None:
-        top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
-        for folder, inner, names in os.walk(top):
-            inner.sort()
-            for name in sorted(names):
-                path = Path(folder) / name
-                self._add(Entry(path.relative_to(top).as_posix(), path, None))
-
-    def _add_zip(self, path: Path) -> None:
         try:
-            archive = zipfile.ZipFile(path)
+            with entry.open() as file:
+                kind = sniff(file.read(HEAD_BYTES))
+        except (OSError, *BROKEN_ZIP) as error:
+            self._problems.add("file in the archive cannot be read", f"{entry.name}: {error}")
+            kind = None
+        return {None: "other", "pdf": "other", "psd": "other", "video": "video"}.get(kind, "photo")
+
+    def _in_zip(self, path: Path) -> Iterator[Entry]:
+        try:
+            archive = self._opened.enter_context(zipfile.ZipFile(path))
         except (OSError, *BROKEN_ZIP) as error:
             raise ArchiveError(
                 f"{path} is no whole zip: {error}",
                 hint="download it again; a download that was cut off looks like this",
             ) from error
-        self._zips[path] = archive
         infos = [info for info in archive.infolist() if not info.is_dir()]
         total_bytes = sum(info.file_size for info in infos)
         if total_bytes > _MAX_TOTAL_RATIO * path.stat().st_size + _SPARE_BYTES:
@@ -276,11 +255,17 @@ class Tree:
             )
         for info in infos:
             name = info.filename.replace("\\", "/")
-            fault = _zip_fault(info, name)
-            if fault:
+            if fault := _zip_fault(info, name):
                 self._problems.add(fault, f"{path.name}: {info.filename}")
             else:
-                self._add(Entry(name, path, info))
+                yield Entry(name, partial(archive.open, info))
+
+
+def _in_folder(root: Path) -> Iterator[Entry]:
+    for folder, names in walk(root):
+        for path in (folder / name for name in names):
+            name = path.relative_to(os.path.abspath(root)).as_posix()  # noqa: PTH100
+            yield Entry(name, partial(path.open, "rb"), str(path))
 
 
 def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:

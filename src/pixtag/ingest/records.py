@@ -9,12 +9,13 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import wraps
 from pathlib import Path
 from typing import IO, Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest.context import Context, post_id_of
-from pixtag.ingest.files import DAMAGED, Look, is_compressed, lines, open_bytes
+from pixtag.ingest.files import DAMAGED, Look, is_compressed, lines, open_bytes, until_damage
 from pixtag.outputs import replacing
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
@@ -25,10 +26,13 @@ COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
 
+_Records = Iterator[tuple[str, dict[str, Any]]]
+"""Where a record stands, for the examples, and its values by column name."""
+
 
 def looks_like_json_lines(look: Look) -> Path | None:
     """Tell a file that begins with a JSON object."""
-    return look.path if _beginning(look).startswith(b"{") else None
+    return look.path if look.text.startswith(b"{") else None
 
 
 def looks_like_parquet(look: Look) -> Path | None:
@@ -38,32 +42,44 @@ def looks_like_parquet(look: Look) -> Path | None:
 
 def looks_like_csv(look: Look) -> Path | None:
     """Tell a file of text that is no JSON."""
-    text = _beginning(look)
+    text = look.text
     return look.path if text and not text.startswith((b"{", b"[")) and b"\0" not in text else None
 
 
-def read_json_lines(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+def _as_posts(
+    records: Callable[[Path, Context], _Records],
+) -> Callable[[Sequence[Path], Context], Iterator[Post]]:
+    """Make a reader of posts of one that reads records."""
+
+    @wraps(records)
+    def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+        (path,) = paths
+        for where, record in records(path, context):
+            yield read_record(record, path, where, context)
+
+    return read
+
+
+@_as_posts
+def read_json_lines(path: Path, context: Context) -> _Records:
     """Read one JSON object a line, plain or compressed; a broken line is counted and left out.
 
     Raises:
         ArchiveError: The file cannot be opened, or no line of it is a post.
     """
-    (path,) = paths
-    problems = context.report.problems
     context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
     with open_bytes(path) as file:
-        for number, line in lines(file, path, problems):
-            if not line.strip():
-                continue
+        for number, line in lines(file, path, context.problems):
             record = _json_record(line)
-            if record is None:
+            if record is not None:
+                n_good += 1
+                yield f"{path}:{number}", record
+            elif line.strip():
                 n_broken += 1
                 kind = "broken line" if line.endswith(b"\n") else "half-written last line"
-                problems.add(kind, f"{path}:{number}: {line[:60].decode(errors='replace').strip()}")
-                continue
-            n_good += 1
-            yield read_record(record, path, f"{path}:{number}", context)
+                start = line[:60].decode(errors="replace").strip()
+                context.problems.add(kind, f"{path}:{number}: {start}")
     if n_broken and not n_good:
         raise ArchiveError(
             f"no line of {path} is a JSON object with a post",
@@ -72,14 +88,13 @@ def read_json_lines(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         )
 
 
-def read_csv(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+@_as_posts
+def read_csv(path: Path, context: Context) -> _Records:
     """Read a table with a heading line, separated by commas, semicolons or tabs.
 
     Raises:
         ArchiveError: The file cannot be opened or has no column to read posts from.
     """
-    (path,) = paths
-    problems = context.report.problems
     context.report.n_expected += max(_count_lines(path) - 1, 0)
     separator = _separator(path)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
@@ -87,22 +102,21 @@ def read_csv(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         # Bytes that are no UTF-8 become lone surrogates, which cleaning removes.
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
         rows = csv.DictReader(text, delimiter=separator)
-        while True:
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                problems.add("broken line", f"{path}:{rows.line_num}: {error}")
-                continue
-            except DAMAGED as error:
-                problems.add("file is damaged or ends early", f"{path}:{rows.line_num}: {error}")
-                return
-            if row is None:
-                return
-            record = {key.strip().lower(): row[key] for key in row if isinstance(key, str)}
-            yield read_record(record, path, f"{path}:{rows.line_num}", context)
+        with until_damage(lambda: f"{path}:{rows.line_num}", context.problems):
+            while True:
+                try:
+                    row = next(rows)
+                except csv.Error as error:
+                    context.problems.add("broken line", f"{path}:{rows.line_num}: {error}")
+                except StopIteration:
+                    return
+                else:
+                    record = {key.strip().lower(): row[key] for key in row if isinstance(key, str)}
+                    yield f"{path}:{rows.line_num}", record
 
 
-def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+@_as_posts
+def read_parquet(path: Path, context: Context) -> _Records:
     """Read a Parquet table, plain or compressed as a whole.
 
     Raises:
@@ -111,7 +125,6 @@ def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
     import pyarrow.parquet as pq
 
-    (path,) = paths
     try:
         source: Any = str(path)
         if is_compressed(path):
@@ -126,21 +139,12 @@ def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     _check_columns(table.schema_arrow.names, path)
     context.report.n_expected += table.metadata.num_rows
     number = 0
-    batches = table.iter_batches(batch_size=1000, columns=names)
-    while True:
-        try:
-            batch = next(batches, None)
-        except (*DAMAGED, pa.ArrowException) as error:
-            problem = f"{path} after row {number}: {error}"
-            context.report.problems.add("file is damaged or ends early", problem)
-            return
-        if batch is None:
-            return
-        columns = [_plain_column(batch.column(name)) for name in names]
-        for values in zip(*columns, strict=True):
-            number += 1
-            record = dict(zip(names, values, strict=True))
-            yield read_record(record, path, f"{path} row {number}", context)
+    with until_damage(lambda: f"{path} after row {number}", context.problems, pa.ArrowException):
+        for batch in table.iter_batches(batch_size=1000, columns=names):
+            columns = [_plain_column(batch.column(name)) for name in names]
+            for values in zip(*columns, strict=True):
+                number += 1
+                yield f"{path} row {number}", dict(zip(names, values, strict=True))
 
 
 def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
@@ -152,19 +156,23 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
         where: The record, for the examples.
         context: Where to count and keep.
     """
-    report = context.report
     tags = given_tags(record.get("tags"))
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
     user_id = _name(record.get("user_id")) or context.user_id
-    posted_at = report.problems.read_time(record.get("posted_at"), where)
-    kept = tidy_tags(tags, report.tags)
+    posted_at = context.problems.read_time(record.get("posted_at"), where)
+    kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
     if not post_id:
         post_id = post_id_of("row", json.dumps([user_id, posted_at, images, kept]))
-    photos = [_photo(image, context) for image in images]
-    return Post(post_id, user_id, posted_at, kept, tuple(p for p in photos if p is not None))
+    photos: list[Photo] = []
+    for image in images:
+        if "://" in image:
+            context.problems.add("photo is a link, not fetched", image)
+        else:
+            photos.append(context.photos.file(image))
+    return Post(post_id, user_id, posted_at, kept, tuple(photos))
 
 
 def export_posts(
@@ -217,10 +225,6 @@ def _post_line(post: Post) -> bytes:
         return json.dumps(record).encode() + b"\n"
 
 
-def _beginning(look: Look) -> bytes:
-    return look.head.removeprefix(b"\xef\xbb\xbf").lstrip()
-
-
 def _check_columns(heading: list[str], path: Path) -> None:
     """Make sure that a table has something to learn from."""
     if not {name.strip().lower() for name in heading} & _CONTENT:
@@ -247,11 +251,8 @@ def _separator(path: Path) -> str:
         except DAMAGED as error:
             raise ArchiveError(f"{path} is damaged: {error}", hint="write it again") from error
     parts = {mark: next(csv.reader([heading], delimiter=mark), []) for mark in ",;\t"}
-
-    def n_known(mark: str) -> int:
-        return len({part.strip().lower() for part in parts[mark]} & set(COLUMNS))
-
-    best = max(parts, key=n_known)
+    known = {mark: {part.strip().lower() for part in parts[mark]} & {*COLUMNS} for mark in parts}
+    best = max(parts, key=lambda mark: len(known[mark]))
     _check_columns(parts[best], path)
     return best
 
@@ -260,14 +261,11 @@ def _plain_column(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
     """Turn a column into Python values, times into ISO text exact to the microsecond."""
     import pyarrow as pa
 
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("us"))
-    if not pa.types.is_timestamp(column.type):
+    if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
         return column.to_pylist()
-    zone = "" if column.type.tz is None else "+00:00"
-    moments = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    plain = moments.cast(pa.timestamp("us")).cast(pa.string())
-    return [None if moment is None else f"{moment}{zone}" for moment in plain.to_pylist()]
+    zone = "+00:00" if getattr(column.type, "tz", None) else ""
+    texts = column.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+    return [None if text is None else text + zone for text in texts.to_pylist()]
 
 
 def _count_lines(path: Path) -> int:
@@ -295,10 +293,3 @@ def _images(value: object, path: Path) -> list[str]:
         one if "://" in one or os.path.isabs(one) else os.path.abspath(path.parent / one)  # noqa: PTH100, PTH117
         for one in images
     ]
-
-
-def _photo(image: str, context: Context) -> Photo | None:
-    if "://" in image:
-        context.report.problems.add("photo is a link, not fetched", image)
-        return None
-    return context.photos.file(image)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
-from pixtag.ingest import folders, instagram, instaloader, records
-from pixtag.ingest.context import PHOTO_SUFFIXES, Context, PhotoKeeper
+from pixtag.ingest import folders, instagram, records
+from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport, PhotoKeeper
 from pixtag.ingest.files import Look
-from pixtag.ingest.report import ImportReport
 from pixtag.store import Store
 from pixtag.types import Post
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """How to read one kind of source.
 
     Attributes:
@@ -34,33 +32,23 @@ class Reader:
 
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
-    "instaloader": Reader(instaloader.looks_like, instaloader.read),
+    "instaloader": Reader(folders.looks_like_instaloader, folders.read_instaloader),
     "jsonl": Reader(records.looks_like_json_lines, records.read_json_lines),
     "parquet": Reader(records.looks_like_parquet, records.read_parquet),
     "csv": Reader(records.looks_like_csv, records.read_csv),
-    "folders": Reader(folders.looks_like, folders.read),
+    "folders": Reader(folders.looks_labelled, folders.read_labelled),
 }
 """Every kind of source, the more particular before the more general: the first that fits reads."""
 
 KINDS = tuple(READERS)
+_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Something to read posts from.
-
-    Attributes:
-        kind: How to read it, one of `KINDS`.
-        paths: The file or folder; several zips of one archive together.
-    """
+class Source(NamedTuple):
+    """Something to read posts from: one of `KINDS`; a file, a folder, or all zips of an archive."""
 
     kind: str
     paths: tuple[Path, ...]
-
-    @property
-    def name(self) -> str:
-        """For people: the paths, joined."""
-        return ", ".join(str(path) for path in self.paths)
 
 
 def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
@@ -87,35 +75,30 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
         if not path.exists():
             raise ArchiveError(f"there is nothing at {path}", hint="check the path")
         look = Look(path)
-        is_open = kind is None or READERS[kind].reads_zips
-        inside = [path] if look.is_zip else look.zips if is_open and look.has_only_zips else []
+        inside = [path] if look.is_zip else []
+        if path.is_dir() and (kind is None or READERS[kind].reads_zips):
+            names = [name for name in look.names if not name.startswith(".")]
+            inside = look.zips if len(names) == len(look.zips) else []  # an archive as downloaded
         zips += inside
         if not inside:
             sources += [Source(kind, (path,))] if kind is not None else _sources_at(look)
     return sources + _sources_in_zips(zips, otherwise=_ZIP_KINDS[0])
 
 
-_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
-
-
 def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
     """Group zips by the kind that they look like; those of one kind are one archive."""
-    kinds = [
-        next((kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look)), otherwise)
-        for look in map(Look, zips)
-    ]
-    return [
-        Source(kind, tuple(path for path, its in zip(zips, kinds, strict=True) if its == kind))
-        for kind in dict.fromkeys(kinds)
-        if kind is not None
-    ]
+    groups: dict[str, list[Path]] = {}
+    for look in map(Look, zips):
+        fits = (kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look))
+        if (kind := next(fits, otherwise)) is not None:
+            groups.setdefault(kind, []).append(look.path)
+    return [Source(kind, tuple(group)) for kind, group in groups.items()]
 
 
 def _sources_at(look: Look) -> list[Source]:
     path = look.path
     for kind, reader in READERS.items():
-        found = reader.looks_like(look)
-        if found is not None:
+        if (found := reader.looks_like(look)) is not None:
             return [Source(kind, (found,))]
     if look.post_files:
         return [source for file in look.post_files for source in _sources_at(Look(file))]
@@ -138,7 +121,7 @@ def _sources_at(look: Look) -> list[Source]:
 def _unknown_file(look: Look) -> ArchiveError:
     if not look.head.strip():
         return ArchiveError(f"{look.path} is empty", hint="check that it was written to its end")
-    if look.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+    if look.text.startswith(b"["):
         return ArchiveError(
             f"{look.path} is one JSON list",
             hint="for Instagram's own archive name its folder or zip; else write one object a line",
@@ -166,8 +149,7 @@ def import_posts(
         store: Where the posts go, in batches: what is committed stays when this is interrupted.
         user_id: The person, for sources that name nobody.
         join_comments: Whether hashtags of own comments made within ten minutes belong to a post.
-        keep_copies: Keep a copy of every photo beside the store. Photos inside zips are always
-            copied, since nothing could read them where they are.
+        keep_copies: Keep a copy of every photo beside the store, not only of those inside zips.
         now: Unix seconds UTC after which a post lies in the future; the clock when None.
         on_progress: Called with posts read and, once known, posts expected.
 
@@ -178,9 +160,10 @@ def import_posts(
         ArchiveError: A source cannot be read at all.
         StoreError: The store cannot be written.
     """
-    report = ImportReport(sources=tuple((source.name, source.kind) for source in sources))
+    names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
+    report = ImportReport(sources=tuple(names))
     keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, report=report)
-    context = Context(report, keeper, user_id=user_id, join_comments=join_comments)
+    context = Context(report, keeper, user_id, join_comments)
     latest = time.time() if now is None else now
 
     def counted() -> Iterator[Post]:
