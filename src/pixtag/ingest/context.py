@@ -1,18 +1,19 @@
-"""What every reader of posts is given: a report to count in, a keeper of photos, the person."""
+"""What every reader of posts is given: a report to count in, a place for photos, the person."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import stat
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pixtag.errors import StoreError
 from pixtag.tags import TagTally
@@ -27,12 +28,6 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3
 MAX_PHOTO_BYTES = 512 * 2**20
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading a damaged or encrypted zip raises, beside OSError."""
-
-_COUNTS = (
-    *("n_posts", "added", "updated", "unchanged", "n_photos", "n_photos_copied", "n_people"),
-    *("n_tags", "n_tag_uses", "n_untimed", "first_at", "last_at", "n_videos_skipped"),
-    *("n_stories_skipped", "n_reels_skipped", "n_comments_joined", "n_texts_repaired"),
-)
 
 
 @dataclass(slots=True)
@@ -62,36 +57,36 @@ class ImportReport:
     Attributes:
         sources: Path and kind of each source.
         tags: What normalising changed and dropped.
+        n_expected: Posts that will come, as far as readers know; 0 while unknown.
         n_posts: Posts read: `added` to the store, `updated` or `unchanged` in it.
         n_photos: Readable photos of these posts; `n_photos_copied` of them beside the store.
+        first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
         n_comments_joined: Own comments whose hashtags were added to a post.
         n_texts_repaired: Captions and comments whose garbled characters were restored.
-        n_expected: Posts that will come, as far as readers know; 0 while unknown.
-        first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
     """
 
     sources: tuple[tuple[str, str], ...] = ()
     problems: Problems = field(default_factory=Problems)
     tags: TagTally = field(default_factory=TagTally)
+    n_expected: int = 0
     n_posts: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     n_photos: int = 0
     n_photos_copied: int = 0
+    n_people: int = 0
+    n_tags: int = 0
     n_tag_uses: int = 0
     n_untimed: int = 0
+    first_at: str | None = None
+    last_at: str | None = None
     n_videos_skipped: int = 0
     n_stories_skipped: int = 0
     n_reels_skipped: int = 0
     n_comments_joined: int = 0
     n_texts_repaired: int = 0
-    n_expected: int = 0
-    first_at: str | None = None
-    last_at: str | None = None
-    n_people: int = 0
-    n_tags: int = 0
-    _people: set[str] = field(default_factory=set[str])
+    _people: set[str | None] = field(default_factory=lambda: {None})
     _tags: set[str] = field(default_factory=set[str])
     _seen: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -101,9 +96,8 @@ class ImportReport:
         self.n_photos += sum(1 for photo in post.photos if photo.digest)
         self.n_tag_uses += len(post.tags)
         self._tags.update(post.tags)
-        if post.user_id is not None:
-            self._people.add(post.user_id)
-        self.n_tags, self.n_people = len(self._tags), len(self._people)
+        self._people.add(post.user_id)
+        self.n_tags, self.n_people = len(self._tags), len(self._people) - 1  # None is nobody
         form, before = hash(post), self._seen.get(post.post_id)
         if before is not None:
             how = "" if before == form else " with other content, the last one holds"
@@ -120,10 +114,11 @@ class ImportReport:
 
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for `--json`."""
+        names = [one.name for one in fields(self)[4:] if not one.name.startswith("_")]
         counts, examples = self.problems.counts.most_common(), self.problems.examples
         return {
             "sources": [{"path": path, "kind": kind} for path, kind in self.sources],
-            **{name.removeprefix("n_"): getattr(self, name) for name in _COUNTS},
+            **{name.removeprefix("n_"): getattr(self, name) for name in names},
             "tags_changed": dict(self.tags.changed.most_common()),
             "tags_dropped": dict(self.tags.dropped.most_common()),
             "tag_examples": self.tags.examples,
@@ -131,56 +126,65 @@ class ImportReport:
         }
 
 
-class PhotoKeeper:
-    """Takes the SHA-256 digest of photos and keeps copies beside the store.
+@dataclass(slots=True)
+class Context:
+    """What every reader of posts is given.
 
-    Args:
-        folder: Where copies go; made when the first one comes.
-        keep_copies: Copy every photo, not only those inside archives.
-        report: Counts copies and problems.
+    Attributes:
+        report: Where to count what is met.
+        photos_folder: Where copies of photos go; made when the first one comes.
+        keep_copies: Whether to copy every photo, not only those inside archives.
+        user_id: The person, for sources that do not name one; None when unknown.
+        join_comments: Whether own first comments belong to the post.
     """
 
-    def __init__(self, folder: Path, *, keep_copies: bool, report: ImportReport) -> None:
-        self._folder, self._keep_copies, self._report = folder, keep_copies, report
-        self._part: Path | None = None
+    report: ImportReport
+    photos_folder: Path
+    keep_copies: bool = False
+    user_id: str | None = None
+    join_comments: bool = True
+    _part: Path | None = None
 
-    def file(self, path: str) -> Photo:
-        """Take note of the photo at an absolute path; its digest is empty when it can't be read.
+    @property
+    def problems(self) -> Problems:
+        """The report's problems."""
+        return self.report.problems
+
+    def photo_at(self, path: str) -> Photo:
+        """Take the SHA-256 digest of a photo at an absolute path; "" when it can't be read.
 
         Raises:
             StoreError: No space left for the copy.
         """
-        problems = self._report.problems
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
+            self.problems.add("photo is not a file", path)
+            return Photo(path, "")
+        opener = partial(open, path, "rb")
+        return self._photo(opener, path, is_copied=self.keep_copies) or Photo(path, "")
+
+    def photo_in(self, opener: Callable[[], IO[bytes]], name: str) -> Photo | None:
+        """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
+        return self._photo(opener, name, is_copied=True)
+
+    def _photo(
+        self, opener: Callable[[], IO[bytes]], name: str, *, is_copied: bool
+    ) -> Photo | None:
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - text in, text out
-                problems.add("photo is not a file", path)
-                return Photo(path, "")
-            with open(path, "rb") as source:  # noqa: PTH123
-                if self._keep_copies:
-                    return self._copy(source, Path(path).suffix) or Photo(path, "")
-                return Photo(path, hashlib.file_digest(source, "sha256").hexdigest())
+            with opener() as source:
+                if is_copied:
+                    return self._copy(source, Path(name).suffix.lower())
+                plain = cast("BufferedReader", source)
+                return Photo(name, hashlib.file_digest(plain, "sha256").hexdigest())
         except FileNotFoundError:
-            problems.add("photo is missing", path)
-        except (OSError, ValueError) as error:
-            self._note(error, path)
-        return Photo(path, "")
-
-    def stream(self, opened: Callable[[], IO[bytes]], name: str) -> Photo | None:
-        """Copy a photo from inside an archive; None when it cannot be read. Raises as `file`."""
-        try:
-            with opened() as source:
-                return self._copy(source, Path(name).suffix)
-        except (OSError, *BROKEN_ZIP) as error:
-            self._note(error, name)
+            self.problems.add("photo is missing", name)
+        except (OSError, ValueError, *BROKEN_ZIP) as error:
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise StoreError(
+                    f"no space left for copies of photos in {self.photos_folder}",
+                    hint="make room on the disk and run it again: what was finished is kept",
+                ) from error
+            self.problems.add("photo cannot be read", f"{name}: {error}")
         return None
-
-    def _note(self, error: Exception, name: str) -> None:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StoreError(
-                f"no space left for copies of photos in {self._folder}",
-                hint="make room on the disk and run it again: what was finished is kept",
-            ) from error
-        self._report.problems.add("photo cannot be read", f"{name}: {error}")
 
     def _copy(self, source: IO[bytes], suffix: str) -> Photo | None:
         """Copy to FOLDER/DIGEST.ext, which appears at once when it is whole."""
@@ -190,48 +194,26 @@ class PhotoKeeper:
             with part.open("wb") as target:
                 while chunk := source.read(2**20):
                     if target.tell() + len(chunk) > MAX_PHOTO_BYTES:
-                        self._report.problems.add("photo is too large", getattr(source, "name", ""))
+                        self.problems.add("photo is too large", getattr(source, "name", ""))
                         return None
                     digest.update(chunk)
                     target.write(chunk)
-            ending = suffix.lower() if suffix.lower() in PHOTO_SUFFIXES else ".bin"
-            kept = self._folder / f"{digest.hexdigest()}{ending}"
+            ending = suffix if suffix in PHOTO_SUFFIXES else ".bin"
+            kept = self.photos_folder / f"{digest.hexdigest()}{ending}"
             if not kept.exists():
                 part.replace(kept)
-                self._report.n_photos_copied += 1
+                self.report.n_photos_copied += 1
             return Photo(str(kept), digest.hexdigest())
         finally:
             part.unlink(missing_ok=True)
 
     def _first_part(self) -> Path:
         """Make the folder and sweep away what killed runs left half-written."""
-        self._folder.mkdir(exist_ok=True)
-        for file in self._folder.glob("*.part"):
+        self.photos_folder.mkdir(exist_ok=True)
+        for file in self.photos_folder.glob("*.part"):
             if not (file.stem.isdecimal() and _is_running(int(file.stem))):
                 file.unlink(missing_ok=True)
-        return self._folder / f"{os.getpid()}.part"
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every reader of posts is given.
-
-    Attributes:
-        report: Where to count what is met.
-        photos: Takes note of photos.
-        user_id: The person, for sources that do not name one; None when unknown.
-        join_comments: Whether own first comments belong to the post.
-    """
-
-    report: ImportReport
-    photos: PhotoKeeper
-    user_id: str | None = None
-    join_comments: bool = True
-
-    @property
-    def problems(self) -> Problems:
-        """The report's problems."""
-        return self.report.problems
+        return self.photos_folder / f"{os.getpid()}.part"
 
 
 def post_id_of(kind: str, *parts: object) -> str:

@@ -19,7 +19,6 @@ from typing import IO, NamedTuple, cast
 from pixtag.errors import ArchiveError
 from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, Problems
 
-GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 MAX_LINE_BYTES = 32 * 2**20
 """Longest line taken into memory; a post with 10,000 tags has some 200 kB."""
 MAX_ENTRY_BYTES = 512 * 2**20
@@ -42,10 +41,10 @@ def open_bytes(path: Path) -> IO[bytes]:
         ArchiveError: It cannot be opened.
     """
     try:
-        magic = _magic(path)
-        if magic[:2] == GZIP_MAGIC:
+        packing = compression(path)
+        if packing == "gzip":
             return cast("IO[bytes]", gzip.open(path, "rb"))
-        if magic == ZSTD_MAGIC:
+        if packing == "zstd":
             import pyarrow as pa  # only here: it takes a quarter of a second
 
             stream = pa.input_stream(str(path), compression="zstd")
@@ -57,10 +56,11 @@ def open_bytes(path: Path) -> IO[bytes]:
         ) from error
 
 
-def is_compressed(path: Path) -> bool:
-    """Whether a file is .gz or .zst by its first bytes."""
-    magic = _magic(path)
-    return magic[:2] == GZIP_MAGIC or magic == ZSTD_MAGIC
+def compression(path: Path) -> str:
+    """Tell `gzip`, `zstd` or "" by a file's first bytes."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
 
 
 @contextmanager
@@ -93,16 +93,17 @@ def lines(file: IO[bytes], path: Path, problems: Problems) -> Iterator[tuple[int
 
 
 def read_whole(
-    opened: Callable[[], IO[bytes]],
+    opener: Callable[[], IO[bytes] | lzma.LZMAFile],
     name: str,
     problems: Problems,
     what: str = "file",
     max_bytes: int = 32 * 2**20,
+    head_bytes: int | None = None,
 ) -> bytes | None:
-    """Read a file whole; None (counted) when it is damaged or larger than `max_bytes`."""
+    """Read a file whole, or its head; None (counted) if it's damaged or beyond `max_bytes`."""
     try:
-        with opened() as file:
-            data = file.read(max_bytes + 1)
+        with opener() as file:
+            data = file.read(head_bytes or max_bytes + 1)
     except (OSError, lzma.LZMAError, *BROKEN_ZIP) as error:
         problems.add(f"{what} cannot be read", f"{name}: {error}")
         return None
@@ -218,10 +219,10 @@ class Tree:
         deeper = (entry for entry in candidates if entry.name.endswith("/" + uri))
         return next(exact, None) or next(deeper, None)
 
-    def read(self, entry: Entry) -> bytes | None:
-        """Read an entry; None (counted) when it is broken or too large."""
-        what = "file in the archive"
-        return read_whole(entry.open, entry.name, self._problems, what, MAX_ENTRY_BYTES)
+    def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
+        """Read an entry whole, or its head; None (counted) when it is broken or too large."""
+        what, limit = "file in the archive", MAX_ENTRY_BYTES
+        return read_whole(entry.open, entry.name, self._problems, what, limit, head_bytes)
 
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""
@@ -230,12 +231,7 @@ class Tree:
             return "photo" if suffix in PHOTO_SUFFIXES else "video"
         from pixtag.images import HEAD_BYTES, sniff  # few archives need it
 
-        try:
-            with entry.open() as file:
-                kind = sniff(file.read(HEAD_BYTES))
-        except (OSError, *BROKEN_ZIP) as error:
-            self._problems.add("file in the archive cannot be read", f"{entry.name}: {error}")
-            kind = None
+        kind = sniff(self.read(entry, HEAD_BYTES) or b"")
         return {None: "other", "pdf": "other", "psd": "other", "video": "video"}.get(kind, "photo")
 
     def _in_zip(self, path: Path) -> Iterator[Entry]:
@@ -262,10 +258,9 @@ class Tree:
 
 
 def _in_folder(root: Path) -> Iterator[Entry]:
-    for folder, names in walk(root):
-        for path in (folder / name for name in names):
-            name = path.relative_to(os.path.abspath(root)).as_posix()  # noqa: PTH100
-            yield Entry(name, partial(path.open, "rb"), str(path))
+    top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
+    for path in (folder / name for folder, names in walk(top) for name in names):
+        yield Entry(path.relative_to(top).as_posix(), partial(path.open, "rb"), str(path))
 
 
 def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
@@ -280,8 +275,3 @@ def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
     if info.file_size > max(_HARMLESS_BYTES, MAX_RATIO * info.compress_size):
         return "file in a zip grows too much (a zip bomb), refused"
     return ""
-
-
-def _magic(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4)

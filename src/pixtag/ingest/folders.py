@@ -58,9 +58,14 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
-        for stem, label, photos in posts:
+        for stem, label, photo_names in posts:
             n_posts += 1
-            yield _labelled_post(folder, stem, label, photos, context)
+            tags, user_id = _read_label(folder / label, context)
+            photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
+            # Named by folder, name and content: the same after a move, and in parent or child.
+            digests = (photo.digest for photo in photos)
+            post_id = post_id_of("folder", folder.name, stem, user_id or "", *digests)
+            yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         raise ArchiveError(
             f"no photo in {root} has a text file beside it",
@@ -87,15 +92,6 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
     for stem in sorted(labels.keys() - photos.keys()):
         context.problems.add("text file without a photo", str(folder / labels[stem]))
     return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
-
-
-def _labelled_post(folder: Path, stem: str, label: str, names: list[str], context: Context) -> Post:
-    tags, user_id = _read_label(folder / label, context)
-    photos = tuple(context.photos.file(str(folder / name)) for name in names)
-    # Named by folder, name and content: the same after a move, and for parent or child folder.
-    digests = (photo.digest for photo in photos)
-    post_id = post_id_of("folder", folder.name, stem, user_id or "", *digests)
-    return Post(post_id, user_id, None, tags, photos)
 
 
 def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
@@ -209,7 +205,11 @@ def _instaloader_post(
     if posted_at is None:
         named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
         posted_at = context.problems.read_time(named, files.base)
-    owner = clean_name(dig(node, "owner", "username")) or context.user_id or _profile_of(folder)
+    owner = clean_name(dig(node, "owner", "username")) or context.user_id
+    profile = folder.name.removesuffix(":stories")
+    # Folders of hashtags and places hold many people's.
+    if not owner and profile and profile[0] not in "#:%" and not profile.endswith(":tagged"):
+        owner = clean_name(profile)
     comments = [
         comment
         for row in as_list(_json(files.comments, context) if context.join_comments else None)
@@ -232,7 +232,7 @@ def _instaloader_post(
         user_id=owner,
         posted_at=posted_at,
         tags=captions.tags_of(_texts(files, node, context), joined, context.report),
-        photos=tuple(context.photos.file(str(files.photos[n])) for n in numbers),
+        photos=tuple(context.photo_at(str(files.photos[n])) for n in numbers),
     )
 
 
@@ -246,13 +246,6 @@ def _texts(files: _Files, node: dict[str, object], context: Context) -> list[str
         raws = (_read(path, context) or b"" for path in files.texts)
         found = [raw.decode("utf-8-sig", "replace") for raw in raws]
     return captions.repair_texts(found, context.report)
-
-
-def _profile_of(folder: Path) -> str | None:
-    """Take the profile's name from its folder; those of hashtags and places hold many people's."""
-    name = folder.name.removesuffix(":stories")
-    holds_others = not name or name[0] in "#:%" or name.endswith(":tagged")
-    return None if holds_others else clean_name(name)
 
 
 def _json(path: Path | None, context: Context) -> object:

@@ -202,10 +202,9 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
         return True, None
     kind = "video" if entry is None else tree.medium_kind(entry)
     if entry is not None and kind == "photo":
-        keeper = context.photos  # one in a zip is copied beside the store
-        return True, keeper.file(entry.path) if entry.path else keeper.stream(
-            entry.open, entry.name
-        )
+        if entry.path:
+            return True, context.photo_at(entry.path)
+        return True, context.photo_in(entry.open, entry.name)
     if kind == "video":
         context.report.n_videos_skipped += 1
     elif suffix != ".srt":

@@ -9,13 +9,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import wraps
 from pathlib import Path
 from typing import IO, Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest.context import Context, post_id_of
-from pixtag.ingest.files import DAMAGED, Look, is_compressed, lines, open_bytes, until_damage
+from pixtag.ingest.files import DAMAGED, Look, compression, lines, open_bytes, until_damage
 from pixtag.outputs import replacing
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
@@ -30,51 +29,44 @@ _Records = Iterator[tuple[str, dict[str, Any]]]
 """Where a record stands, for the examples, and its values by column name."""
 
 
-def looks_like_json_lines(look: Look) -> Path | None:
-    """Tell a file that begins with a JSON object."""
-    return look.path if look.text.startswith(b"{") else None
+def looks_like(kind: str, look: Look) -> Path | None:
+    """Tell a file of a kind by how it begins: a JSON object, Parquet's signature, other text."""
+    if look.head.startswith(b"PAR1"):
+        found = "parquet"
+    elif look.text.startswith(b"{"):
+        found = "jsonl"
+    else:
+        is_text = look.text and not look.text.startswith(b"[") and b"\0" not in look.text
+        found = "csv" if is_text else ""
+    return look.path if found == kind else None
 
 
-def looks_like_parquet(look: Look) -> Path | None:
-    """Tell a Parquet file by its first bytes."""
-    return look.path if look.head.startswith(b"PAR1") else None
+def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read posts from a file, plain or compressed; broken rows are counted and left out.
 
-
-def looks_like_csv(look: Look) -> Path | None:
-    """Tell a file of text that is no JSON."""
-    text = look.text
-    return look.path if text and not text.startswith((b"{", b"[")) and b"\0" not in text else None
-
-
-def _as_posts(
-    records: Callable[[Path, Context], _Records],
-) -> Callable[[Sequence[Path], Context], Iterator[Post]]:
-    """Make a reader of posts of one that reads records."""
-
-    @wraps(records)
-    def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-        (path,) = paths
-        for where, record in records(path, context):
-            yield read_record(record, path, where, context)
-
-    return read
-
-
-@_as_posts
-def read_json_lines(path: Path, context: Context) -> _Records:
-    """Read one JSON object a line, plain or compressed; a broken line is counted and left out.
+    `jsonl` holds one JSON object a line; `csv` a heading line, with commas, semicolons or tabs;
+    `parquet` a table.
 
     Raises:
-        ArchiveError: The file cannot be opened, or no line of it is a post.
+        ArchiveError: The file cannot be opened, no line is a post, or no column is known.
     """
+    (path,) = paths
+    for where, record in _READ[kind](path, context):
+        yield read_record(record, path, where, context)
+
+
+def _read_json_lines(path: Path, context: Context) -> _Records:
     context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
     with open_bytes(path) as file:
         for number, line in lines(file, path, context.problems):
-            record = _json_record(line)
-            if record is not None:
+            try:
+                record: Any = json.loads(line.decode("utf-8-sig", "surrogateescape"))
+            except (ValueError, RecursionError):
+                record = None
+            if isinstance(record, dict):
                 n_good += 1
-                yield f"{path}:{number}", record
+                yield f"{path}:{number}", cast("dict[str, Any]", record)
             elif line.strip():
                 n_broken += 1
                 kind = "broken line" if line.endswith(b"\n") else "half-written last line"
@@ -88,13 +80,7 @@ def read_json_lines(path: Path, context: Context) -> _Records:
         )
 
 
-@_as_posts
-def read_csv(path: Path, context: Context) -> _Records:
-    """Read a table with a heading line, separated by commas, semicolons or tabs.
-
-    Raises:
-        ArchiveError: The file cannot be opened or has no column to read posts from.
-    """
+def _read_csv(path: Path, context: Context) -> _Records:
     context.report.n_expected += max(_count_lines(path) - 1, 0)
     separator = _separator(path)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
@@ -115,22 +101,13 @@ def read_csv(path: Path, context: Context) -> _Records:
                     yield f"{path}:{rows.line_num}", record
 
 
-@_as_posts
-def read_parquet(path: Path, context: Context) -> _Records:
-    """Read a Parquet table, plain or compressed as a whole.
-
-    Raises:
-        ArchiveError: The file is damaged or has no column to read posts from.
-    """
+def _read_parquet(path: Path, context: Context) -> _Records:
     import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
     import pyarrow.parquet as pq
 
     try:
-        source: Any = str(path)
-        if is_compressed(path):
-            with open_bytes(path) as file:
-                source = pa.BufferReader(file.read())
-        table = pq.ParquetFile(source)
+        with open_bytes(path) as file:
+            table = pq.ParquetFile(pa.BufferReader(file.read()) if compression(path) else path)
         names = [name for name in table.schema_arrow.names if name in COLUMNS]
     except (*DAMAGED, pa.ArrowException) as error:
         raise ArchiveError(
@@ -147,15 +124,12 @@ def read_parquet(path: Path, context: Context) -> _Records:
                 yield f"{path} row {number}", dict(zip(names, values, strict=True))
 
 
-def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
-    """Make a post of one record; without a post_id it gets one from what it holds.
+_READ = {"jsonl": _read_json_lines, "parquet": _read_parquet, "csv": _read_csv}
+KINDS = tuple(_READ)
 
-    Args:
-        record: Values by column name; every column may be missing.
-        path: The file, which image paths are relative to.
-        where: The record, for the examples.
-        context: Where to count and keep.
-    """
+
+def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
+    """Make a post of a record, which may lack any of `COLUMNS`; image paths start at its file."""
     tags = given_tags(record.get("tags"))
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
@@ -171,7 +145,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
         if "://" in image:
             context.problems.add("photo is a link, not fetched", image)
         else:
-            photos.append(context.photos.file(image))
+            photos.append(context.photo_at(image))
     return Post(post_id, user_id, posted_at, kept, tuple(photos))
 
 
@@ -184,24 +158,17 @@ def export_posts(
 ) -> int:
     """Write posts as JSON Lines. Importing the file gives the same posts again.
 
-    Args:
-        store: Where the posts are.
-        out: The file; replaced at once when all is written. A name in .gz is compressed.
-        user_id: Only this person's posts; everybody's when None.
-        on_progress: Called with the number of posts written so far.
-
-    Returns:
-        How many posts were written.
+    The file is replaced at once when all is written; a name in .gz is compressed. A `user_id`
+    selects one person's posts. Gives, and calls `on_progress` with, the number of posts written.
 
     Raises:
         InputError: The file is the store itself or no plain file.
     """
     n_posts = 0
     with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
-        file: IO[bytes] = plain
-        if out.suffix == ".gz":
-            packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain)
-            file = stack.enter_context(packed)  # pyright: ignore[reportAssignmentType]
+        is_packed = out.suffix == ".gz"
+        packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain) if is_packed else plain
+        file = stack.enter_context(cast("IO[bytes]", packed))
         for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
             file.write(_post_line(post))
             if on_progress is not None:
@@ -235,14 +202,6 @@ def _check_columns(heading: list[str], path: Path) -> None:
         )
 
 
-def _json_record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record: object = json.loads(line.decode("utf-8-sig", "surrogateescape"))
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", record) if isinstance(record, dict) else None
-
-
 def _separator(path: Path) -> str:
     """Choose the separator that makes the heading line show known columns."""
     with open_bytes(path) as file:
@@ -270,7 +229,7 @@ def _plain_column(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
 
 def _count_lines(path: Path) -> int:
     """Count lines to show how much is left; 0 where that would take long."""
-    if is_compressed(path) or path.stat().st_size > _COUNTABLE_BYTES:
+    if compression(path) or path.stat().st_size > _COUNTABLE_BYTES:
         return 0
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import folders, instagram, records
-from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport, PhotoKeeper
+from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport
 from pixtag.ingest.files import Look
 from pixtag.store import Store
 from pixtag.types import Post
@@ -33,9 +34,10 @@ class Reader(NamedTuple):
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
     "instaloader": Reader(folders.looks_like_instaloader, folders.read_instaloader),
-    "jsonl": Reader(records.looks_like_json_lines, records.read_json_lines),
-    "parquet": Reader(records.looks_like_parquet, records.read_parquet),
-    "csv": Reader(records.looks_like_csv, records.read_csv),
+    **{
+        kind: Reader(partial(records.looks_like, kind), partial(records.read, kind))
+        for kind in records.KINDS
+    },
     "folders": Reader(folders.looks_labelled, folders.read_labelled),
 }
 """Every kind of source, the more particular before the more general: the first that fits reads."""
@@ -104,32 +106,21 @@ def _sources_at(look: Look) -> list[Source]:
         return [source for file in look.post_files for source in _sources_at(Look(file))]
     if packed := _sources_in_zips(look.zips, otherwise=None):
         return packed
-    if path.is_file():
-        raise _unknown_file(look)
-    if any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
-        raise ArchiveError(
-            f"the photos in {path} come without tags",
-            hint="put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos "
-            "in a posts.jsonl",
-        )
-    raise ArchiveError(
-        f"{path} holds no posts that are known here",
-        hint=f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}",
-    )
-
-
-def _unknown_file(look: Look) -> ArchiveError:
-    if not look.head.strip():
-        return ArchiveError(f"{look.path} is empty", hint="check that it was written to its end")
-    if look.text.startswith(b"["):
-        return ArchiveError(
-            f"{look.path} is one JSON list",
-            hint="for Instagram's own archive name its folder or zip; else write one object a line",
-        )
-    return ArchiveError(
-        f"{look.path} is not a file of posts",
-        hint="JSON Lines, CSV and Parquet are read, plain or as .gz or .zst",
-    )
+    what = f"{path} holds no posts that are known here"
+    hint = f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}"
+    if path.is_file() and not look.head.strip():
+        what, hint = f"{path} is empty", "check that it was written to its end"
+    elif path.is_file() and look.text.startswith(b"["):
+        what = f"{path} is one JSON list"
+        hint = "for Instagram's own archive name its folder or zip; else write one object a line"
+    elif path.is_file():
+        what = f"{path} is not a file of posts"
+        hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
+    elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
+        what = f"the photos in {path} come without tags"
+        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos in "
+        hint += "a posts.jsonl"
+    raise ArchiveError(what, hint=hint)
 
 
 def import_posts(
@@ -142,19 +133,18 @@ def import_posts(
     now: float | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> ImportReport:
-    """Read posts into a store. Running it again adds nothing twice.
+    """Read posts into a store in batches: what is committed stays when this is interrupted.
+
+    Running it again adds nothing twice.
 
     Args:
-        sources: What to read, as `find_sources` found it.
-        store: Where the posts go, in batches: what is committed stays when this is interrupted.
+        sources: From `find_sources`.
+        store: Open for writing.
         user_id: The person, for sources that name nobody.
         join_comments: Whether hashtags of own comments made within ten minutes belong to a post.
         keep_copies: Keep a copy of every photo beside the store, not only of those inside zips.
         now: Unix seconds UTC after which a post lies in the future; the clock when None.
         on_progress: Called with posts read and, once known, posts expected.
-
-    Returns:
-        What was read, and every problem by kind.
 
     Raises:
         ArchiveError: A source cannot be read at all.
@@ -162,8 +152,7 @@ def import_posts(
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
-    keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, report=report)
-    context = Context(report, keeper, user_id, join_comments)
+    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments)
     latest = time.time() if now is None else now
 
     def counted() -> Iterator[Post]:
