@@ -54,7 +54,7 @@ VERBS: dict[str, str] = {
     "tags": "train",
     "evaluate": "evaluate",
     "leakcheck": "evaluate",
-    "doctor": "doctor",
+    "doctor": "posts",
     "config": "settings",
 }
 """Each verb and the file in this folder that registers it, in the order of the help."""
