@@ -15,8 +15,6 @@ from pixtag.ingest.context import ImportReport, Problems
 from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
 
 COMMENT_WINDOW_S = 600.0
-"""An own comment this soon after a post belongs to it."""
-
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -29,11 +27,7 @@ class Comment:
 
 
 def assign_comments(posted_at: list[float | None], comments: list[Comment]) -> list[list[Comment]]:
-    """Give each comment to the latest post that came at most `COMMENT_WINDOW_S` before it.
-
-    Returns:
-        Comments of each post of `posted_at` (Unix seconds UTC, in any order), earliest first.
-    """
+    """Give each post (Unix seconds UTC) the comments of the next ten minutes, up to a newer post."""
     timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
     given: list[list[Comment]] = [[] for _ in posted_at]
     for comment in sorted(comments, key=lambda one: one.at):
@@ -90,11 +84,9 @@ def clean_name(name: object) -> str:
 
 
 def read_json(raw: bytes | None, where: str, problems: Problems) -> object:
-    """Parse JSON as exports really hold it: a byte order mark, blanks, raw control characters.
+    """Parse JSON with a byte order mark, blanks, raw control characters; None for no bytes.
 
-    Returns:
-        The value; of a list that breaks off what came before (counted); None for no bytes, and
-        for broken JSON (counted).
+    Of a list that breaks off (counted) it gives what came before; None for broken JSON (counted).
     """
     if raw is None:
         return None

@@ -56,13 +56,10 @@ class ImportReport:
 
     Attributes:
         sources: Path and kind of each source.
-        tags: What normalising changed and dropped.
         n_expected: Posts that will come, as far as readers know; 0 while unknown.
         n_posts: Posts read: `added` to the store, `updated` or `unchanged` in it.
         n_photos: Readable photos of these posts; `n_photos_copied` of them beside the store.
         first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
-        n_comments_joined: Own comments whose hashtags were added to a post.
-        n_texts_repaired: Captions and comments whose garbled characters were restored.
     """
 
     sources: tuple[tuple[str, str], ...] = ()
@@ -131,7 +128,6 @@ class Context:
     """What every reader of posts is given.
 
     Attributes:
-        report: Where to count what is met.
         photos_folder: Where copies of photos go; made when the first one comes.
         keep_copies: Whether to copy every photo, not only those inside archives.
         user_id: The person, for sources that do not name one; None when unknown.
@@ -151,11 +147,7 @@ class Context:
         return self.report.problems
 
     def photo_at(self, path: str) -> Photo:
-        """Take the SHA-256 digest of a photo at an absolute path; "" when it can't be read.
-
-        Raises:
-            StoreError: No space left for the copy.
-        """
+        """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
             self.problems.add("photo is not a file", path)
             return Photo(path, "")

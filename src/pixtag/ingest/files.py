@@ -10,8 +10,8 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cached_property, partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
@@ -19,15 +19,11 @@ from typing import IO, NamedTuple, cast
 from pixtag.errors import ArchiveError
 from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, Problems
 
-MAX_LINE_BYTES = 32 * 2**20
-"""Longest line taken into memory; a post with 10,000 tags has some 200 kB."""
+MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
-MAX_RATIO = 200
-"""Largest growth of a zip's entry. Photos hardly shrink, JSON to a fiftieth; bombs to less."""
-
+MAX_RATIO = 200  # of a zip's entry: photos hardly shrink, JSON to a fiftieth; bombs to less
 # What gzip, zlib and pyarrow raise on damaged data (ArrowInvalid is a ValueError).
 DAMAGED = (EOFError, OSError, zlib.error, ValueError)
-
 _HARMLESS_BYTES = 2**20
 _MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
@@ -35,11 +31,7 @@ _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", 
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, decompressing .gz and .zst by their first bytes.
-
-    Raises:
-        ArchiveError: It cannot be opened.
-    """
+    """Open a file, decompressing .gz and .zst; raises ArchiveError when it cannot."""
     try:
         packing = compression(path)
         if packing == "gzip":
@@ -75,10 +67,7 @@ def until_damage(
 
 
 def lines(file: IO[bytes], path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
-    """Read lines with their number from 1, each of bounded size and with its line break.
-
-    Lines that are too long and a file that ends early are counted.
-    """
+    """Read lines with their number from 1 and line break; too long ones are counted."""
     number = 0
     with until_damage(lambda: f"{path} after line {number}", problems):
         while line := file.readline(MAX_LINE_BYTES):
@@ -121,60 +110,43 @@ def walk(root: Path, skipped: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
 
 
 class Look:
-    """What is seen of a path before it is read; readers tell their own kind by it."""
+    """What is seen of a path before it is read; readers tell their own kind by it.
+
+    Attributes:
+        head: First bytes of a file, decompressed; `text` without byte order mark and blanks.
+        names: Names inside a folder or zip, enough to tell what it is; folders end in `/`.
+        post_files: Files directly inside that are named as files of posts: they say most.
+        zips: Zips directly inside.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.head = b"" if path.is_dir() else _head(path)
+        self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        self.is_zip = self.head.startswith(b"PK")
+        self.names = list(islice(_names_in(path), _MOST_NAMES))
+        self.post_files = sorted(path / one for one in self.names if _POST_FILES.fullmatch(one))
+        zips = (one for one in self.names if "/" not in one and one.lower().endswith(".zip"))
+        self.zips = sorted(path / one for one in zips)
 
-    @cached_property
-    def head(self) -> bytes:
-        """The first bytes of a file, decompressed; nothing of a folder."""
-        if self.path.is_dir():
-            return b""
-        try:
-            with open_bytes(self.path) as file:
-                return file.read(4096)
-        except DAMAGED as error:
-            raise ArchiveError(f"{self.path} is damaged: {error}", hint="get it again") from error
 
-    @property
-    def text(self) -> bytes:
-        """The head without a byte order mark and leading blanks."""
-        return self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+def _head(path: Path) -> bytes:
+    try:
+        with open_bytes(path) as file:
+            return file.read(4096)
+    except DAMAGED as error:
+        raise ArchiveError(f"{path} is damaged: {error}", hint="get it again") from error
 
-    @cached_property
-    def names(self) -> list[str]:
-        """Names inside a folder or zip, enough to tell what it is; folders end in `/`."""
-        if self.path.is_dir():
-            return list(islice(self._walk(), _MOST_NAMES))
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.namelist()
-        except (zipfile.BadZipFile, OSError):
-            return []
 
-    @property
-    def is_zip(self) -> bool:
-        """Whether it is a zip by its first bytes."""
-        return self.head.startswith(b"PK")
-
-    @property
-    def post_files(self) -> list[Path]:
-        """Files directly inside that are named as files of posts; they say more than the rest."""
-        return sorted(self.path / name for name in self.names if _POST_FILES.fullmatch(name))
-
-    @property
-    def zips(self) -> list[Path]:
-        """Zips directly inside."""
-        found = [n for n in self.names if "/" not in n and n.lower().endswith(".zip")]
-        return sorted(self.path / name for name in found)
-
-    def _walk(self) -> Iterator[str]:
-        for root, folders, files in os.walk(self.path):
-            folders.sort()
-            base = Path(root).relative_to(self.path)
-            yield from ((base / name).as_posix() + "/" for name in folders)
-            yield from ((base / name).as_posix() for name in sorted(files))
+def _names_in(path: Path) -> Iterator[str]:
+    if path.is_file():
+        with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+            yield from archive.namelist()
+    for root, folders, files in os.walk(path):
+        folders.sort()
+        base = Path(root).relative_to(path)
+        yield from ((base / name).as_posix() + "/" for name in folders)
+        yield from ((base / name).as_posix() for name in sorted(files))
 
 
 class Entry(NamedTuple):
@@ -186,12 +158,7 @@ class Entry(NamedTuple):
 
 
 class Tree:
-    """The files of an archive by name, whether it is a folder, a zip, or several zips of one whole.
-
-    Args:
-        paths: A folder, or zips of one archive.
-        problems: Counts what is refused or cannot be read.
-        opened: Closes the zips.
+    """The files of an archive by name: a folder, or zips that `opened` closes.
 
     Raises:
         ArchiveError: A zip is damaged or grows beyond all measure.
@@ -209,10 +176,7 @@ class Tree:
             self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
 
     def find(self, uri: str) -> Entry | None:
-        """Find the file that a path in the archive's JSON means, wherever the archive's top lies.
-
-        Nothing outside the archive can be reached with it.
-        """
+        """Find what a path in the archive's JSON means, wherever its top lies; never outside it."""
         uri = uri.strip().replace("\\", "/").lstrip("/")
         candidates = self._by_ending.get(PurePosixPath(uri).name, [])
         exact = (entry for entry in candidates if entry.name == uri)

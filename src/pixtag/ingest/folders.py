@@ -1,8 +1,4 @@
-"""Folders of photos: labelled ones (NAME.txt beside NAME.jpg), and those that instaloader wrote.
-
-A label's line 1 holds tags, line 2 the user. Instaloader names media, captions and metadata by
-the time of the post.
-"""
+"""Folders of photos: with NAME.txt beside NAME.jpg (line 1 tags, line 2 user), or instaloader's."""
 
 from __future__ import annotations
 
@@ -23,8 +19,6 @@ from pixtag.types import Post
 
 SKIPPED_FOLDERS = frozenset({"extra", "original"})
 _NUMBERED = re.compile(r"(.+)_(\d+)")
-_MAX_LABEL_BYTES = 2**20
-
 _TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
 # A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
 # has up to three.
@@ -45,13 +39,10 @@ def looks_labelled(look: Look) -> Path | None:
 
 
 def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read photos with a text file beside them, folder by folder in order of name.
+    """Read photos with a text file beside them, without a time, in order of folder and name.
 
-    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post. `SKIPPED_FOLDERS` are left
-    out. The posts have no time.
-
-    Raises:
-        ArchiveError: No photo has a text file.
+    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post. Raises ArchiveError when
+    no photo has a text file.
     """
     (root,) = paths
     n_posts = 0
@@ -97,7 +88,7 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
 def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_LABEL_BYTES).decode("utf-8-sig", "surrogateescape")
+            text = file.read(2**20).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         context.problems.add("text file cannot be read", f"{path}: {error.strerror}")
         return (), context.user_id
@@ -132,10 +123,8 @@ def looks_like_instaloader(look: Look) -> Path | None:
 def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read folders that instaloader wrote, and all below, in time order within a folder.
 
-    Videos (their poster pictures too), stories and profile pictures are left out.
-
-    Raises:
-        ArchiveError: No file is named as instaloader names them.
+    Videos (their poster pictures too), stories and profile pictures are left out. Raises
+    ArchiveError when no file is named as instaloader names them.
     """
     (root,) = paths
     n_groups = 0
@@ -210,18 +199,15 @@ def _instaloader_post(
     # Folders of hashtags and places hold many people's.
     if not owner and profile and profile[0] not in "#:%" and not profile.endswith(":tagged"):
         owner = clean_name(profile)
-    comments = [
-        comment
-        for row in as_list(_json(files.comments, context) if context.join_comments else None)
-        for comment in captions.own_comment(
+    comments: list[captions.Comment] = []
+    for row in as_list(_json(files.comments, context) if context.join_comments else None):
+        author, text, said_at = (
             dig(row, "owner", "username"),
-            owner,
             dig(row, "text"),
             dig(row, "created_at"),
-            files.base,
-            context.report,
         )
-    ]
+        where, report = files.base, context.report
+        comments += captions.own_comment(author, owner, text, said_at, where, report)
     (joined,) = captions.assign_comments([posted_at], comments)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)

@@ -15,9 +15,7 @@ from pixtag.ingest.context import VIDEO_SUFFIXES, Context, Problems, post_id_of
 from pixtag.ingest.files import Entry, Look, Tree
 from pixtag.types import Photo, Post
 
-NOBODY = "me"
-"""Who posted, when neither the archive nor the person at the keyboard says it."""
-
+NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
     r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
@@ -42,6 +40,10 @@ _DOWNLOAD_NAME = re.compile(r"instagram-(.+?)-\d{4}-\d\d-\d\d")
 _HOW_TO_GET_JSON = (
     "request it again at accountscenter.instagram.com > Your information and permissions > "
     "Export your information, with the format JSON instead of HTML"
+)
+_HOW_TO_GET_POSTS = (
+    "name all zips of the archive together, or request one that includes posts: "
+    "Export your information > Customise > Posts, format JSON"
 )
 
 
@@ -70,14 +72,9 @@ def looks_like(look: Look) -> Path | None:
 
 
 def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read Instagram's own archive: posts with at least one photo, in the order of the files.
+    """Read posts with at least one photo in the order of the files; the rest is only counted.
 
-    Videos, stories and reels are counted and left out.
-
-    Args:
-        paths: A folder, or zips. Zips of different people are different archives, all others
-            parts of one.
-        context: Where to count and keep.
+    Zips of different people are different archives, all others parts of one.
 
     Raises:
         ArchiveError: It is damaged, in HTML, or holds no posts.
@@ -92,14 +89,13 @@ def _archives(paths: Sequence[Path]) -> list[list[Path]]:
     if len(paths) == 1:
         return [list(paths)]
     groups: dict[str, list[Path]] = {}
-    unnamed: list[Path] = []
     for path in paths:
         with ExitStack() as opened:  # problems are counted when it is read
-            owner = _stated_owner(Tree([path], Problems(), opened), [path])
-        (unnamed if owner is None else groups.setdefault(owner.casefold(), [])).append(path)
-    parts = list(groups.values()) or [[]]
-    parts[0].extend(unnamed)
-    return parts
+            owner = _stated_owner(Tree([path], Problems(), opened), [path]) or ""
+        groups.setdefault(owner.casefold(), []).append(path)
+    unnamed = groups.pop("", [])
+    first, *others = groups.values() or [[]]
+    return [first + unnamed, *others]
 
 
 def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post]:
@@ -144,20 +140,13 @@ def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     if n_read:
         return drafts
     where = ", ".join(str(path) for path in paths)
+    what, hint = f"{where} holds no posts", _HOW_TO_GET_POSTS
     if n_files:
-        raise ArchiveError(
-            f"the posts in {paths[0]} cannot be read: broken JSON",
-            hint="download the archive again; a download that was cut off looks like this",
-        )
-    if _matching(tree, _HTML_POSTS):
-        raise ArchiveError(
-            f"{where} is an archive in HTML, which cannot be read", hint=_HOW_TO_GET_JSON
-        )
-    raise ArchiveError(
-        f"{where} holds no posts",
-        hint="name all zips of the archive together, or request one that includes posts: "
-        "Export your information > Customise > Posts, format JSON",
-    )
+        what = f"the posts in {paths[0]} cannot be read: broken JSON"
+        hint = "download the archive again; a download that was cut off looks like this"
+    elif _matching(tree, _HTML_POSTS):
+        what, hint = f"{where} is an archive in HTML, which cannot be read", _HOW_TO_GET_JSON
+    raise ArchiveError(what, hint=hint)
 
 
 def _draft(row: object, entry: Entry, context: Context) -> list[_Draft]:
@@ -230,17 +219,15 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
 def _media_uris(value: object) -> set[str]:
     """Collect the paths of media in a list, with or without an inner list and a name around."""
     found: set[str] = set()
-    waiting: list[object] = [value]
+    waiting = [value]
     while waiting:
         one = waiting.pop()
-        waiting.extend(as_list(one))
-        row = as_dict(one)
-        if isinstance(row.get("uri"), str):
-            found.add(str(row["uri"]))
-        elif "media" in row:
-            waiting.append(row["media"])
+        uri = dig(one, "uri")
+        if isinstance(uri, str):
+            found.add(uri)
         else:
-            waiting.extend(inner for inner in row.values() if isinstance(inner, list))
+            inner = [dig(one, "media")] if "media" in as_dict(one) else as_dict(one).values()
+            waiting += [*as_list(one), *(each for each in inner if isinstance(each, list | dict))]
     return found
 
 

@@ -24,28 +24,19 @@ from pixtag.types import Photo, Post
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
-
-_Records = Iterator[tuple[str, dict[str, Any]]]
-"""Where a record stands, for the examples, and its values by column name."""
+_Records = Iterator[tuple[str, dict[str, Any]]]  # where it stands, its values by column name
 
 
 def looks_like(kind: str, look: Look) -> Path | None:
     """Tell a file of a kind by how it begins: a JSON object, Parquet's signature, other text."""
-    if look.head.startswith(b"PAR1"):
-        found = "parquet"
-    elif look.text.startswith(b"{"):
-        found = "jsonl"
-    else:
-        is_text = look.text and not look.text.startswith(b"[") and b"\0" not in look.text
-        found = "csv" if is_text else ""
+    is_text = look.text and not look.text.startswith(b"[") and b"\0" not in look.text
+    found = "jsonl" if look.text.startswith(b"{") else "csv" if is_text else ""
+    found = "parquet" if look.head.startswith(b"PAR1") else found
     return look.path if found == kind else None
 
 
 def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read posts from a file, plain or compressed; broken rows are counted and left out.
-
-    `jsonl` holds one JSON object a line; `csv` a heading line, with commas, semicolons or tabs;
-    `parquet` a table.
+    """Read posts from a file of `KINDS`, plain or compressed; broken rows are counted, left out.
 
     Raises:
         ArchiveError: The file cannot be opened, no line is a post, or no column is known.

@@ -20,8 +20,7 @@ class Reader(NamedTuple):
     """How to read one kind of source.
 
     Attributes:
-        looks_like: Gives what of a path is to be read (mostly the path itself) when it looks like
-            this kind, else None.
+        looks_like: Gives what of a path is to be read when it looks like this kind, else None.
         read: Yields the posts of the paths of one source, and counts what is odd.
         reads_zips: Whether the source may be zips, several of them together.
     """
