@@ -65,7 +65,7 @@ def test_captions_in_text_files_and_the_folder_names_the_profile(tmp_path, impor
         "2026-03-02T08:30:00+00:00",
         "2026-03-03T08:30:00+00:00",
     ]
-    assert not report.problems.counts
+    assert not report.problems
     assert not report.tags.dropped
     assert importer(root).unchanged == 3
 
@@ -213,7 +213,7 @@ def test_broken_metadata_falls_back_to_what_is_there(tmp_path, importer):
     )
     report = importer(root)
     assert sorted(importer.tags) == [(), (), ("text",)]
-    assert report.problems.counts == {
+    assert report.problems == {
         "file cannot be read": 1,
         "broken JSON": 1,
         "unreadable time": 1,

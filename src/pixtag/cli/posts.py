@@ -337,7 +337,7 @@ def _show_report(report: ImportReport) -> None:
     for title, counts, examples in (
         ("hashtag changed: ", report.tags.changed, report.tags.examples),
         ("hashtag dropped: ", report.tags.dropped, report.tags.examples),
-        ("", report.problems.counts, report.problems.examples),
+        ("", report.problems, report.examples),
     ):
         noted += [(title + what, f"{n:,}", examples[what]) for what, n in counts.most_common()]
     if noted:

@@ -11,7 +11,7 @@ from typing import cast
 
 import regex
 
-from pixtag.ingest.context import ImportReport, Problems
+from pixtag.ingest.context import ImportReport
 from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
 
 COMMENT_WINDOW_S = 600.0
@@ -44,7 +44,7 @@ def own_comment(
     if owner is None or clean_name(author).casefold() != owner.casefold():
         return []
     tags = find_hashtags(repair_text(text, report))
-    at = report.problems.read_time(stamp or None, where) if tags else None
+    at = report.read_time(stamp or None, where) if tags else None
     return [] if at is None else [Comment(at, tuple(tags))]
 
 
@@ -83,7 +83,7 @@ def clean_name(name: object) -> str:
     return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
 
 
-def read_json(raw: bytes | None, where: str, problems: Problems) -> object:
+def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
     """Parse JSON with a byte order mark, blanks, raw control characters; None for no bytes.
 
     Of a list that breaks off (counted) it gives what came before; None for broken JSON (counted).
@@ -95,12 +95,12 @@ def read_json(raw: bytes | None, where: str, problems: Problems) -> object:
     try:
         return decoder.decode(text)
     except RecursionError:
-        problems.add("broken JSON", f"{where}: nested too deeply")
+        report.add("broken JSON", f"{where}: nested too deeply")
     except ValueError as error:
         if rows := _rows_before_break(decoder, text):
-            problems.add("JSON breaks off, read up to there", where)
+            report.add("JSON breaks off, read up to there", where)
             return rows
-        problems.add("broken JSON", f"{where}: {error}")
+        report.add("broken JSON", f"{where}: {error}")
     return None
 
 

@@ -31,31 +31,12 @@ BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Run
 
 
 @dataclass(slots=True)
-class Problems:
-    """Things that were not as they should be: how often each kind was met, and its first case."""
-
-    counts: Counter[str] = field(default_factory=Counter[str])
-    examples: dict[str, str] = field(default_factory=dict[str, str])
-
-    def add(self, kind: str, example: str, n_cases: int = 1) -> None:
-        """Count cases of a kind (a few words); the example says where to look."""
-        self.counts[kind] += n_cases
-        self.examples.setdefault(kind, example[:160])
-
-    def read_time(self, value: object, where: str) -> float | None:
-        """Read a time as `times.read_time` does, and count what is odd about it."""
-        at, oddity = read_time(value)
-        if oddity:
-            self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
-        return at
-
-
-@dataclass(slots=True)
 class ImportReport:
     """What an import read and met: readers count in it while they read.
 
     Attributes:
         sources: Path and kind of each source.
+        problems: What was not as it should be, by kind; `examples` has each kind's first case.
         n_expected: Posts that will come, as far as readers know; 0 while unknown.
         n_posts: Posts read: `added` to the store, `updated` or `unchanged` in it.
         n_photos: Readable photos of these posts; `n_photos_copied` of them beside the store.
@@ -63,7 +44,8 @@ class ImportReport:
     """
 
     sources: tuple[tuple[str, str], ...] = ()
-    problems: Problems = field(default_factory=Problems)
+    problems: Counter[str] = field(default_factory=Counter[str])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
     tags: TagTally = field(default_factory=TagTally)
     n_expected: int = 0
     n_posts: int = 0
@@ -87,6 +69,18 @@ class ImportReport:
     _tags: set[str] = field(default_factory=set[str])
     _seen: dict[str, int] = field(default_factory=dict[str, int])
 
+    def add(self, kind: str, example: str, n_cases: int = 1) -> None:
+        """Count problems of a kind (a few words); the example says where to look."""
+        self.problems[kind] += n_cases
+        self.examples.setdefault(kind, example[:160])
+
+    def read_time(self, value: object, where: str) -> float | None:
+        """Read a time as `times.read_time` does, and count what is odd about it."""
+        at, oddity = read_time(value)
+        if oddity:
+            self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
+        return at
+
     def count(self, post: Post, *, now: float) -> None:
         """Count a post that was read; one later than `now` and one met before are told."""
         self.n_posts += 1
@@ -98,28 +92,28 @@ class ImportReport:
         form, before = hash(post), self._seen.get(post.post_id)
         if before is not None:
             how = "" if before == form else " with other content, the last one holds"
-            self.problems.add(f"same post again{how}", post.post_id)
+            self.add(f"same post again{how}", post.post_id)
         self._seen[post.post_id] = form
         at = iso_time(post.posted_at)
         if at is None or post.posted_at is None:
             self.n_untimed += 1
             return
         if post.posted_at > now:
-            self.problems.add("time in the future, kept", f"{post.post_id}: {at}")
+            self.add("time in the future, kept", f"{post.post_id}: {at}")
         self.first_at = min(self.first_at or at, at)  # text in UTC sorts like the times
         self.last_at = max(self.last_at or at, at)
 
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for `--json`."""
-        names = [one.name for one in fields(self)[4:] if not one.name.startswith("_")]
-        counts, examples = self.problems.counts.most_common(), self.problems.examples
+        names = [one.name for one in fields(self)[5:] if not one.name.startswith("_")]
+        found = self.problems.most_common()
         return {
             "sources": [{"path": path, "kind": kind} for path, kind in self.sources],
             **{name.removeprefix("n_"): getattr(self, name) for name in names},
             "tags_changed": dict(self.tags.changed.most_common()),
             "tags_dropped": dict(self.tags.dropped.most_common()),
             "tag_examples": self.tags.examples,
-            "problems": {kind: {"count": n, "example": examples[kind]} for kind, n in counts},
+            "problems": {kind: {"count": n, "example": self.examples[kind]} for kind, n in found},
         }
 
 
@@ -141,15 +135,10 @@ class Context:
     join_comments: bool = True
     _part: Path | None = None
 
-    @property
-    def problems(self) -> Problems:
-        """The report's problems."""
-        return self.report.problems
-
     def photo_at(self, path: str) -> Photo:
         """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
-            self.problems.add("photo is not a file", path)
+            self.report.add("photo is not a file", path)
             return Photo(path, "")
         opener = partial(open, path, "rb")
         return self._photo(opener, path, is_copied=self.keep_copies) or Photo(path, "")
@@ -168,14 +157,14 @@ class Context:
                 plain = cast("BufferedReader", source)
                 return Photo(name, hashlib.file_digest(plain, "sha256").hexdigest())
         except FileNotFoundError:
-            self.problems.add("photo is missing", name)
+            self.report.add("photo is missing", name)
         except (OSError, ValueError, *BROKEN_ZIP) as error:
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise StoreError(
                     f"no space left for copies of photos in {self.photos_folder}",
                     hint="make room on the disk and run it again: what was finished is kept",
                 ) from error
-            self.problems.add("photo cannot be read", f"{name}: {error}")
+            self.report.add("photo cannot be read", f"{name}: {error}")
         return None
 
     def _copy(self, source: IO[bytes], suffix: str) -> Photo | None:
@@ -186,7 +175,7 @@ class Context:
             with part.open("wb") as target:
                 while chunk := source.read(2**20):
                     if target.tell() + len(chunk) > MAX_PHOTO_BYTES:
-                        self.problems.add("photo is too large", getattr(source, "name", ""))
+                        self.report.add("photo is too large", getattr(source, "name", ""))
                         return None
                     digest.update(chunk)
                     target.write(chunk)

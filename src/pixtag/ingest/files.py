@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, Problems
+from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, ImportReport
 
 MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
@@ -57,19 +57,19 @@ def compression(path: Path) -> str:
 
 @contextmanager
 def until_damage(
-    where: Callable[[], str], problems: Problems, *others: type[Exception]
+    where: Callable[[], str], report: ImportReport, *others: type[Exception]
 ) -> Generator[None]:
     """Count damage (`DAMAGED` and others) to the file that is read inside, and go on after it."""
     try:
         yield
     except (*DAMAGED, *others) as error:
-        problems.add("file is damaged or ends early", f"{where()}: {error}")
+        report.add("file is damaged or ends early", f"{where()}: {error}")
 
 
-def lines(file: IO[bytes], path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
+def lines(file: IO[bytes], path: Path, report: ImportReport) -> Iterator[tuple[int, bytes]]:
     """Read lines with their number from 1 and line break; too long ones are counted."""
     number = 0
-    with until_damage(lambda: f"{path} after line {number}", problems):
+    with until_damage(lambda: f"{path} after line {number}", report):
         while line := file.readline(MAX_LINE_BYTES):
             is_whole = len(line) < MAX_LINE_BYTES or line.endswith(b"\n")
             while not is_whole and line and not line.endswith(b"\n"):
@@ -78,13 +78,13 @@ def lines(file: IO[bytes], path: Path, problems: Problems) -> Iterator[tuple[int
             if is_whole:
                 yield number, line
             else:
-                problems.add("line too long", f"{path}:{number}")
+                report.add("line too long", f"{path}:{number}")
 
 
 def read_whole(
     opener: Callable[[], IO[bytes] | lzma.LZMAFile],
     name: str,
-    problems: Problems,
+    report: ImportReport,
     what: str = "file",
     max_bytes: int = 32 * 2**20,
     head_bytes: int | None = None,
@@ -94,10 +94,10 @@ def read_whole(
         with opener() as file:
             data = file.read(head_bytes or max_bytes + 1)
     except (OSError, lzma.LZMAError, *BROKEN_ZIP) as error:
-        problems.add(f"{what} cannot be read", f"{name}: {error}")
+        report.add(f"{what} cannot be read", f"{name}: {error}")
         return None
     if len(data) > max_bytes:
-        problems.add(f"{what} is too large", name)
+        report.add(f"{what} is too large", name)
         return None
     return data
 
@@ -121,7 +121,7 @@ class Look:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.head = b"" if path.is_dir() else _head(path)
+        self.head = b"" if path.is_dir() else read_head(path)
         self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
         self.is_zip = self.head.startswith(b"PK")
         self.names = list(islice(_names_in(path), _MOST_NAMES))
@@ -130,10 +130,11 @@ class Look:
         self.zips = sorted(path / one for one in zips)
 
 
-def _head(path: Path) -> bytes:
+def read_head(path: Path, n_bytes: int = 4096) -> bytes:
+    """Read how a file begins, decompressed; raises ArchiveError when it's damaged there."""
     try:
         with open_bytes(path) as file:
-            return file.read(4096)
+            return file.read(n_bytes)
     except DAMAGED as error:
         raise ArchiveError(f"{path} is damaged: {error}", hint="get it again") from error
 
@@ -164,8 +165,8 @@ class Tree:
         ArchiveError: A zip is damaged or grows beyond all measure.
     """
 
-    def __init__(self, paths: Sequence[Path], problems: Problems, opened: ExitStack) -> None:
-        self._problems, self._opened = problems, opened
+    def __init__(self, paths: Sequence[Path], report: ImportReport, opened: ExitStack) -> None:
+        self._report, self._opened = report, opened
         self.entries = [
             entry
             for path in paths
@@ -186,7 +187,7 @@ class Tree:
     def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
         """Read an entry whole, or its head; None (counted) when it is broken or too large."""
         what, limit = "file in the archive", MAX_ENTRY_BYTES
-        return read_whole(entry.open, entry.name, self._problems, what, limit, head_bytes)
+        return read_whole(entry.open, entry.name, self._report, what, limit, head_bytes)
 
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""
@@ -216,7 +217,7 @@ class Tree:
         for info in infos:
             name = info.filename.replace("\\", "/")
             if fault := _zip_fault(info, name):
-                self._problems.add(fault, f"{path.name}: {info.filename}")
+                self._report.add(fault, f"{path.name}: {info.filename}")
             else:
                 yield Entry(name, partial(archive.open, info))
 

@@ -79,9 +79,9 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
         elif numbered is not None and numbered[1] in labels:
             photos.setdefault(numbered[1], []).append((int(numbered[2]), name))
         else:
-            context.problems.add("photo without a text file", str(folder / name))
+            context.report.add("photo without a text file", str(folder / name))
     for stem in sorted(labels.keys() - photos.keys()):
-        context.problems.add("text file without a photo", str(folder / labels[stem]))
+        context.report.add("text file without a photo", str(folder / labels[stem]))
     return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
 
 
@@ -90,14 +90,14 @@ def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | No
         with path.open("rb") as file:
             text = file.read(2**20).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
-        context.problems.add("text file cannot be read", f"{path}: {error.strerror}")
+        context.report.add("text file cannot be read", f"{path}: {error.strerror}")
         return (), context.user_id
     first, second = (*join_surrogates(text).replace("\0", "").splitlines(), "", "")[:2]
     if not first.strip():
-        context.problems.add("text file without tags", str(path))
+        context.report.add("text file without tags", str(path))
     user_id = second.strip() or context.user_id
     if user_id is None:
-        context.problems.add("text file without a user", str(path))
+        context.report.add("text file without a user", str(path))
     return tidy_tags(split_tags(first), context.report.tags), user_id
 
 
@@ -190,10 +190,10 @@ def _instaloader_post(
     files: _Files, node: dict[str, object], folder: Path, context: Context
 ) -> Post:
     stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
-    posted_at = context.problems.read_time(stamp, files.base)
+    posted_at = context.report.read_time(stamp, files.base)
     if posted_at is None:
         named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
-        posted_at = context.problems.read_time(named, files.base)
+        posted_at = context.report.read_time(named, files.base)
     owner = clean_name(dig(node, "owner", "username")) or context.user_id
     profile = folder.name.removesuffix(":stories")
     # Folders of hashtags and places hold many people's.
@@ -236,10 +236,10 @@ def _texts(files: _Files, node: dict[str, object], context: Context) -> list[str
 
 def _json(path: Path | None, context: Context) -> object:
     raw = None if path is None else _read(path, context)
-    return captions.read_json(raw, str(path), context.problems)
+    return captions.read_json(raw, str(path), context.report)
 
 
 def _read(path: Path, context: Context) -> bytes | None:
     """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
     opener = lzma.open if path.suffix == ".xz" else open
-    return read_whole(lambda: opener(path, "rb"), str(path), context.problems)
+    return read_whole(lambda: opener(path, "rb"), str(path), context.report)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from pixtag.errors import ArchiveError
 from pixtag.ingest import captions
 from pixtag.ingest.captions import Comment, as_dict, as_list, dig
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context, Problems, post_id_of
+from pixtag.ingest.context import VIDEO_SUFFIXES, Context, ImportReport, post_id_of
 from pixtag.ingest.files import Entry, Look, Tree
 from pixtag.types import Photo, Post
 
@@ -81,7 +81,7 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """
     for group in _archives(paths):
         with ExitStack() as opened:
-            yield from _read_tree(Tree(group, context.problems, opened), group, context)
+            yield from _read_tree(Tree(group, context.report, opened), group, context)
 
 
 def _archives(paths: Sequence[Path]) -> list[list[Path]]:
@@ -91,7 +91,7 @@ def _archives(paths: Sequence[Path]) -> list[list[Path]]:
     groups: dict[str, list[Path]] = {}
     for path in paths:
         with ExitStack() as opened:  # problems are counted when it is read
-            owner = _stated_owner(Tree([path], Problems(), opened), [path]) or ""
+            owner = _stated_owner(Tree([path], ImportReport(), opened), [path]) or ""
         groups.setdefault(owner.casefold(), []).append(path)
     unnamed = groups.pop("", [])
     first, *others = groups.values() or [[]]
@@ -102,7 +102,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     owner = _stated_owner(tree, paths) or context.user_id
     if owner is None:
         what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
-        context.problems.add(what, str(paths[0]))
+        context.report.add(what, str(paths[0]))
         owner = NOBODY
     drafts = _drafts(tree, paths, context)
     _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
@@ -129,11 +129,11 @@ def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     n_files = n_read = 0
     for entry in _matching(tree, _POSTS):
         n_files += 1
-        rows = _rows(_json(tree, entry, context.problems))
+        rows = _rows(_json(tree, entry, context.report))
         n_read += rows is not None
         drafts += [draft for row in rows or [] for draft in _draft(row, entry, context)]
     for entry in _matching(tree, _OLD_POSTS):
-        value = as_dict(_json(tree, entry, context.problems))
+        value = as_dict(_json(tree, entry, context.report))
         if {"photos", "videos", "stories", "profile", "direct"} & value.keys():
             n_files, n_read = n_files + 1, n_read + 1
             drafts += _old_drafts(value, entry, context)
@@ -154,12 +154,12 @@ def _draft(row: object, entry: Entry, context: Context) -> list[_Draft]:
     media = as_list(dig(row, "media")) or [row]
     uris = [uri for uri in (dig(one, "uri") for one in media) if isinstance(uri, str) and uri]
     if not uris:
-        context.problems.add("post without media", entry.name)
+        context.report.add("post without media", entry.name)
         return []
     # Files differ in where the caption stands; some say it twice.
     texts = captions.repair_texts((dig(one, "title") for one in (row, *media)), context.report)
     stamps = (dig(one, "creation_timestamp") for one in (row, *media))
-    at = context.problems.read_time(next(filter(None, stamps), None), entry.name)
+    at = context.report.read_time(next(filter(None, stamps), None), entry.name)
     return [_Draft(texts, at, uris)]
 
 
@@ -173,11 +173,11 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
         # Without a time nothing tells which rows belong together.
         key = (str(taken_at), str(caption)) if taken_at else (number,)
         if not isinstance(uri, str) or not uri:
-            context.problems.add("post without media", entry.name)
+            context.report.add("post without media", entry.name)
         elif key in drafts:
             drafts[key].uris.append(uri)
         else:
-            at = context.problems.read_time(taken_at or None, entry.name)
+            at = context.report.read_time(taken_at or None, entry.name)
             drafts[key] = _Draft(captions.repair_texts([caption], context.report), at, [uri])
     return list(drafts.values())
 
@@ -187,7 +187,7 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
     entry = tree.find(uri)
     suffix = PurePosixPath(uri).suffix.lower()
     if entry is None and suffix not in VIDEO_SUFFIXES:
-        context.problems.add("photo is missing from the archive", uri)
+        context.report.add("photo is missing from the archive", uri)
         return True, None
     kind = "video" if entry is None else tree.medium_kind(entry)
     if entry is not None and kind == "photo":
@@ -197,7 +197,7 @@ def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
     if kind == "video":
         context.report.n_videos_skipped += 1
     elif suffix != ".srt":
-        context.problems.add("medium of an unknown kind", uri)
+        context.report.add("medium of an unknown kind", uri)
     return False, None
 
 
@@ -205,7 +205,7 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     """Count reels and stories that are no posts, without reading them as photos."""
 
     def n_media(pattern: re.Pattern[str]) -> int:
-        values = (_json(tree, entry, context.problems) for entry in _matching(tree, pattern))
+        values = (_json(tree, entry, context.report) for entry in _matching(tree, pattern))
         return sum(len(_media_uris(value) - known_uris) for value in values)
 
     context.report.n_reels_skipped += n_media(_REELS)
@@ -213,7 +213,7 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     context.report.n_videos_skipped += n_media(_VIDEOS)
     if n_archived := n_media(_ARCHIVED):
         where = _matching(tree, _ARCHIVED)[0].name
-        context.problems.add("archived post, left out", where, n_archived)
+        context.report.add("archived post, left out", where, n_archived)
 
 
 def _media_uris(value: object) -> set[str]:
@@ -234,7 +234,7 @@ def _media_uris(value: object) -> set[str]:
 def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
     comments: list[Comment] = []
     for entry in _matching(tree, _COMMENTS):
-        value = _json(tree, entry, context.problems)
+        value = _json(tree, entry, context.report)
         inner = (row for rows in as_dict(value).values() for row in as_list(rows))
         for row in as_list(value) or inner:
             if isinstance(row, list):  # before 2021
@@ -250,7 +250,7 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
 
 def _stated_owner(tree: Tree, paths: list[Path]) -> str | None:
     """Find the user name that the archive states, or else a file name as Instagram gives it."""
-    quiet = Problems()
+    quiet = ImportReport()
     names: list[object] = []
     for entry in _matching(tree, _OWNER):
         users = as_list(dig(_json(tree, entry, quiet), "profile_user"))
@@ -275,5 +275,5 @@ def _rows(value: object) -> list[object] | None:
     return as_list(value) if isinstance(value, list) else None
 
 
-def _json(tree: Tree, entry: Entry, problems: Problems) -> object:
-    return captions.read_json(tree.read(entry), entry.name, problems)
+def _json(tree: Tree, entry: Entry, report: ImportReport) -> object:
+    return captions.read_json(tree.read(entry), entry.name, report)

@@ -14,7 +14,15 @@ from typing import IO, Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest.context import Context, post_id_of
-from pixtag.ingest.files import DAMAGED, Look, compression, lines, open_bytes, until_damage
+from pixtag.ingest.files import (
+    DAMAGED,
+    Look,
+    compression,
+    lines,
+    open_bytes,
+    read_head,
+    until_damage,
+)
 from pixtag.outputs import replacing
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
@@ -50,7 +58,7 @@ def _read_json_lines(path: Path, context: Context) -> _Records:
     context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
     with open_bytes(path) as file:
-        for number, line in lines(file, path, context.problems):
+        for number, line in lines(file, path, context.report):
             try:
                 record: Any = json.loads(line.decode("utf-8-sig", "surrogateescape"))
             except (ValueError, RecursionError):
@@ -62,7 +70,7 @@ def _read_json_lines(path: Path, context: Context) -> _Records:
                 n_broken += 1
                 kind = "broken line" if line.endswith(b"\n") else "half-written last line"
                 start = line[:60].decode(errors="replace").strip()
-                context.problems.add(kind, f"{path}:{number}: {start}")
+                context.report.add(kind, f"{path}:{number}: {start}")
     if n_broken and not n_good:
         raise ArchiveError(
             f"no line of {path} is a JSON object with a post",
@@ -79,12 +87,12 @@ def _read_csv(path: Path, context: Context) -> _Records:
         # Bytes that are no UTF-8 become lone surrogates, which cleaning removes.
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
         rows = csv.DictReader(text, delimiter=separator)
-        with until_damage(lambda: f"{path}:{rows.line_num}", context.problems):
+        with until_damage(lambda: f"{path}:{rows.line_num}", context.report):
             while True:
                 try:
                     row = next(rows)
                 except csv.Error as error:
-                    context.problems.add("broken line", f"{path}:{rows.line_num}: {error}")
+                    context.report.add("broken line", f"{path}:{rows.line_num}: {error}")
                 except StopIteration:
                     return
                 else:
@@ -107,7 +115,7 @@ def _read_parquet(path: Path, context: Context) -> _Records:
     _check_columns(table.schema_arrow.names, path)
     context.report.n_expected += table.metadata.num_rows
     number = 0
-    with until_damage(lambda: f"{path} after row {number}", context.problems, pa.ArrowException):
+    with until_damage(lambda: f"{path} after row {number}", context.report, pa.ArrowException):
         for batch in table.iter_batches(batch_size=1000, columns=names):
             columns = [_plain_column(batch.column(name)) for name in names]
             for values in zip(*columns, strict=True):
@@ -125,7 +133,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
     user_id = _name(record.get("user_id")) or context.user_id
-    posted_at = context.problems.read_time(record.get("posted_at"), where)
+    posted_at = context.report.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
@@ -134,7 +142,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     photos: list[Photo] = []
     for image in images:
         if "://" in image:
-            context.problems.add("photo is a link, not fetched", image)
+            context.report.add("photo is a link, not fetched", image)
         else:
             photos.append(context.photo_at(image))
     return Post(post_id, user_id, posted_at, kept, tuple(photos))
@@ -195,11 +203,7 @@ def _check_columns(heading: list[str], path: Path) -> None:
 
 def _separator(path: Path) -> str:
     """Choose the separator that makes the heading line show known columns."""
-    with open_bytes(path) as file:
-        try:
-            heading = file.readline(2**16).decode("utf-8-sig", "replace")
-        except DAMAGED as error:
-            raise ArchiveError(f"{path} is damaged: {error}", hint="write it again") from error
+    heading = read_head(path, 2**16).partition(b"\n")[0].decode("utf-8-sig", "replace")
     parts = {mark: next(csv.reader([heading], delimiter=mark), []) for mark in ",;\t"}
     known = {mark: {part.strip().lower() for part in parts[mark]} & {*COLUMNS} for mark in parts}
     best = max(parts, key=lambda mark: len(known[mark]))
