@@ -11,12 +11,12 @@ from cyclopts import App, Parameter
 from pixtag.cli import output
 
 if TYPE_CHECKING:
-    from pixtag.embed import EmbedResult, Problem
+    from pixtag.embed import EmbedResult
     from pixtag.ingest import ImportReport
     from pixtag.store import Store
 
 _SHOWN_PEOPLE = 20
-_SHOWN_TAGS = _SHOWN_PROBLEMS = 50
+_SHOWN_ROWS = 50
 
 
 def register(app: App) -> None:
@@ -89,10 +89,8 @@ def import_(
         n_posts = opened.summary().n_posts
     if looked is not None and looked.failed:
         faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
-        output.say(
-            f"{_count(looked.failed, 'photo')} could not be looked at ({faults}); "
-            f"`pixtag doctor {store}` lists them"
-        )
+        failed = f"{_count(looked.failed, 'photo')} could not be looked at ({faults})"
+        output.say(f"{failed}; `pixtag doctor {store}` lists them")
     seen = "" if looked is None else f", {_count(looked.embedded, 'photo')} looked at"
     output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
 
@@ -198,10 +196,10 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
         return
     output.print_table(
         {"hashtag": "left", "uses": "right", "first": "left", "last": "left"},
-        [(f"#{t}", f"{n:,}", (a or "")[:10], (b or "")[:10]) for t, n, a, b in rows[:_SHOWN_TAGS]],
+        [(f"#{t}", f"{n:,}", (a or "")[:10], (b or "")[:10]) for t, n, a, b in rows[:_SHOWN_ROWS]],
     )
-    if len(rows) > _SHOWN_TAGS:
-        output.say(f"{len(rows) - _SHOWN_TAGS:,} more hashtags: --json lists all")
+    if len(rows) > _SHOWN_ROWS:
+        output.say(f"{len(rows) - _SHOWN_ROWS:,} more hashtags: --json lists all")
     if n_untimed:
         untimed = f"{_count(n_untimed, 'post')} without a time"
         output.say(f"{untimed}: listed here, but no part of the history that suggestions use")
@@ -271,7 +269,11 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
         pixtag doctor my.sqlite
         pixtag doctor my.sqlite --json
     """
+    from pixtag.embed import check_photos, check_store
+    from pixtag.encoder import load_encoder
     from pixtag.errors import InputError
+    from pixtag.predict.photos import photos_under
+    from pixtag.store import Store
 
     if not path.exists():
         raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
@@ -279,19 +281,31 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
     if path.is_file():
         with path.open("rb") as file:
             kind = "store" if file.read(16) == b"SQLite format 3\x00" else "photo"
-    n_photos, problems = _check_store(path, encoder) if kind == "store" else _check_photos(path)
+    with output.progress("checking photos", unit="photos") as bar:
+        if kind == "store":
+            with Store.open(path, read_only=True) as store:
+                problems = check_store(store, load_encoder(encoder).digest, on_progress=bar.update)
+                is_damaged = any(problem.fault == "damaged" for problem in problems)
+                n_photos = 0 if is_damaged else store.summary().n_photos
+        else:
+            found = [photo for photo in photos_under([path]) if not photo.is_dir()]
+            n_photos, problems = len(found), check_photos(found, on_progress=bar.update)
     counts = dict(Counter(problem.fault for problem in problems).most_common())
     if json:
-        found = {"photos": n_photos, "faults": counts, "problems": problems}
-        output.print_json({"path": str(path), "kind": kind, **found})
+        report = {"photos": n_photos, "faults": counts, "problems": problems}
+        output.print_json({"path": str(path), "kind": kind, **report})
     elif problems:
-        _show_problems(problems)
-    photos = _count(n_photos, "photo")
+        rows = [(problem.fault, problem.target) for problem in problems[:_SHOWN_ROWS]]
+        output.print_table({"fault": "left", "where": "left"}, rows)
+        if len(problems) > len(rows):
+            output.say(f"{len(problems) - len(rows):,} more: --json lists all")
+        for fault, hint in {p.fault: p.hint for p in reversed(problems)}.items():
+            output.say(f"hint: {fault}: {hint}")
     if not problems:
-        output.say(f"{path} is in order: {photos} checked")
+        output.say(f"{path} is in order: {_count(n_photos, 'photo')} checked")
         return 0
     wrong = ", ".join(f"{n:,} {fault}" for fault, n in counts.items())
-    output.say(f"not in order: {wrong} in {path} ({photos} checked)")
+    output.say(f"not in order: {wrong} in {path} ({_count(n_photos, 'photo')} checked)")
     return 1
 
 
@@ -342,38 +356,6 @@ def _show_report(report: ImportReport) -> None:
         noted += [(title + what, f"{n:,}", examples[what]) for what, n in counts.most_common()]
     if noted:
         output.print_table({"noted": "left", "count": "right", "example": "left"}, noted)
-
-
-def _check_photos(path: Path) -> tuple[int, list[Problem]]:
-    from pixtag.embed import check_photos
-    from pixtag.predict.photos import photos_under
-
-    photos = [photo for photo in photos_under([path]) if not photo.is_dir()]
-    with output.progress("checking photos", len(photos), unit="photos") as bar:
-        return len(photos), check_photos(photos, on_progress=bar.update)
-
-
-def _check_store(path: Path, encoder: Path | None) -> tuple[int, list[Problem]]:
-    from pixtag.embed import check_store
-    from pixtag.encoder import load_encoder
-    from pixtag.store import Store
-
-    bar = output.progress("checking photos", unit="photos")
-    with Store.open(path, read_only=True) as store, bar as shown:
-        problems = check_store(store, load_encoder(encoder).digest, on_progress=shown.update)
-        n_photos = 0 if problems and problems[0].fault == "damaged" else store.summary().n_photos
-    return n_photos, problems
-
-
-def _show_problems(problems: list[Problem]) -> None:
-    output.print_table(
-        {"fault": "left", "where": "left"},
-        [(p.fault, p.target) for p in problems[:_SHOWN_PROBLEMS]],
-    )
-    if len(problems) > _SHOWN_PROBLEMS:
-        output.say(f"{len(problems) - _SHOWN_PROBLEMS:,} more: --json lists all")
-    for fault, hint in {p.fault: p.hint for p in reversed(problems)}.items():
-        output.say(f"hint: {fault}: {hint}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -27,7 +27,7 @@ class Comment:
 
 
 def assign_comments(posted_at: list[float | None], comments: list[Comment]) -> list[list[Comment]]:
-    """Give each post (Unix seconds UTC) the comments of the next ten minutes, up to a newer post."""
+    """Give each comment to the latest post (Unix seconds UTC) of the ten minutes before it."""
     timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
     given: list[list[Comment]] = [[] for _ in posted_at]
     for comment in sorted(comments, key=lambda one: one.at):

@@ -26,6 +26,7 @@ PHOTO_SUFFIXES = frozenset(
 )
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 MAX_PHOTO_BYTES = 512 * 2**20
+Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading a damaged or encrypted zip raises, beside OSError."""
 
@@ -143,13 +144,11 @@ class Context:
         opener = partial(open, path, "rb")
         return self._photo(opener, path, is_copied=self.keep_copies) or Photo(path, "")
 
-    def photo_in(self, opener: Callable[[], IO[bytes]], name: str) -> Photo | None:
+    def photo_in(self, opener: Opener, name: str) -> Photo | None:
         """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
         return self._photo(opener, name, is_copied=True)
 
-    def _photo(
-        self, opener: Callable[[], IO[bytes]], name: str, *, is_copied: bool
-    ) -> Photo | None:
+    def _photo(self, opener: Opener, name: str, *, is_copied: bool) -> Photo | None:
         try:
             with opener() as source:
                 if is_copied:

@@ -201,13 +201,9 @@ def _instaloader_post(
         owner = clean_name(profile)
     comments: list[captions.Comment] = []
     for row in as_list(_json(files.comments, context) if context.join_comments else None):
-        author, text, said_at = (
-            dig(row, "owner", "username"),
-            dig(row, "text"),
-            dig(row, "created_at"),
-        )
+        author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
         where, report = files.base, context.report
-        comments += captions.own_comment(author, owner, text, said_at, where, report)
+        comments += captions.own_comment(author, owner, dig(row, "text"), said_at, where, report)
     (joined,) = captions.assign_comments([posted_at], comments)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)

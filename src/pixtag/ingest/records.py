@@ -13,16 +13,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pixtag.errors import ArchiveError
+from pixtag.ingest import files
 from pixtag.ingest.context import Context, post_id_of
-from pixtag.ingest.files import (
-    DAMAGED,
-    Look,
-    compression,
-    lines,
-    open_bytes,
-    read_head,
-    until_damage,
-)
+from pixtag.ingest.files import Look
 from pixtag.outputs import replacing
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
@@ -57,8 +50,8 @@ def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
 def _read_json_lines(path: Path, context: Context) -> _Records:
     context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
-    with open_bytes(path) as file:
-        for number, line in lines(file, path, context.report):
+    with files.open_bytes(path) as file:
+        for number, line in files.lines(file, path, context.report):
             try:
                 record: Any = json.loads(line.decode("utf-8-sig", "surrogateescape"))
             except (ValueError, RecursionError):
@@ -83,11 +76,11 @@ def _read_csv(path: Path, context: Context) -> _Records:
     context.report.n_expected += max(_count_lines(path) - 1, 0)
     separator = _separator(path)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
-    with open_bytes(path) as raw:
+    with files.open_bytes(path) as raw:
         # Bytes that are no UTF-8 become lone surrogates, which cleaning removes.
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
         rows = csv.DictReader(text, delimiter=separator)
-        with until_damage(lambda: f"{path}:{rows.line_num}", context.report):
+        with files.until_damage(lambda: f"{path}:{rows.line_num}", context.report):
             while True:
                 try:
                     row = next(rows)
@@ -105,17 +98,21 @@ def _read_parquet(path: Path, context: Context) -> _Records:
     import pyarrow.parquet as pq
 
     try:
-        with open_bytes(path) as file:
-            table = pq.ParquetFile(pa.BufferReader(file.read()) if compression(path) else path)
+        with files.open_bytes(path) as file:
+            table = pq.ParquetFile(
+                pa.BufferReader(file.read()) if files.compression(path) else path
+            )
         names = [name for name in table.schema_arrow.names if name in COLUMNS]
-    except (*DAMAGED, pa.ArrowException) as error:
+    except (*files.DAMAGED, pa.ArrowException) as error:
         raise ArchiveError(
             f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
         ) from error
     _check_columns(table.schema_arrow.names, path)
     context.report.n_expected += table.metadata.num_rows
     number = 0
-    with until_damage(lambda: f"{path} after row {number}", context.report, pa.ArrowException):
+    with files.until_damage(
+        lambda: f"{path} after row {number}", context.report, pa.ArrowException
+    ):
         for batch in table.iter_batches(batch_size=1000, columns=names):
             columns = [_plain_column(batch.column(name)) for name in names]
             for values in zip(*columns, strict=True):
@@ -203,7 +200,7 @@ def _check_columns(heading: list[str], path: Path) -> None:
 
 def _separator(path: Path) -> str:
     """Choose the separator that makes the heading line show known columns."""
-    heading = read_head(path, 2**16).partition(b"\n")[0].decode("utf-8-sig", "replace")
+    heading = files.read_head(path, 2**16).partition(b"\n")[0].decode("utf-8-sig", "replace")
     parts = {mark: next(csv.reader([heading], delimiter=mark), []) for mark in ",;\t"}
     known = {mark: {part.strip().lower() for part in parts[mark]} & {*COLUMNS} for mark in parts}
     best = max(parts, key=lambda mark: len(known[mark]))
@@ -224,7 +221,7 @@ def _plain_column(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
 
 def _count_lines(path: Path) -> int:
     """Count lines to show how much is left; 0 where that would take long."""
-    if compression(path) or path.stat().st_size > _COUNTABLE_BYTES:
+    if files.compression(path) or path.stat().st_size > _COUNTABLE_BYTES:
         return 0
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
