@@ -99,7 +99,11 @@ def embed_missing(
 def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = None) -> list[Problem]:
     """Decode photos and list those that cannot be; progress is photos done and photos in all."""
     checked = _in_parallel(images.check, list(photos), on_progress)
-    return [_problem(str(path), error) for path, error in checked if error is not None]
+    return [
+        Problem(str(path), str(error.fault), error.message, error.hint)
+        for path, error in checked
+        if error is not None
+    ]
 
 
 def check_store(
@@ -120,19 +124,16 @@ def check_store(
     for photo, error in _in_parallel(_difference, photos, on_progress):
         failure = known.get(photo.digest)
         if error is not None:
-            problems.append(_problem(photo.path, error))
+            problems.append(Problem(photo.path, str(error.fault), error.message, error.hint))
         elif failure is not None:
             hint = "copy the photo again from where it came from, then import its posts again"
             problems.append(Problem(photo.path, failure.kind, failure.message, hint))
         else:
             in_order.add(photo.digest)
     hint = "run `pixtag import` on the same posts again, with the same --encoder if one was given"
-    problems.extend(
-        Problem(photo.path, "no embedding", f"{photo.path} has not been looked at yet", hint)
-        for photo in store.missing_photos(encoder_digest)
-        if photo.digest in in_order
-    )
-    return problems
+    unseen = [one.path for one in store.missing_photos(encoder_digest) if one.digest in in_order]
+    why = "{} has not been looked at yet"
+    return problems + [Problem(path, "no embedding", why.format(path), hint) for path in unseen]
 
 
 def _embedded(
@@ -163,10 +164,6 @@ def _embedded(
     return digests, embeddings, failures
 
 
-def _problem(target: str, error: ImageError) -> Problem:
-    return Problem(target, str(error.fault), error.message, error.hint)
-
-
 def _difference(photo: Photo) -> ImageError | None:
     """Compare a file with what was imported."""
     try:
@@ -175,8 +172,9 @@ def _difference(photo: Photo) -> ImageError | None:
         return error
     if digest == photo.digest:
         return None
-    unread = "could not be read when it was imported, but can be now"
-    return images.changed(photo.path) if photo.digest else images.changed(photo.path, unread)
+    if photo.digest:
+        return images.changed(photo.path)
+    return images.changed(photo.path, "could not be read when it was imported, but can be now")
 
 
 def _in_parallel(

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from io import BufferedReader
@@ -39,8 +40,7 @@ class ImportReport:
         sources: Path and kind of each source.
         problems: What was not as it should be, by kind; `examples` has each kind's first case.
         n_expected: Posts that will come, as far as readers know; 0 while unknown.
-        n_posts: Posts read: `added` to the store, `updated` or `unchanged` in it.
-        n_photos: Readable photos of these posts; `n_photos_copied` of them beside the store.
+        n_photos: Readable photos; `n_photos_copied` of them are copied beside the store.
         first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
     """
 
@@ -203,10 +203,9 @@ def post_id_of(kind: str, *parts: object) -> str:
 
 
 def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except OSError as error:
-        return not isinstance(error, ProcessLookupError)  # else it is somebody else's
-    except OverflowError:
-        return False
+    with suppress(PermissionError):  # it is somebody else's
+        try:
+            os.kill(process_id, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
     return True

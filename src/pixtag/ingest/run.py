@@ -17,12 +17,9 @@ from pixtag.types import Post
 
 
 class Reader(NamedTuple):
-    """How to read one kind of source.
+    """How to read one kind of source, which may be zips, several of them together.
 
-    Attributes:
-        looks_like: Gives what of a path is to be read when it looks like this kind, else None.
-        read: Yields the posts of the paths of one source, and counts what is odd.
-        reads_zips: Whether the source may be zips, several of them together.
+    `looks_like` gives what of a path is to be read when it looks like this kind, else None.
     """
 
     looks_like: Callable[[Look], Path | None]
@@ -53,11 +50,7 @@ class Source(NamedTuple):
 
 
 def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
-    """Tell what to read and how.
-
-    Args:
-        paths: Files and folders that somebody named.
-        kind: One of `KINDS` to read all of them so, or None to look.
+    """Tell what to read and how: a `kind` of `KINDS` for all paths, or by looking at each.
 
     Returns:
         Sources in the order of the paths; then the zips, all of one kind together as one archive.
@@ -87,7 +80,6 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
 
 
 def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
-    """Group zips by the kind that they look like; those of one kind are one archive."""
     groups: dict[str, list[Path]] = {}
     for look in map(Look, zips):
         fits = (kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look))
@@ -107,14 +99,16 @@ def _sources_at(look: Look) -> list[Source]:
         return packed
     what = f"{path} holds no posts that are known here"
     hint = f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}"
-    if path.is_file() and not look.head.strip():
-        what, hint = f"{path} is empty", "check that it was written to its end"
-    elif path.is_file() and look.text.startswith(b"["):
-        what = f"{path} is one JSON list"
-        hint = "for Instagram's own archive name its folder or zip; else write one object a line"
-    elif path.is_file():
+    if path.is_file():
         what = f"{path} is not a file of posts"
         hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
+        if not look.head.strip():
+            what, hint = f"{path} is empty", "check that it was written to its end"
+        elif look.text.startswith(b"["):
+            what = f"{path} is one JSON list"
+            hint = (
+                "for Instagram's own archive name its folder or zip; else write one object a line"
+            )
     elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
         what = f"the photos in {path} come without tags"
         hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos in "
@@ -136,14 +130,10 @@ def import_posts(
 
     Running it again adds nothing twice.
 
-    Args:
-        sources: From `find_sources`.
-        store: Open for writing.
-        user_id: The person, for sources that name nobody.
-        join_comments: Whether hashtags of own comments made within ten minutes belong to a post.
-        keep_copies: Keep a copy of every photo beside the store, not only of those inside zips.
-        now: Unix seconds UTC after which a post lies in the future; the clock when None.
-        on_progress: Called with posts read and, once known, posts expected.
+    `user_id` is the person of sources that name nobody. With `join_comments`, hashtags of own
+    comments made within ten minutes belong to a post; with `keep_copies`, every photo is copied
+    beside the store, not only those inside zips. Posts after `now` (Unix seconds UTC; the clock
+    when None) are told as a problem. `on_progress` gets posts read and, once known, expected.
 
     Raises:
         ArchiveError: A source cannot be read at all.
