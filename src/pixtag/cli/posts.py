@@ -272,7 +272,7 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
     from pixtag.embed import check_photos, check_store
     from pixtag.encoder import load_encoder
     from pixtag.errors import InputError
-    from pixtag.predict.photos import photos_under
+    from pixtag.photos import photos_under
     from pixtag.store import Store
 
     if not path.exists():
