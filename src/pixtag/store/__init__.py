@@ -1,9 +1,5 @@
 """The store: posts, tag uses, photos, embeddings and lists in one SQLite file.
 
-    with Store.open("my.sqlite", create=True) as store:
-        store.add_posts(posts)
-        log = store.log(encoder_digest)
-
 Beside the file lie, where they were made, `FILE.photos/` (kept copies of photos) and
 `FILE.snapshot*` (derived data that can be made again).
 """

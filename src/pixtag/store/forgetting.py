@@ -14,20 +14,17 @@ from pixtag.store.schema import MEMORY, guarded
 
 # Rows that only the removed posts kept alive, and leftovers of earlier updates.
 _ORPHANS = {
-    "embeddings": "DELETE FROM embeddings WHERE digest NOT IN (SELECT digest FROM photos)",
-    "tags": "DELETE FROM tags WHERE id NOT IN (SELECT tag FROM tag_uses)",
-    "users": "DELETE FROM users WHERE id NOT IN (SELECT user FROM posts WHERE user IS NOT NULL)",
-    "failures": (
-        "DELETE FROM failures WHERE target NOT IN (SELECT digest FROM photos) "
-        "AND target NOT IN (SELECT path FROM photos)"
-    ),
+    "embeddings": "digest NOT IN (SELECT digest FROM photos)",
+    "tags": "id NOT IN (SELECT tag FROM tag_uses)",
+    "users": "id NOT IN (SELECT user FROM posts WHERE user IS NOT NULL)",
+    "failures": "target NOT IN (SELECT digest FROM photos UNION SELECT path FROM photos)",
 }
 _TRY_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 
 @dataclass(frozen=True, slots=True)
 class BundleRecord:
-    """A bundle that was trained on this store, until a time (Unix seconds UTC) or None."""
+    """A model that was trained on this store, until a time (Unix seconds UTC) or None."""
 
     path: str
     bundle_digest: str
@@ -42,10 +39,9 @@ class ForgetResult:
         photos: Photos of theirs that nobody else's post shows.
         files: Copies of photos and derived files removed beside the store.
         bytes_before: Size of the store's files, and so `bytes_after`.
-        bundles: Bundles that were trained on the person. They are not changed.
+        bundles: Models that were trained on the person. They are not changed.
         is_compacted: False when another process or a full disk kept the file from shrinking; the
             next opening for writing tries again.
-        had_lists: Whether the person had lists of tags, which went too.
     """
 
     posts: int
@@ -55,9 +51,9 @@ class ForgetResult:
     files: int
     bytes_before: int
     bytes_after: int
-    bundles: tuple[BundleRecord, ...]
     is_compacted: bool
-    had_lists: bool = False
+    had_lists: bool
+    bundles: tuple[BundleRecord, ...] = ()
 
 
 def remove_rows(
@@ -67,17 +63,10 @@ def remove_rows(
     *,
     user_id: str | None = None,
     post_ids: Collection[str] = (),
-    bundles: tuple[BundleRecord, ...] = (),
 ) -> ForgetResult:
-    """Remove posts, what is derived from them, and a person's lists and records.
+    """Remove posts, a person's posts, lists and records, and what is derived from them.
 
-    Args:
-        db: The store, in the file `path`.
-        path: Its file, beside which derived files lie.
-        writing: Opens a transaction on it.
-        user_id: Whose posts, and what else the store knows of them.
-        post_ids: Posts to remove in addition.
-        bundles: Bundles that were trained on them, for the result.
+    `writing` opens a transaction on `db`, which is in the file `path`.
     """
     bytes_before = _size_bytes(path)
     db.execute("PRAGMA secure_delete = ON")
@@ -85,23 +74,17 @@ def remove_rows(
         removed = _delete_rows(db, user_id, post_ids)
         if removed["posts"]:
             db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
-            db.execute(
-                "UPDATE meta SET value = (SELECT value FROM meta WHERE name = 'revision') "
-                "WHERE name = 'removed'"
-            )
+            revision = "(SELECT value FROM meta WHERE name = 'revision')"
+            db.execute(f"UPDATE meta SET value = {revision} WHERE name = 'removed'")  # noqa: S608
         db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
         used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
-    n_files = 0 if path == MEMORY else _remove_copies(path, used) + _remove_snapshots(path)
+    n_files = 0 if path == MEMORY else _remove_files(path, used)
     is_compacted = compact(db, path)
     return ForgetResult(
-        posts=removed["posts"],
-        tag_uses=removed["tag_uses"],
-        photos=removed["photos"],
-        embeddings=removed["embeddings"],
+        **{name: removed[name] for name in ("posts", "tag_uses", "photos", "embeddings")},
         files=n_files,
         bytes_before=bytes_before,
         bytes_after=_size_bytes(path),
-        bundles=bundles,
         is_compacted=is_compacted,
         had_lists=bool(removed["lists"]),
     )
@@ -110,9 +93,8 @@ def remove_rows(
 def compact(db: sqlite3.Connection, path: Path) -> bool:
     """Rewrite the file without what was deleted, and empty the write-ahead log.
 
-    Returns:
-        False when another process has the store open or the disk has no room for the new file;
-        the next opening for writing tries again.
+    False when another process has the store open or the disk has no room for the new file; the
+    next opening for writing tries again.
     """
     with guarded(path):
         try:
@@ -131,53 +113,34 @@ def compact(db: sqlite3.Connection, path: Path) -> bool:
 def _delete_rows(
     db: sqlite3.Connection, user_id: str | None, post_ids: Collection[str]
 ) -> dict[str, int]:
-    db.execute("CREATE TEMP TABLE gone_posts AS SELECT id FROM posts WHERE 0")
-    db.execute("CREATE TEMP TABLE gone_photos AS SELECT digest FROM photos WHERE 0")
-    db.execute(
-        "INSERT INTO gone_posts SELECT id FROM posts "
-        "WHERE user = (SELECT id FROM users WHERE name = ?) "
-        "OR post_id IN (SELECT value FROM json_each(?))",
-        (user_id, json.dumps(list(post_ids))),
-    )
-    db.execute(
-        "INSERT INTO gone_photos SELECT DISTINCT digest FROM photos "
-        "WHERE post IN (SELECT id FROM gone_posts) AND digest != ''"
-    )
-    removed = {
-        table: db.execute(
-            f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM gone_posts)"  # noqa: S608
-        ).rowcount
-        for table, column in (("tag_uses", "post"), ("photos", "post"), ("posts", "id"))
-    }
-    (removed["photos"],) = db.execute(
-        "SELECT count(*) FROM gone_photos WHERE digest NOT IN (SELECT digest FROM photos)"
-    ).fetchone()
-    for table, statement in _ORPHANS.items():
-        removed[table] = db.execute(statement).rowcount
+    """Say by table how many rows went; of photos, how many nobody shows now."""
+    chosen = "IN (SELECT value FROM json_each(?))"
+    whose = "user = (SELECT id FROM users WHERE name = ?)"
+    query = f"SELECT id FROM posts WHERE {whose} OR post_id {chosen}"  # noqa: S608
+    found = db.execute(query, (user_id, json.dumps(list(post_ids))))
+    rows = (json.dumps([row[0] for row in found]),)
+    query = f"SELECT DISTINCT digest FROM photos WHERE post {chosen} AND digest != ''"  # noqa: S608
+    digests = (json.dumps([row[0] for row in db.execute(query, rows)]),)
+    removed: dict[str, int] = {}
+    for table, column in (("tag_uses", "post"), ("photos", "post"), ("posts", "id")):
+        found = db.execute(f"DELETE FROM {table} WHERE {column} {chosen}", rows)  # noqa: S608
+        removed[table] = found.rowcount
+    query = "SELECT count(*) FROM json_each(?) WHERE value NOT IN (SELECT digest FROM photos)"
+    (removed["photos"],) = db.execute(query, digests).fetchone()
+    for table, is_orphan in _ORPHANS.items():
+        removed[table] = db.execute(f"DELETE FROM {table} WHERE {is_orphan}").rowcount  # noqa: S608
     for table in ("bundle_users", "lists"):
-        removed[table] = db.execute(
-            f"DELETE FROM {table} WHERE user_name = ?",  # noqa: S608
-            (user_id,),
-        ).rowcount
-    db.execute("DROP TABLE gone_posts")
-    db.execute("DROP TABLE gone_photos")
+        found = db.execute(f"DELETE FROM {table} WHERE user_name = ?", (user_id,))  # noqa: S608
+        removed[table] = found.rowcount
     return removed
 
 
-def _remove_copies(path: Path, used: set[str]) -> int:
-    """Delete kept copies of photos that no post shows; they are named by digest."""
+def _remove_files(path: Path, used: set[str]) -> int:
+    """Delete derived files, and copies of photos (named by digest) that no post shows."""
     folder = path.with_name(path.name + ".photos")
-    if not folder.is_dir():
-        return 0
-    gone = [file for file in folder.iterdir() if file.stem not in used and file.is_file()]
-    for file in gone:
-        file.unlink(missing_ok=True)
-    return len(gone)
-
-
-def _remove_snapshots(path: Path) -> int:
-    """Delete derived files beside the store; they are made again when needed."""
-    gone = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".snapshot")]
+    copies = list(folder.iterdir()) if folder.is_dir() else []
+    gone = [file for file in copies if file.stem not in used and file.is_file()]
+    gone += [f for f in path.parent.iterdir() if f.name.startswith(path.name + ".snapshot")]
     for file in gone:
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file, ignore_errors=True)

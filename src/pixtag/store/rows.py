@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pixtag.errors import InputError, ShapeError
 from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog
-
-if TYPE_CHECKING:
-    import sqlite3
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
@@ -29,34 +28,66 @@ def write_posts(
     now = microseconds(time.time())
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
-        head = (user, microseconds(post.posted_at), revision)
-        row = row_of.get(post.post_id)
-        if row is None:
-            cursor = db.execute(
-                "INSERT INTO posts (user, posted_at_us, changed, post_id, seen_at_us) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (*head, post.post_id, now),
+        head = (user, microseconds(post.posted_at), revision, post.post_id)
+        if post.post_id in row_of:
+            row = (row_of[post.post_id],)
+            db.execute(
+                "UPDATE posts SET user = ?, posted_at_us = ?, changed = ? WHERE post_id = ?", head
             )
-            row_of[post.post_id] = int(cursor.lastrowid or 0)
-            continue
-        db.execute(
-            "UPDATE posts SET user = ?, posted_at_us = ?, changed = ? WHERE id = ?", (*head, row)
-        )
-        db.execute("DELETE FROM tag_uses WHERE post = ?", (row,))
-        db.execute("DELETE FROM photos WHERE post = ?", (row,))
-    db.executemany(
-        "INSERT INTO tag_uses VALUES (?, ?, ?)",
-        ((row_of[p.post_id], i, tags[t]) for p in posts for i, t in enumerate(p.tags)),
-    )
+            db.execute("DELETE FROM tag_uses WHERE post = ?", row)
+            db.execute("DELETE FROM photos WHERE post = ?", row)
+        else:
+            columns = "user, posted_at_us, changed, post_id, seen_at_us"
+            made = db.execute(f"INSERT INTO posts ({columns}) VALUES (?, ?, ?, ?, ?)", (*head, now))  # noqa: S608
+            row_of[post.post_id] = int(made.lastrowid or 0)
+    uses = [(row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags)]
+    db.executemany("INSERT INTO tag_uses VALUES (?, ?, ?)", uses)
     photos = [
         (row_of[p.post_id], i, path_to_db(photo.path), photo.digest)
         for p in posts
         for i, photo in enumerate(p.photos)
     ]
     db.executemany("INSERT INTO photos VALUES (?, ?, ?, ?)", photos)
+    readable = ((path,) for _, _, path, digest in photos if digest)
+    db.executemany("DELETE FROM failures WHERE target = ?", readable)
+
+
+def checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs]) -> Halfs:
+    """Embeddings of photos as one array, or an `InputError`."""
+    if len({np.shape(row) for row in embeddings}) > 1:
+        raise ShapeError("embeddings of different widths")
+    vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
+    if vectors.ndim != 2 or len(vectors) != len(digests):
+        raise ShapeError(f"{len(digests)} photos but embeddings of shape {vectors.shape}")
+    if not np.isfinite(vectors).all():
+        raise InputError("an embedding holds a number that is not finite")
+    return vectors
+
+
+def write_vectors(
+    db: sqlite3.Connection,
+    encoder_digest: str,
+    digests: Sequence[str],
+    vectors: Halfs,
+    revision: int,
+) -> None:
+    """Keep embeddings of photos, whose posts count as changed by a revision."""
+    width = vectors.shape[1]
+    query = "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)"
+    db.execute(query, (encoder_digest, width))
+    query = "SELECT id, width FROM encoders WHERE digest = ?"
+    encoder, known = db.execute(query, (encoder_digest,)).fetchone()
+    if known != width:
+        raise ShapeError(
+            f"embeddings {width} wide from an encoder whose earlier ones are {known} wide"
+        )
     db.executemany(
-        "DELETE FROM failures WHERE target = ?", ((path,) for _, _, path, d in photos if d)
+        "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
+        "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
+        ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
     )
+    query = "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)"
+    db.executemany(query, ((revision, digest) for digest in digests))
 
 
 def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, tuple[int, Post]]:
@@ -78,16 +109,10 @@ def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
     shown = "SELECT post, path, digest FROM photos"
     for post, path, digest in _fetch(db, shown, "post", rows, "ORDER BY post, position"):
         photos.setdefault(post, []).append(Photo(path_from_db(path), digest))
-    heads = _fetch(
-        db,
-        "SELECT posts.id, post_id, name, posted_at_us FROM posts "
-        "LEFT JOIN users ON users.id = user",
-        "posts.id",
-        rows,
-    )
+    heads = "SELECT p.id, post_id, name, posted_at_us FROM posts p LEFT JOIN users u ON u.id = user"
     return {
         row: Post(post_id, user, seconds(at), tuple(tags.get(row, ())), tuple(photos.get(row, ())))
-        for row, post_id, user, at in heads
+        for row, post_id, user, at in _fetch(db, heads, "p.id", rows)
     }
 
 
@@ -98,21 +123,12 @@ def read_log(
     *,
     seen_before: float | None = None,
 ) -> PostLog:
-    """Read posts, their tags and the mean embedding of their photos as columns.
+    """Read posts, their tags and the mean embedding of their photos, inside a transaction.
 
-    Args:
-        db: The store, inside a transaction, so that all queries see one state.
-        encoder_digest: Whose embeddings to read; none when None.
-        post_ids: Only these posts; all when None.
-        seen_before: Only posts that the store knew before, Unix seconds UTC.
+    Arguments as for `Store.log`.
     """
-    heads = _fetch(
-        db,
-        "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts",
-        "post_id",
-        post_ids,
-        "ORDER BY posted_at_us, post_id",
-    )
+    query = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
+    heads = _fetch(db, query, "post_id", post_ids, "ORDER BY posted_at_us, post_id")
     if seen_before is not None:
         heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
         post_ids = {head[1] for head in heads}
@@ -168,25 +184,19 @@ def _embeddings(
     db: sqlite3.Connection, rows: Ints, encoder_digest: str | None, only: list[int] | None
 ) -> tuple[Bools, Halfs]:
     """Average the embeddings of each post's photos."""
-    encoder = db.execute(
-        "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
-    ).fetchone()
+    query = "SELECT id, width FROM encoders WHERE digest = ?"
+    encoder, width = db.execute(query, (encoder_digest,)).fetchone() or (None, 0)
+    embeddings = np.zeros((len(rows), width), np.float16)
     if encoder is None:
-        return np.zeros(len(rows), np.bool_), np.zeros((len(rows), 0), np.float16)
-    width: int = encoder[1]
+        return np.zeros(len(rows), np.bool_), embeddings
     photos = _fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
-    found = _fetch(
-        db,
-        f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder[0])})",  # noqa: S608
-        "digest",
-        None if only is None else {digest for _, digest in photos},
-    )
+    query = f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder)})"  # noqa: S608
+    found = _fetch(db, query, "digest", None if only is None else {name for _, name in photos})
     number = {digest: i for i, (digest, _) in enumerate(found)}
     vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)
     known = _pairs([(post, number[digest]) for post, digest in photos if digest in number])
     place, source = _places(rows, known[:, 0]), known[:, 1]
     counts = np.bincount(place, minlength=len(rows))
-    embeddings = np.zeros((len(rows), width), np.float16)
     is_single = counts[place] == 1
     embeddings[place[is_single]] = vectors[source[is_single]]
     # Posts with several photos are few: average them in full precision.
@@ -198,19 +208,13 @@ def _embeddings(
 
 
 def _fetch(
-    db: sqlite3.Connection,
-    query: str,
-    column: str,
-    only: Collection[Any] | None,
-    order: str = "",
+    db: sqlite3.Connection, query: str, column: str, only: Collection[Any] | None, order: str = ""
 ) -> list[tuple[Any, ...]]:
     """Run a query for all rows, or for those whose column holds one of some values."""
     if only is None:
         return db.execute(f"{query} {order}").fetchall()
-    return db.execute(
-        f"{query} WHERE {column} IN (SELECT value FROM json_each(?)) {order}",  # noqa: S608
-        (json.dumps(list(only)),),
-    ).fetchall()
+    chosen = f"WHERE {column} IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return db.execute(f"{query} {chosen} {order}", (json.dumps(list(only)),)).fetchall()
 
 
 def _pairs(rows: list[tuple[Any, ...]]) -> Ints:
@@ -229,10 +233,8 @@ def _places(rows: Ints, wanted: Ints) -> Ints:
 def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
     """Look names up in `users` or `tags`, adding those that are new."""
     ordered = sorted(names)
-    db.executemany(
-        f"INSERT OR IGNORE INTO {table} (name) VALUES (?)",  # noqa: S608
-        ((name,) for name in ordered),
-    )
+    new = ((name,) for name in ordered)
+    db.executemany(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", new)  # noqa: S608
     return dict(_fetch(db, f"SELECT name, id FROM {table}", "name", ordered))  # noqa: S608
 
 
@@ -257,13 +259,12 @@ def safe_text(text: str) -> str:
 
 def path_to_db(path: str) -> str | bytes:
     """Keep a path as text, or as its bytes when they are no valid Unicode."""
-    for errors in ("strict", "surrogateescape"):
-        try:
-            raw = path.encode("utf-8", errors)
-        except UnicodeEncodeError:
-            continue
-        return path if errors == "strict" else raw
-    return safe_text(path)  # no file can have this name
+    if safe_text(path) == path:
+        return path
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return safe_text(path)  # no file can have this name
 
 
 def path_from_db(value: str | bytes) -> str:
