@@ -44,7 +44,7 @@ class _Entry(BaseModel):
 class Platform(_Entry):
     """How many tags a post may carry on a platform, which enforces it, or somebody advises it."""
 
-    cap: int | None = Field(None, ge=1, le=1000)
+    cap: int | None = Field(None, ge=1, le=1000)  # None where no bound is known
     kind: Literal["limit", "advice"] = "advice"
 
 

@@ -44,8 +44,11 @@ class Reads:
     verbs: tuple[str, ...] | None = None
 
 
-_IF_ANY = "{} among the settings, if any"
 _PREDICT = ("predict",)
+
+
+def _own_file(name: str) -> Reads:
+    return Reads(f"{name} among the settings, if any", _PREDICT)
 
 
 class Common(Config):
@@ -53,25 +56,17 @@ class Common(Config):
 
     store: Annotated[Path | None, Reads("no store")] = None
     """The store of posts: one SQLite file."""
-
     bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
     """The trained model: a file that `pixtag train` made."""
-
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
     """The ONNX file that turns photos into embeddings; a model understands one encoder's."""
-
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
     """Hashtags suggested for a photo."""
-
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
     """Where the photos will be posted: its cap on hashtags holds."""
-
-    platforms: Annotated[Path | None, Reads(_IF_ANY.format("platforms.toml"), _PREDICT)] = None
+    platforms: Annotated[Path | None, _own_file("platforms.toml")] = None
     """Your own file of platforms and their caps, on top of the one in the package."""
-
-    restricted: Annotated[Path | None, Reads(_IF_ANY.format("restricted_tags.toml"), _PREDICT)] = (
-        None
-    )
+    restricted: Annotated[Path | None, _own_file("restricted_tags.toml")] = None
     """Your own file of hashtags that are reported as limited, on top of the one in the package."""
 
 
@@ -118,13 +113,8 @@ class _Knob:
         return " ".join(text.split())
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A value that somebody gave, before it is checked."""
-
-    value: object
-    source: Source
-    origin: str
+_Given = tuple[object, Source, str]
+"""A value that somebody gave, before it is checked, its source and its origin."""
 
 
 class Settings:
@@ -151,13 +141,11 @@ class Settings:
 
     def _explained(self, name: str, knob: _Knob, config: BaseModel) -> Setting:
         value: object = reduce(getattr, knob.path, cast("object", config))
-        given = self._given.get(name, _Given(None, "default", "default"))
+        _, source, origin = self._given.get(name, (None, "default", "default"))
         reads = next((one for one in knob.field.metadata if isinstance(one, Reads)), Reads())
         shown = reads.when_none if value is None else str(value)
         default = cast("object", knob.field.get_default(call_default_factory=True))
-        return Setting(
-            name, value, shown, given.source, given.origin, default, knob.meaning, reads.verbs
-        )
+        return Setting(name, value, shown, source, origin, default, knob.meaning, reads.verbs)
 
 
 def config_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -204,19 +192,19 @@ def load_settings(
                 _require_known(name, knobs, skipped, str(path))
                 if knobs[name].is_path and isinstance(value, str):
                     value = path.parent / Path(value).expanduser()
-                given[name] = _Given(value, "file", str(path))
+                given[name] = (value, "file", str(path))
     name_of = {_PREFIX + name.replace(".", "_").upper(): name for name in knobs}
     others = tuple(f"{_PREFIX}{table.upper()}_" for table in skipped)
     for variable, text in variables.items():
         if variable.startswith(_PREFIX) and not variable.startswith(others):
             _require_known(variable, name_of, set(), "the environment")
             name = name_of[variable]
-            given[name] = _Given(_parsed(text, knobs[name]), "environment", variable)
+            given[name] = (_parsed(text, knobs[name]), "environment", variable)
     for name, value in (flags or {}).items():
         if value is not None:
             _require_known(name, knobs, set(), "the command line")
             flag = "--" + name.rpartition(".")[2].replace("_", "-")
-            given[name] = _Given(value, "flag", flag)
+            given[name] = (value, "flag", flag)
     checked = {name: _check(model, _knobs(model, name), given) for name, model in sections.items()}
     return Settings(checked, given)
 
@@ -294,7 +282,7 @@ def _check(
             inner = values
             for part in knob.path[:-1]:
                 inner = cast("dict[str, object]", inner.setdefault(part, {}))
-            inner[knob.path[-1]] = given[name].value
+            inner[knob.path[-1]] = given[name][0]
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -302,8 +290,8 @@ def _check(
         where = tuple(str(part) for part in problem["loc"])
         for name, knob in knobs.items():
             if name in given and where[: len(knob.path)] == knob.path:
-                raise ConfigError(
-                    f"{name} = {given[name].value!r} ({given[name].origin}): {problem['msg']}",
-                    hint=f"{name} is: {knob.meaning}" if knob.meaning else "",
-                ) from error
+                value, _, origin = given[name]
+                what = f"{name} = {value!r} ({origin}): {problem['msg']}"
+                hint = f"{name} is: {knob.meaning}" if knob.meaning else ""
+                raise ConfigError(what, hint=hint) from error
         raise ConfigError(f"settings do not fit together: {problem['msg']}") from error

@@ -19,7 +19,7 @@ from pixtag.errors import InputError, StoreError
 from pixtag.lists import ListName, Lists, read_lists_file, store_lists_path
 from pixtag.store import rows
 from pixtag.store.forgetting import BundleRecord, ForgetResult, compact, remove_rows
-from pixtag.store.rows import microseconds, path_from_db, path_to_db, safe_text, seconds
+from pixtag.store.rows import is_safe, microseconds, path_from_db, path_to_db, safe_text, seconds
 from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
 from pixtag.types import Halfs, Photo, Post, PostLog
 
@@ -109,14 +109,14 @@ class Store:
             ConfigError: A file of lists of an earlier version lies beside it and is broken.
         """
         file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
-        has_lists_file = store_lists_path(file).exists()
-        if read_only and has_lists_file and os.access(file, os.W_OK):
+        lists_file = store_lists_path(file)
+        if read_only and lists_file.exists() and os.access(file, os.W_OK):
             cls.open(file, busy_timeout_s=busy_timeout_s).close()
         db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
         store = cls(db, file, read_only=read_only)
         try:
-            if not read_only and has_lists_file:
-                store._take_in_lists(store_lists_path(file))
+            if not read_only and lists_file.exists():
+                store._take_in_lists(lists_file)
             if not read_only and store._meta("needs_compacting"):
                 compact(db, file)  # a forgetting that was interrupted
         except BaseException:
@@ -127,8 +127,7 @@ class Store:
     @classmethod
     def in_memory(cls) -> Self:
         """Make an empty store that is in no file and goes with the object."""
-        db = connect(MEMORY, create=True, read_only=False, busy_timeout_s=0.0)
-        return cls(db, MEMORY, read_only=False)
+        return cls(connect(MEMORY, create=True), MEMORY, read_only=False)
 
     def close(self) -> None:
         """Close the file. Nothing is lost by not calling it."""
@@ -219,17 +218,15 @@ class Store:
             query = "SELECT post_id FROM posts WHERE changed > ? ORDER BY changed, id"
             since = -1 if is_restored else seq
             changed = tuple(row[0] for row in self._db.execute(query, (since,)))
-            gone: tuple[str, ...] = ()
-            if removed > seq or is_restored:
-                stored = {row[0] for row in self._db.execute("SELECT post_id FROM posts")}
-                gone = tuple(post_id for post_id in known if post_id not in stored)
-        return Changes(last, changed, gone)
+            if not (removed > seq or is_restored):
+                return Changes(last, changed, ())
+            stored = {row[0] for row in self._db.execute("SELECT post_id FROM posts")}
+        return Changes(last, changed, tuple(name for name in known if name not in stored))
 
     def posts_by_id(self, post_ids: Collection[str]) -> dict[str, Post]:
         """Read those of some posts that the store has."""
         with self._reading():
-            found = rows.known_posts(self._db, post_ids)
-        return {name: post for name, (_, post) in found.items()}
+            return rows.known_posts(self._db, post_ids)
 
     def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
         """Read a person's or all posts in time order, ties by post_id, untimed ones first."""
@@ -238,9 +235,7 @@ class Store:
         values = [] if user_id is None else [safe_text(user_id)]
         ids = [row for (row,) in self._all(query, *values)]
         for start in range(0, len(ids), _BATCH_POSTS):
-            chunk = ids[start : start + _BATCH_POSTS]
-            known = self._load(chunk)
-            yield from (known[i] for i in chunk if i in known)  # another process may remove some
+            yield from self._load(ids[start : start + _BATCH_POSTS])
 
     def log(
         self,
@@ -264,8 +259,7 @@ class Store:
         """Find the latest post with the photo whose bytes have this SHA-256, hex."""
         query = """SELECT post FROM photos JOIN posts ON posts.id = post
             WHERE digest = ? AND digest != '' ORDER BY posted_at_us DESC, post_id DESC LIMIT 1"""
-        loaded = self._load([row for (row,) in self._all(query, digest)])
-        return next(iter(loaded.values()), None)
+        return next(iter(self._load([row for (row,) in self._all(query, digest)])), None)
 
     def summary(self) -> Summary:
         """Count what the store holds."""
@@ -279,7 +273,9 @@ class Store:
             query = """SELECT name, count(*) FROM posts JOIN users ON users.id = user
                 GROUP BY user ORDER BY count(*) DESC, name"""
             people = tuple(self._db.execute(query))
-            return Summary(*counts, seconds(first), seconds(last), people)
+        return Summary(
+            *counts, first_at=seconds(first), last_at=seconds(last), posts_per_person=people
+        )
 
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without an embedding, each digest once, in order of their posts.
@@ -389,7 +385,7 @@ class Store:
 
         InputError: A tag or the person's name is none.
         """
-        if user_id is not None and not (user_id and _can_be_kept(user_id)):
+        if user_id is not None and not (user_id and is_safe(user_id)):
             what = f"{user_id!r} is no name of a person"
             raise InputError(what, hint="give a name in valid Unicode")
         with self._writing():
@@ -399,8 +395,7 @@ class Store:
 
     def _add_batch(self, batch: list[Post]) -> Counter[str]:
         with consistent(self._path):
-            known = rows.known_posts(self._db, [post.post_id for post in batch])
-        stored = {name: post for name, (_, post) in known.items()}
+            stored = rows.known_posts(self._db, [post.post_id for post in batch])
         latest = dict(stored)
         counts: Counter[str] = Counter()
         for post in batch:
@@ -410,8 +405,7 @@ class Store:
             latest[post.post_id] = post
         fresh = [post for name, post in latest.items() if stored.get(name) != post]
         if fresh:
-            row_of = {name: row for name, (row, _) in known.items()}
-            rows.write_posts(self._db, fresh, row_of, self._next_revision())
+            rows.write_posts(self._db, fresh, self._next_revision())
         return counts
 
     def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
@@ -421,7 +415,7 @@ class Store:
         self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
         return self._meta("revision")
 
-    def _load(self, ids: list[int]) -> dict[int, Post]:
+    def _load(self, ids: list[int]) -> list[Post]:
         with self._reading():
             return rows.load_posts(self._db, ids)
 
@@ -437,7 +431,7 @@ class Store:
         found = read_lists_file(path)
         with self._writing():
             for user, lists in found.items():
-                if user is None or (user and safe_text(user) == user):
+                if user is None or (user and is_safe(user)):
                     self._put_lists(user, self.lists(user).joined(lists))
         path.unlink(missing_ok=True)
 
@@ -494,20 +488,12 @@ def _batches(
         yield batch
 
 
-def _can_be_kept(name: str) -> bool:
-    return "\0" not in name and safe_text(name) == name
-
-
 def _check(post: Post) -> None:
     for name in (post.post_id, post.user_id or "", *post.tags):
-        if not _can_be_kept(name):
-            raise InputError(
-                f"post {post.post_id!r} holds a name that cannot be kept: {name!r}",
-                hint="leave out lone surrogates and NUL",
-            )
+        if not is_safe(name):
+            what = f"post {post.post_id!r} holds a name that cannot be kept: {name!r}"
+            raise InputError(what, hint="leave out lone surrogates and NUL")
     at = post.posted_at
     if at is not None and not (math.isfinite(at) and abs(at) < rows.MAX_SECONDS):
-        raise InputError(
-            f"post {post.post_id!r} has the time {at}, out of range",
-            hint="times from 1698 to 2242 can be kept; use None for an unknown one",
-        )
+        hint = "times from 1698 to 2242 can be kept; use None for an unknown one"
+        raise InputError(f"post {post.post_id!r} has the time {at}, out of range", hint=hint)

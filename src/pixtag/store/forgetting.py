@@ -51,9 +51,9 @@ class ForgetResult:
     files: int
     bytes_before: int
     bytes_after: int
-    is_compacted: bool
-    had_lists: bool
     bundles: tuple[BundleRecord, ...] = ()
+    is_compacted: bool = True
+    had_lists: bool = False
 
 
 def remove_rows(
@@ -81,7 +81,10 @@ def remove_rows(
     n_files = 0 if path == MEMORY else _remove_files(path, used)
     is_compacted = compact(db, path)
     return ForgetResult(
-        **{name: removed[name] for name in ("posts", "tag_uses", "photos", "embeddings")},
+        posts=removed["posts"],
+        tag_uses=removed["tag_uses"],
+        photos=removed["photos"],
+        embeddings=removed["embeddings"],
         files=n_files,
         bytes_before=bytes_before,
         bytes_after=_size_bytes(path),

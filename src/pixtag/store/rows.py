@@ -19,10 +19,10 @@ MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
 
 
-def write_posts(
-    db: sqlite3.Connection, posts: list[Post], row_of: dict[str, int], revision: int
-) -> None:
-    """Insert posts, or replace those that have a row, as changed by a revision."""
+def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> None:
+    """Insert posts, or replace those that are known, as changed by a revision."""
+    names = [post.post_id for post in posts]
+    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
     now = microseconds(time.time())
@@ -31,9 +31,8 @@ def write_posts(
         head = (user, microseconds(post.posted_at), revision, post.post_id)
         if post.post_id in row_of:
             row = (row_of[post.post_id],)
-            db.execute(
-                "UPDATE posts SET user = ?, posted_at_us = ?, changed = ? WHERE post_id = ?", head
-            )
+            columns = "user = ?, posted_at_us = ?, changed = ?"
+            db.execute(f"UPDATE posts SET {columns} WHERE post_id = ?", head)  # noqa: S608
             db.execute("DELETE FROM tag_uses WHERE post = ?", row)
             db.execute("DELETE FROM photos WHERE post = ?", row)
         else:
@@ -65,42 +64,34 @@ def checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs])
 
 
 def write_vectors(
-    db: sqlite3.Connection,
-    encoder_digest: str,
-    digests: Sequence[str],
-    vectors: Halfs,
-    revision: int,
+    db: sqlite3.Connection, encoder: str, digests: Sequence[str], vectors: Halfs, revision: int
 ) -> None:
     """Keep embeddings of photos, whose posts count as changed by a revision."""
     width = vectors.shape[1]
     query = "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)"
-    db.execute(query, (encoder_digest, width))
+    db.execute(query, (encoder, width))
     query = "SELECT id, width FROM encoders WHERE digest = ?"
-    encoder, known = db.execute(query, (encoder_digest,)).fetchone()
+    row, known = db.execute(query, (encoder,)).fetchone()
     if known != width:
-        raise ShapeError(
-            f"embeddings {width} wide from an encoder whose earlier ones are {known} wide"
-        )
+        what = f"embeddings {width} wide from an encoder whose earlier ones"
+        raise ShapeError(f"{what} are {known} wide")
     db.executemany(
         "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
         "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
-        ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
+        ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
     )
     query = "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)"
     db.executemany(query, ((revision, digest) for digest in digests))
 
 
-def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, tuple[int, Post]]:
-    """Read those of some posts that the store has, with their rows, by post_id."""
+def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, Post]:
+    """Read those of some posts that the store has."""
     rows = _fetch(db, "SELECT id FROM posts", "post_id", post_ids)
-    loaded = load_posts(db, [row[0] for row in rows])
-    return {post.post_id: (row, post) for row, post in loaded.items()}
+    return {post.post_id: post for post in load_posts(db, [row[0] for row in rows])}
 
 
-def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
-    """Read whole posts by their row."""
-    if not rows:
-        return {}
+def load_posts(db: sqlite3.Connection, rows: list[int]) -> list[Post]:
+    """Read whole posts by their row, without those that are gone."""
     tags: dict[int, list[str]] = {}
     uses = "SELECT post, name FROM tag_uses JOIN tags ON tags.id = tag"
     for post, tag in _fetch(db, uses, "post", rows, "ORDER BY post, position"):
@@ -110,10 +101,11 @@ def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
     for post, path, digest in _fetch(db, shown, "post", rows, "ORDER BY post, position"):
         photos.setdefault(post, []).append(Photo(path_from_db(path), digest))
     heads = "SELECT p.id, post_id, name, posted_at_us FROM posts p LEFT JOIN users u ON u.id = user"
-    return {
+    found = {
         row: Post(post_id, user, seconds(at), tuple(tags.get(row, ())), tuple(photos.get(row, ())))
         for row, post_id, user, at in _fetch(db, heads, "p.id", rows)
     }
+    return [found[row] for row in rows if row in found]
 
 
 def read_log(
@@ -123,10 +115,7 @@ def read_log(
     *,
     seen_before: float | None = None,
 ) -> PostLog:
-    """Read posts, their tags and the mean embedding of their photos, inside a transaction.
-
-    Arguments as for `Store.log`.
-    """
+    """Read what `Store.log` gives, inside a transaction."""
     query = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
     heads = _fetch(db, query, "post_id", post_ids, "ORDER BY posted_at_us, post_id")
     if seen_before is not None:
@@ -255,6 +244,11 @@ def seconds(at_us: int | None) -> float | None:
 def safe_text(text: str) -> str:
     """Escape what is no valid Unicode."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name comes back as it was from the store."""
+    return "\0" not in name and safe_text(name) == name
 
 
 def path_to_db(path: str) -> str | bytes:

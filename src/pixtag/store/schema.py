@@ -13,26 +13,19 @@ from urllib.parse import quote
 
 from pixtag.errors import InputError, StoreError
 
-APPLICATION_ID = 0x50585447
-"""Marks a SQLite file as ours: "PXTG"."""
-
+APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
 MEMORY = Path(":memory:")
 """The path of a store that is in no file."""
-
+_PAGE_BYTES = 8192  # holds three fp16 rows of 1,280 numbers; 4,096 would hold one, wasting a third
 _EMPTY = "this file is empty, not a store:"
 
-# Three fp16 rows of 1,280 numbers a page; 4,096 would hold one and waste a third.
-_PAGE_BYTES = 8192
-
-MIGRATIONS = tuple(
-    Path(__file__).with_name(f"version_{number}.sql").read_text(encoding="utf-8")
-    for number in (1, 2)
-)
+_FILES = (Path(__file__).with_name(f"version_{number}.sql") for number in (1, 2))
+MIGRATIONS = tuple(file.read_text(encoding="utf-8") for file in _FILES)
 """What each version of the schema changes, in order. Never edit one that was released."""
 
 
 def connect(
-    path: Path, *, create: bool, read_only: bool, busy_timeout_s: float
+    path: Path, *, create: bool = False, read_only: bool = False, busy_timeout_s: float = 5.0
 ) -> sqlite3.Connection:
     """Open the store's file, or `MEMORY`, with its schema up to date, in autocommit mode.
 
@@ -47,11 +40,7 @@ def connect(
     name = str(path) if path == MEMORY else f"file:{quote(os.fsencode(path))}?mode={mode}"
     with guarded(path):
         db = sqlite3.connect(
-            name,
-            uri=path != MEMORY,
-            timeout=busy_timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
+            name, busy_timeout_s, isolation_level=None, check_same_thread=False, uri=path != MEMORY
         )
         try:
             is_ready = _prepare(db, path, is_new=is_new, read_only=read_only)
@@ -62,12 +51,10 @@ def connect(
         return db
     db.close()
     if is_frozen:
-        raise StoreError(
-            f"{path} was written by an older Pixtag and cannot be brought up to date here",
-            hint="copy it to a place that can be written to",
-        )
-    connect(path, create=False, read_only=False, busy_timeout_s=busy_timeout_s).close()
-    return connect(path, create=False, read_only=True, busy_timeout_s=busy_timeout_s)
+        what = f"{path} was written by an older Pixtag and cannot be brought up to date here"
+        raise StoreError(what, hint="copy it to a place that can be written to")
+    connect(path, busy_timeout_s=busy_timeout_s).close()
+    return connect(path, read_only=True, busy_timeout_s=busy_timeout_s)
 
 
 @contextmanager
@@ -104,10 +91,8 @@ def consistent(path: Path) -> Generator[None]:
 
 
 def _damaged(path: Path, detail: str) -> StoreError:
-    return StoreError(
-        f"{path} is damaged ({detail})",
-        hint="restore it from a backup, or move it away and import again",
-    )
+    hint = "restore it from a backup, or move it away and import again"
+    return StoreError(f"{path} is damaged ({detail})", hint=hint)
 
 
 def _check_place(path: Path, *, create: bool) -> bool:
@@ -149,22 +134,20 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StoreError(
-                f"{path} is a database of another program, not a Pixtag store",
-                hint="check the path, or choose a new name",
-            )
+            what = f"{path} is a database of another program, not a Pixtag store"
+            raise StoreError(what, hint="check the path, or choose a new name")
         if read_only:
             raise _not_yet(path, _EMPTY)
     version = _version(db)
     if version > len(MIGRATIONS):
+        what = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
         raise StoreError(
-            f"{path} was written by a newer Pixtag (store version {version}, this one reads up to "
-            f"{len(MIGRATIONS)})",
+            f"{path} was written by a newer Pixtag ({what})",
             hint="upgrade Pixtag: pip install --upgrade pixtag",
         )
     if version < len(MIGRATIONS) and not read_only:
         _migrate(db)
-    return version >= len(MIGRATIONS) or not read_only
+    return version == len(MIGRATIONS) or not read_only
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -174,10 +157,8 @@ def _version(db: sqlite3.Connection) -> int:
 def _migrate(db: sqlite3.Connection) -> None:
     """Apply the missing migrations."""
     with transaction(db):
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS schema_version "
-            "(version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
-        )
+        columns = "version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL"
+        db.execute(f"CREATE TABLE IF NOT EXISTS schema_version ({columns})")
         # Read inside the transaction: another process may have done it in the meantime.
         for number in range(_version(db) + 1, len(MIGRATIONS) + 1):
             for statement in MIGRATIONS[number - 1].split(";\n"):
