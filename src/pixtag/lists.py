@@ -93,11 +93,10 @@ def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> l
         with _locked(path.parent):
             after, changed = global_lists().edited(name, tags, remove=remove)
             if changed:
-                # Of a normalised tag JSON and TOML escape the same.
-                pairs = asdict(after).items()
-                lines = (f"{key} = {json.dumps(all_, ensure_ascii=False)}\n" for key, all_ in pairs)
                 with replacing(path) as file:
-                    file.write((_HEAD + "".join(lines)).encode())
+                    file.write(_HEAD.encode())
+                    for key, kept in asdict(after).items():  # JSON and TOML escape tags the same
+                        file.write(f"{key} = {json.dumps(kept, ensure_ascii=False)}\n".encode())
     except OSError as error:
         what = f"cannot write {path}: {error.strerror}"
         raise ConfigError(what, hint="check who owns the file and its folder") from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pixtag.errors import ConfigError
 
 _PREFIX = "PIXTAG_"
+_PREDICT = ("predict",)
 Source = Literal["default", "file", "environment", "flag"]
 
 
@@ -42,9 +43,6 @@ class Reads:
 
     when_none: str = "none"
     verbs: tuple[str, ...] | None = None
-
-
-_PREDICT = ("predict",)
 
 
 def _own_file(name: str) -> Reads:
@@ -121,15 +119,11 @@ class Settings:
     """Checked settings and where each came from. Made by `load_settings`."""
 
     def __init__(self, sections: Mapping[str, BaseModel], given: Mapping[str, _Given]) -> None:
-        self._sections = dict(sections)
-        self._given = dict(given)
+        self._sections, self._given = sections, given
 
     def of(self, model: type[ConfigT]) -> ConfigT:
-        """Give the settings of one of the classes that were loaded; else KeyError."""
-        for config in self._sections.values():
-            if isinstance(config, model):
-                return config
-        raise KeyError(model.__name__)
+        """Give the settings of one of the classes that were loaded."""
+        return next(one for one in self._sections.values() if isinstance(one, model))
 
     def explain(self) -> list[Setting]:
         """List every knob with its value and origin, in the order of the classes."""
@@ -276,12 +270,10 @@ def _parsed(text: str, knob: _Knob) -> object:
 def _check(
     model: type[BaseModel], knobs: Mapping[str, _Knob], given: Mapping[str, _Given]
 ) -> BaseModel:
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for name, knob in knobs.items():
         if name in given:
-            inner = values
-            for part in knob.path[:-1]:
-                inner = cast("dict[str, object]", inner.setdefault(part, {}))
+            inner = reduce(lambda table, part: table.setdefault(part, {}), knob.path[:-1], values)
             inner[knob.path[-1]] = given[name][0]
     try:
         return model.model_validate(values)

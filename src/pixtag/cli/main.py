@@ -73,8 +73,7 @@ in the code it arose."""
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the words after `pixtag`, those of the process when None; leave with the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    code = run(words)
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -130,7 +129,7 @@ def _explained(error: Exception, words: list[str]) -> tuple[int, str, str]:
 def _build_app(verbs: Sequence[str]) -> App:
     """Make the parser with some verbs; only their groups are imported."""
     app = App(
-        name="pixtag",
+        "pixtag",
         help=_HELP,
         help_epilogue=_EPILOGUE,
         help_format="plaintext",

@@ -5,6 +5,6 @@ Beside the file lie, where they were made, `FILE.photos/` (kept copies of photos
 """
 
 from pixtag.store.core import AddResult, Changes, Failure, Store, Summary
-from pixtag.store.forgetting import BundleRecord, ForgetResult
+from pixtag.store.rows import BundleRecord, ForgetResult
 
 __all__ = ["AddResult", "BundleRecord", "Changes", "Failure", "ForgetResult", "Store", "Summary"]

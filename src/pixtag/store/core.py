@@ -11,15 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 from pixtag.errors import InputError, StoreError
 from pixtag.lists import ListName, Lists, read_lists_file, store_lists_path
 from pixtag.store import rows
-from pixtag.store.forgetting import BundleRecord, ForgetResult, compact, remove_rows
-from pixtag.store.rows import is_safe, microseconds, path_from_db, path_to_db, safe_text, seconds
+from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
 from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
 from pixtag.types import Halfs, Photo, Post, PostLog
 
@@ -84,12 +82,18 @@ class Store:
     """Posts, photos and embeddings in one SQLite file. Open it with `Store.open`.
 
     One object may be shared by threads. Reads see what was committed when they began.
+
+    Attributes:
+        path: The file, absolute; there is none when `is_in_memory`.
+        photos_folder: Where kept copies of photos lie; it may not exist.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
         self._db = db
-        self._path = path
-        self._read_only = read_only
+        self.path = path
+        self.is_in_memory = path == MEMORY
+        self.photos_folder = path.with_name(path.name + ".photos")
+        self.is_read_only = read_only
         self._lock = threading.RLock()
 
     @classmethod
@@ -118,7 +122,7 @@ class Store:
             if not read_only and lists_file.exists():
                 store._take_in_lists(lists_file)
             if not read_only and store._meta("needs_compacting"):
-                compact(db, file)  # a forgetting that was interrupted
+                rows.compact(db, file)  # a forgetting that was interrupted
         except BaseException:
             store.close()
             raise
@@ -127,11 +131,11 @@ class Store:
     @classmethod
     def in_memory(cls) -> Self:
         """Make an empty store that is in no file and goes with the object."""
-        return cls(connect(MEMORY, create=True), MEMORY, read_only=False)
+        return cls(connect(MEMORY, create=True), MEMORY)
 
     def close(self) -> None:
         """Close the file. Nothing is lost by not calling it."""
-        with self._lock, guarded(self._path):
+        with self._lock, guarded(self.path):
             self._db.close()
 
     def __enter__(self) -> Self:
@@ -139,26 +143,6 @@ class Store:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def path(self) -> Path:
-        """The store's file, absolute."""
-        return self._path
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether every change is refused."""
-        return self._read_only
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether the store is in no file, so that nothing can lie beside it."""
-        return self._path == MEMORY
-
-    @property
-    def photos_folder(self) -> Path:
-        """Where kept copies of photos lie; it may not exist."""
-        return self._path.with_name(self._path.name + ".photos")
 
     @property
     def revision(self) -> int:
@@ -184,9 +168,8 @@ class Store:
         `on_progress` is told the number of posts taken so far.
 
         Raises:
-            InputError: A name is no valid Unicode, a time is out of range (1698 to 2242), or an
-                embedding is not finite.
-            ShapeError: As for `put_embeddings`.
+            InputError: A name is no valid Unicode, a time is out of range (1698 to 2242).
+            ShapeError: As for `put_embeddings`, and InputError too.
             StoreError: The store cannot be written. Earlier batches stay.
         """
         known = embeddings or {}
@@ -273,9 +256,8 @@ class Store:
             query = """SELECT name, count(*) FROM posts JOIN users ON users.id = user
                 GROUP BY user ORDER BY count(*) DESC, name"""
             people = tuple(self._db.execute(query))
-        return Summary(
-            *counts, first_at=seconds(first), last_at=seconds(last), posts_per_person=people
-        )
+            span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
+            return Summary(*counts, **span, posts_per_person=people)
 
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without an embedding, each digest once, in order of their posts.
@@ -289,16 +271,15 @@ class Store:
             AND path NOT IN (SELECT target FROM failures)
             GROUP BY digest ORDER BY min(post), min(position)"""
         found = self._all(query, encoder_digest)
-        return [Photo(path_from_db(path), digest) for path, digest in found]
+        return [Photo(rows.path_from_db(path), digest) for path, digest in found]
 
     def put_embeddings(
         self, encoder_digest: str, digests: Sequence[str], embeddings: Halfs
     ) -> None:
         """Keep embeddings `[M, D]` (fp16) of photos `[M]`; a known one is replaced.
 
-        Raises:
-            ShapeError: Not one row a photo, or D differs from what this encoder gave before.
-            InputError: A number is not finite.
+        ShapeError: not one row a photo, or D differs from what this encoder gave before.
+        InputError: a number is not finite.
         """
         vectors = rows.checked_vectors(digests, embeddings)
         if len(digests):
@@ -312,13 +293,13 @@ class Store:
         shows it readable again clears a path's note.
         """
         with self._writing():
-            row = path_to_db(target), safe_text(kind), safe_text(message)
+            row = rows.path_to_db(target), safe_text(kind), safe_text(message)
             self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", row)
 
     def failures(self) -> list[Failure]:
         """List the photos that cannot be used, by target."""
         found = self._all("SELECT target, kind, message FROM failures ORDER BY target")
-        return [Failure(path_from_db(target), kind, message) for target, kind, message in found]
+        return [Failure(rows.path_from_db(target), kind, why) for target, kind, why in found]
 
     def clear_failures(self) -> None:
         """Let every failed photo be tried again."""
@@ -326,24 +307,20 @@ class Store:
             self._db.execute("DELETE FROM failures")
 
     def record_bundle(
-        self,
-        path: str | Path,
-        bundle_digest: str,
-        trained_until: float | None,
-        user_ids: Iterable[str],
+        self, path: str | Path, digest: str, trained_until: float | None, user_ids: Iterable[str]
     ) -> None:
         """Note that a model was trained on these people's posts; replaces a note of its path.
 
         `trained_until` is the time of the last post it was fitted on, Unix seconds UTC, or None.
         """
-        key = path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
+        key = rows.path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
         with self._writing():
             old = "(SELECT id FROM bundles WHERE path = ?)"
             self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN {old}", (key,))  # noqa: S608
             made = self._db.execute(
                 "INSERT OR REPLACE INTO bundles (path, bundle_digest, trained_until_us) "
                 "VALUES (?, ?, ?)",
-                (key, bundle_digest, microseconds(trained_until)),
+                (key, digest, rows.microseconds(trained_until)),
             )
             users = ((made.lastrowid, safe_text(user)) for user in user_ids)
             self._db.executemany("INSERT OR IGNORE INTO bundle_users VALUES (?, ?)", users)
@@ -353,29 +330,29 @@ class Store:
         query = """SELECT path, bundle_digest, trained_until_us FROM bundles
             JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path"""
         found = self._all(query, safe_text(user_id))
-        return [BundleRecord(path_from_db(p), d, seconds(t)) for p, d, t in found]
+        return [BundleRecord(rows.path_from_db(p), d, rows.seconds(t)) for p, d, t in found]
 
     def forget(self, user_id: str) -> ForgetResult:
         """Remove a person: posts, tag uses, embeddings, lists, kept copies, derived files.
 
         Photos that somebody else's post shows too stay, as does what lies elsewhere: the person's
-        own files and the models that were trained on them. StoreError: it cannot be written.
+        own files and the models that were trained on them.
         """
         bundles = tuple(self.bundles_trained_on(user_id))
         with self._lock:
-            found = remove_rows(self._db, self._path, self._writing, user_id=user_id)
+            found = rows.remove_rows(self._db, self.path, self._writing, user_id=user_id)
         return replace(found, bundles=bundles)
 
     def remove_posts(self, post_ids: Collection[str]) -> int:
         """Remove posts in the way of `forget` and say how many; unknown ones are ignored."""
         with self._lock:
-            return remove_rows(self._db, self._path, self._writing, post_ids=post_ids).posts
+            return rows.remove_rows(self._db, self.path, self._writing, post_ids=post_ids).posts
 
     def lists(self, user_id: str | None = None) -> Lists:
         """Give a person's lists of tags; those of everybody in this store for None."""
         query = "SELECT list, tag FROM lists WHERE user_name = ? ORDER BY id"
         found = self._all(query, safe_text(user_id or ""))
-        with consistent(self._path):
+        with consistent(self.path):
             return Lists().with_entries(found)
 
     def edit_lists(
@@ -383,7 +360,7 @@ class Store:
     ) -> list[str]:
         """Change a list of a person's, or of everybody's in this store for None, as `Lists.edited`.
 
-        InputError: A tag or the person's name is none.
+        InputError: a tag or the person's name is none.
         """
         if user_id is not None and not (user_id and is_safe(user_id)):
             what = f"{user_id!r} is no name of a person"
@@ -394,7 +371,7 @@ class Store:
         return changed
 
     def _add_batch(self, batch: list[Post]) -> Counter[str]:
-        with consistent(self._path):
+        with consistent(self.path):
             stored = rows.known_posts(self._db, [post.post_id for post in batch])
         latest = dict(stored)
         counts: Counter[str] = Counter()
@@ -436,20 +413,20 @@ class Store:
         path.unlink(missing_ok=True)
 
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
-        with self._lock, guarded(self._path), consistent(self._path):
+        with self._lock, guarded(self.path), consistent(self.path):
             found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
             if found is None or (name != "identity" and not isinstance(found[0], int)):
                 raise ValueError(f"no {name}")
             return found[0]
 
     def _all(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        with self._lock, guarded(self._path):
+        with self._lock, guarded(self.path):
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _reading(self) -> Generator[None]:
         """Hold one state of the file over several queries."""
-        with self._lock, guarded(self._path), consistent(self._path):
+        with self._lock, guarded(self.path), consistent(self.path):
             self._db.execute("BEGIN")
             try:
                 yield
@@ -459,10 +436,10 @@ class Store:
     @contextmanager
     def _writing(self) -> Generator[None]:
         """Run one transaction: all of it is kept or nothing."""
-        if self._read_only:
-            what = f"{self._path} was opened for reading only"
+        if self.is_read_only:
+            what = f"{self.path} was opened for reading only"
             raise StoreError(what, hint="open it without read_only")
-        with self._lock, guarded(self._path), transaction(self._db):
+        with self._lock, guarded(self.path), transaction(self._db):
             yield
 
 
@@ -470,21 +447,17 @@ def _batches(
     posts: Iterable[Post], on_progress: Callable[[int], None] | None
 ) -> Iterator[list[Post]]:
     """Cut posts into batches by count and by the time that gathering them took."""
-    n_taken = 0
-    source = iter(posts)
-    while True:
-        batch: list[Post] = []
-        started_s = time.monotonic()
-        for post in islice(source, _BATCH_POSTS):
-            _check(post)
-            batch.append(post)
-            n_taken += 1
-            if on_progress is not None:
-                on_progress(n_taken)
-            if time.monotonic() - started_s > _BATCH_S:
-                break
-        if not batch:
-            return
+    batch: list[Post] = []
+    started_s = time.monotonic()
+    for n_taken, post in enumerate(posts, 1):
+        _check(post)
+        batch.append(post)
+        if on_progress is not None:
+            on_progress(n_taken)
+        if len(batch) == _BATCH_POSTS or time.monotonic() - started_s > _BATCH_S:
+            yield batch
+            batch, started_s = [], time.monotonic()
+    if batch:
         yield batch
 
 
