@@ -97,7 +97,7 @@ def predict(
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
-    from pixtag.cli.lists import lists_of
+    from pixtag.cli.settings import lists_of
     from pixtag.photos import photos_under
     from pixtag.platforms import find_platform, restricted_tags
     from pixtag.predictor import Predictor
