@@ -17,6 +17,7 @@ from pixtag.signals import FEATURES
 from pixtag.splits import temporal_split
 from pixtag.train import fit as fitting
 from pixtag.train.fit import fit
+from pixtag.train.plan import Auxiliary
 from pixtag.types import PostLog
 from worlds import QUICK, world
 
@@ -78,7 +79,7 @@ def test_serving_computes_what_training_learned_from(monkeypatch, tmp_path):
         out=tmp_path / "b",
         config=QUICK,
         encoder_digest=SHIPPED_DIGEST,
-        bridge_tags=tags_of_class(),
+        auxiliary=Auxiliary(bridge_tags=tags_of_class()),
     )
     bundle = load_bundle(tmp_path / "b")
     matrix = bundle.extras["bridge"]
@@ -133,6 +134,6 @@ def test_a_bridge_needs_the_encoder_that_has_the_classes(tmp_path):
             out=tmp_path / "b",
             config=QUICK,
             encoder_digest="e" * 64,
-            bridge_tags=tags_of_class(),
+            auxiliary=Auxiliary(bridge_tags=tags_of_class()),
         )
     assert not list(tmp_path.iterdir())

@@ -22,9 +22,11 @@ from pixtag.rank import questions_of, rank
 from pixtag.signals import CONTEXT_NAMES, FEATURES
 from pixtag.splits import temporal_split
 from pixtag.train import fit as fitting
-from pixtag.train.examples import Examples, deal_folds, draw_accepted, draw_elsewhere
+from pixtag.train.examples import Examples, deal_folds, draw_accepted
 from pixtag.train.fit import fit
 from pixtag.train.network import precision_at_5
+from pixtag.train.people import draw_elsewhere
+from pixtag.train.plan import Auxiliary
 from pixtag.types import Post, PostLog, Rankings
 from worlds import DAY_S, QUICK, START_AT, bundle, world
 
@@ -112,7 +114,7 @@ def train_and_kill(out: Path, marker: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(CHILD), str(out), str(marker)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
     )
     try:
         assert child.stdout is not None
@@ -243,7 +245,7 @@ def in_turns(n_people: int = 20, n_posts: int = 30) -> PostLog:
 
 def test_people_elsewhere_teach_their_habits_and_leave_no_trace(tmp_path):
     elsewhere = in_turns()
-    taught = fit(world(), out=tmp_path / "a", config=QUICK, others=[elsewhere])
+    taught = fit(world(), out=tmp_path / "a", config=QUICK, auxiliary=Auxiliary(others=[elsewhere]))
     assert taught.vocabulary == bundle().vocabulary
     assert taught.manifest.trained == bundle().manifest.trained
     assert taught.prior.post_ids == bundle().prior.post_ids

@@ -20,9 +20,9 @@ from pixtag.train.examples import (
     people_of_tags,
     replay_examples,
 )
-from pixtag.train.fit import only_tags
-from pixtag.train.head import fit_head, tag_table
 from pixtag.train.network import constants, hide_known, hide_photos
+from pixtag.train.pixels import fit_head, tag_table
+from pixtag.train.plan import only_tags
 from pixtag.types import Post, PostLog, Sources
 from worlds import bundle, world
 
@@ -65,14 +65,12 @@ def test_a_fixed_label_set_keeps_all_posts_and_only_its_tags():
 
 def head_of(log: PostLog, rows: np.ndarray, *, seed: int = 0, epochs: int = 120):
     vocabulary = choose_vocabulary(log, limit=100)
-    index = {t: i for i, t in enumerate(vocabulary)}
-    of_tag = np.array([index.get(t, len(index)) for t in log.tags], np.int64)
-    ids, mask = tag_table(log, of_tag, n_tags=len(index))
+    ids, mask = tag_table(log, vocabulary)
     head = fit_head(
         log.embeddings[rows].astype(np.float32),
         ids[rows],
         mask[rows],
-        n_tags=len(index),
+        n_tags=len(vocabulary),
         joint=16,
         epochs=epochs,
         seed=seed,
@@ -108,7 +106,7 @@ def test_a_head_without_anything_to_learn_says_nothing():
 
 def test_tags_of_posts_are_laid_out_in_order_and_cut():
     log = PostLog.of([Post("a", "u", 1.0, tuple("xyz")), Post("b", "u", 2.0, ("q", "x"))])
-    ids, mask = tag_table(log, np.array([0, 1, 3, 2]), n_tags=3, width=2)
+    ids, mask = tag_table(log, ["x", "y", "q"], width=2)
     assert ids[mask > 0].tolist() == [0, 1, 2, 0]
     assert mask.tolist() == [[1, 1], [1, 1]]
 
@@ -167,7 +165,7 @@ def test_checkpoints_of_a_plan_are_found_again_and_of_another_are_not(tmp_path):
     other = Checkpoints(folder, {"seed": 1})
     assert other.load("epoch-0") is None
     assert other.curves() == []
-    other.remove()
+    other.finish(tmp_path / "b")
     assert not folder.exists()
 
 
