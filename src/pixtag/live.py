@@ -1,4 +1,4 @@
-"""Evidence that follows a store: what a predictor reads from.
+"""Evidence that follows a store post by post: what a predictor reads from.
 
 One thread at a time reads what changed, over a connection of its own; meanwhile the others go on
 with the present view.
@@ -11,31 +11,18 @@ import threading
 from collections.abc import Collection
 
 from pixtag.bundle import Bundle
-from pixtag.errors import StoreError
 from pixtag.evidence import MemoryEvidence, View, load_evidence, save_evidence
 from pixtag.model import Model, model_of, snapshot_key
 from pixtag.store import Store
 
-WAIT_S = 0.1
-"""How long a question waits for what others read of the store, unless that is a lot."""
-
-A_LOT, PART = 256, 4096
-"""Changed posts that nobody waits for; posts that are read of the store at once."""
-
-LEAST_SAVED, LEAST_GROWTH = 500, 0.2
-"""Posts from which a snapshot is kept, and the share of new ones at which it is made again."""
+WAIT_S = 0.1  # how long a question waits for what others read of the store,
+A_LOT = 256  # unless that is more changed posts than this
+PART = 4096  # posts that are read of the store at once
+LEAST_SAVED, LEAST_GROWTH = 500, 0.2  # new posts, and their share, at which a snapshot is made
 
 
 class LiveEvidence:
-    """What a store holds, as a model sees it.
-
-    Args:
-        bundle: The model.
-        store: Its changes are followed post by post, whoever makes them.
-
-    Raises:
-        ModelError: The model's network reads other inputs than this version gives.
-    """
+    """What a store holds, as a model sees it; whoever changes the store."""
 
     def __init__(self, bundle: Bundle, store: Store) -> None:
         self._bundle = bundle
@@ -48,7 +35,7 @@ class LiveEvidence:
         self._snapshot = store.path.with_name(store.path.name + ".snapshot")
         self._trained_on: set[str] = set()
         self._seq, self._n_saved = -1, 0
-        self._now: tuple[Model, MemoryEvidence] | None = None
+        self._now = self._model, self._model.evidence()
 
     def close(self) -> None:
         """Close the connection that was opened here."""
@@ -57,70 +44,51 @@ class LiveEvidence:
                 self._reader.close()
 
     def now(self, *, is_patient: bool = False) -> tuple[Model, View]:
-        """The model and a view of everything that the store holds.
-
-        Args:
-            is_patient: Wait for what another thread reads, however long it takes.
-        """
+        """The model and a view of all that the store holds, however long that takes if patient."""
         least_s = 0.0 if self._is_far_behind else WAIT_S
-        wait_s = -1.0 if is_patient or self._now is None else least_s
-        if self._turn.acquire(timeout=wait_s):
+        if self._turn.acquire(timeout=-1.0 if is_patient or self._seq < 0 else least_s):
             try:
-                self._now = self._followed(*(self._now or self._opened()))
+                self._follow()
             finally:
                 self._turn.release()
-        model, evidence = self._known()
+        model, evidence = self._now
         return model, evidence.view()
 
     def without(self, post_ids: Collection[str]) -> View:
         """The present view had some posts never been."""
-        return self._known()[1].without(post_ids)
+        return self._now[1].without(post_ids)
 
-    def _known(self) -> tuple[Model, MemoryEvidence]:
-        if self._now is None:
-            raise StoreError("nothing was read of the store yet")
-        return self._now
-
-    def _opened(self) -> tuple[Model, MemoryEvidence]:
-        """Load the snapshot, or read every post."""
+    def _opened(self) -> tuple[MemoryEvidence, int]:
+        """The snapshot, or every post, and the store's revision that it stands for."""
         path, n = self._snapshot, len(self._bundle.vocabulary)
         kept = load_evidence(path, key=self._key, n_vocabulary=n, derive=self._model.derive)
         if kept is not None:
-            evidence, self._seq = kept
-            self._n_saved = evidence.view().n_posts
-        else:
-            self._seq = self._reader.revision
-            evidence = self._model.evidence(self._reader.log(self._digest))
-        self._note_trained_on(evidence.post_ids)
-        self._save(evidence)
-        return self._beside(), evidence
+            self._n_saved = kept[0].view().n_posts
+            return kept
+        seq = self._reader.revision
+        return self._model.evidence(self._reader.log(self._digest)), seq
 
-    def _followed(self, model: Model, evidence: MemoryEvidence) -> tuple[Model, MemoryEvidence]:
-        """Take over what changed in the store since the last time."""
-        if self._reader.revision == self._seq:
-            return model, evidence
-        changes = self._reader.changes_since(self._seq, evidence.post_ids)
+    def _follow(self) -> None:
+        """Take over what changed in the store since the last time, or everything."""
+        is_new = self._seq < 0
+        evidence, seq = self._opened() if is_new else (self._now[1], self._seq)
+        if not is_new and self._reader.revision == seq:
+            return
+        changes = self._reader.changes_since(seq, evidence.post_ids)
         self._is_far_behind = len(changes.changed) > A_LOT
-        try:
-            evidence.retract(changes.gone)
-            for start in range(0, len(changes.changed), PART):
-                part = changes.changed[start : start + PART]
-                evidence.observe(self._reader.log(self._digest, part))
-        finally:
-            self._is_far_behind = False
+        evidence.retract(changes.gone)
+        for start in range(0, len(changes.changed), PART):
+            part = changes.changed[start : start + PART]
+            evidence.observe(self._reader.log(self._digest, part))
+        self._is_far_behind = False
         self._trained_on.difference_update(changes.gone)
-        self._note_trained_on(changes.changed)
+        if len(self._bundle.prior) and len(self._bundle.seen):
+            new = evidence.post_ids if is_new else changes.changed
+            known = self._bundle.has_seen(new).tolist()
+            self._trained_on.update(post for post, k in zip(new, known, strict=True) if k)
+        self._now = self._model.beside(n_known=len(self._trained_on)), evidence
         self._seq = changes.last_seq
         self._save(evidence)
-        return self._beside(), evidence
-
-    def _note_trained_on(self, post_ids: Collection[str]) -> None:
-        if len(self._bundle.prior) and len(self._bundle.seen):
-            known = self._bundle.has_seen(post_ids).tolist()
-            self._trained_on.update(p for p, k in zip(post_ids, known, strict=True) if k)
-
-    def _beside(self) -> Model:
-        return self._model.beside(n_known=len(self._trained_on))
 
     def _save(self, evidence: MemoryEvidence) -> None:
         """Keep a snapshot when there is much that the last one lacks."""
