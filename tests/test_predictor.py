@@ -352,7 +352,7 @@ def test_a_photo_of_the_training_is_called_so(tmp_path: Path) -> None:
     posts = [post("old-3", "ana", days(1), "sky", photo=seen)]
     posts += [post("new", "ana", days(1), "sky", photo=new)]
     predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
-    assert predictor.bundle.has_seen(["old-3"])[0]
+    assert handmade.bundle().has_seen(["old-3"])[0]
     assert [a.is_trained_on for a in predictor.answers([seen, new])] == [True, False]
 
 

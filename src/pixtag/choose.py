@@ -204,8 +204,6 @@ def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = 
     Tags that the person has used (`is_own`) keep their worth; the places `first` come before all
     others, unless one says the same as another of them; ties go by place.
     """
-    if not same.any():
-        return list(dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()]))
     left = worth.astype(np.float64)
     chosen: list[int] = []
     kept = list(first)

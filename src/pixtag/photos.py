@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.errors import ImageError, PixtagError
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import Floats, Post
+from pixtag.types import Floats, Photo, Post
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
@@ -65,6 +66,19 @@ def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
             if tags := tidy_tags(find_hashtags(text)) or tidy_tags(listed):
                 return tags
     return None
+
+
+def digest_of(photo: Path) -> str:
+    """Digest of a photo's file; empty when it cannot be read."""
+    with contextlib.suppress(ImageError):
+        return images.digest(photo)
+    return ""
+
+
+def with_digests(post: Post) -> Post:
+    """The post with the digests of those of its photos that can be read."""
+    photos = (Photo(p.path, p.digest or digest_of(Path(p.path))) for p in post.photos)
+    return replace(post, photos=tuple(photos))
 
 
 class NoEncoder:

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from pixtag import images
 from pixtag.blas import limit_blas
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.choose import Seen, Wishes, names_first, usage_of, worth_of
-from pixtag.errors import ImageError, InputError, PixtagError, StoreError
-from pixtag.evidence import LAST_TICK, View
-from pixtag.evidence import seconds as seconds_of
-from pixtag.evidence import ticks as ticks_of
+from pixtag.errors import InputError, PixtagError, StoreError
+from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
+from pixtag.evidence.snapshot import load_evidence, save_evidence
 from pixtag.lists import Lists
-from pixtag.live import PART, LiveEvidence
-from pixtag.model import Model
-from pixtag.photos import BATCH, PhotoReader, sidecar_tags
+from pixtag.model import Model, model_of, snapshot_key
+from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
 from pixtag.platforms import Platform
 from pixtag.rank import Candidates, best_of, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
@@ -32,12 +31,16 @@ from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.store import Store
-from pixtag.types import Floats, Ints, Photo, Post, Reason, Suggestion
+from pixtag.types import Floats, Ints, Post, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
 
 DAY_S = 86_400.0
+WAIT_S = 0.1  # how long a question waits for what others read of the store,
+A_LOT = 256  # unless that is more changed posts than this
+PART = 4096  # posts that are read of the store at once
+LEAST_SAVED, LEAST_GROWTH = 500, 0.2  # new posts, and their share, at which a snapshot is made
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
@@ -111,11 +114,6 @@ class Predictor:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def bundle(self) -> Bundle:
-        """The model."""
-        return self._bundle
 
     def suggest(
         self,
@@ -200,7 +198,7 @@ class Predictor:
         given = accepted, refused, platform, allow_similar, lists, user, history
         wishes = Wishes.of(k, *given)
         paths = [Path(p) for p in photos]
-        posts = ((path, self._store.find_post_by_digest(_digest(path))) for path in paths)
+        posts = ((path, self._store.find_post_by_digest(digest_of(path))) for path in paths)
         known = {path: post for path, post in posts if post is not None}
         model, view = self._past.now()
         now = moment_of(view, at)
@@ -255,7 +253,7 @@ class Predictor:
         posts = iter(posts)
         while part := list(islice(posts, PART)):
             seen = self._photos.look_at_posts(part)
-            shown = [_with_digests(post) for post in part]
+            shown = [with_digests(post) for post in part]
             vectors = {
                 photo.digest: seen[photo.path].astype(np.float16)
                 for post in shown
@@ -333,6 +331,95 @@ class Predictor:
         return out
 
 
+class LiveEvidence:
+    """What a store holds, as a model sees it, whoever changes the store.
+
+    One thread at a time reads what changed, over a connection of its own; meanwhile the others go
+    on with the present view.
+    """
+
+    def __init__(self, bundle: Bundle, store: Store) -> None:
+        self._bundle = bundle
+        self._digest = bundle.manifest.encoder_digest if bundle.manifest.encoder_width else None
+        self._reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
+        self._turn = threading.Lock()
+        self._is_far_behind = False
+        self._model = model_of(bundle)
+        self._key = snapshot_key(bundle, store.identity)
+        self._snapshot = store.path.with_name(store.path.name + ".snapshot")
+        self._trained_on: set[str] = set()
+        self._seq, self._n_saved = -1, 0
+        self._now = self._model, self._model.evidence()
+
+    def close(self) -> None:
+        """Close the connection that was opened here."""
+        with self._turn:
+            if not self._reader.is_in_memory:
+                self._reader.close()
+
+    def now(self, *, is_patient: bool = False) -> tuple[Model, View]:
+        """The model and a view of all that the store holds, however long that takes if patient."""
+        least_s = 0.0 if self._is_far_behind else WAIT_S
+        if self._turn.acquire(timeout=-1.0 if is_patient or self._seq < 0 else least_s):
+            try:
+                self._follow()
+            finally:
+                self._turn.release()
+        model, evidence = self._now
+        return model, evidence.view()
+
+    def without(self, post_ids: Collection[str]) -> View:
+        """The present view had some posts never been."""
+        return self._now[1].without(post_ids)
+
+    def _opened(self) -> tuple[MemoryEvidence, int]:
+        """The snapshot, or every post, and the store's revision that it stands for."""
+        path, n = self._snapshot, len(self._bundle.vocabulary)
+        kept = load_evidence(path, key=self._key, n_vocabulary=n, derive=self._model.derive)
+        if kept is not None:
+            self._n_saved = kept[0].view().n_posts
+            return kept
+        seq = self._reader.revision
+        return self._model.evidence(self._reader.log(self._digest)), seq
+
+    def _follow(self) -> None:
+        """Take over what changed in the store since the last time, or everything."""
+        is_new = self._seq < 0
+        evidence, seq = self._opened() if is_new else (self._now[1], self._seq)
+        if not is_new and self._reader.revision == seq:
+            return
+        changes = self._reader.changes_since(seq, evidence.post_ids)
+        self._is_far_behind = len(changes.changed) > A_LOT
+        evidence.retract(changes.gone)
+        for start in range(0, len(changes.changed), PART):
+            part = changes.changed[start : start + PART]
+            evidence.observe(self._reader.log(self._digest, part))
+        self._is_far_behind = False
+        self._trained_on.difference_update(changes.gone)
+        if len(self._bundle.prior) and len(self._bundle.seen):
+            new = evidence.post_ids if is_new else changes.changed
+            known = self._bundle.has_seen(new).tolist()
+            self._trained_on.update(post for post, k in zip(new, known, strict=True) if k)
+        self._now = self._model.beside(n_known=len(self._trained_on)), evidence
+        self._seq = changes.last_seq
+        self._save(evidence)
+
+    def _save(self, evidence: MemoryEvidence) -> None:
+        """Keep a snapshot when there is much that the last one lacks."""
+        n = evidence.view().n_posts
+        least = max(LEAST_SAVED, LEAST_GROWTH * self._n_saved)
+        if self._reader.is_in_memory or n - self._n_saved < least:
+            return
+        # A full disk or a folder that is not ours: then there is none.
+        with contextlib.suppress(OSError):
+            mode = self._reader.path.stat().st_mode & 0o777
+            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq, mode=mode):
+                self._n_saved = n
+                # Somebody may have been forgotten in the meantime; nothing of them may stay.
+                if self._reader.revision != self._seq:
+                    self._snapshot.unlink(missing_ok=True)
+
+
 def _suggestions(
     model: Model,
     asked: Asked,
@@ -350,14 +437,10 @@ def _suggestions(
     features = found.features[row, places]
     seen = Seen.by_stranger(asked, row, tags, features)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
-    best = wishes.chosen(
-        names,
-        probs,
-        worth,
-        is_own=features[:, FEATURES.column("own_uses_log")] > 0,
-        usage=lambda some: usage_of(asked, row, some),
-        first=() if seen is None else names_first(worth, seen),
-    )
+    is_own = features[:, FEATURES.column("own_uses_log")] > 0
+    first = () if seen is None else names_first(worth, seen)
+    usage = partial(usage_of, asked, row)
+    best = wishes.chosen(names, probs, worth, is_own=is_own, usage=usage, first=first)
     likely = dict(zip(names, probs.tolist(), strict=True))
     added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
     if not best:
@@ -365,18 +448,6 @@ def _suggestions(
     parts = contributions(model.weights, found, row, places[best]).tolist()
     why = map(reasons, parts, facts_of(asked, found, row, places[best], question))
     return (*(Suggestion(names[i], likely[names[i]], next(why)) for i in best), *added)
-
-
-def _digest(photo: Path) -> str:
-    """Digest of a photo's file; empty when it cannot be read."""
-    with contextlib.suppress(ImageError):
-        return images.digest(photo)
-    return ""
-
-
-def _with_digests(post: Post) -> Post:
-    photos = (Photo(p.path, p.digest or _digest(Path(p.path))) for p in post.photos)
-    return replace(post, photos=tuple(photos))
 
 
 def _check_question(k: int, at: datetime | None) -> None:
@@ -396,16 +467,12 @@ def moment_of(view: View, at: datetime | None) -> float:
     if at is not None:
         return at.timestamp()
     now = time.time()
-    return max(now, seconds_of(view.latest(_tick(now + DAY_S)) + 1))
-
-
-def _tick(at: float) -> int:
-    return int(ticks_of(np.array([at]))[0])
+    return max(now, seconds(view.latest(int(ticks(np.array(now + DAY_S)))) + 1))
 
 
 def _notes_on_times(view: View, at: datetime | None) -> list[str]:
     when = time.time() + DAY_S if at is None else at.timestamp()
-    n, n_before = view.n_timed(np.array([LAST_TICK, _tick(when)])).tolist()
+    n, n_before = view.n_timed(ticks(np.array([np.inf, when]))).tolist()
     n_later, day = n - n_before, minute_of(when)
     if at is None and n_later:
         return [

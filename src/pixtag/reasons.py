@@ -39,8 +39,10 @@ SMOOTH = 5.0  # uses that every tag is given when its usual share of all uses is
 
 _TWO = float(np.log1p(1.5))  # above it a logged count of people is two or more
 _WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+_ALIKE = ("has_both_photos", "similarity")
 _DAY_S = 86_400.0
-_UNITS_S = {"year": 31557600, "month": 2630016, "week": 604800, "day": 86400, "hour": 3600}
+_UNITS = ("year", "month", "week", "day", "hour", "minute")
+_UNITS_S = (31_557_600, 2_630_016, 604_800, 86_400, 3600, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,9 @@ def facts_of(
     used_at = [view.at(own.slot[own.post[mine & (own.tag == t)]]) for t in tags.tolist()]
     is_real = found.own_filled[row] & (found.own_rows[row] >= 0)
     carries = found.own_member[row, places] & is_real
+    both, similarity = (found.own_keys[row, :, OWN_KEYS.index(name)] for name in _ALIKE)
+    alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
+    alike = alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
     windows = [f"{int(hours)}h" for hours in LIFT_HOURS]
     lifts = [np.where(of(f"trend_people_{w}") > _TWO, of(f"trend_lift_{w}"), 0.0) for w in windows]
     partners = _partners(asked, row, names, list(question.accepted[0]))
@@ -173,7 +178,7 @@ def facts_of(
             last_own_at=float(used_at[i].max(initial=-np.inf)),
             n_own_posts=int(np.count_nonzero(carries[i])),
             is_on_last=bool(carries[i, np.argmax(is_real)]),
-            is_on_alike=bool(carries[i, _most_alike(found.own_keys[row])].any()),
+            is_on_alike=bool(carries[i, alike].any()),
             rise=float(np.exp(max(0.0, *(lift[i] for lift in lifts)))),
             n_weekday=float(counts.on_weekday[i]),
             n_days=float(counts.days[i]),
@@ -215,13 +220,6 @@ def _partners(asked: Asked, row: int, names: list[str], accepted: list[str]) -> 
     return [partner(len(accepted) + i) for i in range(len(names))]
 
 
-def _most_alike(own_keys: Floats) -> Ints:
-    """The slots of the person's posts, `[M, F]`, whose photos are most like this one."""
-    both, similarity = own_keys[:, [OWN_KEYS.index(n) for n in ("has_both_photos", "similarity")]].T
-    alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
-    return alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
-
-
 def _log_odds(probs: Doubles) -> Doubles:
     probs = np.clip(probs, 1e-9, 1.0 - 1e-9)
     return np.log(probs / (1.0 - probs))
@@ -247,7 +245,7 @@ def ago(age_s: float) -> str:
         >>> ago(3 * 86400), ago(86400 * 400), ago(30)
         ('3 days ago', '1 year ago', 'just now')
     """
-    for name, length_s in {**_UNITS_S, "minute": 60}.items():
+    for name, length_s in zip(_UNITS, _UNITS_S, strict=True):
         if (n := int(age_s / length_s)) >= 1:
             return f"{n} {name}{'s' if n > 1 else ''} ago"
     return "just now"

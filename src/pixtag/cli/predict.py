@@ -206,13 +206,13 @@ def _fitted(k: int, platform: Platform | None, accept: list[str]) -> tuple[int, 
 
     accepted = tidy_tags(tag for text in accept for tag in split_tags(text))
     if platform is not None:
-        origin = f"{platform.name} ({platform.origin}); {platform.note}"
+        name, about = platform.name, f"({platform.origin}); {platform.note}"
         if platform.cap is None:
-            output.say(
-                f"note: {platform.name} has no known cap ({platform.origin}); {platform.note}"
-            )
+            output.say(f"note: {name} has no known cap {about}")
         elif platform.cap < k:
-            output.say(f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {origin}")
+            output.say(
+                f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {name} {about}"
+            )
             k = platform.cap
     if len(accepted) > k:
         output.say(f"note: {len(accepted)} accepted hashtags cut to {k}")
@@ -263,9 +263,8 @@ class _Printer:
         rows = [[f"#{tag}", "", "", "accepted"] for tag in self.accepted]
         for s in suggestions:
             percent = "<1%" if s.prob < 0.005 else f"{s.prob:.0%}"
-            rows.append(
-                [f"#{s.tag}", percent, "right" if s.tag in (own or ()) else "wrong", _why(s)]
-            )
+            mark = "right" if s.tag in (own or ()) else "wrong"
+            rows.append([f"#{s.tag}", percent, mark, _why(s)])
         if own is None:
             columns.pop("own")
             rows = [[*row[:2], row[3]] for row in rows]
@@ -278,9 +277,8 @@ class _Printer:
             tags = output.printable(" ".join(f"#{tag}" for tag in own)) or "none"
             output.print_line(f"its own tags ({n_hits} suggested): {tags}")
             if answer.is_trained_on:
-                output.print_line(
-                    "the bundle was trained on this post, so it says little of others"
-                )
+                of = "the bundle was trained on this post, so it says little of others"
+                output.print_line(of)
             output.print_line("")
 
     def _record(self, answer: Answer, warnings: Mapping[str, str]) -> dict[str, object]:
