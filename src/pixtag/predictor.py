@@ -467,7 +467,8 @@ def moment_of(view: View, at: datetime | None) -> float:
     if at is not None:
         return at.timestamp()
     now = time.time()
-    return max(now, seconds(view.latest(int(ticks(np.array(now + DAY_S)))) + 1))
+    tomorrow = int(ticks(np.array([now + DAY_S]))[0])
+    return max(now, seconds(view.latest(tomorrow) + 1))
 
 
 def _notes_on_times(view: View, at: datetime | None) -> list[str]:

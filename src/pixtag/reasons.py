@@ -147,6 +147,7 @@ def facts_of(
     names, tick = [asked.names[t] for t in tags.tolist()], np.full(len(tags), asked.tick[row])
     counts, people = view.counts(tags, tick), view.named_with(tags, tick)
     usual, elsewhere = _usual(asked, row, tags, counts.uses)
+    n_all_people = view.n_people(int(tick[0]))
 
     def of(name: str) -> Doubles:
         return features[:, FEATURES.column(name)]
@@ -184,7 +185,7 @@ def facts_of(
             n_days=float(counts.days[i]),
             partner=partners[i],
             n_people=int(people[i]),
-            n_all_people=view.n_people(int(tick[0])),
+            n_all_people=n_all_people,
             share_elsewhere=float(elsewhere[i]),
         )
         for i, place in enumerate(places.tolist())

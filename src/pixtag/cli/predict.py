@@ -16,7 +16,7 @@ from pixtag.cli import output
 from pixtag.times import iso_time, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from pixtag.lists import Lists
     from pixtag.platforms import Platform, RestrictedTag
@@ -291,19 +291,17 @@ class _Printer:
             record |= {"tags": answer.own_tags, "is_trained_on": answer.is_trained_on}
         if self.accepted:
             record["accepted"] = self.accepted
-        record["suggestions"] = [_entry(s, answer.own_tags) for s in answer.suggestions]
-        record["warnings"] = [{"tag": tag, "text": text} for tag, text in warnings.items()]
-        return record
-
-
-def _entry(suggestion: Suggestion, own_tags: Sequence[str] | None) -> dict[str, object]:
-    entry: dict[str, object] = {"tag": suggestion.tag, "prob": round(suggestion.prob, 6)}
-    if own_tags is not None:
-        entry["is_right"] = suggestion.tag in own_tags
-    if any(r.source == "lists" for r in suggestion.reasons):
-        entry["is_always"] = True
-    reasons = [{**asdict(r), "weight": round(r.weight, 4)} for r in suggestion.reasons]
-    return entry | {"reasons": reasons}
+        suggestions: list[dict[str, object]] = []
+        for s in answer.suggestions:
+            entry: dict[str, object] = {"tag": s.tag, "prob": round(s.prob, 6)}
+            if answer.own_tags is not None:
+                entry["is_right"] = s.tag in answer.own_tags
+            if any(r.source == "lists" for r in s.reasons):
+                entry["is_always"] = True
+            reasons = [{**asdict(r), "weight": round(r.weight, 4)} for r in s.reasons]
+            suggestions.append(entry | {"reasons": reasons})
+        said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
+        return record | {"suggestions": suggestions, "warnings": said}
 
 
 def _why(suggestion: Suggestion) -> str:
