@@ -14,9 +14,9 @@ from pixtag.bundle import Bundle, Manifest, Trained, hash_post_ids, posts_digest
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate import check_bundle, leakcheck
 from pixtag.evaluate.baselines import base_level, linear_probe, popularity
-from pixtag.predictor import Predictor
+from pixtag.evaluate.model import model_of
 from pixtag.signals.reuse import Reuse
-from pixtag.types import Post, PostLog, Rankings
+from pixtag.types import Post, PostLog, Rankings, Sources
 from worlds import bundle as trained
 from worlds import world
 
@@ -144,7 +144,7 @@ def test_a_bundle_of_other_posts_of_the_same_time_is_measured_with_a_note(log):
 
 def whole(log, start, stop):
     """The real thing, state and network of a trained bundle: what it suggests, in order."""
-    ranked = Predictor(trained()).rank(log, start, stop, k=10)
+    ranked = model_of(trained())(log, start, stop, 10, Sources())
     # Chances may differ in the last bit between logs of different length.
     return replace(ranked, probs=np.zeros_like(ranked.probs))
 

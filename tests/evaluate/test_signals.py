@@ -9,14 +9,14 @@ import pytest
 from pixtag.state import FEATURE_NAMES
 
 from pixtag.evaluate import PIXTAG, SIGNALS, References, evaluate, signal_lift
+from pixtag.evaluate.model import model_of
 from pixtag.evaluate.tables import SIGNALS as BY_SIGNALS
-from pixtag.predictor import Predictor
 from pixtag.splits import temporal_split
 from worlds import bundle, world
 
 
 def model(log, start, stop, k, sources):
-    return Predictor(bundle()).rank(log, start, stop, k=k, sources=sources)
+    return model_of(bundle())(log, start, stop, k, sources)
 
 
 PERIOD = dict(zip(("start", "stop"), temporal_split(world()).bounds("test"), strict=True))

@@ -10,10 +10,11 @@ from pixtag import Predictor
 from pixtag.bundle import default_bundle_path, load_bundle
 from pixtag.evaluate import compare
 from pixtag.evaluate.baselines import base_level
+from pixtag.evaluate.model import model_of
 from pixtag.ingest import find_sources, import_posts
 from pixtag.splits import temporal_split
 from pixtag.store import Store
-from pixtag.types import PostLog
+from pixtag.types import PostLog, Sources
 
 ROOT = Path(__file__).parent.parent.parent
 PHOTOS = ROOT.parent / "shared" / "data"
@@ -119,9 +120,9 @@ def _cats() -> list[Path]:
 
 def against_base_level(log: PostLog, decay: float) -> dict[str, float]:
     """What the shipped bundle adds to base-level learning on the last fifth, by metric."""
-    predictor = Predictor.load()
+    ranker = model_of(load_bundle())
     rankers = {
-        "pixtag": lambda log, start, stop, k: predictor.rank(log, start, stop, k=k),
+        "pixtag": lambda log, start, stop, k: ranker(log, start, stop, k, Sources()),
         "base_level": base_level(decay),
     }
     compared = compare(log, *temporal_split(log).bounds("test"), rankers)
