@@ -126,28 +126,30 @@ class Usage:
         )
 
 
-def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
+def usage_of(asked: Asked, question: int, names: Sequence[str], *, photos: bool = True) -> Usage:
     """How tags were used before a question, in the store and in the model's prior.
 
     Args:
         asked: The questions.
         question: Which of them.
         names: Tags, known or not, `[C]`.
+        photos: Look at the tags' photos and, for near-synonyms, only at the posts of tags whose
+            photos look alike; otherwise at the posts of all, and at no photo.
     """
     ids, place = np.unique([asked.id_of(name) for name in names], return_inverse=True)
     view, prior = asked.view, asked.knowledge.prior
     tick = np.full(len(ids), asked.tick[question])
-    uses = view.counts(ids, tick).uses * (ids >= 0) + asked.at_prior(prior.uses, ids) * (ids >= 0)
-    photos = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
     known = (ids >= 0) & (ids < len(prior.uses))
-    photos[known] = prior.photo_sums[ids[known]]
-    pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
-    np.add.at(photos, pair, view.vectors[row])
-    photos[ids < 0] = 0.0
+    uses = (view.uses_with(ids, tick) + asked.at_prior(prior.uses, ids)) * (ids >= 0)
+    sums = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
+    looked_at = ids >= 0
+    if photos:
+        sums = _photo_sums(asked, ids, tick)
+        looked_at = look_alike(sums).any(axis=1) & looked_at
     parts: list[tuple[Ints, Ints, Ints]] = []
     for source, until, has in (
-        (view, tick, ids >= 0),
-        (prior.view, np.full(len(ids), LAST_TICK), known),
+        (view, tick, looked_at),
+        (prior.view, np.full(len(ids), LAST_TICK), looked_at & known),
     ):
         of, slot = source.carrying(ids[has], until[has], limit=LAST_POSTS)
         parts.append(
@@ -157,7 +159,22 @@ def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
     start = np.append(0, np.cumsum(lengths))
     # An unknown tag has no posts; its id must only be nobody else's.
     distinct = np.where(ids >= 0, ids, max(asked.n_tags, int(carried.max(initial=0)) + 1))
-    return Usage.of_posts(uses.astype(np.float32), photos, distinct, of, start, carried).at(place)
+    return Usage.of_posts(uses.astype(np.float32), sums, distinct, of, start, carried).at(place)
+
+
+def _photo_sums(asked: Asked, ids: Ints, tick: Ints) -> Floats:
+    """Sum of the last photos of tags and of the prior's, `[C, J]`; zeros for an unknown tag."""
+    view, prior = asked.view, asked.knowledge.prior
+    sums = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
+    known = (ids >= 0) & (ids < len(prior.uses))
+    if prior.n_posts:
+        sums[known] = prior.photo_sums[ids[known]]
+    pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
+    if len(pair):
+        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
+    sums[ids < 0] = 0.0
+    return sums
 
 
 def company_cosine(beside: Floats, together: Floats) -> Floats:

@@ -310,7 +310,7 @@ class Explained:
         """The accepted tag, else an offered one, that each candidate goes with; or empty."""
         asked = self.asked
         every = [*dict.fromkeys(self.accepted), *names]
-        usage = usage_of(asked, self.row, every)
+        usage = usage_of(asked, self.row, every, photos=False)
         n_posts = float(asked.n_posts[self.row]) + asked.knowledge.prior.n_posts
         n_accepted = len(every) - len(names)
         partners = [""] * len(names)

@@ -285,8 +285,14 @@ class View:
         """Distinct people who used each tag before each moment, `[P]`."""
         return self.firsts.before(tag, tick)
 
+    def uses_with(self, tag: Ints, tick: Ints) -> Ints:
+        """Posts with each tag before each moment, `[P]`."""
+        return self.by_tag.before(tag, tick)
+
     def named_with(self, tag: Ints, tick: Ints) -> Ints:
         """Distinct people with a name who used each tag before each moment, `[P]`."""
+        if len(self.by_user) == len(self.posts):
+            return self.people_with(tag, tick)
         pair, _, slot = self.firsts.rows(tag, 0, tick)
         return np.bincount(pair[self.user[slot] >= 0], minlength=len(tag))
 
