@@ -76,11 +76,20 @@ def seconds_of_processor(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
+def seconds_of_thread(work: Callable[[], object]) -> float:
+    """How long something keeps the processor busy on this thread: for a machine that is shared."""
+    started = time.thread_time()
+    work()
+    return time.thread_time() - started
+
+
 def ratio_in_turns(
-    one: Sequence[Callable[[], object]], other: Sequence[Callable[[], object]]
+    one: Iterable[Callable[[], object]],
+    other: Iterable[Callable[[], object]],
+    clock: Callable[[Callable[[], object]], float] = seconds,
 ) -> tuple[list[float], list[float], float]:
     """Seconds of two kinds of work that take turns, and the ratio of their medians."""
-    pairs = [(seconds(a), seconds(b)) for a, b in zip(one, other, strict=True)]
+    pairs = [(clock(a), clock(b)) for a, b in zip(one, other, strict=True)]
     left, right = [a for a, _ in pairs], [b for _, b in pairs]
     return left, right, statistics.median(left) / statistics.median(right)
 
@@ -105,12 +114,17 @@ def evaluation_log() -> PostLog:
 
 
 def invented_log(
-    n_posts: int, *, n_photos: int = 0, width: int = 0, vocabulary: Sequence[str] = (), seed: int = 6
+    n_posts: int,
+    *,
+    n_photos: int = 0,
+    width: int = 0,
+    vocabulary: Sequence[str] = (),
+    seed: int = 6,
 ) -> PostLog:
     """A year of posts: people with heavy-tailed numbers of posts, tags by Zipf's law.
 
     Half of the uses are of the person's ten favourites. The most frequent tags are those of the
-    vocabulary; every n-th post has a photo of one of some looks.
+    vocabulary; every n-th post has a photo whose look goes with one of its tags.
 
     Args:
         n_posts: N, with 4.5 tags each on average.
@@ -141,16 +155,18 @@ def invented_log(
     embeddings = np.zeros((n_posts, width if n_photos else 0), np.float16)
     shown = np.flatnonzero(has_photo)
     looks = np.abs(rng.normal(0, 0.5, (N_LOOKS, embeddings.shape[1]))).astype(np.float32)
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_posts))])
+    look = tag[start[:-1] + rng.integers(0, np.diff(start))] % N_LOOKS
     for part in np.array_split(shown, max(1, len(shown) // 4096)):
         noise = np.abs(rng.normal(0, 0.3, (len(part), embeddings.shape[1])))
-        embeddings[part] = looks[rng.integers(0, N_LOOKS, len(part))] + noise
+        embeddings[part] = looks[look[part]] + noise
     return PostLog(
         post_ids=[f"post{i:08d}" for i in range(n_posts)],
         users=[f"user{i}" for i in range(n_people)],
         tags=names,
         user_of_post=user,
         at=STARTED_AT + np.sort(rng.random(n_posts)) * N_DAYS * DAY_S,
-        tag_start=np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_posts))]),
+        tag_start=start,
         tag_ids=tag,
         has_photo=has_photo,
         embeddings=embeddings,

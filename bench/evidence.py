@@ -11,7 +11,8 @@ For each size an invented store of that many posts without photos, in a process 
 - the suggestion right after that, in turns with a warm one about somebody else;
 - suggestions with and without 20 typed tags, in turns; what typing costs is the difference.
 
-Growth is from the smallest size to the largest.
+Growth is from the smallest size to the largest. `--processor` measures the processor time of the
+thread in the place of the clock: on a busy machine, what waits for others is left out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from _figures import Figures, invented_log, one_by_one, posts_of, ratio_in_turns, seconds
+from _figures import (
+    Figures,
+    invented_log,
+    one_by_one,
+    posts_of,
+    ratio_in_turns,
+    seconds,
+    seconds_of_thread,
+)
 
 from pixtag.bundle import load_bundle
 from pixtag.evidence import MemoryEvidence, Postings, View
@@ -43,6 +52,9 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,100000,1000000", help="posts, by commas")
     parser.add_argument("--observed", type=int, default=5_000, help="posts observed one by one")
     parser.add_argument("--asked", type=int, default=400, help="suggestions of each kind")
+    parser.add_argument(
+        "--processor", action="store_true", help="processor time instead, on a busy machine"
+    )
     parser.add_argument("--no-store", action="store_true", help="evidence in memory alone")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     asked = parser.parse_args()
@@ -67,15 +79,24 @@ def main() -> None:
 def measure(n: int, asked: argparse.Namespace, told: multiprocessing.Queue) -> None:
     """Everything about one size."""
     figures, name = Figures(), f"{n:,} posts: "
+    clock = seconds_of_thread if asked.processor else seconds
     bundle = load_bundle(asked.bundle)
     model = model_of(bundle).without_prior()
     log = invented_log(
-        n + asked.observed, n_photos=0, width=model.knowledge.encoder_width,
+        n + asked.observed,
+        n_photos=0,
+        width=model.knowledge.encoder_width,
         vocabulary=bundle.vocabulary,
     )
     first = PostLog(
-        log.post_ids[:n], log.users, log.tags, log.user_of_post[:n], log.at[:n],
-        log.tag_start[: n + 1], log.tag_ids[: log.tag_start[n]], log.has_photo[:n],
+        log.post_ids[:n],
+        log.users,
+        log.tags,
+        log.user_of_post[:n],
+        log.at[:n],
+        log.tag_start[: n + 1],
+        log.tag_ids[: log.tag_start[n]],
+        log.has_photo[:n],
         log.embeddings[:n],
     )
     evidence = model.evidence(first)
@@ -84,10 +105,17 @@ def measure(n: int, asked: argparse.Namespace, told: multiprocessing.Queue) -> N
     taken: list[float] = []
     for one in one_by_one(log, range(n, n + asked.observed)):
         shown = PostLog(
-            one.post_ids, one.users, one.tags, one.user_of_post, one.at, one.tag_start,
-            one.tag_ids, np.ones(1, np.bool_), embedding[None].astype(np.float16),
+            one.post_ids,
+            one.users,
+            one.tags,
+            one.user_of_post,
+            one.at,
+            one.tag_start,
+            one.tag_ids,
+            np.ones(1, np.bool_),
+            embedding[None].astype(np.float16),
         )
-        taken.append(seconds(lambda: evidence.observe(shown)))
+        taken.append(clock(lambda: evidence.observe(shown)))
     figures.add_times(f"{name}observe", taken, median_ms=1.0, p99_ms=5.0)
     del evidence
     if not asked.no_store:
@@ -101,6 +129,7 @@ def with_store(
 ) -> None:
     """Open, observe and ask."""
     bundle = load_bundle(asked.bundle)
+    clock = seconds_of_thread if asked.processor else seconds
     at = datetime.fromtimestamp(float(log.at[-1]) + 60, UTC)
     with Store.open(path, create=True) as store:
         store.add_posts(posts_of(log, range(n)))
@@ -122,11 +151,11 @@ def with_store(
             suggest(i)
         commits, observed, after, warm = [], [], [], []
         for i in range(asked.asked):
-            commits.append(seconds(lambda: store.add_posts([next(posts)])))
+            commits.append(clock(lambda: store.add_posts([next(posts)])))
             suggest(i)
-            observed.append(seconds(lambda: predictor.observe([next(posts)])))
-            after.append(seconds(lambda i=i: suggest(i + 1)))
-            warm.append(seconds(lambda i=i: suggest(i + 2)))
+            observed.append(clock(lambda: predictor.observe([next(posts)])))
+            after.append(clock(lambda i=i: suggest(i + 1)))
+            warm.append(clock(lambda i=i: suggest(i + 2)))
         figures.add_times(f"{name}the store's durable commit of a post", commits)
         figures.add_times(f"{name}observe with the durable commit", observed)
         figures.add(
@@ -138,6 +167,7 @@ def with_store(
         plain, with_typed, _ = ratio_in_turns(
             [lambda i=i: suggest(i) for i in range(asked.asked)],
             [lambda i=i: suggest(i, typed) for i in range(asked.asked)],
+            clock,
         )
         extra = statistics.median(b - a for a, b in zip(plain, with_typed, strict=True))
         figures.add(f"{name}{N_TYPED} typed tags cost, ms", 1e3 * extra, at_most=1.0)
