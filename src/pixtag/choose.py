@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK
+from pixtag.evidence import LAST_TICK, is_first
 from pixtag.lists import Lists
 from pixtag.platforms import Platform, find_platform
 from pixtag.signals import FEATURES, Asked
@@ -171,7 +171,7 @@ def _photo_sums(asked: Asked, ids: Ints, tick: Ints) -> Floats:
         sums[known] = prior.photo_sums[ids[known]]
     pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
     if len(pair):
-        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        first = np.flatnonzero(is_first(pair))
         sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
     sums[ids < 0] = 0.0
     return sums

@@ -78,7 +78,14 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
 def distinct(keys: Ints) -> Ints:
     """The different values among some that are not negative, ascending."""
     ordered = np.sort(keys)
-    return ordered[np.diff(ordered, prepend=-1) > 0]
+    return ordered[is_first(ordered)]
+
+
+def is_first(ordered: Ints) -> Bools:
+    """Whether each of some values is another than the one before it."""
+    out = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=out[1:])
+    return out
 
 
 def is_among(keys: Ints, ordered: Ints) -> Bools:
@@ -127,7 +134,7 @@ class Segment:
             return np.searchsorted(self.packed, key << TIME_BITS)
         return self._starts[np.minimum(key, len(self._starts) - 1)]
 
-    def place(self, key: Ints, tick: Ints) -> Ints:
+    def place(self, key: Ints, tick: Ints | int) -> Ints:
         """Entries before each key and tick, `[P]`."""
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
 
@@ -228,10 +235,10 @@ class Postings:
             Pair `[E]`, ascending; tick `[E]`, ascending within a pair; payload `[E]`.
         """
         parts: list[tuple[Ints, Ints, Ints]] = []
-        since = np.broadcast_to(np.asarray(since, np.int64), key.shape)
         for segment in self.segments:
-            start, stop = segment.place(key, since), segment.place(key, until)
-            stop = np.maximum(start, stop)
+            from_first = isinstance(since, int) and since == UNTIMED
+            start = segment.start(key) if from_first else segment.place(key, since)
+            stop = np.maximum(start, segment.place(key, until))
             if limit is not None:
                 start = np.maximum(start, stop - limit)
             if (stop > start).any():

@@ -128,9 +128,8 @@ def _prototypes(asked: Asked, pairs: Pairs) -> Floats:
     n = np.bincount(pair, minlength=len(pairs)) + n_prior
     if prior.n_posts:
         known, tag = at_vocabulary(asked, pairs)
-        total = total + np.where(
-            known, (asked.photo @ prior.photo_sums.T)[pairs.question, tag], 0.0
-        )
+        alike = np.einsum("pj,pj->p", asked.photo[pairs.question], prior.photo_sums[tag])
+        total = total + np.where(known, alike, 0.0)
     out[:, 0] = total / (n + SHRINK) * asked.has_photo[pairs.question]
     return out
 

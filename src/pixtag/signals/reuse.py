@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, HOUR_TICKS, OwnPosts
+from pixtag.evidence import DAY_TICKS, HOUR_TICKS, OwnPosts, is_first
 from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Doubles, Floats, Ints, Numbers
@@ -112,7 +112,7 @@ class _Uses:
         small = np.min_scalar_type(len(pairs))
         order = kept[np.argsort(found[kept].astype(small), kind="stable")]
         pair = found[order]
-        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        first = np.flatnonzero(is_first(pair))
         return cls(pair, own.post[order], first, np.diff(np.append(first, len(pair))))
 
     def sum(self, values: Numbers) -> Doubles:
