@@ -34,6 +34,9 @@ MOST_KEYS = 1 << (63 - TIME_BITS)
 DAY_TICKS = 86_400 * TICKS_PER_S
 HOUR_TICKS = 3_600 * TICKS_PER_S
 
+TABLE_CELLS = 16
+"""Cells of a table a value, up to which `distinct` makes one."""
+
 TAIL_ROWS = 4096
 GROWTH = 8
 
@@ -75,8 +78,18 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(len(owner)) + np.repeat(start - first, length)
 
 
-def distinct(keys: Ints) -> Ints:
-    """The different values among some that are not negative, ascending."""
+def distinct(keys: Ints, *, below: int | None = None) -> Ints:
+    """The different values among some that are not negative, ascending.
+
+    Args:
+        keys: Values, in any order.
+        below: What all are less than; where it is not much more than their number, a table of
+            that length is quicker than sorting.
+    """
+    if below is not None and below <= TABLE_CELLS * len(keys):
+        is_there = np.zeros(below, np.bool_)
+        is_there[keys] = True
+        return np.flatnonzero(is_there)
     ordered = np.sort(keys)
     return ordered[is_first(ordered)]
 

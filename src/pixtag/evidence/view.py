@@ -385,7 +385,7 @@ class View:
         since, until = max(int(tick.min(initial=LAST_TICK)) - span, 1), int(tick.max(initial=1))
         column, at, slot = self.by_tag.rows(tags, since, np.full(len(tags), until))
         person = self._person_of(slot)
-        order = np.argsort((column << 32) | person, kind="stable")
+        order = _order_of((column << 32) | person)
         same = np.diff((column << 32)[order] | person[order], prepend=-1, append=-1) == 0
         following = np.full(len(at), LAST_TICK)
         following[order[:-1]] = np.where(same[1:-1], at[order[1:]], LAST_TICK)
@@ -499,6 +499,17 @@ class View:
 def weekday_key(tag: Ints, tick: Ints) -> Ints:
     """Key of a tag on the UTC weekday of a moment."""
     return tag * 8 + (tick // DAY_TICKS) % 7
+
+
+def _order_of(keys: Ints) -> Ints:
+    """What sorts keys, which are not negative; those that are equal keep their order."""
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits > 63:
+        return np.argsort(keys, kind="stable")
+    # A sort of numbers is several times quicker than one of places.
+    packed = (keys << bits) | np.arange(len(keys))
+    packed.sort()
+    return packed & ((1 << bits) - 1)
 
 
 def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:

@@ -14,7 +14,7 @@ from pixtag.evidence import (
     NOBODY,
     Evidence,
     OwnPosts,
-    is_first,
+    distinct,
     ticks,
 )
 from pixtag.signals.knowledge import Knowledge
@@ -83,8 +83,7 @@ class Pairs:
     """
 
     def __init__(self, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> None:
-        keys = np.sort(question * n_tags + tag)
-        keys = keys[is_first(keys)]
+        keys = distinct(question * n_tags + tag, below=n_questions * n_tags)
         self.n_questions = n_questions
         self.n_tags = n_tags
         self.question, self.tag = np.divmod(keys, max(n_tags, 1))

@@ -100,7 +100,7 @@ def _pixels(asked: Asked, pairs: Pairs) -> Floats:
         out[:, 4] = np.where(known, looks.kinds[at], 0.0)
     words = asked.knowledge.words
     if words is not None and asked.has_photo.any():
-        tags = distinct(pairs.tag)
+        tags = distinct(pairs.tag, below=asked.n_tags)
         place = np.searchsorted(tags, pairs.tag)
         vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
         photo = np.zeros((len(asked), vectors.shape[1]), np.float32)
