@@ -100,22 +100,26 @@ class Usage:
         """
         n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
         row = np.repeat(of, np.diff(start))
-        place = np.full(int(max(tags.max(initial=0), carried.max(initial=0))) + 1, -1)
-        place[tags] = np.arange(n)
-        column = place[carried]
-        asked = column >= 0
-        together = np.bincount(row[asked] * n + column[asked], minlength=n * n).reshape(n, n)
-        # Only tags whose photos look the same are compared by their company.
-        row, carried = row[near[row]], carried[near[row]]
-        is_company = np.zeros(len(place), np.bool_)
-        is_company[carried] = True
-        number = np.cumsum(is_company) - 1
-        n_beside = int(is_company.sum())
+        most = int(max(tags.max(initial=0), carried.max(initial=0))) + 1
+        if not near.any():
+            place = np.full(most, -1)
+            place[tags] = np.arange(n)
+            column = place[carried]
+            asked = column >= 0
+            together = np.bincount(row[asked] * n + column[asked], minlength=n * n)
+            none = np.zeros((n, n), np.float32)
+            return cls(uses, together.reshape(n, n).astype(np.float32), none, photos)
+        is_carried = np.zeros(most, np.bool_)
+        is_carried[carried] = True
+        number, n_beside = np.cumsum(is_carried) - 1, int(is_carried.sum())
         beside = np.bincount(row * n_beside + number[carried], minlength=n * n_beside)
         beside = beside.reshape(n, n_beside).astype(np.float32)
-        own = np.flatnonzero(is_company[tags])
+        own = np.flatnonzero(is_carried[tags])
+        together = np.zeros((n, n), np.float32)
+        together[:, own] = beside[:, number[tags[own]]]
+        # Only tags whose photos look the same are compared by their company.
+        beside[~near] = 0.0
         beside[own, number[tags[own]]] = 0.0
-        together = together.astype(np.float32)
         return cls(uses, together, company_cosine(beside, together), photos)
 
     def at(self, places: Ints) -> Usage:
@@ -287,7 +291,14 @@ def names_first(worth: Floats, seen: Seen) -> list[int]:
     return things.tolist()
 
 
-def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()) -> list[int]:
+def greedy(
+    worth: Floats,
+    same: Bools,
+    *,
+    is_own: Bools,
+    first: Sequence[int] = (),
+    limit: int | None = None,
+) -> list[int]:
     """Order candidates: the best first, and after each one its near-synonyms count half.
 
     Args:
@@ -295,16 +306,17 @@ def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = 
         same: Near-synonyms, `[C, C]`.
         is_own: Tags that the person has used, which keep their worth, `[C]`.
         first: Places that come before all others, unless one says the same as another of them.
+        limit: How many are needed at least; all by default.
 
     Returns:
-        All places, in the order in which they are chosen; ties by the first.
+        Places in the order in which they are chosen, all or as many as needed; ties by the first.
     """
     if not same.any():
         return list(dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()]))
     left = worth.astype(np.float64)
     chosen: list[int] = []
     kept = list(first)
-    for _ in range(len(left)):
+    for _ in range(len(left) if limit is None else min(limit, len(left))):
         kept = [i for i in kept if not same[i, chosen].any() or is_own[i]]
         best = kept.pop(0) if kept else int(np.argmax(left))
         chosen.append(best)
@@ -314,14 +326,20 @@ def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = 
 
 
 def best_set(
-    worth: Floats, log_probs: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()
+    worth: Floats,
+    log_probs: Floats,
+    same: Bools,
+    *,
+    is_own: Bools,
+    first: Sequence[int] = (),
+    limit: int | None = None,
 ) -> list[int]:
     """Order candidates as they are shown: `SET_SIZE` chosen by worth come first, likeliest first.
 
     Near-synonyms count half in that order too, so that one doesn't push the rest out of a shorter
     set. Arguments as for `greedy`.
     """
-    order = greedy(worth, same, is_own=is_own, first=first)
+    order = greedy(worth, same, is_own=is_own, first=first, limit=limit and max(limit, SET_SIZE))
     head = np.array(order[:SET_SIZE], np.int64)
     again = greedy(log_probs[head], same[np.ix_(head, head)], is_own=is_own[head])
     return [*head[again].tolist(), *order[SET_SIZE:]]
@@ -436,5 +454,5 @@ class Wishes:
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)
                 worth, log_probs = worth + less, log_probs + less
-        order = best_set(worth, log_probs, same, is_own=own, first=kept)
+        order = best_set(worth, log_probs, same, is_own=own, first=kept, limit=self.n_new)
         return [*pool[order].tolist(), *usable[POOL:]][: self.n_new]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -283,10 +284,8 @@ class Explained:
         return found
 
     def _of_person(self, place: int, tag: int) -> dict[str, Any]:
-        own, view = self.asked.own, self.asked.view
-        # The posts that stand for a typed history are nobody's.
-        mine = (own.tag == tag) & (own.question[own.post] == self.row) & (own.slot[own.post] >= 0)
-        used_at = view.at(own.slot[own.post[mine]])
+        used, slot = self._own_uses
+        used_at = self.asked.view.at(slot[used == tag])
         is_real = self.found.own_filled[self.row] & (self.found.own_rows[self.row] >= 0)
         carries = self.found.own_member[self.row, place] & is_real
         return {
@@ -295,8 +294,26 @@ class Explained:
             "last_own_at": float(used_at.max(initial=-np.inf)),
             "n_own_posts": int(np.count_nonzero(carries)),
             "is_on_last": bool(carries[np.argmax(is_real)]),
-            "is_on_alike": bool(carries[_most_alike(self.found.own_keys[self.row])].any()),
+            "is_on_alike": bool(carries[self._most_alike].any()),
         }
+
+    @cached_property
+    def _own_uses(self) -> tuple[Ints, Ints]:
+        """Tag and post of the person's uses; the posts that stand for a typed history are none."""
+        own = self.asked.own
+        slot = own.slot[own.post]
+        mine = (own.question[own.post] == self.row) & (slot >= 0)
+        return own.tag[mine], slot[mine]
+
+    @cached_property
+    def _most_alike(self) -> Ints:
+        """The slots of the person's posts whose photos are most like this one."""
+        keys = self.found.own_keys[self.row]
+        both, similarity = (
+            keys[:, OWN_KEYS.index(name)] for name in ("has_both_photos", "similarity")
+        )
+        alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
+        return alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
 
     def _rise(self, place: int) -> float:
         lifts = [
@@ -328,15 +345,6 @@ class Explained:
                     partners[i] = every[known[best]]
                     break
         return partners
-
-
-def _most_alike(own_keys: Floats) -> Ints:
-    """The slots of the person's posts, `[M, F]`, whose photos are most like this one."""
-    both, similarity = (
-        own_keys[:, OWN_KEYS.index(name)] for name in ("has_both_photos", "similarity")
-    )
-    alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
-    return alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
 
 
 def _log_odds(prob: float) -> float:

@@ -18,6 +18,7 @@ from pixtag.evidence.postings import (
     is_among,
     is_first,
     ragged,
+    repeated,
     seconds,
     ticks,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "is_first",
     "load_evidence",
     "ragged",
+    "repeated",
     "save_evidence",
     "seconds",
     "ticks",

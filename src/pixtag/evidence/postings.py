@@ -94,6 +94,14 @@ def distinct(keys: Ints, *, below: int | None = None) -> Ints:
     return ordered[is_first(ordered)]
 
 
+def repeated(keys: Ints, *, below: int) -> Ints:
+    """The different values, all less than `below`, that are there at least twice, ascending."""
+    if below <= TABLE_CELLS * len(keys):
+        return np.flatnonzero(np.bincount(keys, minlength=below) > 1)
+    ordered = np.sort(keys)
+    return distinct(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
 def is_first(ordered: Ints) -> Bools:
     """Whether each of some values is another than the one before it."""
     out = np.ones(len(ordered), np.bool_)

@@ -194,8 +194,9 @@ def _gaps(
     at, place = own.tick[uses.post], own.place[uses.post]
     inner = np.ones(len(at), np.bool_)
     inner[uses.first] = False
-    hours = np.log(np.maximum(np.diff(at, prepend=0), MINUTE_TICKS) / HOUR_TICKS)
-    posts = np.log(np.maximum(np.diff(place, prepend=0), 1))
+    hours, posts = np.zeros(len(at)), np.zeros(len(at))
+    hours[1:] = np.log(np.maximum(at[1:] - at[:-1], MINUTE_TICKS) / HOUR_TICKS)
+    posts[1:] = np.log(np.maximum(place[1:] - place[:-1], 1))
     newer = np.repeat(last, uses.n) - np.arange(len(at))
     weight = np.where(inner, GAP_FADE**newer, 0.0)
     total = np.maximum(uses.sum(weight), 1e-9)
