@@ -1,44 +1,53 @@
 """How long a suggestion takes: `pixtag predict` from cold, and a warm `Predictor.suggest`.
 
-    python bench/predict.py [--bundle FOLDER] [--posts 12000] [--only warm] [--json FILE]
+    python bench/predict.py [--bundle FILE] [--sizes 12000,1000000] [--only cold] [--json FILE]
 
-Makes a store of posts by invented people with random photos' embeddings, and a photo of 1080 x
-1350 px; then measures, all in one run:
+Invented stores, 12,000 posts of each with a photo, and photos of 1080 x 1350 px and of 12 megapixels.
 
-- cold: the whole command, start of Python to last line, without and with the store; the first
-  run after a change of the store apart from later ones. Beside it a bare program that only loads
-  the encoder and embeds the photo, for scale.
-- warm: `suggest` with the store and a person of long history against decoding and encoding the
-  same photo with the same encoder. The two take turns, so that noise meets both alike, and so
-  do two photos, so that nothing is remembered of the one before. The quickest of all runs is
-  given too: on a busy machine it says more than the middle one.
+- cold: the whole command, start of Python to last line, without and with the smallest store; the
+  first run, which reads every post, apart. Beside it a program that only embeds the photo.
+- warm: `suggest` about people of the store, in turns with decoding and encoding the same photo.
+  The quickest of all runs is given too: on a busy machine it says more than the middle one.
+- threads: eight threads on one Predictor against 2 / (2 / E + d) photos a second: E is the
+  encoder's own rate on two threads, d the processor seconds to decode one photo.
+- beside: a question without a photo now and then, while twelve threads ask about photos of 12
+  megapixels, against the same question alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageFilter
+from _figures import (
+    N_DAYS,
+    STARTED_AT,
+    Figures,
+    invented_log,
+    make_photo,
+    posts_of,
+    ratio_in_turns,
+    seconds,
+)
+from import_photos import decoding_s, encoder_rate
 
 from pixtag import images
+from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import load_encoder
 from pixtag.predictor import Predictor
 from pixtag.store import Store
-from pixtag.types import Photo, Post
 
-N_PEOPLE, N_TAGS, N_LOOKS, N_DAYS = 450, 1100, 80, 120
-STARTED_AT = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+N_THREADS, N_SLOW = 8, 12
+PAUSE_S = 0.05
+AT = datetime.fromtimestamp(STARTED_AT + N_DAYS * 86_400, UTC)
 BARE = """
 import sys
 from pathlib import Path
@@ -51,74 +60,57 @@ load_encoder().embed(decode(Path(sys.argv[1]))[None])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bundle", type=Path, help="the shipped one by default")
-    parser.add_argument("--posts", type=int, default=12_000)
+    parser.add_argument("--sizes", default="12000,1000000", help="posts of the stores, by commas")
+    parser.add_argument("--photos", type=int, default=12_000, help="posts with a photo in each")
     parser.add_argument("--runs", type=int, default=7, help="cold runs of each kind")
-    parser.add_argument("--only", choices=("cold", "warm"), help="both by default")
+    parser.add_argument("--asked", type=int, default=120, help="warm suggestions of each kind")
+    parser.add_argument("--only", choices=("cold", "warm", "threads", "beside"))
     parser.add_argument("--json", type=Path, help="where to write the figures")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        photos = [make_photo(Path(folder) / f"photo{seed}.jpg", seed) for seed in (5, 7)]
-        store = make_store(Path(folder) / "store.sqlite", asked.posts)
-        figures: dict[str, float] = {}
-        if asked.only != "warm":
-            figures |= cold(photos[0], store, asked.bundle, asked.runs)
-        if asked.only != "cold":
-            figures |= warm(photos, store, asked.bundle)
-    for name, value in figures.items():
-        print(f"{name:<42} {value:8.3f}")
-    if asked.json:
-        asked.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures, bundle = Figures(), load_bundle(asked.bundle)
+    sizes = [int(size) for size in asked.sizes.split(",")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos = [make_photo(folder / f"photo{seed}.jpg", seed) for seed in (5, 7)]
+        large = make_photo(folder / "large.jpg", 9, width=3000, height=4000)
+        for size in sizes if asked.only in (None, "warm") else sizes[:1]:
+            store = make_store(folder / f"{size}.sqlite", size, asked.photos, bundle)
+            if size == sizes[0] and asked.only in (None, "cold"):
+                cold(figures, photos[0], store, asked.bundle, asked.runs)
+            with Predictor.load(bundle, store) as predictor:
+                if asked.only in (None, "warm"):
+                    wanted = 1.3 if size == sizes[0] else 1.4
+                    what = f"{size:,} posts"
+                    warm(figures, what, predictor, photos, asked.asked, wanted)
+                    warm(figures, f"{what}, 12 MP", predictor, [large], asked.asked // 3, wanted)
+                if size == sizes[0] and asked.only in (None, "threads"):
+                    threads(figures, predictor, photos, asked.asked)
+                if size == sizes[0] and asked.only in (None, "beside"):
+                    beside(figures, predictor, large, asked.asked)
+    figures.write(asked.json)
 
 
-def make_photo(path: Path, seed: int) -> Path:
-    """A photo with shapes of many sizes, so that its JPEG is as large as a real one's."""
-    rng = np.random.default_rng(seed)
-    layers = [
-        Image.fromarray(rng.integers(0, 256, (1350 // n, 1080 // n, 3), np.uint8)).resize(
-            (1080, 1350), Image.Resampling.BICUBIC
-        )
-        for n in (4, 16, 64, 256)
-    ]
-    mixed = np.mean([np.asarray(layer, np.float32) for layer in layers], axis=0)
-    smooth = Image.fromarray(mixed.astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
-    smooth.save(path, quality=85)
-    return path
-
-
-def make_store(path: Path, n_posts: int) -> Path:
-    """Posts of people with favourite tags and looks, and tags that rise and fall."""
-    rng = np.random.default_rng(6)
-    encoder = load_encoder()
-    looks = np.abs(rng.normal(0, 0.5, (N_LOOKS, encoder.width)))
-    tags_of_look = rng.integers(0, N_TAGS, (N_LOOKS, 30))
-    favourites = rng.integers(0, N_TAGS, (N_PEOPLE, 12))
-    person = np.minimum(rng.geometric(0.01, n_posts), N_PEOPLE) - 1
-    times = np.sort(rng.uniform(STARTED_AT, STARTED_AT + N_DAYS * 86_400, n_posts))
-    posts: list[Post] = []
-    embeddings: list[np.ndarray] = []
-    for i in range(n_posts):
-        look = int(rng.integers(N_LOOKS))
-        own = rng.choice(favourites[person[i]], 3)
-        seen = rng.choice(tags_of_look[look], 3)
-        event = N_TAGS + int((times[i] - STARTED_AT) // (10 * 86_400))
-        tags = dict.fromkeys(f"tag{t}" for t in (*own, *seen, event))
-        digest = hashlib.sha256(str(i).encode()).hexdigest()
-        photo = Photo(f"/nowhere/{i}.jpg", digest)
-        posts.append(Post(f"p{i}", f"user{person[i]}", float(times[i]), tuple(tags), (photo,)))
-        embeddings.append(looks[look] + np.abs(rng.normal(0, 0.3, encoder.width)))
+def make_store(path: Path, n_posts: int, n_photos: int, bundle: Bundle) -> Path:
+    """A store of invented posts, some of them with a photo."""
+    width = bundle.manifest.encoder_width
+    log = invented_log(n_posts, n_photos=n_photos, width=width, vocabulary=bundle.vocabulary)
+    shown = {
+        post.photos[0].digest: i
+        for i, post in enumerate(posts_of(log, range(len(log))))
+        if post.photos
+    }
     with Store.open(path, create=True) as store:
-        store.add_posts(posts)
-        digests = [post.photos[0].digest for post in posts]
-        store.put_embeddings(encoder.digest, digests, np.array(embeddings, np.float16))
+        store.add_posts(posts_of(log, range(len(log))))
+        digest = bundle.manifest.encoder_digest
+        store.put_embeddings(digest, list(shown), log.embeddings[list(shown.values())])
     return path
 
 
-def cold(photo: Path, store: Path, bundle: Path | None, n_runs: int) -> dict[str, float]:
-    """Seconds of whole commands, median of several runs."""
+def cold(figures: Figures, photo: Path, store: Path, bundle: Path | None, n_runs: int) -> None:
+    """Seconds of whole commands, median of several runs that take turns."""
     model = ["--bundle", str(bundle)] if bundle else []
     plain = [sys.executable, "-m", "pixtag", "predict", str(photo), *model]
-    at = datetime.fromtimestamp(STARTED_AT + N_DAYS * 86_400, UTC).isoformat()
-    stored = [*plain, "--store", str(store), "--user", "user0", "--at", at]
+    stored = [*plain, "--store", str(store), "--user", "user0", "--at", AT.isoformat()]
     bare = [sys.executable, "-c", BARE, str(photo)]
     first_s = seconds(lambda: run(stored))
     kinds = {"bare encoder": bare, "without a store": plain, "with a store": stored}
@@ -127,54 +119,91 @@ def cold(photo: Path, store: Path, bundle: Path | None, n_runs: int) -> dict[str
         for name, words in kinds.items():
             taken[name].append(seconds(lambda words=words: run(words)))
     middle = {name: statistics.median(values) for name, values in taken.items()}
-    return {
-        **{f"cold {name}, s": value for name, value in middle.items()},
-        "cold first with a changed store, s": first_s,
-        "cold with a store / bare": middle["with a store"] / middle["bare encoder"],
-    }
+    for name, value in middle.items():
+        figures.add(f"cold {name}, s", value, at_most=None if name == "bare encoder" else 1.5)
+    figures.add("cold first with a changed store, s", first_s, at_most=1.5)
+    figures.add("cold with a store / bare", middle["with a store"] / middle["bare encoder"])
 
 
 def warm(
-    photos: list[Path], store: Path, bundle: Path | None, n_runs: int = 120
-) -> dict[str, float]:
+    figures: Figures, what: str, predictor: Predictor, photos: list[Path], n: int, wanted: float
+) -> None:
     """Milliseconds of a suggestion and of its photo alone, and their ratio."""
-    predictor = Predictor.load(bundle, store)
     encoder = load_encoder()
-    photo_bytes = [photo.read_bytes() for photo in photos]
-    at = datetime.fromtimestamp(STARTED_AT + N_DAYS * 86_400, UTC)
+    data = [photo.read_bytes() for photo in photos]
 
-    def look(data: bytes) -> None:
-        encoder.embed(images.decode(data)[None])
+    def look(i: int) -> None:
+        encoder.embed(images.decode(data[i % len(data)])[None])
 
-    def suggest(data: bytes) -> None:
-        predictor.suggest(data, user="user0", at=at)
+    def suggest(i: int) -> None:
+        predictor.suggest(data[i % len(data)], user=f"user{i % 40}", at=AT)
 
-    looks: list[float] = []
-    suggestions: list[float] = []
-    for run_index in range(-10, n_runs):  # the first ones warm up
-        data = photo_bytes[run_index % len(photo_bytes)]
-        look_s, suggest_s = seconds(lambda: look(data)), seconds(lambda: suggest(data))  # noqa: B023
-        if run_index >= 0:
-            looks.append(look_s)
-            suggestions.append(suggest_s)
-    figures: dict[str, float] = {}
-    for name, of in (("warm", statistics.median), ("warm quickest", min)):
-        figures |= {
-            f"{name} decode + encode, ms": of(looks) * 1e3,
-            f"{name} suggest, ms": of(suggestions) * 1e3,
-            f"{name} suggest / (decode + encode)": of(suggestions) / of(looks),
-        }
-    return figures
+    for i in range(40):
+        suggest(i)
+        look(i)
+    # They take turns, so that noise meets both alike, and so do people and photos, so that nothing
+    # is remembered of the one before.
+    suggestions, looks, ratio = ratio_in_turns(
+        [lambda i=i: suggest(i) for i in range(n)], [lambda i=i: look(i) for i in range(n)]
+    )
+    figures.add(f"{what}: decode + encode, ms", statistics.median(looks) * 1e3)
+    figures.add_times(f"{what}: suggest with a photo", suggestions)
+    figures.add(f"{what}: suggest / (decode + encode)", ratio, at_most=wanted)
+    figures.add(f"{what}: quickest suggest / quickest", min(suggestions) / min(looks))
+
+
+def threads(figures: Figures, predictor: Predictor, photos: list[Path], n: int) -> None:
+    """Suggestions a second of eight threads against what two processors could do at best."""
+    data = [photo.read_bytes() for photo in photos]
+
+    def suggest(i: int) -> None:
+        predictor.suggest(data[i % len(data)], user=f"user{i % 40}", at=AT)
+
+    ratios: list[float] = []
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        list(pool.map(suggest, range(40)))
+        for _ in range(5):
+            rate, _ = encoder_rate(load_encoder(n_threads=2))
+            bound = 2 / (2 / rate + decoding_s(photos * 8))
+            taken_s = seconds(lambda: list(pool.map(suggest, range(n))))
+            ratios.append(n / taken_s / bound)
+    figures.add(f"{N_THREADS} threads: suggestions / bound", statistics.median(ratios), least=0.8)
+
+
+def beside(figures: Figures, predictor: Predictor, large: Path, n: int) -> None:
+    """A question without a photo, now and then, alone and beside slow photos."""
+    data = large.read_bytes()
+    stop = threading.Event()
+
+    def ask_about_photos() -> None:
+        while not stop.is_set():
+            predictor.suggest(data, user="user1", at=AT)
+
+    def times() -> list[float]:
+        taken: list[float] = []
+        for i in range(n):
+            time.sleep(PAUSE_S)
+            taken.append(seconds(lambda i=i: predictor.suggest(None, user=f"user{i % 40}", at=AT)))
+        return taken
+
+    alone = times()
+    others = [threading.Thread(target=ask_about_photos) for _ in range(N_SLOW)]
+    for other in others:
+        other.start()
+    try:
+        busy = times()
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
+    figures.add_times("without a photo, alone", alone)
+    figures.add_times(f"without a photo, beside {N_SLOW} slow ones", busy)
+    ratio = statistics.median(busy) / statistics.median(alone)
+    figures.add(f"without a photo: beside {N_SLOW} slow ones / alone", ratio, at_most=2.0)
 
 
 def run(words: list[str]) -> None:
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-
-
-def seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pixtag.types import Floats
 Size = Literal["tiny", "small", "base"]
 Weights = Mapping[str, Any]
 COPY_FLOOR = 1e-3
+_NOTHING = -1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,10 @@ def copy_shares(
     )
     logits = xp.maximum(hidden, 0.0) @ weights[f"{name}/heads"]
     null = weights[f"{name}/null"]
+    # An empty slot has a logit too; were it the top, all else could vanish beside it.
+    logits = xp.where(filled[:, :, None] > 0, logits, _NOTHING)
     top = xp.maximum(xp.max(logits, axis=1, keepdims=True), null)
-    powers = xp.exp(logits - top) * filled[:, :, None]
+    powers = xp.exp(logits - top)
     total = xp.sum(powers, axis=1, keepdims=True) + xp.exp(null - top)
     return member @ (powers / total)
 

@@ -213,27 +213,25 @@ def _cut(asked: Asked, pairs: Pairs, limit: Ints) -> tuple[Pairs, Ints]:
     Returns:
         The pairs and the place of each among its question's candidates.
     """
-
-    def describe(pairs: Pairs) -> None:
-        (asked.own_share,) = asked.own_memory.totals(pairs, [own_kernel(asked.own_memory)])
-        (asked.near_share,) = asked.near.totals(pairs, [near_kernel(asked.near)])
-        people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
-        people = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
-        asked.first = (
-            0.5 * np.minimum(1.0, asked.own_share)
-            + 0.3 * asked.near_share
-            + 0.2 * chance_at(asked, asked.looks, pairs)
-            + 1e-4 * np.log1p(people)
-        ).astype(np.float32)
-
-    describe(pairs)
+    (asked.own_share,) = asked.own_memory.totals(pairs, [own_kernel(asked.own_memory)])
+    (asked.near_share,) = asked.near.totals(pairs, [near_kernel(asked.near)])
+    people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
+    people = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
+    asked.first = (
+        0.5 * np.minimum(1.0, asked.own_share)
+        + 0.3 * asked.near_share
+        + 0.2 * chance_at(asked, asked.looks, pairs)
+        + 1e-4 * np.log1p(people)
+    ).astype(np.float32)
     count = np.bincount(pairs.question, minlength=len(asked))
     if (count > limit).any():
         kept = strongest(pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5)
+        kept = np.sort(kept)
         pairs = Pairs(
             pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
         )
-        describe(pairs)
+        asked.own_share, asked.near_share = asked.own_share[kept], asked.near_share[kept]
+        asked.first = asked.first[kept]
         count = np.bincount(pairs.question, minlength=len(asked))
     return pairs, np.arange(len(pairs)) - (np.cumsum(count) - count)[pairs.question]
 
@@ -301,7 +299,7 @@ def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Int
     """
     score = scores(model.weights, found.inputs)
     prob = calibrated(model.weights, score, found.filled, found.context)
-    tie = np.append(ties, 0)[found.tag]
+    tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
     order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
     return (
         np.take_along_axis(found.tag, order, axis=1),

@@ -34,6 +34,9 @@ MOST_KEYS = 1 << (63 - TIME_BITS)
 DAY_TICKS = 86_400 * TICKS_PER_S
 HOUR_TICKS = 3_600 * TICKS_PER_S
 
+TABLE_CELLS = 16
+"""Cells of a table a value, up to which `distinct` makes one."""
+
 TAIL_ROWS = 4096
 GROWTH = 8
 
@@ -75,10 +78,35 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(len(owner)) + np.repeat(start - first, length)
 
 
-def distinct(keys: Ints) -> Ints:
-    """The different values among some that are not negative, ascending."""
+def distinct(keys: Ints, *, below: int | None = None) -> Ints:
+    """The different values among some that are not negative, ascending.
+
+    Args:
+        keys: Values, in any order.
+        below: What all are less than; where it is not much more than their number, a table of
+            that length is quicker than sorting.
+    """
+    if below is not None and below <= TABLE_CELLS * len(keys):
+        is_there = np.zeros(below, np.bool_)
+        is_there[keys] = True
+        return np.flatnonzero(is_there)
     ordered = np.sort(keys)
-    return ordered[np.diff(ordered, prepend=-1) > 0]
+    return ordered[is_first(ordered)]
+
+
+def repeated(keys: Ints, *, below: int) -> Ints:
+    """The different values, all less than `below`, that are there at least twice, ascending."""
+    if below <= TABLE_CELLS * len(keys):
+        return np.flatnonzero(np.bincount(keys, minlength=below) > 1)
+    ordered = np.sort(keys)
+    return distinct(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def is_first(ordered: Ints) -> Bools:
+    """Whether each of some values is another than the one before it."""
+    out = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=out[1:])
+    return out
 
 
 def is_among(keys: Ints, ordered: Ints) -> Bools:
@@ -127,7 +155,7 @@ class Segment:
             return np.searchsorted(self.packed, key << TIME_BITS)
         return self._starts[np.minimum(key, len(self._starts) - 1)]
 
-    def place(self, key: Ints, tick: Ints) -> Ints:
+    def place(self, key: Ints, tick: Ints | int) -> Ints:
         """Entries before each key and tick, `[P]`."""
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
 
@@ -228,10 +256,10 @@ class Postings:
             Pair `[E]`, ascending; tick `[E]`, ascending within a pair; payload `[E]`.
         """
         parts: list[tuple[Ints, Ints, Ints]] = []
-        since = np.broadcast_to(np.asarray(since, np.int64), key.shape)
         for segment in self.segments:
-            start, stop = segment.place(key, since), segment.place(key, until)
-            stop = np.maximum(start, stop)
+            from_first = isinstance(since, int) and since == UNTIMED
+            start = segment.start(key) if from_first else segment.place(key, since)
+            stop = np.maximum(start, segment.place(key, until))
             if limit is not None:
                 start = np.maximum(start, stop - limit)
             if (stop > start).any():

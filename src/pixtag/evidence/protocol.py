@@ -126,6 +126,10 @@ class Evidence(Protocol):
         """Distinct people who used each tag, `[P]`; a post of nobody is a person of its own."""
         ...
 
+    def uses_with(self, tag: Ints, tick: Ints) -> Ints:
+        """Posts with each tag, `[P]`."""
+        ...
+
     def named_with(self, tag: Ints, tick: Ints) -> Ints:
         """Distinct people with a name who used each tag, `[P]`."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pixtag.evidence.postings import (
     TIME_BITS,
     Postings,
     distinct,
+    is_first,
     ragged,
 )
 from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, Numbers, Smalls
@@ -277,16 +279,28 @@ class View:
 
     def totals(self, tick: Ints) -> Totals:
         """Posts before each moment, and since when there are any."""
+        untimed, started = self._span
+        return Totals(self.n_timed(tick) + untimed, started)
+
+    @cached_property
+    def _span(self) -> tuple[int, int]:
+        """Posts without a time, and the tick of the first with one."""
         both = np.array([UNTIMED_POSTS, TIMED_POSTS])
         untimed = self.posts.before(both[:1], np.array([LAST_TICK]))[0]
-        return Totals(self.n_timed(tick) + untimed, int(self.posts.first(both[1:])[0]))
+        return int(untimed), int(self.posts.first(both[1:])[0])
 
     def people_with(self, tag: Ints, tick: Ints) -> Ints:
         """Distinct people who used each tag before each moment, `[P]`."""
         return self.firsts.before(tag, tick)
 
+    def uses_with(self, tag: Ints, tick: Ints) -> Ints:
+        """Posts with each tag before each moment, `[P]`."""
+        return self.by_tag.before(tag, tick)
+
     def named_with(self, tag: Ints, tick: Ints) -> Ints:
         """Distinct people with a name who used each tag before each moment, `[P]`."""
+        if len(self.by_user) == len(self.posts):
+            return self.people_with(tag, tick)
         pair, _, slot = self.firsts.rows(tag, 0, tick)
         return np.bincount(pair[self.user[slot] >= 0], minlength=len(tag))
 
@@ -323,6 +337,8 @@ class View:
             `[W, P]`.
         """
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
+        if len(tag) and (tick == tick[0]).all() and (user == user[0]).all():
+            return self._window_now(tag, int(user[0]), int(tick[0]), spans)
         column, at, person, following = self._recent_uses(tag, tick, int(spans[-1]))
         places = (column[0] << TIME_BITS) | at
         start = np.searchsorted(places, (column[1] << TIME_BITS) | np.maximum(tick - spans[-1], 1))
@@ -334,6 +350,26 @@ class View:
         pair, use = pair[counted], use[counted]
         inside = len(spans) - np.searchsorted(spans, tick[pair] - at[use])
         return _in_windows(pair, inside, n=len(tag), n_windows=len(spans))
+
+    def _window_now(self, tag: Ints, user: int, tick: int, spans: Ints) -> Floats:
+        """As `window`, for one question."""
+        since = max(tick - int(spans[-1]), 1)
+        until = np.full(len(tag), tick)
+        pair, at, slot = self.by_tag.rows(tag, since, until, limit=MOST_IN_WINDOW)
+        person = self._person_of(slot)
+        age = tick - at
+        inside = np.zeros(len(age), np.int64)
+        for span in spans.tolist():
+            inside += age <= span
+        packed = ((pair << 36) | (person << 4) | inside)[person != user]
+        packed.sort()
+        last = is_first(packed[::-1] >> 4)[::-1]
+        return _in_windows(packed[last] >> 36, packed[last] & 15, n=len(tag), n_windows=len(spans))
+
+    def _person_of(self, slot: Ints) -> Ints:
+        """The person of each post; a post of nobody is a person of its own."""
+        person = self.user[slot].astype(np.int64)
+        return np.where(person >= 0, person, _SOMEBODY + slot)
 
     def _recent_uses(
         self, tag: Ints, tick: Ints, span: int
@@ -348,9 +384,8 @@ class View:
         of_pair = np.searchsorted(tags, tag)
         since, until = max(int(tick.min(initial=LAST_TICK)) - span, 1), int(tick.max(initial=1))
         column, at, slot = self.by_tag.rows(tags, since, np.full(len(tags), until))
-        person = self.user[slot].astype(np.int64)
-        person = np.where(person >= 0, person, _SOMEBODY + slot)
-        order = np.argsort((column << 32) | person, kind="stable")
+        person = self._person_of(slot)
+        order = _order_of((column << 32) | person)
         same = np.diff((column << 32)[order] | person[order], prepend=-1, append=-1) == 0
         following = np.full(len(at), LAST_TICK)
         following[order[:-1]] = np.where(same[1:-1], at[order[1:]], LAST_TICK)
@@ -419,12 +454,11 @@ class View:
             return tag, np.zeros((len(hours), 0), np.float32)
         tags = distinct(tag)
         column = np.searchsorted(tags, tag)
-        person = self.user[slot].astype(np.int64)
-        person = np.where(person >= 0, person, _SOMEBODY + slot)[owner]
+        person = self._person_of(slot)[owner]
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
         inside = len(spans) - np.searchsorted(spans, tick - at[owner])
         packed = np.sort((column << 36) | (person << 4) | inside)
-        last = np.append(packed[1:] >> 4 != packed[:-1] >> 4, True)
+        last = is_first(packed[::-1] >> 4)[::-1]
         people = _in_windows(
             packed[last] >> 36, packed[last] & 15, n=len(tags), n_windows=len(spans)
         )
@@ -451,8 +485,7 @@ class View:
 
     def lived_days(self, tick: Ints) -> Doubles:
         """Days since the first post with a time, at least one, at each moment."""
-        started = self.totals(tick[:1]).started
-        return np.maximum(tick - started, DAY_TICKS) / DAY_TICKS
+        return np.maximum(tick - self._span[1], DAY_TICKS) / DAY_TICKS
 
     def just_used(self, tick: Ints) -> tuple[Ints, Ints]:
         """Question and tag of the uses in the last posts before each moment."""
@@ -466,6 +499,17 @@ class View:
 def weekday_key(tag: Ints, tick: Ints) -> Ints:
     """Key of a tag on the UTC weekday of a moment."""
     return tag * 8 + (tick // DAY_TICKS) % 7
+
+
+def _order_of(keys: Ints) -> Ints:
+    """What sorts keys, which are not negative; those that are equal keep their order."""
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)).bit_length() + bits > 63:
+        return np.argsort(keys, kind="stable")
+    # A sort of numbers is several times quicker than one of places.
+    packed = (keys << bits) | np.arange(len(keys))
+    packed.sort()
+    return packed & ((1 << bits) - 1)
 
 
 def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:

@@ -14,6 +14,7 @@ from pixtag.evidence import (
     NOBODY,
     Evidence,
     OwnPosts,
+    distinct,
     ticks,
 )
 from pixtag.signals.knowledge import Knowledge
@@ -82,8 +83,7 @@ class Pairs:
     """
 
     def __init__(self, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> None:
-        keys = np.sort(question * n_tags + tag)
-        keys = keys[np.diff(keys, prepend=-1) > 0]
+        keys = distinct(question * n_tags + tag, below=n_questions * n_tags)
         self.n_questions = n_questions
         self.n_tags = n_tags
         self.question, self.tag = np.divmod(keys, max(n_tags, 1))
@@ -149,7 +149,8 @@ class Asked:
         own: What these people posted before with a tag.
         n_own: Posts of theirs, tagged or not, `[B]`.
         accepted: Known accepted tags of each question.
-        names: Names of the tags by id; longer than the view's where tags were typed in.
+        names: Names of the tags by id; may be longer than `n_tags`.
+        n_tags: T, the view's and those that were typed in.
         ties: Decides between tags of equal strength, `[T]`.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
@@ -170,6 +171,7 @@ class Asked:
     n_own: Ints
     accepted: list[Ints]
     names: list[str]
+    n_tags: int
     ties: Ints
     looks: Looks = field(init=False)
     similar: Similar | None = field(init=False, default=None)
@@ -187,14 +189,9 @@ class Asked:
     def __len__(self) -> int:
         return len(self.tick)
 
-    @property
-    def n_tags(self) -> int:
-        """T, typed ones included."""
-        return len(self.names)
-
     def id_of(self, tag: str) -> int:
         """Id of a tag, typed ones included; -1 for one that nobody knows."""
-        known, typed = self.view.id_of(tag), self.names[self.view.n_tags :]
+        known, typed = self.view.id_of(tag), self.names[self.view.n_tags : self.n_tags]
         return self.view.n_tags + typed.index(tag) if known < 0 and tag in typed else known
 
     def at_prior(self, values: Doubles, tag: Ints) -> Doubles:
@@ -257,11 +254,13 @@ def ask(
     n_own = own.n
     # Posts without tags tell how often somebody tags, not what.
     own = own.select(own.n_tags > 0)
-    names = view.tags[: view.n_tags]
+    names, n_tags, ties = view.tags, view.n_tags, view.names.ties()
     index: dict[str, int] = {}
     if any(questions.history) and sources.history:
-        own, names = with_typed(own, names, view, tick, questions.history)
-        index = {name: view.n_tags + i for i, name in enumerate(names[view.n_tags :])}
+        own, names = with_typed(own, names[:n_tags], view, tick, questions.history)
+        index = {name: n_tags + i for i, name in enumerate(names[n_tags:])}
+        ties = np.concatenate([ties[:n_tags], MOST_KEYS + np.arange(len(index))])
+        n_tags = len(names)
     accepted = [
         np.array(
             [i for t in dict.fromkeys(tags) if (i := index.get(t, view.id_of(t))) >= 0], np.int64
@@ -282,9 +281,8 @@ def ask(
         n_own=np.maximum(n_own, own.n),
         accepted=accepted,
         names=names,
-        ties=np.concatenate(
-            [view.names.ties()[: view.n_tags], MOST_KEYS + np.arange(len(names) - view.n_tags)]
-        ),
+        n_tags=n_tags,
+        ties=ties,
     )
 
 

@@ -46,11 +46,13 @@ def _given_likely(asked: Asked, pairs: Pairs) -> Floats:
     scale = weight / (n + SHRINK)
     given = pairs.total(question[of_seed], tag, scale[of_seed] * (tag != seed[of_seed]))
     if prior.n_posts:
-        for q, s, factor in zip(question.tolist(), seed.tolist(), scale.tolist(), strict=True):
-            others, count = prior.beside(s)
-            found = pairs.find(np.full(len(others), q), others)
-            inside = found < len(pairs)
-            given[found[inside]] += factor * count[inside]
+        beside = [prior.beside(tag) for tag in seed.tolist()]
+        lengths = [len(others) for others, _ in beside]
+        count = np.concatenate([count for _, count in beside]) if beside else np.zeros(0)
+        others = np.concatenate([others for others, _ in beside]) if beside else seed
+        given += pairs.total(
+            np.repeat(question, lengths), others, np.repeat(scale, lengths) * count
+        )
     mass = np.bincount(question, weights=weight, minlength=len(asked))[pairs.question] + 1e-6
     rate = usage_rate(asked, pairs)
     out = np.empty((len(pairs), 2), np.float32)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View
+from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View, is_first
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Words
@@ -67,7 +67,7 @@ class Prior:
         owner, _, row = view.photos.rows(every, 0, np.full(len(every), LAST_TICK))
         out = np.zeros((len(every), view.vectors.shape[1]), np.float32)
         if len(row):
-            first = np.flatnonzero(np.diff(owner, prepend=-1))
+            first = np.flatnonzero(is_first(owner))
             out[owner[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
         return out
 

@@ -6,8 +6,9 @@ this one. Each slot has a few key features; the network learns from them which p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -144,9 +145,9 @@ def own_memory(asked: Asked, *, n_slots: int) -> Memory:
             "similarity_sharp": np.exp(4.0 * (similarity - 1.0)) * has,
             "has_both_photos": has,
         }
-    for name, values in by_name.items():
-        keys[question, slot, OWN_KEYS.index(name)] = values
-    return Memory(rows, filled, keys, question[last.post], slot[last.post], last.tag)
+    memory = Memory(rows, filled, keys, question[last.post], slot[last.post], last.tag)
+    _set_keys(memory, question, slot, OWN_KEYS, by_name)
+    return memory
 
 
 class Similar:
@@ -186,15 +187,21 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
     of_prior = asked.photo @ prior.vectors.T
     scores = np.concatenate([similar.scores, of_prior], axis=1)
     scores[~asked.has_photo] = -np.inf
-    tie = np.concatenate([view.photo_tick[: similar.n], np.full(of_prior.shape[1], -1)])
+
+    def tie(column: Ints) -> Ints:
+        out = np.full(len(column), -1)
+        ours = column < similar.n
+        out[ours] = view.photo_tick[column[ours]]
+        return out
+
     column, best = nearest(scores, tie, limit=n_slots)
     filled = np.isfinite(best)
     best = np.where(filled, best, 0.0).astype(np.float32)
     from_prior = column >= similar.n
-    slots = np.concatenate(
-        [view.photo_slot[: similar.n], -1 - prior.photo_slot.astype(np.int64), [0]]
-    )
-    rows = np.where(filled, slots[np.minimum(column, len(slots) - 1)], 0)
+    rows = np.zeros(column.shape, np.int64)
+    mine, theirs = filled & ~from_prior, filled & from_prior
+    rows[mine] = view.photo_slot[column[mine]]
+    rows[theirs] = -1 - prior.photo_slot[column[theirs] - similar.n].astype(np.int64)
     question, slot = np.nonzero(filled)
     entry_of, tag = _uses(view, prior, rows[question, slot])
     memory = Memory(
@@ -206,26 +213,36 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
         tag,
     )
     n_tags = np.bincount(entry_of, minlength=len(question))
-    ours = ~from_prior[question, slot]
+    ours = mine[question, slot]
     post = np.where(ours, rows[question, slot], 0)
     at = np.where(ours, view.tick[post], 0) if len(view.tick) else np.zeros(len(post))
     timed = at > 0
     age = np.where(timed, asked.tick[question] - at, HOUR_TICKS)
     log_age = np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS)
     user = view.user[post] if len(view.tick) else np.full(len(post), NOBODY)
-    mine = timed & (user == asked.user[question]) & (user >= 0)
+    is_mine = timed & (user == asked.user[question]) & (user >= 0)
+    similarity = best[question, slot]
     values = {
-        "similarity": best[question, slot],
-        "similarity_sharp": np.exp(8.0 * (best[question, slot] - 1.0)),
+        "similarity": similarity,
+        "similarity_sharp": np.exp(8.0 * (similarity - 1.0)),
         "similarity_rank": np.log1p(slot) / 2.0,
         "log_hours": np.where(timed, log_age, UNKNOWN_AGE_LOG_HOURS) / 4.0,
         "has_time": timed,
-        "is_own": mine,
+        "is_own": is_mine,
         "log_tags": np.log1p(n_tags) / 2.0,
     }
-    for name, value in values.items():
-        memory.keys[question, slot, NEAR_KEYS.index(name)] = value
+    _set_keys(memory, question, slot, NEAR_KEYS, values)
     return memory
+
+
+def _set_keys(
+    memory: Memory, question: Ints, slot: Ints, names: Sequence[str], values: dict[str, Any]
+) -> None:
+    """Set the keys of some slots; those without values are set to 0."""
+    of_slot = np.zeros((len(question), len(names)), np.float32)
+    for name, value in values.items():
+        of_slot[:, names.index(name)] = value
+    memory.keys[question, slot] = of_slot
 
 
 def _uses(view: Evidence, prior: Evidence, rows: Ints) -> tuple[Ints, Ints]:
@@ -258,7 +275,9 @@ def near_kernel(memory: Memory) -> Floats:
     return kernel_shares(memory, memory.keys[:, :, NEAR_KEYS.index("similarity_sharp")])
 
 
-def nearest(similarity: Floats, tie: Ints, *, limit: int) -> tuple[Ints, Floats]:
+def nearest(
+    similarity: Floats, tie: Ints | Callable[[Ints], Ints], *, limit: int
+) -> tuple[Ints, Floats]:
     """The highest similarities of each row, best first.
 
     At least `limit` groups of columns have a maximum as high as the `limit`-th best one, so
@@ -267,7 +286,8 @@ def nearest(similarity: Floats, tie: Ints, *, limit: int) -> tuple[Ints, Floats]
 
     Args:
         similarity: `[B, N]`, at most 1.5; `-inf` is never better than anything.
-        tie: Decides between columns that are equal to five decimals, the smallest first, `[N]`.
+        tie: Decides between columns that are equal to five decimals, the smallest first, `[N]`;
+            or gives it for some columns.
         limit: Columns kept, M.
 
     Returns:
@@ -284,7 +304,8 @@ def nearest(similarity: Floats, tie: Ints, *, limit: int) -> tuple[Ints, Floats]
     row, column = np.divmod(np.flatnonzero(high), max(n, 1))
     found = similarity[row, column]
     distance = np.rint((1.5 - found).astype(np.float64) * 1e5).astype(np.int64)
-    order = np.lexsort((tie[column], (row << 20) + distance))
+    ties = tie(column) if callable(tie) else tie[column]
+    order = np.lexsort((ties, (row << 20) + distance))
     count = np.bincount(row, minlength=n_rows)
     place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     first = place < limit

@@ -100,7 +100,7 @@ def _pixels(asked: Asked, pairs: Pairs) -> Floats:
         out[:, 4] = np.where(known, looks.kinds[at], 0.0)
     words = asked.knowledge.words
     if words is not None and asked.has_photo.any():
-        tags = distinct(pairs.tag)
+        tags = distinct(pairs.tag, below=asked.n_tags)
         place = np.searchsorted(tags, pairs.tag)
         vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
         photo = np.zeros((len(asked), vectors.shape[1]), np.float32)
@@ -128,9 +128,8 @@ def _prototypes(asked: Asked, pairs: Pairs) -> Floats:
     n = np.bincount(pair, minlength=len(pairs)) + n_prior
     if prior.n_posts:
         known, tag = at_vocabulary(asked, pairs)
-        total = total + np.where(
-            known, (asked.photo @ prior.photo_sums.T)[pairs.question, tag], 0.0
-        )
+        alike = np.einsum("pj,pj->p", asked.photo[pairs.question], prior.photo_sums[tag])
+        total = total + np.where(known, alike, 0.0)
     out[:, 0] = total / (n + SHRINK) * asked.has_photo[pairs.question]
     return out
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, HOUR_TICKS, OwnPosts
+from pixtag.evidence import DAY_TICKS, HOUR_TICKS, OwnPosts, is_first
 from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Doubles, Floats, Ints, Numbers
@@ -112,7 +112,7 @@ class _Uses:
         small = np.min_scalar_type(len(pairs))
         order = kept[np.argsort(found[kept].astype(small), kind="stable")]
         pair = found[order]
-        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        first = np.flatnonzero(is_first(pair))
         return cls(pair, own.post[order], first, np.diff(np.append(first, len(pair))))
 
     def sum(self, values: Numbers) -> Doubles:
@@ -136,14 +136,16 @@ def _reuse(asked: Asked, pairs: Pairs) -> Floats:
     if not len(uses.pair):
         return out
     age = np.maximum(asked.tick[own.question] - own.tick, 1)
-    log_hours = np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS)[uses.post]
-    rank = own.rank[uses.post].astype(np.float64)
+    # What depends on the post alone is worked out once a post, not once a use.
+    of_post = np.log(np.maximum(age, MINUTE_TICKS) / HOUR_TICKS)
+    log_hours, post_rank = of_post[uses.post], own.rank.astype(np.float64)
+    rank = post_rank[uses.post]
     last = uses.first + uses.n - 1
     at = uses.pair[uses.first]
     question = pairs.question[at]
     total = np.stack(
-        [uses.sum(np.exp(-decay * log_hours)) for decay in DECAYS]
-        + [uses.sum(np.exp(-rank / scale)) for scale in POST_SCALES]
+        [uses.sum(np.exp(-decay * of_post)[uses.post]) for decay in DECAYS]
+        + [uses.sum(np.exp(-post_rank / scale)[uses.post]) for scale in POST_SCALES]
     )
     out[at, : len(total)] = (np.log(np.maximum(total, 1e-5)) - np.log(1e-5)).T
     columns = {
@@ -152,7 +154,7 @@ def _reuse(asked: Asked, pairs: Pairs) -> Floats:
         "own_last_log_hours": log_hours[last],
         "own_last_log_posts": np.log1p(rank[last]),
         "own_in_last_post": rank[last] == 0,
-        **_rhythm(asked, pairs, uses, age, rank, question),
+        **_rhythm(asked, uses, age, post_rank, question),
         **_gaps(own, uses, log_hours, rank, last),
     }
     for name, values in columns.items():
@@ -161,19 +163,18 @@ def _reuse(asked: Asked, pairs: Pairs) -> Floats:
 
 
 def _rhythm(
-    asked: Asked, pairs: Pairs, uses: _Uses, age: Ints, rank: Doubles, question: Ints
+    asked: Asked, uses: _Uses, age: Ints, rank: Doubles, question: Ints
 ) -> dict[str, Numbers]:
     """Log lift of a tag near this hour and this time of the week, and its uses of the season."""
-    age = age[uses.post]
     weight = np.exp(-rank / POST_SCALES[-1])
-    count = uses.sum(weight)
-    faded = np.exp(-rank[uses.first + uses.n - 1] / POST_SCALES[-1])
+    count = uses.sum(weight[uses.post])
+    faded = weight[uses.post[uses.first + uses.n - 1]]
     out: dict[str, Numbers] = {}
     for name, period, order in (
         ("own_hour_lift", DAY_TICKS, 4),
         ("own_weekday_lift", 7 * DAY_TICKS, 6),
     ):
-        near = uses.sum(weight * fejer(age / period, order=order))
+        near = uses.sum((weight * fejer(age / period, order=order))[uses.post])
         usual = np.bincount(question, weights=near, minlength=len(asked)) + 1e-6
         usual /= np.bincount(question, weights=count, minlength=len(asked)) + 1e-6
         usual = np.clip(usual, 0.05, None)[question]
@@ -182,7 +183,7 @@ def _rhythm(
         out[name] = np.log(np.maximum(lift, 1e-9))
     years = np.round(age / YEAR_TICKS)
     in_season = (years > 0) & (np.abs(age - years * YEAR_TICKS) <= SEASON_TICKS)
-    out["own_season"] = np.log1p(uses.sum(in_season.astype(np.float64)))
+    out["own_season"] = np.log1p(uses.sum(in_season.astype(np.float64)[uses.post]))
     return out
 
 
@@ -193,8 +194,9 @@ def _gaps(
     at, place = own.tick[uses.post], own.place[uses.post]
     inner = np.ones(len(at), np.bool_)
     inner[uses.first] = False
-    hours = np.log(np.maximum(np.diff(at, prepend=0), MINUTE_TICKS) / HOUR_TICKS)
-    posts = np.log(np.maximum(np.diff(place, prepend=0), 1))
+    hours, posts = np.zeros(len(at)), np.zeros(len(at))
+    hours[1:] = np.log(np.maximum(at[1:] - at[:-1], MINUTE_TICKS) / HOUR_TICKS)
+    posts[1:] = np.log(np.maximum(place[1:] - place[:-1], 1))
     newer = np.repeat(last, uses.n) - np.arange(len(at))
     weight = np.where(inner, GAP_FADE**newer, 0.0)
     total = np.maximum(uses.sum(weight), 1e-9)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pixtag.types import Floats, Ints
+from pixtag.types import Floats, Ints, Sources
 
 if TYPE_CHECKING:
     from pixtag.signals.asked import Asked, Pairs
@@ -85,6 +85,8 @@ class Table:
         self.features = tuple(feature for signal in signals for feature in signal.features)
         self.names = tuple(feature.name for feature in self.features)
         self._column = {name: i for i, name in enumerate(self.names)}
+        self._by_sources: dict[Sources, list[tuple[Signal, slice, Ints]]] = {}
+        self._by_reason: dict[str, Ints] = {}
         if len(self._column) < len(self.names):
             raise ValueError("two features have the same name")
 
@@ -112,21 +114,32 @@ class Table:
 
     def of_reason(self, reason: str) -> Ints:
         """Places of the features of a group of reasons."""
-        return self.columns([f.name for f in self.features if f.reason == reason])
+        if reason not in self._by_reason:
+            names = [f.name for f in self.features if f.reason == reason]
+            self._by_reason[reason] = self.columns(names)
+        return self._by_reason[reason]
 
     def compute(self, asked: Asked, pairs: Pairs) -> Floats:
         """Every feature at the pairs, `[P, S]`; 0 where a source that it needs is silent."""
         out = np.zeros((len(pairs), len(self)), np.float32)
-        start = 0
-        on = [getattr(asked.sources, source) for source in SOURCES]
-        for signal in self.signals:
-            stop = start + len(signal.features)
-            heard = [
-                all(on[SOURCES.index(source)] for source in feature.sources)
-                for feature in signal.features
-            ]
-            if any(heard):
-                out[:, start:stop] = signal.compute(asked, pairs)
-                out[:, start:stop][:, ~np.array(heard)] = 0.0
-            start = stop
+        for signal, columns, silent in self._heard(asked.sources):
+            out[:, columns] = signal.compute(asked, pairs)
+            if len(silent):
+                out[:, silent] = 0.0
         return out
+
+    def _heard(self, sources: Sources) -> list[tuple[Signal, slice, Ints]]:
+        """Signals of which something is heard, their columns, and those of them that are not."""
+        known = self._by_sources.get(sources)
+        if known is None:
+            known = []
+            stop = 0
+            for signal in self.signals:
+                start, stop = stop, stop + len(signal.features)
+                is_silent = np.array(
+                    [not all(getattr(sources, s) for s in f.sources) for f in signal.features]
+                )
+                if not is_silent.all():
+                    known.append((signal, slice(start, stop), start + np.flatnonzero(is_silent)))
+            self._by_sources[sources] = known
+        return known

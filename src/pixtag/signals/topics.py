@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pixtag.evidence import is_first
 from pixtag.types import Floats, Ints
 
 TAGS_COUNT = 0.5
@@ -74,7 +75,7 @@ class Topics:
         known = tag < len(present)
         post, tag = post[known], tag[known]
         if len(post):
-            first = np.flatnonzero(np.diff(post, prepend=-1))
+            first = np.flatnonzero(is_first(post))
             out[post[first]] = np.add.reduceat(present[tag], first, axis=0) + absent
         return out
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, Evidence, distinct, ticks
+from pixtag.evidence import DAY_TICKS, Evidence, repeated, ticks
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
@@ -113,8 +113,7 @@ def propose_rising(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
     question = np.repeat(np.arange(len(asked)), [len(tags) for tags in rising])
     found, tag = asked.view.just_used(asked.tick)
     n_tags = asked.n_tags
-    keys = np.sort(found * n_tags + tag)
-    keys = distinct(keys[1:][keys[1:] == keys[:-1]])
+    keys = repeated(found * n_tags + tag, below=len(asked) * n_tags)
     return (
         np.concatenate([question, keys // n_tags]),
         np.concatenate([*rising, keys % n_tags]).astype(np.int64),

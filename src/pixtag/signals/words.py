@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
 from pixtag.errors import ShapeError
+from pixtag.evidence.memory import Column
 from pixtag.types import Floats, Halfs, Ints
 
 PLACE_WEIGHTS = (0.8, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1)
@@ -28,7 +30,7 @@ BRIDGE_FLOOR = 1e-3
 
 _N_LIKELIEST = 20
 _TEMPERATURE = 2.0
-_MOST_CACHED = 200_000
+_MOST_CACHED = 100_000
 _MOST_LETTERS = 64
 _LONGEST_WORD = 20
 _UNKNOWN_LETTER = 12.0
@@ -108,6 +110,19 @@ class Classifier:
         return classes, kept
 
 
+class _TagVectors:
+    """Vectors of tags that were split already; a place is given once its vector is there."""
+
+    def __init__(self, width: int) -> None:
+        self.place: dict[str, int] = {}
+        self.vectors = Column(np.zeros((0, width), np.float32))
+
+    def add(self, tags: Sequence[str], vectors: Floats) -> None:
+        first = len(self.vectors.rows)
+        self.vectors.append(vectors)
+        self.place |= zip(tags, range(first, first + len(tags)), strict=True)
+
+
 class Words:
     """Compares tags with photos by the words in both.
 
@@ -136,7 +151,8 @@ class Words:
         self._cost = _costs(words)
         self._vectors = vectors
         self._classifier = classifier
-        self._cache: dict[str, tuple[int, ...]] = {}
+        self._kept = _TagVectors(vectors.shape[1])
+        self._splitting = threading.Lock()
         self._class_vectors = self._means([self._rows_of_names(names) for names in class_names])
 
     @classmethod
@@ -152,17 +168,17 @@ class Words:
 
     def tag_vectors(self, tags: list[str]) -> Floats:
         """Unit vectors of tags, `[T, W]`; zeros for a tag without words that say something."""
-        cached = self._cache
-        # A tag is split once; a server that runs for months doesn't keep every tag it ever met.
-        if len(cached) > _MOST_CACHED:
-            cached.clear()
-        rows: list[tuple[int, ...]] = []
-        for tag in tags:
-            known = cached.get(tag)
-            if known is None:
-                known = cached[tag] = self._rows_of_words(self.split(tag))
-            rows.append(known)
-        return self._means(rows)
+        kept = self._kept  # read once: another thread may begin anew
+        missing = [tag for tag in tags if tag not in kept.place]
+        if missing:
+            with self._splitting:
+                # A server that runs for months doesn't keep every tag it ever met.
+                if len(kept.place) > _MOST_CACHED:
+                    kept = self._kept = _TagVectors(self._vectors.shape[1])
+                    missing = list(dict.fromkeys(tags))
+                split = [self._rows_of_words(self.split(tag)) for tag in missing]
+                kept.add(missing, self._means(split))
+        return kept.vectors.rows[[kept.place[tag] for tag in tags]]
 
     def photo_vectors(self, embeddings: Floats) -> Floats:
         """Unit vectors of what photos show, `[B, W]`; zeros for an embedding of zeros.
