@@ -172,10 +172,7 @@ def read(
 def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
     """Propose candidates from every source, and the places that each question has for them."""
     own = propose_own(
-        asked,
-        limit=config.own_candidates,
-        many=MANY_TAGS,
-        further=config.more_candidates,
+        asked, limit=config.own_candidates, many=MANY_TAGS, further=config.more_candidates
     )
     found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
     if asked.sources.trend:
@@ -301,10 +298,7 @@ def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Int
     prob = calibrated(model.weights, score, found.filled, found.context)
     tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
     order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
-    return (
-        np.take_along_axis(found.tag, order, axis=1),
-        np.take_along_axis(prob, order, axis=1),
-    )
+    return (np.take_along_axis(found.tag, order, axis=1), np.take_along_axis(prob, order, axis=1))
 
 
 def rank(

@@ -22,7 +22,7 @@ from pixtag.evaluate.cold_start import (
 )
 from pixtag.splits import temporal_split
 from pixtag.train.fit import fit
-from worlds import QUICK, bundle, world
+from worlds import QUICK, world
 
 
 def test_the_command_line_knows_every_protocol_and_each_says_what_it_is():

@@ -213,11 +213,7 @@ def test_broken_metadata_falls_back_to_what_is_there(tmp_path, importer):
     )
     report = importer(root)
     assert sorted(importer.tags) == [(), (), ("text",)]
-    assert report.problems == {
-        "file cannot be read": 1,
-        "broken JSON": 1,
-        "unreadable time": 1,
-    }
+    assert report.problems == {"file cannot be read": 1, "broken JSON": 1, "unreadable time": 1}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, importer):
