@@ -18,6 +18,7 @@ from pixtag.cli import output
 from pixtag.encoder import load_encoder
 from pixtag.evaluate.cold_start import without_first_users
 from pixtag.train.fit import fit
+from pixtag.train.plan import Auxiliary
 
 
 def main() -> None:
@@ -28,8 +29,9 @@ def main() -> None:
     with output.progress("training", unit="steps") as bar:
         fit(
             known, out=given.out, config=CONFIG, use_all=True,
-            encoder_digest=load_encoder().digest, unlearned=simulated_tags(),
-            bridge_tags=class_tags(), title="a simulation of people on real photos, without some",
+            encoder_digest=load_encoder().digest,
+            auxiliary=Auxiliary(unlearned=simulated_tags(), bridge_tags=class_tags()),
+            title="a simulation of people on real photos, without some",
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )  # fmt: skip
     output.say(f"wrote {given.out}")

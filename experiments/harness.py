@@ -62,7 +62,7 @@ class Task:
         settings = config.model_dump(mode="json") | {"sources": sources.name, "test": is_test}
         key = hashlib.sha256(json.dumps(settings).encode() + _digest_of(known, start)).hexdigest()
         out = self.out / key[:16]
-        if (out / "manifest.json").exists():
+        if out.exists():
             return load_bundle(out)
         title = f"{sources.name}, seed {config.seed}"
         with output.progress(f"training: {title}", unit="steps") as bar:

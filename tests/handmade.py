@@ -10,14 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pixtag import network
-from pixtag.bundle import (
-    Bundle,
-    Manifest,
-    Trained,
-    anonymous_log,
-    hash_post_ids,
-    save_bundle,
-)
+from pixtag.bundle import Bundle, Manifest, Trained, anonymous_log, hash_post_ids, save_bundle
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.images import decode
 from pixtag.signals import FEATURES, INPUT_NAMES

@@ -22,7 +22,7 @@ from pixtag.signals import CONTEXT_NAMES, FEATURES, SOURCES, Knowledge, Question
 from pixtag.signals.trend import propose_rising
 from pixtag.splits import temporal_split
 from pixtag.train.examples import answered, choose_vocabulary
-from pixtag.train.head import fit_head, tag_table
+from pixtag.train.pixels import fit_head, tag_table
 from pixtag.types import Post, PostLog, Sources
 from worlds import DAY_S, START_AT, evaluation_log, knowledge, observed, random_head, world
 
@@ -546,15 +546,13 @@ def test_nine_of_ten_used_tags_are_candidates_in_the_validation_period():
     log = evaluation_log()
     split = temporal_split(log)
     vocabulary = choose_vocabulary(log.select(np.arange(split.train_stop)), limit=4096)
-    index = {t: i for i, t in enumerate(vocabulary)}
-    of_tag = np.array([index.get(t, len(index)) for t in log.tags], np.int64)
-    ids, mask = tag_table(log, of_tag, n_tags=len(index))
+    ids, mask = tag_table(log, vocabulary)
     known = slice(0, split.train_stop)
     head = fit_head(
         log.embeddings[known].astype(np.float32),
         ids[known],
         mask[known],
-        n_tags=len(index),
+        n_tags=len(vocabulary),
         joint=64,
         epochs=8,
         seed=0,

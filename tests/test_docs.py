@@ -123,8 +123,7 @@ def write_archive(path: Path, photo: Path) -> None:
     ]
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
-            "personal_information/personal_information/personal_information.json",
-            json.dumps(owner),
+            "personal_information/personal_information/personal_information.json", json.dumps(owner)
         )
         archive.writestr("your_instagram_activity/media/posts_1.json", json.dumps(posts))
         for number in range(12):

@@ -19,6 +19,7 @@ import pixtag
 from pixtag import images
 from pixtag.bundle import hash_post_ids
 from pixtag.errors import ImageError, InputError, ModelError, StoreError
+from pixtag.evaluate.model import model_of
 from pixtag.evidence import MemoryEvidence, NoModel
 from pixtag.images import digest
 from pixtag.lists import Lists
@@ -351,7 +352,7 @@ def test_a_photo_of_the_training_is_called_so(tmp_path: Path) -> None:
     posts = [post("old-3", "ana", days(1), "sky", photo=seen)]
     posts += [post("new", "ana", days(1), "sky", photo=new)]
     predictor = Predictor.load(handmade.bundle(), make_store(tmp_path / "s.sqlite", posts))
-    assert predictor.bundle.has_seen(["old-3"])[0]
+    assert handmade.bundle().has_seen(["old-3"])[0]
     assert [a.is_trained_on for a in predictor.answers([seen, new])] == [True, False]
 
 
@@ -603,15 +604,15 @@ def test_asking_while_others_change_the_store(store: Path, tmp_path: Path) -> No
 
 def test_rank_sees_only_what_lies_before() -> None:
     posts = [post(f"p{i}", "ana", days(10 - i), f"t{i}", "daily") for i in range(10)]
-    predictor = Predictor(handmade.bundle(), encoder=handmade.encoder())
-    ranked = predictor.rank(PostLog.of(posts), 5, 10, k=20)
+    ranker = model_of(handmade.bundle())
+    ranked = ranker(PostLog.of(posts), 5, 10, 20, Sources())
     assert ranked.rows.tolist() == [5, 6, 7, 8, 9]
     for row, ids in zip(ranked.rows.tolist(), ranked.tag_ids.tolist(), strict=True):
         names = {ranked.tags[t] for t in ids if t < len(ranked.tags)}
         assert f"t{row - 1}" in names
         assert not names & {f"t{i}" for i in range(row, 10)}
         assert ranked.tags[ids[0]] == "daily"
-    deaf = predictor.rank(PostLog.of(posts), 5, 10, sources=Sources(history=False))
+    deaf = ranker(PostLog.of(posts), 5, 10, 200, Sources(history=False))
     names = {deaf.tags[t] for t in deaf.tag_ids.ravel().tolist() if t < len(deaf.tags)}
     assert "daily" not in names
 

@@ -10,9 +10,9 @@ import pytest
 
 from asking import ask, questions_about, sampled
 from pixtag import rank as ranking
+from pixtag.errors import ShapeError
 from pixtag.evidence import ticks
 from pixtag.model import evidence_of, model_of
-from pixtag.network import copy_shares
 from pixtag.rank import Candidates, best_of, candidates, questions_of, rank, replay
 from pixtag.signals import Questions
 from pixtag.splits import temporal_split
@@ -200,18 +200,8 @@ def test_a_store_of_the_training_posts_is_not_counted_twice():
     assert "newtag" in [view.tags[t] for t in answer if t < view.n_tags]
 
 
-def test_the_logit_of_an_empty_slot_leaves_the_attention_alone():
-    """A stranger's memory is empty, and its slots are scored by the context all the same."""
-    weights = {
-        "own/keys": np.zeros((2, 1), np.float32),
-        "own/context": np.full((1, 1), 1.0, np.float32),
-        "own/bias": np.zeros(1, np.float32),
-        "own/heads": np.ones((1, 1), np.float32),
-        "own/null": np.zeros(1, np.float32),
-    }
-    member, context = np.ones((1, 3, 4), np.float32), np.full((1, 1), 500.0, np.float32)
-    keys, filled = np.zeros((1, 4, 2), np.float32), np.zeros((1, 4), np.float32)
-    assert copy_shares(weights, "own", keys, filled, member, context).tolist() == [[[0.0]] * 3]
-    filled[0, 1] = 1.0
-    found = copy_shares(weights, "own", keys, filled, member, context)
-    np.testing.assert_allclose(found, 1.0)
+def test_typed_histories_are_refused_as_their_tags_have_no_ids():
+    model, view = known()
+    question = replace(ask("zoe", START_AT, width=WIDTH), history=(("typed", "typed too"),))
+    with pytest.raises(ShapeError, match="typed"):
+        rank(model, view, question)

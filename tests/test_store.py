@@ -539,6 +539,15 @@ def test_a_truncated_store_is_damaged_not_a_crash(tmp_path, share):
     assert_refused(path, "damaged|not a Pixtag store")
 
 
+def test_a_time_that_is_none_is_damage_in_the_summary_too(tmp_path):
+    path = filled(tmp_path / "s.sqlite", 3)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE posts SET posted_at_us = 'soon'")
+    db.close()
+    with Store.open(path) as store, pytest.raises(StoreError, match="damaged"):
+        store.summary()
+
+
 def test_flipped_bytes_never_crash(tmp_path):
     path = filled(tmp_path / "s.sqlite", 300)
     good = path.read_bytes()

@@ -36,6 +36,7 @@ from pixtag.splits import history_length
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
+from pixtag.train.plan import Auxiliary
 from pixtag.types import Ints, Photo, Post, PostLog
 
 ROOT = Path(__file__).parent.parent
@@ -275,12 +276,14 @@ def main() -> None:
             config=CONFIG,
             use_all=True,
             encoder_digest=load_encoder().digest,
-            unlearned=simulated_tags(),
-            bridge_tags=class_tags(),
-            groups=groups_of(log),
-            kinds=kinds_of(log),
-            kind_tags=concept_tags() | {NONE: []},
-            others=learned_habits(given.shared, log, hold_out=given.hold_out),
+            auxiliary=Auxiliary(
+                unlearned=simulated_tags(),
+                bridge_tags=class_tags(),
+                groups=groups_of(log),
+                kinds=kinds_of(log),
+                kind_tags=concept_tags() | {NONE: []},
+                others=learned_habits(given.shared, log, hold_out=given.hold_out),
+            ),
             title=TITLE,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )

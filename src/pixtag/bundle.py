@@ -32,12 +32,8 @@ from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import InputError, ModelError
 from pixtag.types import Bools, PostLog
 
-FORMAT = 2
-"""Version of the layout above; 1 was a folder."""
-
-PRIOR_ID = "\0prior "
-"""Start of the post ids of a prior; no store takes a NUL in an id."""
-
+FORMAT = 2  # version of the layout above; 1 was a folder
+PRIOR_ID = "\0prior "  # start of the post ids of a prior; no store takes a NUL in an id
 Arrays = Mapping[str, NDArray[Any]]
 Hashes = NDArray[np.uint64]
 
@@ -62,13 +58,12 @@ class Manifest(BaseModel):
     """What a model is and what made it.
 
     Attributes:
-        size: Size dial that it was trained with.
         config: Every setting that made it.
         feature_names: Names of the network's inputs in order, by group: features, context, ...
         encoder_digest: Encoder whose embeddings, D = `encoder_width` wide, it understands.
         salt: Hex, goes before every post id that is hashed, so that hashes of two models share
             nothing and no table can be made ahead. Who holds the file can still test an id.
-        digests: SHA-256 in hex of each part of the file. Filled in by `save_bundle`.
+        digests: SHA-256 in hex of each part of the file, filled in by `save_bundle`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,17 +92,16 @@ class Manifest(BaseModel):
     @property
     def trained_until(self) -> float | None:
         """Unix seconds UTC after which it has read nothing, calibration included."""
-        ends = [t for t in (self.trained.until_at, self.trained.calibrated_until) if t is not None]
-        return max(ends, default=None)
+        ends = (self.trained.until_at, self.trained.calibrated_until)
+        return max((end for end in ends if end is not None), default=None)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model, ready to predict.
+    """A trained model as its file holds it.
 
     Attributes:
-        manifest: What it is and what made it.
-        vocabulary: Tags that the pixel head was fitted on, V of them.
+        vocabulary: Tags that the pixel head was fitted on, `[V]`.
         weights: Network, calibration, pixel head and topics, by flat names.
         prior: Anonymous posts without a time, for strangers; embeddings in the joint space.
         extras: Further arrays: people behind the prior, class-to-tag matrices.
@@ -127,8 +121,8 @@ class Bundle:
 
     def group(self, name: str) -> dict[str, NDArray[Any]]:
         """Arrays of the weights and extras whose names begin with `NAME/`, without that."""
-        both = {**self.weights, **self.extras}.items()
-        return {k.partition("/")[2]: a for k, a in both if k.startswith(f"{name}/")}
+        start, both = f"{name}/", {**self.weights, **self.extras}.items()
+        return {k.removeprefix(start): a for k, a in both if k.startswith(start)}
 
     def has_seen(self, post_ids: Iterable[str]) -> Bools:
         """Tell which posts training has read, `[N]`; all False when no hashes were kept."""
@@ -151,11 +145,7 @@ class Bundle:
             )
 
     def check_features(self, names: Mapping[str, Sequence[str]]) -> None:
-        """Raise `ModelError` for other network inputs than this version's, and name some.
-
-        Args:
-            names: Names of the network's inputs in order, by group, as in the manifest.
-        """
+        """Raise `ModelError`, naming some, for other network inputs (by group) than `names`."""
         theirs = self.manifest.feature_names
         for group in {**theirs, **names}:
             pairs = zip_longest(theirs.get(group, ()), names.get(group, ()), fillvalue="nothing")
@@ -184,13 +174,10 @@ def anonymous_log(
     embeddings: NDArray[Any],
     has_photo: NDArray[np.bool_] | None = None,
 ) -> PostLog:
-    """Make a log of posts of nobody and of no time, as a prior holds them.
+    """Make a log of N posts of nobody and of no time, as a prior holds them.
 
-    Args:
-        tags: Every tag.
-        tag_lists: For each of N posts, indices into `tags`.
-        embeddings: One row a post, `[N, D]`; kept as fp16.
-        has_photo: Which rows are real, `[N]`; all when D > 0 by default.
+    A post's list in `tag_lists` holds indices into `tags`. Embeddings `[N, D]` are kept as fp16;
+    `has_photo` says which are real, by default all when D > 0.
     """
     lengths = [len(tag_ids) for tag_ids in tag_lists]
     if has_photo is None:
@@ -213,14 +200,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def save_bundle(path: Path, bundle: Bundle) -> Bundle:
-    """Write a model so that nobody ever meets half of one: a synced file is renamed into place.
-
-    Args:
-        path: The file; its folder is made. An older model there is replaced.
-        bundle: What to write. `prior` must be of nobody and without times.
-
-    Returns:
-        The bundle with its final manifest.
+    """Write a model, replacing an older one whole, and return it with its final manifest.
 
     Raises:
         InputError: `path` holds something that is not a model.
@@ -249,15 +229,20 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     manifest = bundle.manifest.model_copy(update={"format": FORMAT, "digests": digests})
     held = manifest.model_dump(mode="json")
     document = {"manifest": held, "sha256": _digest_of_json(held), **texts}
-    _replace(path, to_safetensors(arrays, {_KEY: json.dumps(document)}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, to_safetensors(arrays, {_KEY: json.dumps(document)}))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise ModelError(
+            f"cannot write the model {path}: {error.strerror or error}",
+            hint="make room and run again" if full else "choose a folder that you can write to",
+        ) from error
     return replace(bundle, manifest=manifest, seen=seen["hashes"])
 
 
 def load_bundle(path: Path | None = None) -> Bundle:
-    """Read a model, its arrays read-only, and check every part of it against its digest.
-
-    Args:
-        path: Its file; None for the one in the package.
+    """Read a model (the shipped one by default), its arrays read-only, and check its digests.
 
     Raises:
         ModelError: Not a model, damaged, of another format, or not readable.
@@ -268,7 +253,12 @@ def load_bundle(path: Path | None = None) -> Bundle:
             hint="train one with `pixtag train --store FILE --out FILE` and give it by --bundle",
         )
     path = path or default_bundle_path()
-    _check_is_model(path)
+    try:
+        if not _is_model(path):
+            raise ModelError(f"{path} is not a model", hint=_TRAIN_HINT)
+    except OSError as error:
+        what = "it is a folder, and older versions wrote such" if path.is_dir() else error.strerror
+        raise ModelError(f"no model at {path}: {what}", hint=_TRAIN_HINT) from error
     try:
         with safe_open(path, framework="numpy") as file:
             document = json.loads(file.metadata()[_KEY])
@@ -335,16 +325,6 @@ def _is_model(path: Path) -> bool:
         return file.read(8 + len(_START))[8:] == _START
 
 
-def _check_is_model(path: Path) -> None:
-    try:
-        is_model = _is_model(path)
-    except OSError as error:
-        what = "it is a folder, and older versions wrote such" if path.is_dir() else error.strerror
-        raise ModelError(f"no model at {path}: {what}", hint=_TRAIN_HINT) from error
-    if not is_model:
-        raise ModelError(f"{path} is not a model", hint=_TRAIN_HINT)
-
-
 def _digests(arrays: Arrays, texts: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 in hex of each part: arrays by the start of their names, texts by theirs."""
     running = {name: hashlib.sha256(json.dumps(text).encode()) for name, text in texts.items()}
@@ -365,22 +345,15 @@ def _digest_of_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside `path`, sync it, and rename it into place."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside `path`, sync it, and rename it into place: it is whole or not there."""
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with made.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         made.replace(path)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise ModelError(
-            f"cannot write the model {path}: {error.strerror or error}",
-            hint="make room and run again" if full else "choose a folder that you can write to",
-        ) from error
     finally:
         with contextlib.suppress(OSError):
             made.unlink(missing_ok=True)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 
@@ -21,12 +19,14 @@ from pixtag import images
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
 from pixtag.errors import ImageError, ModelError, StoreError
 from pixtag.store import Store
+from pixtag.store.schema import connect
 from pixtag.types import Halfs, Photo
 
 BATCH_PHOTOS = 16
 """Photos that are embedded, kept and lost together."""
 
 _WAITING_PER_WORKER = 2
+_OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
 
 OnProgress = Callable[[int, int], None]
 
@@ -36,10 +36,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class EmbedResult:
-    """What became of photos without an embedding: how many have one, how many failed of each fault.
-
-    The store lists those that failed; `faults` counts each `images.Fault`, most first.
-    """
+    """How many photos got an embedding and how many failed, in all and of each `images.Fault`."""
 
     embedded: int
     failed: int
@@ -56,29 +53,15 @@ class Problem:
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Photos that could be read, their embeddings `[M, D]`, and those that could not be read."""
-
-    digests: list[str]
-    embeddings: Halfs
-    failures: list[tuple[Photo, ImageError]]
-
-
 def embed_missing(
     store: Store, encoder: Encoder, *, on_progress: OnProgress | None = None
 ) -> EmbedResult:
     """Embed the photos of a store that have no embedding by this encoder.
 
     Every batch is kept as soon as it is done, so an interrupted run loses little and the next one
-    goes on. A photo that vanished, changed or is broken is recorded as a failure and the others go
-    on; every run tries again what failed before. Each worker reads, decodes and encodes a batch on
-    one processor: two batches with a thread each are faster than one with two.
-
-    Args:
-        store: Open for writing.
-        encoder: Whose embeddings are wanted.
-        on_progress: Called with photos done (failed ones too) and photos in all.
+    goes on. A photo that vanished, changed or is broken is recorded as a failure and tried again
+    by the next run. Each worker encodes a batch on one processor: two batches with a thread each
+    are faster than one with two. `on_progress` gets photos done (failed ones too) and in all.
 
     Raises:
         StoreError: The store cannot be written to.
@@ -95,40 +78,41 @@ def embed_missing(
     while missing:
         starts = range(0, len(missing), BATCH_PHOTOS)
         batches = [missing[start : start + BATCH_PHOTOS] for start in starts]
-        for _, batch in _in_parallel(partial(_embedded, encoder=encoder), batches):
-            if batch.digests:
-                store.put_embeddings(encoder.digest, batch.digests, batch.embeddings)
-            for photo, error in batch.failures:
-                store.record_failure(_target(photo, error), error.fault, error.message)
+        for _, done in _in_parallel(partial(_embedded, encoder=encoder), batches):
+            digests, embeddings, failures = done
+            if digests:
+                store.put_embeddings(encoder.digest, digests, embeddings)
+            for photo, error in failures:
+                # The file where it is out of reach, else the photo wherever it lies.
+                target = photo.path if error.fault in _OUT_OF_REACH else photo.digest
+                store.record_failure(target, error.fault, error.message)
                 failed[photo.digest] = error.fault
-            for digest in batch.digests:
+            for digest in digests:
                 failed.pop(digest, None)
-            embedded += len(batch.digests)
+            embedded += len(digests)
             if on_progress is not None:
                 on_progress(embedded + len(failed), n_total)
         missing = store.missing_photos(encoder.digest)
-    faults = dict(Counter(failed.values()).most_common())
-    return EmbedResult(embedded=embedded, failed=len(failed), faults=faults)
+    return EmbedResult(embedded, len(failed), dict(Counter(failed.values()).most_common()))
 
 
 def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = None) -> list[Problem]:
     """Decode photos and list those that cannot be; progress is photos done and photos in all."""
     checked = _in_parallel(images.check, list(photos), on_progress)
-    return [_problem(str(path), error) for path, error in checked if error is not None]
+    return [
+        Problem(str(path), str(error.fault), error.message, error.hint)
+        for path, error in checked
+        if error is not None
+    ]
 
 
 def check_store(
     store: Store, encoder_digest: str, *, on_progress: OnProgress | None = None
 ) -> list[Problem]:
-    """Check a store: its file, that its photos are there and unchanged, its embeddings.
-
-    Args:
-        store: Open; nothing is written.
-        encoder_digest: Whose embeddings every photo should have.
-        on_progress: Called with photos done and photos in all.
+    """Check a store: its file, that its photos are there and unchanged, an encoder's embeddings.
 
     Returns:
-        Damage of the file first, then photos in order of their posts, then what lacks an embedding
+        Damage of the file alone; else photos in order of their posts, then what lacks an embedding
         although its photo is in order.
     """
     problems = _damage(store.path)
@@ -140,55 +124,44 @@ def check_store(
     for photo, error in _in_parallel(_difference, photos, on_progress):
         failure = known.get(photo.digest)
         if error is not None:
-            problems.append(_problem(photo.path, error))
+            problems.append(Problem(photo.path, str(error.fault), error.message, error.hint))
         elif failure is not None:
             hint = "copy the photo again from where it came from, then import its posts again"
             problems.append(Problem(photo.path, failure.kind, failure.message, hint))
         else:
             in_order.add(photo.digest)
     hint = "run `pixtag import` on the same posts again, with the same --encoder if one was given"
-    problems.extend(
-        Problem(photo.path, "no embedding", f"{photo.path} has not been looked at yet", hint)
-        for photo in store.missing_photos(encoder_digest)
-        if photo.digest in in_order
-    )
-    return problems
+    unseen = [one.path for one in store.missing_photos(encoder_digest) if one.digest in in_order]
+    why = "{} has not been looked at yet"
+    return problems + [Problem(path, "no embedding", why.format(path), hint) for path in unseen]
 
 
-def _embedded(photos: list[Photo], encoder: Encoder) -> _Batch:
+def _embedded(
+    photos: list[Photo], encoder: Encoder
+) -> tuple[list[str], Halfs, list[tuple[Photo, ImageError]]]:
+    """Give the digests of those that can be read, their embeddings `[M, D]`, and the others."""
     side = encoder.input_px
     pixels = np.empty((len(photos), side, side, 3), np.uint8)
-    batch = _Batch([], np.empty((0, encoder.width), np.float16), [])
+    digests: list[str] = []
+    failures: list[tuple[Photo, ImageError]] = []
     for photo in photos:
         try:
             data = images.read(Path(photo.path))
             # An embedding is kept under the digest, so it must be of these very bytes.
             if hashlib.sha256(data).hexdigest() != photo.digest:
                 raise images.changed(photo.path)
-            decoded = images.decode(data, target_px=side, name=photo.path)
+            pixels[len(digests)] = images.decode(data, target_px=side, name=photo.path)
+            digests.append(photo.digest)
         except ImageError as error:
-            batch.failures.append((photo, error))
-        else:
-            pixels[len(batch.digests)] = decoded
-            batch.digests.append(photo.digest)
+            failures.append((photo, error))
     with np.errstate(over="ignore"):
-        embeddings = encoder.embed(pixels[: len(batch.digests)]).astype(np.float16)
+        embeddings = encoder.embed(pixels[: len(digests)]).astype(np.float16)
     if not np.isfinite(embeddings).all():
         raise ModelError(
             f"the encoder {encoder.digest[:12]} gives embeddings beyond half precision",
             hint="scale its output `embedding` to at most 65,504",
         )
-    return replace(batch, embeddings=embeddings)
-
-
-def _target(photo: Photo, error: ImageError) -> str:
-    """Name what failed: the file where it is out of reach, or the photo wherever it lies."""
-    out_of_reach = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
-    return photo.path if error.fault in out_of_reach else photo.digest
-
-
-def _problem(target: str, error: ImageError) -> Problem:
-    return Problem(target, str(error.fault), error.message, error.hint)
+    return digests, embeddings, failures
 
 
 def _difference(photo: Photo) -> ImageError | None:
@@ -199,8 +172,9 @@ def _difference(photo: Photo) -> ImageError | None:
         return error
     if digest == photo.digest:
         return None
-    unread = "could not be read when it was imported, but can be now"
-    return images.changed(photo.path) if photo.digest else images.changed(photo.path, unread)
+    if photo.digest:
+        return images.changed(photo.path)
+    return images.changed(photo.path, "could not be read when it was imported, but can be now")
 
 
 def _in_parallel(
@@ -236,23 +210,14 @@ def _damage(path: Path) -> list[Problem]:
     )
     found: list[str] = []
     try:
-        with closing(_connected(path)) as db:
+        with closing(connect(path, create=False, read_only=True, busy_timeout_s=5)) as db:
             for query, sentence in queries:
                 rows: list[tuple[Any, ...]] = db.execute(query).fetchall()
                 found += [sentence.format(*row) for row in rows if row != ("ok",)]
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
             raise StoreError(
-                f"{path} cannot be checked: {error}",
-                hint="close what else uses it, then try again",
+                f"{path} cannot be checked: {error}", hint="close what else uses it, then try again"
             ) from error
         found.append(f"SQLite reports: {error}")
     return [Problem(str(path), "damaged", f"{path} is damaged: {what}", hint) for what in found]
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    log = path.with_name(path.name + "-wal")
-    # On a read-only disk SQLite could not make the index that a log needs.
-    is_frozen = not log.exists() and not os.access(path.parent, os.W_OK)
-    mode = "ro&immutable=1" if is_frozen else "ro"
-    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True)

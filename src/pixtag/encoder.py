@@ -1,9 +1,8 @@
-"""Pixels to embeddings: the shipped encoder, or any ONNX file of the same shape.
+"""Pixels to embeddings: the shipped encoder (EfficientNet-Lite0), or any ONNX file of its shape.
 
-The shipped one is EfficientNet-Lite0 trained on ImageNet (`tools/export_encoder.py`). It runs on
-ONNX Runtime, or on OpenVINO where that is installed and asked for. Preprocessing travels with the
-file: callers hand over RGB bytes, and the metadata `image_mean` and `image_std` of the graph (lists
-in JSON, for RGB scaled to 0..1; 0.5 each when absent) say how they are normalised.
+Preprocessing travels with the file: callers hand over RGB bytes, and the metadata `image_mean` and
+`image_std` of the graph (lists in JSON, for RGB scaled to 0..1; 0.5 each when absent) say how they
+are normalised.
 """
 
 from __future__ import annotations
@@ -27,45 +26,30 @@ from pixtag.types import Floats
 
 Backend = Literal["onnxruntime", "openvino"]
 
+# Digest of the shipped encoder, known without reading it; the classes belong to it alone
 SHIPPED_DIGEST = "48b42517f9b26281c95b7f1b24c2b0b78f95b2f270eacbbe7b218c203e6166f3"
-"""Digest of the shipped encoder, known without reading it; the classes belong to it alone."""
 
 
 class Encoder(Protocol):
-    """What turns photos into embeddings; safe to call from several threads at once."""
+    """What turns photos into embeddings; safe to call from several threads at once.
 
-    @property
-    def digest(self) -> str:
-        """Name of the weights and preprocessing; embeddings are kept under it, and never mix."""
-        ...
+    Attributes:
+        digest: Name of the weights and preprocessing; embeddings are kept under it, and never mix.
+        width: Width D of an embedding.
+        input_px: Side P of the pixels that it wants.
+    """
 
-    @property
-    def width(self) -> int:
-        """Width D of an embedding."""
-        ...
-
-    @property
-    def input_px(self) -> int:
-        """Side P of the pixels that it wants."""
-        ...
+    digest: str
+    width: int
+    input_px: int
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
-        """Embed RGB photos `[B, P, P, 3]` (also B = 0) as `[B, D]`, each apart from its batch.
-
-        Raises:
-            ShapeError: `images` has another shape.
-        """
+        """Embed RGB photos `[B, P, P, 3]` as `[B, D]`; `ShapeError` for another shape."""
         ...
 
 
 class OnnxEncoder:
     """An ONNX graph with input `[B, 3, P, P]` and an output `embedding` `[B, D]`, both float32.
-
-    Args:
-        model: The graph's bytes.
-        name: What to call it in messages.
-        n_threads: Threads of one call.
-        backend: What runs it.
 
     Raises:
         ModelError: The bytes are no such graph, or the backend is not installed.
@@ -121,15 +105,10 @@ def load_encoder(
     n_threads: int | None = None,
     backend: Backend = "onnxruntime",
 ) -> OnnxEncoder:
-    """Load the shipped encoder, or an ONNX file.
+    """Load an ONNX file or its bytes; the shipped encoder by default.
 
-    Args:
-        source: The ONNX file or its bytes; None for the shipped encoder.
-        n_threads: Threads of one call; None for one per processor that this process may use.
-        backend: `onnxruntime`, or `openvino` where that is installed.
-
-    Raises:
-        ModelError: The file is missing or no encoder, or the backend is not installed.
+    One call uses a thread per processor by default. `ModelError`: the file is missing or no
+    encoder, or the backend is not installed.
     """
     if isinstance(source, bytes):
         name, model = "the model's own encoder", source
@@ -148,9 +127,7 @@ def load_encoder(
 
 def n_processors() -> int:
     """Count the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
@@ -185,14 +162,12 @@ class _Graph:
 
 
 def _preparation(mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
-    """Say how pixels are prepared; part of the digest, so embeddings of two ways never mix."""
-    shown = [str(c[0]) if len(set(c)) == 1 else str(list(c)) for c in (mean, std)]
-    text = f"pixtag preparation 1: centred square, bilinear, (RGB / 255 - {shown[0]}) / {shown[1]}"
-    return text.encode()
+    """How pixels are prepared; part of the digest."""
+    by, over = (str(c[0]) if len(set(c)) == 1 else str(list(c)) for c in (mean, std))
+    return f"pixtag preparation 1: centred square, bilinear, (RGB / 255 - {by}) / {over}".encode()
 
 
 def _channels(metadata: Mapping[str, str], key: str, name: str) -> tuple[float, ...]:
-    """Read one number for each of red, green and blue; 0.5 each when the file says nothing."""
     try:
         red, green, blue = json.loads(metadata.get(key, "[0.5, 0.5, 0.5]"))
         return float(red), float(green), float(blue)

@@ -1,17 +1,4 @@
-"""The exception tree: every error that Pixtag raises on purpose.
-
-Each says what happened and to what, and carries a hint with the next step.
-
-    PixtagError
-    |-- InputError     a value, file or command that cannot be used
-    |   `-- ShapeError     arrays that do not fit together
-    |-- ArchiveError   an archive or file of posts that cannot be read
-    |-- ImageError     a photo that cannot be decoded
-    |-- ConfigError    an unknown or impossible setting
-    |-- StoreError     the store is missing, busy, newer, damaged or full
-    |-- ModelError     a bundle or encoder that cannot be used or trained
-    `-- LeakError      an evaluation that would see its own answers
-"""
+"""Every error that Pixtag raises on purpose: what happened, to what, and a hint what to do."""
 
 from __future__ import annotations
 
@@ -27,6 +14,10 @@ class PixtagError(Exception):
     """
 
     kind: ClassVar[str] = "error"
+    """The class in a word: `input` for `InputError`."""
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = cls.__name__.removesuffix("Error").lower()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -37,31 +28,17 @@ class PixtagError(Exception):
 class InputError(PixtagError):
     """A value, file or command line that cannot be used."""
 
-    kind = "input"
-
 
 class ShapeError(InputError):
     """Arrays whose shapes do not fit together."""
-
-    kind = "shape"
 
 
 class ArchiveError(PixtagError):
     """An archive or a file of posts that cannot be read."""
 
-    kind = "archive"
-
 
 class ImageError(PixtagError):
-    """A photo that cannot be decoded.
-
-    Args:
-        message: What happened, with the photo's name.
-        hint: The next step.
-        fault: The sort of damage in a word or two, one of `images.Fault`.
-    """
-
-    kind = "image"
+    """A photo that cannot be decoded; `fault` is the sort of damage, one of `images.Fault`."""
 
     def __init__(self, message: str, *, hint: str = "", fault: str = "broken") -> None:
         super().__init__(message, hint=hint)
@@ -71,22 +48,14 @@ class ImageError(PixtagError):
 class ConfigError(PixtagError):
     """An unknown or impossible setting."""
 
-    kind = "config"
-
 
 class StoreError(PixtagError):
     """A store that is missing, busy, newer than this version, damaged or full."""
 
-    kind = "store"
-
 
 class ModelError(PixtagError):
-    """A bundle or an encoder that cannot be used, or training that cannot start."""
-
-    kind = "model"
+    """A model or an encoder that cannot be used, or training that cannot start."""
 
 
 class LeakError(PixtagError):
     """An evaluation that would see its own answers."""
-
-    kind = "leak"

@@ -1,8 +1,7 @@
 """Photos from anywhere, safely, to pixels for the encoder.
 
-A file is judged by its first bytes and never by its name, its size in pixels is checked before
-any pixel is decoded, and every way in which a file can be broken ends in one `ImageError` that
-names the fault. Only the decoders of the formats below are ever used.
+A file is judged by its first bytes, its size in pixels is checked before any pixel is decoded, and
+every way in which it can be broken ends in one `ImageError` that names the fault.
 """
 
 from __future__ import annotations
@@ -37,67 +36,53 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a photo may cost before it is refused: bytes of the file, pixels decoded in full.
-
-    A sequential JPEG is decoded at a fraction of its size, so it may have `max_draft_pixels`;
-    phones make photos of 200 million.
-    """
+    """What a photo may cost; a sequential JPEG, decoded at a fraction, `max_draft_pixels`."""
 
     max_bytes: int = 200 * 2**20
     max_pixels: int = 120_000_000
     max_draft_pixels: int = 260_000_000
 
 
-LIMITS = Limits()
-"""The limits that `decode` holds to."""
+LIMITS = Limits()  # the limits that `decode` holds to
 
 
 class Fault(StrEnum):
-    """What is wrong with a photo; each has its next step in `_HINTS`."""
+    """What is wrong with a photo, and the next step."""
 
-    MISSING = "missing"
-    CHANGED = "changed"
-    UNREADABLE = "unreadable"
-    EMPTY = "empty"
-    NOT_AN_IMAGE = "not an image"
-    VIDEO = "video"
-    UNSUPPORTED = "unsupported"
-    TOO_LARGE = "too large"
-    TRUNCATED = "truncated"
-    BROKEN = "broken"
+    hint: str
+
+    def __new__(cls, value: str, hint: str) -> Fault:
+        """A member that is its text, with the hint beside it."""
+        fault = str.__new__(cls, value)
+        fault._value_, fault.hint = value, hint
+        return fault
+
+    MISSING = "missing", "it may have been moved or deleted; check the path"
+    CHANGED = "changed", "import its posts again"
+    UNREADABLE = "unreadable", "give the path of a photo that you may read"
+    EMPTY = "empty", "copy the photo again from where it came from"
+    NOT_AN_IMAGE = "not an image", "give a JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC file"
+    VIDEO = "video", "give a photo, or a frame of the video"
+    UNSUPPORTED = "unsupported", "save it as JPEG or PNG"
+    TOO_LARGE = "too large", "export a smaller copy of the photo"
+    TRUNCATED = "truncated", "copy or download the photo again"
+    BROKEN = "broken", "copy or download the photo again"
 
 
-_HINTS = {
-    Fault.MISSING: "it may have been moved or deleted; check the path",
-    Fault.CHANGED: "import its posts again",
-    Fault.UNREADABLE: "give the path of a photo that you may read",
-    Fault.EMPTY: "copy the photo again from where it came from",
-    Fault.NOT_AN_IMAGE: "give a JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC file",
-    Fault.VIDEO: "give a photo, or a frame of the video",
-    Fault.UNSUPPORTED: "save it as JPEG or PNG",
-    Fault.TOO_LARGE: "export a smaller copy of the photo",
-    Fault.TRUNCATED: "copy or download the photo again",
-    Fault.BROKEN: "copy or download the photo again",
+_SIGNATURES = {
+    "jpeg": (b"\xff\xd8\xff",),
+    "png": (b"\x89PNG\r\n\x1a\n",),
+    "gif": (b"GIF87a", b"GIF89a"),
+    "bmp": (b"BM",),
+    "tiff": (b"II*\x00", b"MM\x00*"),
+    "video": (b"\x1aE\xdf\xa3",),
+    "pdf": (b"%PDF",),
+    "psd": (b"8BPS",),
+    "jpeg xl": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "),
+    "jpeg 2000": (b"\x00\x00\x00\x0cjP  ",),
 }
-
-_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"BM", "bmp"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"\x1aE\xdf\xa3", "video"),
-    (b"%PDF", "pdf"),
-    (b"8BPS", "psd"),
-    (b"\xff\x0a", "jpeg xl"),
-    (b"\x00\x00\x00\x0cJXL ", "jpeg xl"),
-    (b"\x00\x00\x00\x0cjP  ", "jpeg 2000"),
-)
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-HEAD_BYTES = 64
-"""How much of a file `sniff` wants to see."""
+HEAD_BYTES = 64  # how much of a file `sniff` wants to see
 
 # Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
 _DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
@@ -112,18 +97,13 @@ _ORIENTATION = 0x0112
 
 
 def sniff(head: bytes) -> str | None:
-    """Tell what a file is by its first `HEAD_BYTES` bytes.
+    """Tell what a file is by its first `HEAD_BYTES` bytes; None for anything unknown.
 
-    Returns:
-        `jpeg`, `png`, `gif`, `bmp`, `tiff`, `webp` or `heif`, which `decode` reads; `video`,
-        `avif`, `pdf` and others, which it doesn't; None for anything unknown.
-
-    Example:
-        >>> sniff(b"GIF89a...")
-        'gif'
+    `decode` reads `jpeg`, `png`, `gif`, `bmp`, `tiff`, `webp` and `heif`, but no `video`, `avif`,
+    `pdf` and others.
     """
-    for signature, kind in _SIGNATURES:
-        if head.startswith(signature):
+    for kind, signatures in _SIGNATURES.items():
+        if head.startswith(signatures):
             return kind
     if head[:4] == b"RIFF":
         return {b"WEBP": "webp", b"AVI ": "video"}.get(head[8:12])
@@ -152,11 +132,7 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """Read a photo's bytes, never more than the limit.
-
-    Raises:
-        ImageError: The file is missing, unreadable, or larger than `LIMITS.max_bytes`.
-    """
+    """Read a photo's bytes; `ImageError` when missing, unreadable or over `LIMITS.max_bytes`."""
     try:
         # Opening a pipe would wait for its writer, perhaps for ever.
         if path.exists() and not path.is_file():
@@ -174,24 +150,17 @@ def read(path: Path) -> bytes:
 
 
 def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pixels:
-    """Turn a photo into the square of pixels that an encoder looks at.
+    """Turn a photo into the square of pixels that an encoder looks at: RGB, `[P, P, 3]`.
 
-    The largest centred square, scaled with an antialiasing bilinear filter: of the crops and
-    filters tried, the best on concepts, and the one that treats sharp and small photos most alike
-    (docs/log.md). A JPEG is decoded at about twice the target, which looks the same and is twice
+    The largest centred square, scaled with an antialiasing bilinear filter (compared with others
+    in docs/log.md). A JPEG is decoded at about twice the target, which looks the same and is twice
     as fast. EXIF orientation is applied, transparency is laid on white, and of an animation the
     first frame counts.
 
-    Shapes:
-        P: `target_px`.
-
     Args:
         source: A file, or the bytes of one.
-        target_px: Side of the result.
+        target_px: P.
         name: What to call the photo in messages; its path where it has one.
-
-    Returns:
-        RGB, `[P, P, 3]`.
 
     Raises:
         ImageError: The photo cannot be decoded; `fault` says which `Fault` it has.
@@ -225,11 +194,10 @@ def check(path: Path) -> ImageError | None:
 
 
 def _error(fault: Fault, message: str, hint: str = "") -> ImageError:
-    return ImageError(message, hint=hint or _HINTS[fault], fault=fault)
+    return ImageError(message, hint=hint or fault.hint, fault=fault)
 
 
 def _supported_kind(data: bytes, name: str) -> str:
-    """Tell the kind of a photo, or why it is none that can be decoded."""
     if not data:
         raise _error(Fault.EMPTY, f"{name} is empty (0 bytes)")
     kind = sniff(data[:HEAD_BYTES])
@@ -288,12 +256,8 @@ def _square(image: Image.Image, side_px: int) -> Image.Image:
     edge = min(width, height)
     left, top = (width - edge) / 2, (height - edge) / 2
     # Cutting and scaling in one step: a strip of 1 x 60,000 never becomes larger on the way.
-    scaled = picture.resize(
-        (side_px, side_px),
-        Image.Resampling.BILINEAR,
-        box=(left, top, left + edge, top + edge),
-        reducing_gap=3.0,
-    )
+    box, size = (left, top, left + edge, top + edge), (side_px, side_px)
+    scaled = picture.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
     if scaled.mode == "RGBA":
         ground = Image.new("RGB", scaled.size, (255, 255, 255))
         ground.paste(scaled, mask=scaled.getchannel("A"))
@@ -303,21 +267,18 @@ def _square(image: Image.Image, side_px: int) -> Image.Image:
 
 def _plain(image: Image.Image) -> Image.Image:
     """Bring an image into a mode that can be scaled: RGB, RGBA, L or CMYK."""
-    mode = image.mode
-    if mode in {"RGB", "L", "CMYK", "YCbCr"} and "transparency" not in image.info:
+    mode, is_clear = image.mode, "transparency" in image.info
+    if mode in {"RGB", "L", "CMYK", "YCbCr"} and not is_clear:
         return image
     if mode.startswith("I") or mode == "F":
         return _from_deep(image)
-    if "transparency" in image.info or mode in {"RGBA", "LA", "PA", "La", "RGBa"}:
-        return image.convert("RGBA")
-    return image.convert("RGB")
+    return image.convert(
+        "RGBA" if is_clear or mode in {"RGBA", "LA", "PA", "La", "RGBa"} else "RGB"
+    )
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """Bring 16-bit, 32-bit and float grey values to 8 bit.
-
-    16-bit values keep their scale. Anything else has no agreed white, so its own range is used.
-    """
+    """Grey values to 8 bit: 16-bit ones keep their scale, of others the own range is used."""
     values = np.asarray(image).astype(np.float32)
     if image.mode != "F" and values.min() >= 0 and values.max() <= 65535:
         scaled = values / 257 if image.mode.startswith("I;16") or values.max() > 255 else values
@@ -330,13 +291,11 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 def _explain(error: Exception, kind: str, name: str) -> ImageError:
     """Say in one line what a decoder stumbled over."""
-    text = str(error).lower()
+    text, signs = str(error).lower(), ("truncated", "not enough", "unexpected end", "premature")
     if isinstance(error, MemoryError | Image.DecompressionBombError):
         return _error(Fault.TOO_LARGE, f"{name} does not fit into memory")
-    if isinstance(error, EOFError | struct.error) or any(
-        sign in text for sign in ("truncated", "not enough", "unexpected end", "premature", "eof")
-    ):
-        return _error(
-            Fault.TRUNCATED, f"{name} is truncated: its {kind.upper()} data end too early"
-        )
+    is_short = isinstance(error, EOFError | struct.error)
+    if is_short or any(sign in text for sign in (*signs, "eof")):
+        message = f"{name} is truncated: its {kind.upper()} data end too early"
+        return _error(Fault.TRUNCATED, message)
     return _error(Fault.BROKEN, f"{name} is a broken {kind.upper()} file: {error}")

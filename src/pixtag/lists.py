@@ -1,19 +1,13 @@
-"""Lists of tags that are never, only or always suggested.
+"""Lists of tags that are never (`deny`), only (`allow`) or always suggested.
 
-Those of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit:
-
-    deny = ["love"]            # never suggested
-    allow = []                 # when not empty, only these are suggested
-    always = ["studioana"]     # added to every set, within its size
-
-Those of one person lie in the store (`Store.lists`) and go with `Store.forget`.
+Those of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit
+(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +16,7 @@ from typing import Literal, cast, get_args
 
 from pixtag.errors import ConfigError, InputError
 from pixtag.outputs import replacing
-from pixtag.settings import config_folder
+from pixtag.settings import config_folder, read_toml
 from pixtag.tags import normalise_tag
 
 ListName = Literal["deny", "allow", "always"]
@@ -39,17 +33,14 @@ _HEAD = """\
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Three lists of normalised tags, each tag once.
-
-    Attributes:
-        deny: Never suggested; stronger than the other two.
-        allow: When not empty, only these are suggested.
-        always: Added to every set, within its size.
-    """
+    """Three lists of normalised tags, each tag once."""
 
     deny: tuple[str, ...] = ()
+    """Never suggested; stronger than the other two."""
     allow: tuple[str, ...] = ()
+    """When not empty, only these are suggested."""
     always: tuple[str, ...] = ()
+    """Added to every set, within its size."""
 
     def joined(self, other: Lists) -> Lists:
         """These lists with the entries of others after them."""
@@ -71,11 +62,8 @@ class Lists:
     ) -> tuple[Lists, list[str]]:
         """Add tags, as somebody wrote them, to a list or remove them from it.
 
-        Returns:
-            The lists after that, and which tags were added or removed, normalised.
-
-        Raises:
-            InputError: One is no tag.
+        Gives the lists after that, and which tags were added or removed, normalised. InputError:
+        one is no tag.
         """
         wanted = dict.fromkeys(_tag(raw, InputError, "the command line") for raw in tags)
         before: tuple[str, ...] = getattr(self, name)
@@ -90,28 +78,14 @@ def global_lists_path() -> Path:
 
 
 def global_lists() -> Lists:
-    """Read the lists that hold for everybody here.
-
-    Raises:
-        ConfigError: The file is no TOML, a list has another name, or an entry is no tag.
-    """
+    """Read the lists that hold for everybody here, as `read_lists_file`."""
     return read_lists_file(global_lists_path()).get(None, Lists())
 
 
 def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> list[str]:
-    """Add tags to a list for everybody or remove them from it; safe beside other writers.
+    """Change a list for everybody as `Lists.edited`, safe beside other writers.
 
-    Args:
-        name: The list.
-        tags: As written, with or without the sign.
-        remove: Take them out instead of adding them.
-
-    Returns:
-        The tags that were added or removed, normalised.
-
-    Raises:
-        InputError: One is no tag.
-        ConfigError: The file holds what cannot be, or cannot be written.
+    ConfigError: The file holds what cannot be, or cannot be written.
     """
     path = global_lists_path()
     try:
@@ -119,13 +93,13 @@ def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> l
         with _locked(path.parent):
             after, changed = global_lists().edited(name, tags, remove=remove)
             if changed:
-                lines = map(_line, LIST_NAMES, asdict(after).values())
                 with replacing(path) as file:
-                    file.write((_HEAD + "".join(lines)).encode())
+                    file.write(_HEAD.encode())
+                    for key, kept in asdict(after).items():  # JSON and TOML escape tags the same
+                        file.write(f"{key} = {json.dumps(kept, ensure_ascii=False)}\n".encode())
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {path}: {error.strerror}", hint="check who owns the file and its folder"
-        ) from error
+        what = f"cannot write {path}: {error.strerror}"
+        raise ConfigError(what, hint="check who owns the file and its folder") from error
     return changed
 
 
@@ -137,19 +111,11 @@ def store_lists_path(store: Path) -> Path:
 def read_lists_file(path: Path) -> dict[str | None, Lists]:
     """Read a file of lists: everybody's as None's, and each person's from `[users."ana"]`.
 
-    Raises:
-        ConfigError: The file is no TOML, a list has another name, or an entry is no tag.
+    ConfigError: It is no TOML, a list has another name, or an entry is no tag.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    content = read_toml(path, hint="correct that line, or delete the file")
+    if content is None:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not valid TOML: {error}", hint="correct that line, or delete the file"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     people = content.pop("users", {})
     found: dict[str | None, Lists] = {None: _lists(content, str(path))}
     for user, table in _table(people, f"users in {path}").items():
@@ -162,12 +128,11 @@ def _lists(table: Mapping[str, object], place: str) -> Lists:
     entries: list[tuple[str, str]] = []
     for name, values in table.items():
         if name not in LIST_NAMES:
-            raise ConfigError(
-                f"unknown list {name!r} in {place}", hint=f"lists are {', '.join(LIST_NAMES)}"
-            )
-        if not isinstance(values, list):
-            raise ConfigError(f"{name} in {place} is no list", hint=f'write {name} = ["tag"]')
+            hint = f"lists are {', '.join(LIST_NAMES)}"
+            raise ConfigError(f"unknown list {name!r} in {place}", hint=hint)
         where = f"{name} in {place}"
+        if not isinstance(values, list):
+            raise ConfigError(f"{where} is no list", hint=f'write {name} = ["tag"]')
         entries += [(name, _tag(raw, ConfigError, where)) for raw in cast("list[object]", values)]
     return Lists().with_entries(entries)
 
@@ -181,16 +146,9 @@ def _table(value: object, place: str) -> dict[str, object]:
 def _tag(raw: object, error: type[ConfigError | InputError], place: str) -> str:
     tag = normalise_tag(raw) if isinstance(raw, str) else None
     if tag is None:
-        raise error(
-            f"{raw!r} in {place} is no tag",
-            hint="a tag is letters, digits and underscores, and not only digits",
-        )
+        hint = "a tag is letters, digits and underscores, and not only digits"
+        raise error(f"{raw!r} in {place} is no tag", hint=hint)
     return tag
-
-
-def _line(name: str, tags: Iterable[str]) -> str:
-    # Of a normalised tag nothing has to be escaped but what JSON and TOML escape alike.
-    return f"{name} = {json.dumps(list(tags), ensure_ascii=False)}\n"
 
 
 @contextmanager

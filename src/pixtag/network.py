@@ -101,14 +101,7 @@ def initial_weights(
 
 
 def copy_shares(
-    weights: Weights,
-    name: str,
-    keys: Any,
-    filled: Any,
-    member: Any,
-    context: Any,
-    *,
-    xp: Any = np,
+    weights: Weights, name: str, keys: Any, filled: Any, member: Any, context: Any, *, xp: Any = np
 ) -> Any:
     """Attend over a memory and say how much of the attention carries each candidate.
 

@@ -10,25 +10,15 @@ from typing import IO
 
 from pixtag.errors import InputError
 
-_BESIDE = ("", "-wal", "-shm")
-"""A store is these files together."""
+_BESIDE = ("", "-wal", "-shm")  # a store is these files together
 
 
 def check_outputs(
-    files: Iterable[Path | None],
-    inputs: Iterable[Path | None],
-    *,
-    folder: Path | None = None,
+    files: Iterable[Path | None], inputs: Iterable[Path | None], *, folder: Path | None = None
 ) -> None:
-    """Refuse outputs that would replace an input, each other, or what is not a plain file.
+    """Raise `InputError` for outputs that would replace an input, each other, or no plain file.
 
-    Args:
-        files: Files that will be written; None is left out.
-        inputs: What is read: files, stores, folders; None is left out.
-        folder: A folder that will be replaced as a whole.
-
-    Raises:
-        InputError: One of the outputs would.
+    Inputs are files, stores and folders, each None left out; `folder` will be replaced as a whole.
     """
     read = [one for one in inputs if one is not None]
     taken = [one.with_name(one.name + end) for one in read if one.name for end in _BESIDE]
@@ -39,23 +29,15 @@ def check_outputs(
         _refuse_any(one for one in taken if _is_same(out, one))
         taken.append(out)
     if folder is not None:
-        _refuse_any(
-            one
-            for one in taken
-            if _is_same(folder, one) or folder.resolve() in one.resolve().parents
-        )
+        whole = folder.resolve()
+        _refuse_any(p for p in taken if _is_same(folder, p) or whole in p.resolve().parents)
 
 
 @contextmanager
 def replacing(path: Path, *, inputs: Iterable[Path | None] = ()) -> Generator[IO[bytes]]:
     """Open a file that takes its place at once when all is written, or else leaves no trace.
 
-    Args:
-        path: The file.
-        inputs: What is read meanwhile.
-
-    Raises:
-        InputError: It would replace an input or what is not a plain file.
+    `inputs` are read meanwhile; `check_outputs` is called.
     """
     check_outputs([path], inputs)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -77,7 +59,5 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _refuse_any(hit: Iterable[Path]) -> None:
     for one in hit:
-        raise InputError(
-            f"{one} would be replaced, which this command reads or writes already",
-            hint="choose another name for the output",
-        )
+        what = f"{one} would be replaced, which this command reads or writes already"
+        raise InputError(what, hint="choose another name for the output")

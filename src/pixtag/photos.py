@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,31 +18,21 @@ from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.errors import ImageError, PixtagError
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import Floats, Post
+from pixtag.types import Floats, Photo, Post
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
 
-BATCH = 16
-"""Photos that are decoded and embedded together."""
-
-N_DECODERS = 4
-"""Photos that are decoded at once, each up to half a gigabyte of pixels."""
-
+BATCH = 16  # photos that are decoded and embedded together
+N_DECODERS = 4  # photos that are decoded at once, each up to half a gigabyte of pixels
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 )
-"""Endings of the files in a folder that are taken for photos, in lower case."""
-
 _MAX_SIDECAR_BYTES = 65_536
-_NUMBERED = re.compile(r"_\d+$")
 
 
 def photos_under(paths: Iterable[Path]) -> Iterator[Path]:
-    """List the photos that some paths stand for.
-
-    Args:
-        paths: Files and folders.
+    """List the photos that files and folders stand for.
 
     Yields:
         A file as it is, whatever its name; a folder's photos at any depth, sorted by path,
@@ -49,51 +40,45 @@ def photos_under(paths: Iterable[Path]) -> Iterator[Path]:
         it can say so.
     """
     for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(_photos_in(path))
-        yield from found or [path]
+        yield from (sorted(_photos_in(path)) or [path]) if path.is_dir() else [path]
 
 
 def _photos_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place) / name
+        found = (Path(place) / name for name in names if not name.startswith("."))
+        yield from (path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
-    """Read the tags that a text file beside a photo gives.
+    """Read the normalised tags that a text file beside a photo gives; None without any.
 
     `NAME.txt` belongs to `NAME.jpg`; to `NAME_1.jpg`, `NAME_2.jpg`, ... too where those have
     none of their own. Its hashtags count; without any, the comma-separated tags of line 1.
-
-    Args:
-        photo: The photo's file.
-
-    Returns:
-        Normalised tags; None without such a file, or when its text is no list of tags.
     """
-    shared = photo.with_name(_NUMBERED.sub("", photo.stem) + ".txt")
+    shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + ".txt")
     for path in dict.fromkeys((photo.with_suffix(".txt"), shared)):
-        try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_SIDECAR_BYTES).decode("utf-8-sig", "replace")
-        except (OSError, ValueError):
-            continue
-        tags = tidy_tags(find_hashtags(text)) or _listed(text)
-        if tags:
-            return tags
+        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+            text = file.read(_MAX_SIDECAR_BYTES).decode("utf-8-sig", "replace")
+            line = text.partition("\n")[0].strip()
+            # A line of several words without a comma is a sentence, not a tag.
+            listed = line.split(",") if "," in line or len(line.split()) == 1 else ()
+            if tags := tidy_tags(find_hashtags(text)) or tidy_tags(listed):
+                return tags
     return None
 
 
-def _listed(text: str) -> tuple[str, ...]:
-    line = text.partition("\n")[0].strip()
-    # A line of several words without a comma is a sentence, not a tag.
-    is_list = "," in line or len(line.split()) == 1
-    return tidy_tags(line.split(",")) if is_list else ()
+def digest_of(photo: Path) -> str:
+    """Digest of a photo's file; empty when it cannot be read."""
+    with contextlib.suppress(ImageError):
+        return images.digest(photo)
+    return ""
+
+
+def with_digests(post: Post) -> Post:
+    """The post with the digests of those of its photos that can be read."""
+    photos = (Photo(p.path, p.digest or digest_of(Path(p.path))) for p in post.photos)
+    return replace(post, photos=tuple(photos))
 
 
 class NoEncoder:
@@ -107,16 +92,10 @@ class NoEncoder:
 
 
 class PhotoReader:
-    """Decodes photos on threads of its own, and embeds them; the encoder is loaded when needed.
-
-    Args:
-        bundle: The model whose encoder it is.
-        encoder: The encoder, where it is loaded already.
-    """
+    """Decodes photos on threads of its own and embeds them by the encoder, loaded when needed."""
 
     def __init__(self, bundle: Bundle, encoder: Encoder | None) -> None:
-        self._bundle = bundle
-        self._given = encoder
+        self._bundle, self._given = bundle, encoder
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
         self._decoders = ThreadPoolExecutor(N_DECODERS, thread_name_prefix="pixtag-decode")
@@ -142,9 +121,7 @@ class PhotoReader:
                     self._encoder = NoEncoder()
                 elif self._given is not None:
                     self._bundle.check_encoder(self._given.digest, self._given.width)
-                    self._encoder = self._given
-                else:
-                    self._encoder = self._bundle.load_encoder()
+                self._encoder = self._encoder or self._given or self._bundle.load_encoder()
             return self._encoder
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
@@ -171,9 +148,9 @@ class PhotoReader:
     def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
         """Embeddings `[D]` of those photos of posts that can be read, by path."""
         paths = list(dict.fromkeys(photo.path for post in posts for photo in post.photos))
-        found: dict[str, Floats] = {}
         if not self._bundle.manifest.encoder_width:
-            return found
+            return {}
+        found: dict[str, Floats] = {}
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
             rows = zip(batch, self.look_at(batch), strict=True)

@@ -7,7 +7,6 @@ replaces those of the same name.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
@@ -17,26 +16,19 @@ from typing import Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixtag.errors import ConfigError, InputError
-from pixtag.settings import config_folder
+from pixtag.settings import config_folder, read_toml
 from pixtag.tags import normalise_tag
 
 _DATA = Path(__file__).parent / "data"
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    """As in the file."""
-
+    name: str  # as in the file
     source: str = ""
-    """Where it is from."""
-
     as_of: date | None = None
-    """The date that the knowledge is of."""
-
     note: str = ""
-    """What else a person should know."""
 
     @staticmethod
     def name_of(key: str) -> str | None:
@@ -50,20 +42,16 @@ class _Entry(BaseModel):
 
 
 class Platform(_Entry):
-    """How many tags a post may carry on a platform."""
+    """How many tags a post may carry on a platform, which enforces it, or somebody advises it."""
 
-    cap: int | None = Field(None, ge=1, le=1000)
-    """Tags of one post; None where no bound is known."""
-
+    cap: int | None = Field(None, ge=1, le=1000)  # None where no bound is known
     kind: Literal["limit", "advice"] = "advice"
-    """Whether the platform enforces the cap or somebody recommends it."""
 
 
 class RestrictedTag(_Entry):
-    """A tag that platforms are reported to hide or to limit."""
+    """A tag that platforms are reported to hide or to limit; none take the package's entry back."""
 
     platforms: tuple[str, ...]
-    """Where it is reported; an empty list takes back an entry of the package."""
 
     @staticmethod
     def name_of(key: str) -> str | None:
@@ -75,28 +63,15 @@ EntryT = TypeVar("EntryT", bound=_Entry)
 
 
 def platforms(path: Path | None = None) -> dict[str, Platform]:
-    """Read what is known of platforms.
+    """Read what is known of platforms, with a person's own file (that among the settings if None).
 
-    Args:
-        path: A file of the person's own; `platforms.toml` among the settings when None.
-
-    Raises:
-        ConfigError: A file holds what cannot be.
+    ConfigError: A file holds what cannot be, or the named one is not there.
     """
     return _merged(Platform, "platforms.toml", path)
 
 
 def find_platform(name: str, path: Path | None = None) -> Platform:
-    """Look a platform up, in any case of letters.
-
-    Args:
-        name: As in the file.
-        path: As for `platforms`.
-
-    Raises:
-        InputError: There is none of this name.
-        ConfigError: A file holds what cannot be.
-    """
+    """Look one of the `platforms` up, in any case of letters; InputError if there is none."""
     known = platforms(path)
     found = known.get(name.strip().casefold())
     if found is None:
@@ -107,29 +82,13 @@ def find_platform(name: str, path: Path | None = None) -> Platform:
 
 
 def restricted_tags(path: Path | None = None) -> dict[str, RestrictedTag]:
-    """Read which tags are reported as hidden or limited.
-
-    Args:
-        path: A file of the person's own; `restricted_tags.toml` among the settings when None.
-
-    Raises:
-        ConfigError: A file holds what cannot be.
-    """
+    """Read which tags are reported as hidden or limited; `path` and errors as for `platforms`."""
     found = _merged(RestrictedTag, "restricted_tags.toml", path)
     return {tag: entry for tag, entry in found.items() if entry.platforms}
 
 
 def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | None) -> str:
-    """Say what is reported of a tag.
-
-    Args:
-        tag: Normalised.
-        known: As `restricted_tags` gives them.
-        platform: Where the tag will be used; anywhere when None.
-
-    Returns:
-        A sentence; empty when nothing is reported.
-    """
+    """Say what is reported of a normalised tag, on a platform or anywhere; empty for nothing."""
     entry = known.get(tag)
     if entry is None or (platform is not None and platform not in entry.platforms):
         return ""
@@ -140,21 +99,14 @@ def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | Non
 
 def _merged(model: type[EntryT], file: str, path: Path | None) -> dict[str, EntryT]:
     own = config_folder() / file if path is None else path
-    found = dict(_read(model, _DATA / file))
-    if path is not None or own.exists():
-        found |= _read(model, own)
-    return found
+    is_given = path is not None or own.exists()
+    return _read(model, _DATA / file) | (_read(model, own) if is_given else {})
 
 
 def _read(model: type[EntryT], path: Path) -> dict[str, EntryT]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {path}", hint="check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", hint="correct that line") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    content = read_toml(path)
+    if content is None:
+        raise ConfigError(f"there is no file {path}", hint="check the path")
     found: dict[str, EntryT] = {}
     for key, table in content.items():
         name = model.name_of(key)
@@ -165,9 +117,7 @@ def _read(model: type[EntryT], path: Path) -> dict[str, EntryT]:
             found[name] = model.model_validate({**cast("dict[str, object]", table), "name": name})
         except ValidationError as error:
             problem = error.errors()[0]
-            where = ".".join([key, *(str(part) for part in problem["loc"])])
-            raise ConfigError(
-                f"{where} in {path}: {problem['msg']}",
-                hint=f"an entry may have {', '.join(f for f in model.model_fields if f != 'name')}",
-            ) from error
+            where = ".".join([key, *map(str, problem["loc"])])
+            hint = f"an entry may have {', '.join(f for f in model.model_fields if f != 'name')}"
+            raise ConfigError(f"{where} in {path}: {problem['msg']}", hint=hint) from error
     return found

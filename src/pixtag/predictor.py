@@ -3,91 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from pixtag import images
 from pixtag.blas import limit_blas
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.choose import Seen, Wishes, names_first, usage_of, worth_of
-from pixtag.errors import ImageError, InputError, PixtagError, StoreError
-from pixtag.evidence import LAST_TICK, View
-from pixtag.evidence import seconds as seconds_of
-from pixtag.evidence import ticks as ticks_of
+from pixtag.errors import InputError, PixtagError, StoreError
+from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
+from pixtag.evidence.snapshot import load_evidence, save_evidence
 from pixtag.lists import Lists
-from pixtag.live import PART, LiveEvidence
-from pixtag.model import Model, evidence_of
-from pixtag.photos import BATCH, PhotoReader, sidecar_tags
+from pixtag.model import Model, model_of, snapshot_key
+from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
 from pixtag.platforms import Platform
-from pixtag.rank import (
-    Candidates,
-    best_of,
-    block_size,
-    described,
-    questions_of,
-    rank,
-    read,
-)
-from pixtag.reasons import Explained, contributions, reasons
+from pixtag.rank import Candidates, best_of, block_size, described, read
+from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.store import Store
-from pixtag.tags import tidy_tags
-from pixtag.types import Floats, Ints, Photo, Post, PostLog, Rankings, Reason, Sources, Suggestion
+from pixtag.types import Floats, Ints, Post, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
 
 DAY_S = 86_400.0
-
-NO_STORE = "without a store nothing is known about {}"
-
+WAIT_S = 0.1  # how long a question waits for what others read of the store,
+A_LOT = 256  # unless that is more changed posts than this
+PART = 4096  # posts that are read of the store at once
+LEAST_SAVED, LEAST_GROWTH = 500, 0.2  # new posts, and their share, at which a snapshot is made
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found for one photo of several.
+    """What was found for one photo of several."""
 
-    Attributes:
-        photo: Its path, as given.
-        at: The time that it was judged at, Unix seconds UTC.
-        user: The person asked about, or None.
-        suggestions: Best first; empty with an error.
-        own_tags: Tags that the photo is known to carry (the store's, or a sidecar's), or None.
-        is_as_posted: Whether `at` is the moment when the store says that it was posted.
-        is_trained_on: Whether the model learned from this very post, which flatters it.
-        error: Why there are no suggestions.
-    """
-
-    photo: str
-    at: float
-    user: str | None
-    suggestions: tuple[Suggestion, ...] = ()
-    own_tags: tuple[str, ...] | None = None
-    is_as_posted: bool = False
-    is_trained_on: bool = False
-    error: PixtagError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Person:
-    user: str | None
-    wishes: Wishes
-    history: tuple[str, ...]
-
-    @classmethod
-    def of(cls, user: str | None, history: Sequence[str] | None, wishes: Wishes) -> _Person:
-        return cls(user, wishes, tuple(tag for raw in history or () for tag in tidy_tags([raw])))
+    photo: str  # its path, as given
+    at: float  # the time that it was judged at, Unix seconds UTC
+    user: str | None  # the person asked about
+    suggestions: tuple[Suggestion, ...] = ()  # best first; empty with an error
+    own_tags: tuple[str, ...] | None = None  # tags it is known to carry, by store or sidecar
+    is_as_posted: bool = False  # whether `at` is when the store says that it was posted
+    is_trained_on: bool = False  # whether the model learned from this post, which flatters it
+    error: PixtagError | None = None  # why there are no suggestions
 
 
 class Predictor:
@@ -95,8 +63,8 @@ class Predictor:
 
     Args:
         bundle: The model.
-        store: Earlier posts; its changes are seen at the next question, whoever makes them. None
-            for an empty one in memory.
+        store: Earlier posts, whoever changes them; an empty one in memory when None. What changes
+            it here (`observe`, `retract`, `forget`) raises StoreError where it is read-only.
         encoder: Turns photos into embeddings; the model's when None, loaded at the first photo.
 
     Raises:
@@ -115,16 +83,12 @@ class Predictor:
 
     @classmethod
     def load(
-        cls,
-        bundle: Path | str | Bundle | None = None,
-        store: Path | str | Store | None = None,
+        cls, bundle: Path | str | Bundle | None = None, store: Path | str | Store | None = None
     ) -> Self:
-        """Load a model and, when there is one, a store.
+        """Load a model (the shipped one when None) and, when there is one, a store.
 
-        Args:
-            bundle: A model's file; the shipped one when None.
-            store: A store, or its file, which is opened for reading alone; without one everybody
-                is a stranger.
+        A store that is named by its file is opened for reading alone; without one everybody is a
+        stranger.
 
         Raises:
             ModelError: There is no usable model.
@@ -151,11 +115,6 @@ class Predictor:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @property
-    def bundle(self) -> Bundle:
-        """The model."""
-        return self._bundle
-
     def suggest(
         self,
         photo: Path | str | bytes | None,
@@ -179,18 +138,16 @@ class Predictor:
         Args:
             photo: Its file or its bytes; None to go by history and trend alone.
             user: Whose photo it is. Somebody whom the store doesn't know is a stranger.
-            history: Tags that the person uses, in addition to what the store knows; repeat one
-                that they use often. They count as used on the days before `at`.
+            history: Further tags that the person uses, repeated when used often. They count as
+                used on the days before `at`.
             at: The time to suggest for, with a zone; only posts before it count. None is now, and
                 after every post of the store that is not more than a day ahead of the clock.
             k: How many in all, accepted ones included.
-            accepted: Tags that the person has chosen for this photo already. They are not
-                suggested again and draw in what goes with them.
+            accepted: Tags chosen already: not suggested again, they draw in what goes with them.
             refused: Tags not to suggest; what says the same counts less.
-            platform: Cuts `k` to what a post may carry there: a name such as "threads", or what
-                `pixtag.platforms` gives.
-            allow_similar: Let tags that say the same stand beside each other, as #dog and #dogs.
-                Otherwise the second counts half, unless the person has used it.
+            platform: Its name, or as `pixtag.platforms` gives it: cuts `k` to what it allows.
+            allow_similar: Let the second of two that say the same, as #dog and #dogs, count in
+                full; else it counts half, unless the person has used it.
             lists: Tags never, only or always suggested, as `Store.lists` gives them.
 
         Returns:
@@ -205,15 +162,13 @@ class Predictor:
             StoreError: The store cannot be read.
         """
         _check_question(k, at)
-        wishes = Wishes.of(k, accepted, refused, platform, allow_similar, lists)
-        person = _Person.of(user, history, wishes)
-        seen = None
-        if photo is not None:
-            (seen,) = self._photos.look_at([photo])
-            if isinstance(seen, PixtagError):
-                raise seen
+        given = accepted, refused, platform, allow_similar, lists, user, history
+        wishes = Wishes.of(k, *given)
+        seen = None if photo is None else self._photos.look_at([photo])[0]
+        if isinstance(seen, PixtagError):
+            raise seen
         model, view = self._past.now()
-        return list(self._answered(model, view, [moment_of(view, at)], [seen], person)[0])
+        return list(self._answered(model, view, [moment_of(view, at)], [seen], wishes)[0])
 
     def answers(
         self,
@@ -229,77 +184,48 @@ class Predictor:
         allow_similar: bool = False,
         lists: Lists | None = None,
     ) -> Iterator[Answer]:
-        """Suggest hashtags for many photos and compare with the tags that they carry.
+        """Suggest hashtags for many photos, as `suggest`, beside the tags that they carry.
 
         A photo of a post in the store is judged as of the moment when it was posted (unless
         `at` is given), and the posts that the photos belong to are no evidence for each other
         where their time would not keep them from it: what is marked right was not looked up.
 
-        What is asked for is said as for `suggest`, and holds for every photo.
-
         Yields:
-            One answer a photo, in order. A photo that cannot be read gives one with its error.
-
-        Raises:
-            InputError: As for `suggest`.
-            StoreError: The store cannot be read.
+            One answer a photo, in order. A photo that cannot be read gives one with its error;
+            else errors are raised as for `suggest`.
         """
         _check_question(k, at)
-        wishes = Wishes.of(k, accepted, refused, platform, allow_similar, lists)
-        person = _Person.of(user, history, wishes)
+        given = accepted, refused, platform, allow_similar, lists, user, history
+        wishes = Wishes.of(k, *given)
         paths = [Path(p) for p in photos]
-        known = _known_posts(self._store, paths)
+        posts = ((path, self._store.find_post_by_digest(digest_of(path))) for path in paths)
+        known = {path: post for path, post in posts if post is not None}
         model, view = self._past.now()
         now = moment_of(view, at)
-        as_posted = {
-            path: post.posted_at
-            for path, post in known.items()
-            if at is None and post.posted_at is not None
-        }
-        hidden = {
-            post.post_id
-            for path, post in known.items()
-            if path not in as_posted and (post.posted_at is None or post.posted_at < now)
-        }
+        as_posted: dict[Path, float] = {}
+        hidden: set[str] = set()
+        for path, post in known.items():
+            if at is None and post.posted_at is not None:
+                as_posted[path] = post.posted_at
+            elif post.posted_at is None or post.posted_at < now:
+                hidden.add(post.post_id)
         view = self._past.without(hidden)
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
             times = [as_posted.get(path, now) for path in batch]
             looked = self._photos.look_at(batch)
-            readable = [i for i, row in enumerate(looked) if not isinstance(row, PixtagError)]
-            found = iter(
-                self._answered(
-                    model,
-                    view,
-                    [times[i] for i in readable],
-                    [row for row in looked if not isinstance(row, PixtagError)],
-                    person,
-                )
-            )
-            for path, at_s, row in zip(batch, times, looked, strict=True):
-                post = known.get(path)
-                is_broken = isinstance(row, PixtagError)
-                yield Answer(
-                    photo=str(path),
-                    at=at_s,
-                    user=user,
-                    suggestions=() if is_broken else next(found),
-                    own_tags=sidecar_tags(path) if post is None else post.tags,
-                    is_as_posted=path in as_posted,
-                    is_trained_on=post is not None
-                    and bool(self._bundle.has_seen([post.post_id])[0]),
-                    error=row if is_broken else None,
-                )
+            seen = [None if isinstance(row, PixtagError) else row for row in looked]
+            found = self._answered(model, view, times, seen, wishes)
+            for path, at_s, row, suggestions in zip(batch, times, looked, found, strict=True):
+                post, error = known.get(path), row if isinstance(row, PixtagError) else None
+                own_tags = post.tags if post else sidecar_tags(path)
+                is_trained_on = bool(post and self._bundle.has_seen([post.post_id])[0])
+                shown, is_as_posted = () if error else suggestions, path in as_posted
+                about = own_tags, is_as_posted, is_trained_on
+                yield Answer(str(path), at_s, user, shown, *about, error)
 
     def trending(self, at: datetime | None = None, *, k: int = 20) -> list[Rising]:
-        """List the tags that more people use than usual.
-
-        Args:
-            at: The time to look at, as for `suggest`.
-            k: How many at most.
-
-        Returns:
-            The surest rise first; empty when nothing rises.
+        """List at most `k` tags that more people use than usual at `at`, the surest rise first.
 
         Raises:
             InputError: There is no post, `k` is not positive, or `at` has no zone.
@@ -316,134 +242,81 @@ class Predictor:
     def observe(self, posts: Iterable[Post]) -> None:
         """Add posts to the store with the embeddings of their photos; the next answer knows them.
 
-        Args:
-            posts: In any order; a known post_id is replaced. Photos that cannot be read are left
-                out.
+        They come in any order; a known post_id is replaced, unreadable photos are left out.
 
         Raises:
             InputError: As for `Store.add_posts`.
             StoreError: The store cannot be written.
         """
-        self._check_writable()
+        store = self._writable()
+        digest = self._bundle.manifest.encoder_digest
         posts = iter(posts)
         while part := list(islice(posts, PART)):
             seen = self._photos.look_at_posts(part)
-            shown = [_with_digests(post) for post in part]
+            shown = [with_digests(post) for post in part]
             vectors = {
                 photo.digest: seen[photo.path].astype(np.float16)
                 for post in shown
                 for photo in post.photos
                 if photo.digest and photo.path in seen
             }
-            digest = self._bundle.manifest.encoder_digest
-            self._store.add_posts(shown, encoder_digest=digest, embeddings=vectors)
+            store.add_posts(shown, encoder_digest=digest, embeddings=vectors)
         self._past.now(is_patient=True)
 
     def retract(self, post_ids: Collection[str]) -> None:
-        """Remove posts from the store as if they had never been; unknown ids are ignored.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
-        self._check_writable()
-        self._store.remove_posts(post_ids)
+        """Remove posts from the store as if they had never been; unknown ids are ignored."""
+        self._writable().remove_posts(post_ids)
         self._past.now(is_patient=True)
 
     def forget(self, user: str) -> None:
-        """Remove a person from the store, as `Store.forget` does; the next answer knows nothing.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
-        self._check_writable()
-        self._store.forget(user)
+        """Remove a person from the store, as `Store.forget` does; the next answer knows nothing."""
+        self._writable().forget(user)
         self._past.now(is_patient=True)
 
-    def rank(
-        self,
-        log: PostLog,
-        start: int,
-        stop: int,
-        *,
-        k: int = 200,
-        sources: Sources | None = None,
-    ) -> Rankings:
-        """Rank tags for posts of a log, each with what lies before it: for evaluation.
-
-        Args:
-            log: Posts with embeddings of this model's encoder. The store plays no part.
-            start: First post to rank.
-            stop: The post after the last.
-            k: Ranks kept.
-            sources: Which sources may speak; all when None.
-        """
-        rows = np.arange(start, stop)
-        model, evidence = evidence_of(self._bundle, log, judged_by=start)
-        questions = questions_of(log, rows, width=self._bundle.manifest.encoder_width)
-        ranked = rank(model, evidence.view(), questions, k=k, sources=sources)
-        return Rankings(rows, ranked.tag_ids, ranked.probs, ranked.tags)
-
     def notes(self, *, user: str | None = None, at: datetime | None = None) -> list[str]:
-        """Say what a person should know before they trust the answers.
-
-        Args:
-            user: The person that will be asked about.
-            at: The time that will be asked about; now when None.
-
-        Returns:
-            Sentences: the person is unknown, posts lie in the future, no photo was embedded.
-        """
+        """Say what to know before trusting answers: an unknown person, posts to come, no photos."""
         _, view = self._past.now()
         notes: list[str] = []
         has_posts = self._has_store or view.n_posts > 0
         if user is not None and not len(view.slots_of(user)):
-            why = "nobody called {} in the store" if has_posts else NO_STORE
-            notes.append(f"{why.format(repr(user))}: suggesting as for a stranger")
+            nobody = f"nobody called {user!r} in the store"
+            why = nobody if has_posts else f"without a store nothing is known about {user!r}"
+            notes.append(f"{why}: suggesting as for a stranger")
         has_eyes = self._bundle.manifest.encoder_width > 0
         if not has_eyes:
-            notes.append(
-                "this model was trained without photos: it goes by history and trend alone"
-            )
+            blind = "this model was trained without photos: it goes by history and trend alone"
+            notes.append(blind)
         if has_posts:
             notes += _notes_on_times(view, at)
-            is_blind = has_eyes and not (view.photo_tick <= LAST_TICK).any()
-            if is_blind and self._store.summary().n_photos:
+            is_embedded = not has_eyes or (view.photo_tick <= LAST_TICK).any()
+            if not is_embedded and self._store.summary().n_photos:
                 notes.append(
                     "no photo of the store has an embedding for this model's encoder, so its posts "
                     "count without their pixels; `pixtag import` embeds them"
                 )
         return notes
 
-    # Inside
-
-    def _check_writable(self) -> None:
+    def _writable(self) -> Store:
         if self._store.is_read_only:
             raise StoreError(
                 f"{self._store.path} was opened for reading only",
                 hint="give the Predictor a store that can be written: Store.open(PATH)",
             )
+        return self._store
 
     def _answered(
-        self,
-        model: Model,
-        view: View,
-        times: Sequence[float],
-        seen: Sequence[Floats | None],
-        person: _Person,
+        self, model: Model, view: View, at: list[float], seen: list[Floats | None], wishes: Wishes
     ) -> list[tuple[Suggestion, ...]]:
-        """Answer one question for each time; everything is read from one view, without a lock."""
-        n, width = len(times), self._bundle.manifest.encoder_width
-        embeddings = np.zeros((n, width), np.float32)
-        has_photo = np.array([row is not None and len(row) > 0 for row in seen], np.bool_)
-        for i in np.flatnonzero(has_photo).tolist():
-            embeddings[i] = seen[i]
+        """Answer one question a photo; everything is read from one view, without a lock."""
+        n, width = len(at), self._bundle.manifest.encoder_width
+        nothing = np.zeros(width, np.float32)
         questions = Questions(
-            at=np.array(times, np.float64),
-            users=(person.user,) * n,
-            embeddings=embeddings,
-            has_photo=has_photo,
-            accepted=(person.wishes.accepted,) * n,
-            history=(person.history,) * n,
+            at=np.array(at),
+            users=(wishes.user,) * n,
+            embeddings=np.array([nothing if row is None else row for row in seen], np.float32),
+            has_photo=np.array([row is not None and width > 0 for row in seen], np.bool_),
+            accepted=(wishes.accepted,) * n,
+            history=(wishes.history,) * n,
         )
         out: list[tuple[Suggestion, ...]] = []
         size = block_size(view)
@@ -452,75 +325,129 @@ class Predictor:
             asked = read(model, view, block)
             found = described(model, asked)
             ranked = best_of(model, found, k=found.tag.shape[1], ties=asked.ties)
-            out += [
-                self._suggestions(model, asked, found, row, ranked, float(block.at[row]), person)
-                for row in range(len(block))
-            ]
+            for row, best in enumerate(zip(*ranked, strict=True)):
+                question = block.take(np.array([row]))
+                out.append(_suggestions(model, asked, found, row, best, question, wishes))
         return out
 
-    def _suggestions(
-        self,
-        model: Model,
-        asked: Asked,
-        found: Candidates,
-        row: int,
-        ranked: tuple[Ints, Floats],
-        at: float,
-        person: _Person,
-    ) -> tuple[Suggestion, ...]:
-        wishes = person.wishes
-        place_of = np.zeros(asked.n_tags + 1, np.int64)
-        place_of[found.tag[row]] = np.arange(found.tag.shape[1])
-        is_tag = ranked[0][row] >= 0
-        tags, probs = ranked[0][row][is_tag], ranked[1][row][is_tag]
-        places = place_of[tags]
-        names = [asked.names[tag] for tag in tags.tolist()]
-        features = found.features[row, places]
-        seen = Seen.by_stranger(asked, row, tags, features)
-        worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
-        best = wishes.chosen(
-            names,
-            probs,
-            worth,
-            is_own=features[:, FEATURES.column("own_uses_log")] > 0,
-            usage=lambda some: usage_of(asked, row, some),
-            first=() if seen is None else names_first(worth, seen),
-        )
-        likely = dict(zip(names, probs.tolist(), strict=True)) if wishes.always else {}
-        added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
-        if not best:
-            return added
-        given = Counter(person.history)
-        explained = Explained(asked, found, row, at, wishes.accepted, given)
-        why = contributions(model.weights, found, row, places[best]).tolist()
-        facts = explained.facts(places[best])
-        return (
-            *(
-                Suggestion(names[i], float(probs[i]), reasons(parts, known))
-                for i, parts, known in zip(best, why, facts, strict=True)
-            ),
-            *added,
-        )
+
+class LiveEvidence:
+    """What a store holds, as a model sees it, whoever changes the store.
+
+    One thread at a time reads what changed, over a connection of its own; meanwhile the others go
+    on with the present view.
+    """
+
+    def __init__(self, bundle: Bundle, store: Store) -> None:
+        self._bundle = bundle
+        self._digest = bundle.manifest.encoder_digest if bundle.manifest.encoder_width else None
+        self._reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
+        self._turn = threading.Lock()
+        self._is_far_behind = False
+        self._model = model_of(bundle)
+        self._key = snapshot_key(bundle, store.identity)
+        self._snapshot = store.path.with_name(store.path.name + ".snapshot")
+        self._trained_on: set[str] = set()
+        self._seq, self._n_saved = -1, 0
+        self._now = self._model, self._model.evidence()
+
+    def close(self) -> None:
+        """Close the connection that was opened here."""
+        with self._turn:
+            if not self._reader.is_in_memory:
+                self._reader.close()
+
+    def now(self, *, is_patient: bool = False) -> tuple[Model, View]:
+        """The model and a view of all that the store holds, however long that takes if patient."""
+        least_s = 0.0 if self._is_far_behind else WAIT_S
+        if self._turn.acquire(timeout=-1.0 if is_patient or self._seq < 0 else least_s):
+            try:
+                self._follow()
+            finally:
+                self._turn.release()
+        model, evidence = self._now
+        return model, evidence.view()
+
+    def without(self, post_ids: Collection[str]) -> View:
+        """The present view had some posts never been."""
+        return self._now[1].without(post_ids)
+
+    def _opened(self) -> tuple[MemoryEvidence, int]:
+        """The snapshot, or every post, and the store's revision that it stands for."""
+        path, n = self._snapshot, len(self._bundle.vocabulary)
+        kept = load_evidence(path, key=self._key, n_vocabulary=n, derive=self._model.derive)
+        if kept is not None:
+            self._n_saved = kept[0].view().n_posts
+            return kept
+        seq = self._reader.revision
+        return self._model.evidence(self._reader.log(self._digest)), seq
+
+    def _follow(self) -> None:
+        """Take over what changed in the store since the last time, or everything."""
+        is_new = self._seq < 0
+        evidence, seq = self._opened() if is_new else (self._now[1], self._seq)
+        if not is_new and self._reader.revision == seq:
+            return
+        changes = self._reader.changes_since(seq, evidence.post_ids)
+        self._is_far_behind = len(changes.changed) > A_LOT
+        evidence.retract(changes.gone)
+        for start in range(0, len(changes.changed), PART):
+            part = changes.changed[start : start + PART]
+            evidence.observe(self._reader.log(self._digest, part))
+        self._is_far_behind = False
+        self._trained_on.difference_update(changes.gone)
+        if len(self._bundle.prior) and len(self._bundle.seen):
+            new = evidence.post_ids if is_new else changes.changed
+            known = self._bundle.has_seen(new).tolist()
+            self._trained_on.update(post for post, k in zip(new, known, strict=True) if k)
+        self._now = self._model.beside(n_known=len(self._trained_on)), evidence
+        self._seq = changes.last_seq
+        self._save(evidence)
+
+    def _save(self, evidence: MemoryEvidence) -> None:
+        """Keep a snapshot when there is much that the last one lacks."""
+        n = evidence.view().n_posts
+        least = max(LEAST_SAVED, LEAST_GROWTH * self._n_saved)
+        if self._reader.is_in_memory or n - self._n_saved < least:
+            return
+        # A full disk or a folder that is not ours: then there is none.
+        with contextlib.suppress(OSError):
+            mode = self._reader.path.stat().st_mode & 0o777
+            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq, mode=mode):
+                self._n_saved = n
+                # Somebody may have been forgotten in the meantime; nothing of them may stay.
+                if self._reader.revision != self._seq:
+                    self._snapshot.unlink(missing_ok=True)
 
 
-def _with_digests(post: Post) -> Post:
-    def with_digest(photo: Photo) -> Photo:
-        with contextlib.suppress(ImageError):
-            return photo if photo.digest else Photo(photo.path, images.digest(Path(photo.path)))
-        return photo
-
-    return replace(post, photos=tuple(with_digest(photo) for photo in post.photos))
-
-
-def _known_posts(store: Store, photos: Iterable[Path]) -> dict[Path, Post]:
-    """The latest post of a store that shows each photo, by the content of the files."""
-    found: dict[Path, Post] = {}
-    for photo in photos:
-        with contextlib.suppress(ImageError):
-            post = store.find_post_by_digest(images.digest(photo))
-            if post is not None:
-                found[photo] = post
-    return found
+def _suggestions(
+    model: Model,
+    asked: Asked,
+    found: Candidates,
+    row: int,
+    ranked: tuple[Ints, Floats],
+    question: Questions,
+    wishes: Wishes,
+) -> tuple[Suggestion, ...]:
+    """Choose among the ranked tags of one question, `row` of a block, and say why."""
+    tags, probs = ranked[0][ranked[0] >= 0], ranked[1][ranked[0] >= 0]
+    place_of = np.zeros(asked.n_tags + 1, np.int64)
+    place_of[found.tag[row]] = np.arange(found.tag.shape[1])
+    places, names = place_of[tags], [asked.names[tag] for tag in tags.tolist()]
+    features = found.features[row, places]
+    seen = Seen.by_stranger(asked, row, tags, features)
+    worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
+    is_own = features[:, FEATURES.column("own_uses_log")] > 0
+    first = () if seen is None else names_first(worth, seen)
+    usage = partial(usage_of, asked, row)
+    best = wishes.chosen(names, probs, worth, is_own=is_own, usage=usage, first=first)
+    likely = dict(zip(names, probs.tolist(), strict=True))
+    added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
+    if not best:
+        return added
+    parts = contributions(model.weights, found, row, places[best]).tolist()
+    why = map(reasons, parts, facts_of(asked, found, row, places[best], question))
+    return (*(Suggestion(names[i], likely[names[i]], next(why)) for i in best), *added)
 
 
 def _check_question(k: int, at: datetime | None) -> None:
@@ -540,29 +467,24 @@ def moment_of(view: View, at: datetime | None) -> float:
     if at is not None:
         return at.timestamp()
     now = time.time()
-    last = view.latest(_tick(now + DAY_S))
-    return max(now, seconds_of(last + 1))
-
-
-def _tick(at: float) -> int:
-    return int(ticks_of(np.array([at]))[0])
+    tomorrow = int(ticks(np.array([now + DAY_S]))[0])
+    return max(now, seconds(view.latest(tomorrow) + 1))
 
 
 def _notes_on_times(view: View, at: datetime | None) -> list[str]:
     when = time.time() + DAY_S if at is None else at.timestamp()
-    n, n_before = view.n_timed(np.array([LAST_TICK, _tick(when)])).tolist()
-    n_later = n - n_before
-    if not n:
-        return []
+    n, n_before = view.n_timed(ticks(np.array([np.inf, when]))).tolist()
+    n_later, day = n - n_before, minute_of(when)
     if at is None and n_later:
         return [
-            f"{n_later:,} of {n:,} posts in the store are later than tomorrow ({_day(when)}) and "
+            f"{n_later:,} of {n:,} posts in the store are later than tomorrow ({day}) and "
             "do not count; --at asks about another time"
         ]
-    if n_later == n:
-        return [f"every post in the store is later than {_day(when)}: nothing counts"]
+    if n and n_later == n:
+        return [f"every post in the store is later than {day}: nothing counts"]
     return []
 
 
-def _day(at: float) -> str:
+def minute_of(at: float) -> str:
+    """Write Unix seconds for a person: "2026-05-01 18:30 UTC"."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"

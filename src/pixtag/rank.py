@@ -172,10 +172,7 @@ def read(
 def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
     """Propose candidates from every source, and the places that each question has for them."""
     own = propose_own(
-        asked,
-        limit=config.own_candidates,
-        many=MANY_TAGS,
-        further=config.more_candidates,
+        asked, limit=config.own_candidates, many=MANY_TAGS, further=config.more_candidates
     )
     found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
     if asked.sources.trend:
@@ -301,10 +298,7 @@ def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Int
     prob = calibrated(model.weights, score, found.filled, found.context)
     tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
     order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
-    return (
-        np.take_along_axis(found.tag, order, axis=1),
-        np.take_along_axis(prob, order, axis=1),
-    )
+    return (np.take_along_axis(found.tag, order, axis=1), np.take_along_axis(prob, order, axis=1))
 
 
 def rank(
@@ -321,14 +315,19 @@ def rank(
     Args:
         model: With weights.
         view: The past.
-        questions: In any order.
+        questions: In any order, without typed histories: tags that nobody used have no id here.
         k: Ranks kept.
         sources: Which sources may speak.
         on_progress: Called with questions done and their number.
 
     Returns:
         Rankings whose rows are positions among the questions.
+
+    Raises:
+        ShapeError: A question has a typed history.
     """
+    if any(questions.history):
+        raise ShapeError("rankings hold tags by id, which typed tags have none of")
     keep = min(k, model.config.max_candidates)
     n_tags = view.n_tags
     tag_ids = np.full((len(questions), keep), n_tags, np.int64)

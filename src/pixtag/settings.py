@@ -1,9 +1,8 @@
-"""Settings from files, environment and flags, in rising order of rank.
+"""Settings: `~/.config/pixtag/config.toml`, then `pixtag.toml` here, then variables, then flags.
 
-Each knob lives beside the code that it configures, in a frozen pydantic model. Values come from
-`~/.config/pixtag/config.toml`, then `pixtag.toml` in the working folder, then variables
-`PIXTAG_*`, then flags. A top-level key belongs to `Common`, a table `[train]` to the class of
-that name in `TABLES`; the variable of `epochs` in `[train]` is `PIXTAG_TRAIN_EPOCHS`.
+Each knob lives beside the code that it configures, in a frozen pydantic model. A top-level key
+belongs to `Common`, a table `[train]` to the class that the caller names for it; the variable of
+`epochs` in `[train]` is `PIXTAG_TRAIN_EPOCHS`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from pixtag.errors import ConfigError
 
 _PREFIX = "PIXTAG_"
+_PREDICT = ("predict",)
 Source = Literal["default", "file", "environment", "flag"]
 
 
@@ -44,8 +45,8 @@ class Reads:
     verbs: tuple[str, ...] | None = None
 
 
-_IF_ANY = "{} among the settings, if any"
-_PREDICT = ("predict",)
+def _own_file(name: str) -> Reads:
+    return Reads(f"{name} among the settings, if any", _PREDICT)
 
 
 class Common(Config):
@@ -53,37 +54,25 @@ class Common(Config):
 
     store: Annotated[Path | None, Reads("no store")] = None
     """The store of posts: one SQLite file."""
-
     bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
     """The trained model: a file that `pixtag train` made."""
-
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
     """The ONNX file that turns photos into embeddings; a model understands one encoder's."""
-
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
     """Hashtags suggested for a photo."""
-
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
     """Where the photos will be posted: its cap on hashtags holds."""
-
-    platforms: Annotated[Path | None, Reads(_IF_ANY.format("platforms.toml"), _PREDICT)] = None
+    platforms: Annotated[Path | None, _own_file("platforms.toml")] = None
     """Your own file of platforms and their caps, on top of the one in the package."""
-
-    restricted: Annotated[Path | None, Reads(_IF_ANY.format("restricted_tags.toml"), _PREDICT)] = (
-        None
-    )
+    restricted: Annotated[Path | None, _own_file("restricted_tags.toml")] = None
     """Your own file of hashtags that are reported as limited, on top of the one in the package."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One knob, by its dotted name, with its resolved value.
+    """One knob, by its dotted name, with its resolved value, also in words, and where it is from.
 
-    Attributes:
-        shown: The value as text; None is put into words.
-        origin: Where it came from: a file's path, a variable's name, a flag, or `default`.
-        meaning: One line for the person.
-        verbs: As for `Reads`.
+    The origin is a file's path, a variable's name, a flag, or `default`; verbs as for `Reads`.
     """
 
     name: str
@@ -104,13 +93,17 @@ class _Knob:
     owner: type[BaseModel]
 
     @property
-    def annotation(self) -> str:
-        return str(self.owner.model_fields[self.path[-1]].annotation)
+    def field(self) -> FieldInfo:
+        return self.owner.model_fields[self.path[-1]]
+
+    @property
+    def is_path(self) -> bool:
+        return "Path" in str(self.field.annotation)
 
     @property
     def meaning(self) -> str:
         """Its own docstring, or its lines among the `Attributes:` of the class."""
-        text = self.owner.model_fields[self.path[-1]].description
+        text = self.field.description
         if text is None:
             lines = rf"^    {self.path[-1]}: (.+(?:\n {{8,}}.+)*)"
             found = re.search(lines, inspect.getdoc(self.owner) or "", re.MULTILINE)
@@ -118,51 +111,35 @@ class _Knob:
         return " ".join(text.split())
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A value that somebody gave, before it is checked."""
-
-    value: object
-    source: Source
-    origin: str
+_Given = tuple[object, Source, str]
+"""A value that somebody gave, before it is checked, its source and its origin."""
 
 
 class Settings:
     """Checked settings and where each came from. Made by `load_settings`."""
 
     def __init__(self, sections: Mapping[str, BaseModel], given: Mapping[str, _Given]) -> None:
-        self._sections = dict(sections)
-        self._given = dict(given)
+        self._sections, self._given = sections, given
 
     def of(self, model: type[ConfigT]) -> ConfigT:
-        """Give the settings of one of the classes that were loaded; else KeyError."""
-        for config in self._sections.values():
-            if isinstance(config, model):
-                return config
-        raise KeyError(model.__name__)
+        """Give the settings of one of the classes that were loaded."""
+        return next(one for one in self._sections.values() if isinstance(one, model))
 
     def explain(self) -> list[Setting]:
         """List every knob with its value and origin, in the order of the classes."""
-        found: list[Setting] = []
-        for table, config in self._sections.items():
-            for name, knob in _knobs(type(config), table).items():
-                value: object = reduce(getattr, knob.path, cast("object", config))
-                given = self._given.get(name, _Given(None, "default", "default"))
-                field = knob.owner.model_fields[knob.path[-1]]
-                reads = next((one for one in field.metadata if isinstance(one, Reads)), Reads())
-                found.append(
-                    Setting(
-                        name=name,
-                        value=value,
-                        shown=reads.when_none if value is None else str(value),
-                        source=given.source,
-                        origin=given.origin,
-                        default=cast("object", field.get_default(call_default_factory=True)),
-                        meaning=knob.meaning,
-                        verbs=reads.verbs,
-                    )
-                )
-        return found
+        return [
+            self._explained(name, knob, config)
+            for table, config in self._sections.items()
+            for name, knob in _knobs(type(config), table).items()
+        ]
+
+    def _explained(self, name: str, knob: _Knob, config: BaseModel) -> Setting:
+        value: object = reduce(getattr, knob.path, cast("object", config))
+        _, source, origin = self._given.get(name, (None, "default", "default"))
+        reads = next((one for one in knob.field.metadata if isinstance(one, Reads)), Reads())
+        shown = reads.when_none if value is None else str(value)
+        default = cast("object", knob.field.get_default(call_default_factory=True))
+        return Setting(name, value, shown, source, origin, default, knob.meaning, reads.verbs)
 
 
 def config_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -185,51 +162,57 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     files: Sequence[Path] | None = None,
 ) -> Settings:
-    """Read the settings of some classes.
+    """Read and check the settings of some classes.
 
     Args:
         sections: The class of each table; `""` is the top level.
         other_tables: Tables that may appear and that this caller has no use for.
-        flags: Values from the command line by dotted name (`train.epochs`); None means that the
-            flag was not given.
+        flags: Values by dotted name (`train.epochs`); None where a flag was not given.
         environment: Variables; those of the process when None.
         files: TOML files, lowest rank first; `default_files` when None. A missing one is skipped.
-
-    Returns:
-        The settings, every one checked.
 
     Raises:
         ConfigError: A file is no TOML, a key is unknown, or a value is out of bounds.
     """
     variables = os.environ if environment is None else environment
     skipped = {*other_tables} - {*sections, ""}
-    knobs = {
-        n: knob for table, model in sections.items() for n, knob in _knobs(model, table).items()
-    }
+    knobs: dict[str, _Knob] = {}
+    for table, model in sections.items():
+        knobs |= _knobs(model, table)
     given: dict[str, _Given] = {}
     for path in default_files(variables) if files is None else files:
-        for name, value in _leaves(_read_toml(path), knobs):
+        for name, value in _leaves(read_toml(path) or {}, knobs):
             if name.partition(".")[0] not in skipped:
                 _require_known(name, knobs, skipped, str(path))
-                value = _anchored(value, path.parent) if _is_path(knobs[name]) else value
-                given[name] = _Given(value, "file", str(path))
+                if knobs[name].is_path and isinstance(value, str):
+                    value = path.parent / Path(value).expanduser()
+                given[name] = (value, "file", str(path))
     name_of = {_PREFIX + name.replace(".", "_").upper(): name for name in knobs}
     others = tuple(f"{_PREFIX}{table.upper()}_" for table in skipped)
     for variable, text in variables.items():
         if variable.startswith(_PREFIX) and not variable.startswith(others):
             _require_known(variable, name_of, set(), "the environment")
-            given[name_of[variable]] = _Given(
-                _parsed(text, knobs[name_of[variable]]), "environment", variable
-            )
+            name = name_of[variable]
+            given[name] = (_parsed(text, knobs[name]), "environment", variable)
     for name, value in (flags or {}).items():
         if value is not None:
             _require_known(name, knobs, set(), "the command line")
             flag = "--" + name.rpartition(".")[2].replace("_", "-")
-            given[name] = _Given(value, "flag", flag)
-    checked = {
-        table: _check(model, _knobs(model, table), given) for table, model in sections.items()
-    }
+            given[name] = (value, "flag", flag)
+    checked = {name: _check(model, _knobs(model, name), given) for name, model in sections.items()}
     return Settings(checked, given)
+
+
+def read_toml(path: Path, *, hint: str = "correct that line") -> dict[str, object] | None:
+    """Read a TOML file, None when it is missing; ConfigError when it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint=hint) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> dict[str, _Knob]:
@@ -243,17 +226,6 @@ def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> di
         else:
             found[name] = _Knob((*path, key), model)
     return found
-
-
-def _read_toml(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", hint="correct that line") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _leaves(
@@ -283,19 +255,11 @@ def _require_known(name: str, known: Iterable[str], tables: set[str], place: str
     raise ConfigError(f"{name} in {place} is a table, not a value", hint=f"write [{name}]")
 
 
-def _is_path(knob: _Knob) -> bool:
-    return "Path" in knob.annotation
-
-
-def _anchored(value: object, folder: Path) -> object:
-    return folder / Path(value).expanduser() if isinstance(value, str) else value
-
-
 def _parsed(text: str, knob: _Knob) -> object:
     """Read a variable's text; a collection as TOML, or parted by commas."""
-    if _is_path(knob):
+    if knob.is_path:
         return Path(text).expanduser()
-    if not re.search(r"\b(tuple|list|dict|frozenset)\[", knob.annotation):
+    if not re.search(r"\b(tuple|list|dict|frozenset)\[", str(knob.field.annotation)):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
@@ -306,13 +270,11 @@ def _parsed(text: str, knob: _Knob) -> object:
 def _check(
     model: type[BaseModel], knobs: Mapping[str, _Knob], given: Mapping[str, _Given]
 ) -> BaseModel:
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for name, knob in knobs.items():
         if name in given:
-            inner = values
-            for part in knob.path[:-1]:
-                inner = cast("dict[str, object]", inner.setdefault(part, {}))
-            inner[knob.path[-1]] = given[name].value
+            inner = reduce(lambda table, part: table.setdefault(part, {}), knob.path[:-1], values)
+            inner[knob.path[-1]] = given[name][0]
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -320,8 +282,8 @@ def _check(
         where = tuple(str(part) for part in problem["loc"])
         for name, knob in knobs.items():
             if name in given and where[: len(knob.path)] == knob.path:
-                raise ConfigError(
-                    f"{name} = {given[name].value!r} ({given[name].origin}): {problem['msg']}",
-                    hint=f"{name} is: {knob.meaning}" if knob.meaning else "",
-                ) from error
+                value, _, origin = given[name]
+                what = f"{name} = {value!r} ({origin}): {problem['msg']}"
+                hint = f"{name} is: {knob.meaning}" if knob.meaning else ""
+                raise ConfigError(what, hint=hint) from error
         raise ConfigError(f"settings do not fit together: {problem['msg']}") from error

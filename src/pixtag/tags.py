@@ -18,12 +18,10 @@ import regex
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Longest tag kept, in code points; longer ones are no words that anybody reuses
 MAX_TAG_LENGTH = 100
-"""Longest tag kept, in code points; longer ones are no words that anybody reuses."""
-
+# Most tags kept of one post. Platforms allow 5 to 75; more is spam or a broken file.
 MAX_TAGS_PER_POST = 200
-"""Most tags kept of one post. Platforms allow 5 to 75; more is spam or a broken file."""
-
 _SIGN = r"[#\uFF03\uFE5F]"
 # The bidirectional marks that editors put around a sign in right-to-left text.
 _BIDI = r"[\u200E\u200F\u061C\u202A-\u202E\u2066-\u2069]"
@@ -74,12 +72,7 @@ class TagTally:
 
 
 def join_surrogates(text: str) -> str:
-    r"""Make valid Unicode: surrogate pairs become their character, lone ones vanish.
-
-    Example:
-        >>> join_surrogates("a\ud83d\ude00b\ud83d")
-        'a😀b'
-    """
+    """Make valid Unicode: surrogate pairs become their character, lone ones vanish."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -90,14 +83,10 @@ def join_surrogates(text: str) -> str:
 def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     """Bring one tag into the form that Pixtag keeps; doing it twice changes nothing more.
 
-    Args:
-        raw: As a person or a file wrote it, with or without the sign.
-        tally: Counts what was changed or dropped.
-
     Returns:
-        NFKC, casefolded, without characters that no hashtag holds (blanks, punctuation,
-        variation selectors). None for what is empty, only digits or underscores, or longer
-        than `MAX_TAG_LENGTH`.
+        NFKC, casefolded, without characters that no hashtag holds (the sign, blanks, punctuation,
+        variation selectors). None for what is empty, only digits or underscores, or longer than
+        `MAX_TAG_LENGTH`.
 
     Example:
         >>> normalise_tag("#New York"), normalise_tag("ＣＡＦÉ"), normalise_tag("2026")
@@ -106,19 +95,13 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     if len(raw) <= MAX_TAG_LENGTH and _PLAIN.fullmatch(raw):
         return raw
     tally = TagTally() if tally is None else tally
-    if len(raw) > 8 * MAX_TAG_LENGTH:
-        tally.drop("too long", raw)
-        return None
-    written = _GIVEN_SIGNS.sub("", join_surrogates(raw)).strip()
+    is_long = len(raw) > 8 * MAX_TAG_LENGTH  # and not worth a look
+    written = "" if is_long else _GIVEN_SIGNS.sub("", join_surrogates(raw)).strip()
     tag = _settled(written)
-    if not tag:
-        tally.drop("empty", raw)
-        return None
-    if _ONLY_DIGITS.fullmatch(tag):
-        tally.drop("only digits", raw)
-        return None
-    if len(tag) > MAX_TAG_LENGTH:
-        tally.drop("too long", raw)
+    is_number = _ONLY_DIGITS.fullmatch(tag)
+    if is_long or is_number or not 0 < len(tag) <= MAX_TAG_LENGTH:
+        reason = "empty" if not (tag or is_long) else "only digits" if is_number else "too long"
+        tally.drop(reason, raw)
         return None
     if tag != written:
         is_case = unicodedata.normalize("NFKC", tag) == written.lower()
@@ -127,9 +110,7 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
 
 
 def find_hashtags(text: str) -> list[str]:
-    """Find the hashtags of a caption, as written, without the sign, in order, with repeats.
-
-    Links and HTML entities hold no tags.
+    """Find a caption's hashtags outside links and HTML entities: as written, with repeats.
 
     Example:
         >>> find_hashtags("Dusk #photography#surfboards, it's #mum's &#039; a.com/b#c #空")
@@ -140,12 +121,7 @@ def find_hashtags(text: str) -> list[str]:
 
 
 def tidy_tags(raws: Iterable[str], tally: TagTally | None = None) -> tuple[str, ...]:
-    """Normalise the tags of one post, in order, each once, at most `MAX_TAGS_PER_POST`.
-
-    Args:
-        raws: As written, with or without the sign.
-        tally: Counts what was changed or dropped.
-    """
+    """Normalise the tags of one post, in order, each once, at most `MAX_TAGS_PER_POST`."""
     tally = TagTally() if tally is None else tally
     kept: dict[str, None] = {}
     for raw in raws:
@@ -164,9 +140,8 @@ def tidy_tags(raws: Iterable[str], tally: TagTally | None = None) -> tuple[str, 
 def split_tags(text: str) -> list[str]:
     """Take apart tags that somebody wrote into one string; not normalised.
 
-    Args:
-        text: A list in JSON or Python's writing, `#a #b`, `a, b` (also `;`, `|`, line breaks),
-            or `a b`. Where a separator or sign is used, blanks belong to the tags.
+    That is a list in JSON or Python's writing, `#a #b`, `a, b` (also `;`, `|`, line breaks), or
+    `a b`. Where a separator or sign is used, blanks belong to the tags.
 
     Example:
         >>> split_tags("new york, dusk"), split_tags("#a #b#c"), split_tags("a b")
@@ -186,14 +161,7 @@ def split_tags(text: str) -> list[str]:
 
 
 def given_tags(value: object) -> list[str]:
-    """Read the tags that a file gives for a post, as written: a list, or one string of many.
-
-    Anything else holds none.
-
-    Example:
-        >>> given_tags(["new york", "#a#b"]), given_tags(None)
-        (['new york', 'a', 'b'], [])
-    """
+    """Read the tags that a file gives as a list or one string, as written; else none."""
     if isinstance(value, str):
         return split_tags(value)
     if not isinstance(value, list | tuple):
@@ -210,7 +178,6 @@ def _by_sign(text: str) -> list[str]:
 
 
 def _written_list(text: str) -> list[str] | None:
-    """Read a list that a spreadsheet or data frame wrote into one cell."""
     for read in (json.loads, ast.literal_eval):
         try:
             value = read(text)

@@ -1,7 +1,4 @@
-"""Instants: the one parser of text and numbers, and the one way to write them.
-
-An instant is Unix seconds UTC as a float, exact to the microsecond from 1700 to 2240.
-"""
+"""The parser and the writer of instants: Unix seconds UTC, exact to the microsecond."""
 
 from __future__ import annotations
 
@@ -15,9 +12,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 EARLIEST_US = (datetime(1700, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+# Times outside are slips; inside, a float of Unix seconds is exact to the microsecond
 LATEST_US = (datetime(2240, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-"""Times outside are slips; inside, a float of Unix seconds is exact to the microsecond."""
-
 NO_ZONE = "time without a zone, read as UTC"
 UNREADABLE = "unreadable time"
 OUT_OF_RANGE = "time out of range"
@@ -33,9 +29,8 @@ _PLAUSIBLE_US = 10**9 * 10**6  # Unix time with ten digits, nearly all that came
 def read_time(value: object) -> tuple[float | None, str]:
     """Read an instant: ISO 8601 text (UTC unless it names a zone), a number, or a datetime.
 
-    Digits alone of 4, 6 or 8 places are a date (year, year and month, day), as text or number,
-    never seconds. Other numbers are Unix seconds, milliseconds or microseconds, told apart by size;
-    those before September 2001 are no plausible time of a post and more likely something else.
+    Digits alone of 4, 6 or 8 places are a date, as text or number, never seconds. Other numbers
+    are Unix seconds, milliseconds or microseconds, told apart by size.
 
     Returns:
         Unix seconds UTC or None, and what is odd: `NO_ZONE` with an instant; `UNREADABLE`,
@@ -76,15 +71,7 @@ def read_time(value: object) -> tuple[float | None, str]:
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time as a person types it; UTC when no zone is given.
-
-    Raises:
-        InputError: It is none, or one that is more likely a slip (see `read_time`).
-
-    Example:
-        >>> parse_time("2026-05-01T18:30+02:00").isoformat()
-        '2026-05-01T16:30:00+00:00'
-    """
+    """Read a time as a person types it, or raise `InputError`; UTC when no zone is given."""
     at, oddity = read_time(text)
     if at is None:
         reason = {OUT_OF_RANGE: "is too far away", DOUBTFUL: "is a doubtful time"}
@@ -101,12 +88,7 @@ def as_datetime(at: float) -> datetime:
 
 
 def iso_time(at: float | None) -> str | None:
-    """Write Unix seconds as ISO 8601 in UTC, exact to the microsecond; None stays None.
-
-    Example:
-        >>> iso_time(-0.5)
-        '1969-12-31T23:59:59.500000+00:00'
-    """
+    """Write Unix seconds as ISO 8601 in UTC, exact to the microsecond; None stays None."""
     return None if at is None else as_datetime(at).isoformat()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One image file of a post.
-
-    Attributes:
-        path: Where the file lies, absolute.
-        digest: SHA-256 of its bytes in hex; empty when the file could not be read.
-    """
+    """One image file of a post: absolute path, SHA-256 in hex (empty when it is unreadable)."""
 
     path: str
     digest: str
@@ -40,13 +35,10 @@ class Post:
     Attributes:
         post_id: Unique in a store.
         user_id: The person, or None when nobody is named.
-        posted_at: Unix seconds UTC to the microsecond, or None when the time is unknown. Posts
-            without a time teach pixels and co-occurrence and never enter history or trend.
-        tags: Normalised, without '#', in the order of writing, each once.
+        posted_at: Unix seconds UTC to the microsecond, or None: posts without a time teach pixels
+            and co-occurrence and never enter history or trend.
+        tags: Normalised, without '#', in the order of writing; `InputError` when one comes twice.
         photos: The images in order.
-
-    Raises:
-        InputError: A tag comes twice.
     """
 
     post_id: str
@@ -74,16 +66,15 @@ class PostLog:
         N: posts. E: tag uses of all posts. D: embedding width. U: people. T: tags.
 
     Attributes:
-        post_ids: Names of the posts, `[N]`.
+        post_ids: `[N]`.
         users: Names of the people, `[U]`.
-        tags: Tags, `[T]`, each used at least once, in order of first appearance.
+        tags: `[T]`, each used at least once, in order of first appearance.
         user_of_post: Index into `users`, `[N]`; U for posts of nobody.
         at: Unix seconds UTC, `[N]`, ascending; `-inf` without a time.
         tag_start: Post i uses `tag_ids[tag_start[i]:tag_start[i + 1]]`, `[N + 1]`.
         tag_ids: Index into `tags`, `[E]`.
         has_photo: Whether a post has an embedding, `[N]`.
-        embeddings: Mean embedding of a post's photos, `[N, D]`; zeros without one. D = 0 when no
-            encoder was asked for.
+        embeddings: Mean of a post's photos, `[N, D]`; zeros without one, D = 0 without encoder.
     """
 
     post_ids: list[str]
@@ -98,20 +89,9 @@ class PostLog:
 
     @classmethod
     def of(cls, posts: Iterable[Post], embeddings: Mapping[str, Halfs] | None = None) -> PostLog:
-        """Lay posts out as columns.
-
-        Args:
-            posts: In any order.
-            embeddings: Embedding of each post that has a photo, by post_id, all `[D]`.
-
-        Returns:
-            The log; with D = 0 when no embedding is given.
-        """
+        """Lay posts, in any order, out as columns; embeddings `[D]` by post_id."""
         known = embeddings or {}
-        ordered = sorted(
-            posts,
-            key=lambda p: (-np.inf if p.posted_at is None else p.posted_at, p.post_id),
-        )
+        ordered = sorted(posts, key=lambda p: (_time(p), p.post_id))
         users: dict[str, int] = {}
         tags: dict[str, int] = {}
         for post in ordered:
@@ -121,20 +101,16 @@ class PostLog:
                 tags.setdefault(tag, len(tags))
         width = len(next(iter(known.values()))) if known else 0
         matrix = np.zeros((len(ordered), width), np.float16)
-        has_photo = np.zeros(len(ordered), np.bool_)
-        for row, post in enumerate(ordered):
-            if post.post_id in known:
-                matrix[row], has_photo[row] = known[post.post_id], True
+        has_photo = np.array([post.post_id in known for post in ordered], np.bool_)
+        for row in np.flatnonzero(has_photo):
+            matrix[row] = known[ordered[row].post_id]
+        index: dict[str | None, int] = {None: len(users), **users}
         return cls(
             post_ids=[p.post_id for p in ordered],
             users=list(users),
             tags=list(tags),
-            user_of_post=np.array(
-                [len(users) if p.user_id is None else users[p.user_id] for p in ordered], np.int64
-            ),
-            at=np.array(
-                [-np.inf if p.posted_at is None else p.posted_at for p in ordered], np.float64
-            ),
+            user_of_post=np.array([index[p.user_id] for p in ordered], np.int64),
+            at=np.array([_time(p) for p in ordered], np.float64),
             tag_start=np.cumsum([0, *(len(p.tags) for p in ordered)], dtype=np.int64),
             tag_ids=np.array([tags[t] for p in ordered for t in p.tags], np.int64),
             has_photo=has_photo,
@@ -149,26 +125,38 @@ class PostLog:
         """How many posts at the front have no time."""
         return int(np.searchsorted(self.at, -np.inf, side="right"))
 
+    @property
+    def post_of_use(self) -> Ints:
+        """Row of the post of each tag use, `[E]`."""
+        return np.repeat(np.arange(len(self)), np.diff(self.tag_start))
+
+    @property
+    def person_of_post(self) -> Ints:
+        """A number for the person of each post, `[N]`; every post of nobody is one of its own."""
+        user, nobody = self.user_of_post, len(self.users)
+        return np.where(user == nobody, nobody + np.arange(len(self)), user)
+
+    def people_of_tags(self) -> Ints:
+        """How many people used each tag, `[T]`; posts of nobody count one each."""
+        n_tags = max(len(self.tags), 1)
+        keys = np.unique(self.person_of_post[self.post_of_use] * n_tags + self.tag_ids)
+        return np.bincount(keys % n_tags, minlength=len(self.tags))
+
     def tags_of(self, row: int) -> list[str]:
         """Tags of the post at `row`, in the order of writing."""
         start, stop = self.tag_start[row], self.tag_start[row + 1]
         return [self.tags[t] for t in self.tag_ids[start:stop]]
 
     def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> PostLog:
-        """Keep only some posts, in their order; people and tags keep their index.
-
-        Args:
-            rows: Indices, ascending, or a mask `[N]`.
-        """
+        """Keep posts by ascending indices or a mask `[N]`; people and tags keep their index."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, np.int64)
         lengths = np.diff(self.tag_start)[index]
-        start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        start = np.cumsum([0, *lengths], dtype=np.int64)
         within = np.arange(start[-1]) - np.repeat(start[:-1], lengths)
         uses = np.repeat(self.tag_start[:-1][index], lengths) + within
-        return PostLog(
+        return replace(
+            self,
             post_ids=[self.post_ids[i] for i in index],
-            users=self.users,
-            tags=self.tags,
             user_of_post=self.user_of_post[index],
             at=self.at[index],
             tag_start=start,
@@ -195,24 +183,18 @@ class Sources:
     def __and__(self, other: Sources) -> Sources:
         """Those that speak in both."""
         return Sources(
-            self.pixels and other.pixels,
-            self.history and other.history,
-            self.trend and other.trend,
+            self.pixels and other.pixels, self.history and other.history, self.trend and other.trend
         )
 
 
 @dataclass(frozen=True)
 class Rankings:
-    """Ranked tags for a run of posts.
-
-    Shapes:
-        B: posts. K: ranks kept.
+    """Ranked tags for B posts, K each.
 
     Attributes:
         rows: Positions of the posts in the log, `[B]`.
         tag_ids: Index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows.
         probs: Calibrated probability of each, `[B, K]`; 0 in the padding.
-        tags: The tags that `tag_ids` points into.
     """
 
     rows: Ints
@@ -226,8 +208,7 @@ class Reason:
     """One piece of evidence behind a suggestion.
 
     Attributes:
-        source: `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`
-            (a tag that is always added).
+        source: `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`.
         text: For a person: "you used it 3 days ago, 12 times".
         weight: What it added to the score, natural log units.
     """
@@ -243,11 +224,14 @@ class Suggestion:
 
     Attributes:
         tag: Normalised, without '#'.
-        prob: Calibrated probability that the person uses it; 0 for an always-added tag of which
-            nothing is known.
+        prob: Calibrated probability of use; 0 for an always-added tag of which nothing is known.
         reasons: Strongest first.
     """
 
     tag: str
     prob: float
-    reasons: tuple[Reason, ...] = field(default=())
+    reasons: tuple[Reason, ...] = ()
+
+
+def _time(post: Post) -> float:
+    return -np.inf if post.posted_at is None else post.posted_at

@@ -66,10 +66,7 @@ def test_a_model_of_another_encoder_is_trained_saved_and_served(store, pixtag):
     assert load_bundle(folder / "mine").encoder == tiny_encoder()
     for look, tags in handmade.LOOKS.items():
         photo = handmade.photo(folder / "new.jpg", look, 77)
-        for served in (
-            Predictor.load(folder / "mine"),
-            Predictor.load(folder / "mine", store),
-        ):
+        for served in (Predictor.load(folder / "mine"), Predictor.load(folder / "mine", store)):
             found = served.suggest(photo, k=2)
             assert {s.tag for s in found} == set(tags)
             assert "pixels" in {reason.source for reason in found[0].reasons}

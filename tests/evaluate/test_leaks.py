@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from pixtag.signals.columns import DAY_S, Columns
 
 from logs import invented_log
-from pixtag.bundle import Bundle, Manifest, Trained, hash_post_ids, posts_digest
+from pixtag.bundle import Bundle, Manifest, Trained, hash_post_ids
 from pixtag.errors import InputError, LeakError
-from pixtag.evaluate import check_bundle, leakcheck
+from pixtag.evaluate import check_bundle, leakcheck, model_of
 from pixtag.evaluate.baselines import base_level, linear_probe, popularity
-from pixtag.predictor import Predictor
-from pixtag.signals.reuse import Reuse
-from pixtag.types import Post, PostLog, Rankings
+from pixtag.evidence import DAY_TICKS, LAST_TICK, Postings, View
+from pixtag.signals import FEATURES
+from pixtag.signals.reuse import REUSE, REUSE_NAMES
+from pixtag.types import Post, PostLog, Rankings, Sources
 from worlds import bundle as trained
 from worlds import world
 
@@ -106,13 +105,13 @@ def test_a_log_too_short_to_have_a_future_is_refused():
 
 
 def bundle(log, n_seen, *, until, keeps_hashes=True):
-    ids = log.post_ids[:n_seen]
-    trained = Trained(n_posts=n_seen, until_at=until, posts_digest=posts_digest(ids))
     manifest = Manifest(
-        pixtag="0", size="tiny", encoder_digest="", encoder_width=0, trained=trained,
-        created_at=datetime.now(UTC),
+        pixtag="0", size="tiny", feature_names={}, encoder_digest="", encoder_width=0,
+        trained=Trained(n_posts=n_seen, until_at=until),
     )  # fmt: skip
-    seen = np.sort(hash_post_ids(ids)) if keeps_hashes else np.zeros(0, np.uint64)
+    seen = np.zeros(0, np.uint64)
+    if keeps_hashes:
+        seen = np.sort(hash_post_ids(log.post_ids[:n_seen], salt=manifest.salt))
     return Bundle(manifest, [], {}, PostLog.of([]), seen=seen)
 
 
@@ -143,40 +142,43 @@ def test_a_bundle_of_other_posts_of_the_same_time_is_measured_with_a_note(log):
 
 
 def whole(log, start, stop):
-    """The real thing, state and network of a trained bundle: what it suggests, in order."""
-    ranked = Predictor(trained()).rank(log, start, stop, k=10)
+    """The real thing, evidence and network of a trained model: what it suggests, in order."""
+    ranked = model_of(trained())(log, start, stop, 10, Sources())
     # Chances may differ in the last bit between logs of different length.
     return replace(ranked, probs=np.zeros_like(ranked.probs))
 
 
-def a_day_ahead(columns, at):
-    return np.searchsorted(columns.at, at + DAY_S, side="left").astype(np.int64)
+HONEST_OWN, HONEST_BEFORE = View.own, Postings.before
 
 
-HONEST_REUSE = Reuse.alone
+def own_a_day_ahead(monkeypatch):
+    monkeypatch.setattr(View, "own", lambda view, u, tick: HONEST_OWN(view, u, tick + DAY_TICKS))
 
 
-def counted_over_everything(reuse, block, pairs):
+def counts_a_day_ahead(monkeypatch):
+    monkeypatch.setattr(
+        Postings, "before", lambda of, key, tick: HONEST_BEFORE(of, key, tick + DAY_TICKS)
+    )
+
+
+def counted_over_everything(monkeypatch):
     """The ancestor's leak: how often a person used a tag is counted over all of their posts."""
-    out = HONEST_REUSE(reuse, block, pairs)
-    columns = reuse._columns
-    total = np.zeros((columns.n_users + 1, columns.n_tags))
-    np.add.at(total, (columns.user[columns.row], columns.tag), 1.0)
-    total[columns.n_users] = 0.0
-    column = Reuse.names.index("own_uses_log")
-    out[:, column] = np.log1p(total[block.user[pairs.query], pairs.tag])
-    return out
+
+    def leaky(asked, pairs):
+        out = REUSE.compute(asked, pairs)
+        own = asked.view.own(asked.user, np.full(len(asked), LAST_TICK))
+        uses = pairs.total(own.question[own.post], own.tag, np.ones(len(own.tag)))
+        out[:, REUSE_NAMES.index("own_uses_log")] = np.log1p(uses)
+        return out
+
+    planted = tuple(replace(s, compute=leaky) if s is REUSE else s for s in FEATURES.signals)
+    monkeypatch.setattr(FEATURES, "signals", planted)
 
 
-@pytest.mark.parametrize(
-    ("owner", "answer", "leaky"),
-    [(Columns, "cut", a_day_ahead), (Reuse, "alone", counted_over_everything)],
-)
-def test_a_future_planted_in_the_real_state_is_caught(monkeypatch, owner, answer, leaky):
+@pytest.mark.parametrize("plant", [own_a_day_ahead, counts_a_day_ahead, counted_over_everything])
+def test_a_future_planted_in_the_real_evidence_is_caught(monkeypatch, plant):
     posts = world()
     assert leakcheck(posts, whole, n_times=3, seed=1).leaks == ()
-    monkeypatch.setattr(owner, answer, leaky)
-    # Uses that lie in the future have negative ages, which no honest sum expects.
-    with np.errstate(over="ignore", invalid="ignore"):
-        leaks = leakcheck(posts, whole, n_times=3, seed=1).leaks
+    plant(monkeypatch)
+    leaks = leakcheck(posts, whole, n_times=3, seed=1).leaks
     assert {leak.change for leak in leaks} >= {"alter", "delete"}

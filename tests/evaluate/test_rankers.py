@@ -67,7 +67,7 @@ def test_the_slope_of_the_blend_is_that_of_its_loss(trained):
     def loss(weights):
         return listwise_loss(bundle, train, weights, l2=1e-2)
 
-    zero = np.zeros(train.scored.features.shape[2])
+    zero = np.zeros(train.found.features.shape[2])
     for feature in (3, 7):
         step = zero.copy()
         step[feature] = 1e-2

@@ -21,10 +21,11 @@ from hypothesis.stateful import (
 )
 
 from asking import PEOPLE, TAGS, WIDTH, small_logs
-from pixtag.evidence import NOBODY
+from pixtag.errors import ShapeError
+from pixtag.evidence import NOBODY, postings
 from pixtag.types import Post, PostLog
-from plain import PlainEvidence, posts_of, tick_of
-from worlds import DAY_S, START_AT, knowledge
+from plain import DAY_TICKS, PlainEvidence, posts_of, tick_of
+from worlds import DAY_S, START_AT, knowledge, world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,13 +40,79 @@ NEVER = "nobody ever used it"
 
 FACTORIES: dict[str, Callable[[Knowledge], object]] = {
     "memory": lambda known: known.evidence(),
+    "memory, merged often": lambda known: known.evidence(),
 }
 """Ways to make empty evidence of what a model derives from posts."""
 
 
 @pytest.fixture(params=sorted(FACTORIES))
-def factory(request):
+def factory(request, monkeypatch):
+    if request.param == "memory, merged often":
+        monkeypatch.setattr(postings, "TAIL_ROWS", 3)
+        monkeypatch.setattr(postings, "GROWTH", 2)
     return FACTORIES[request.param]
+
+
+class TestEvidence:
+    """What evidence of every kind promises, one example each."""
+
+    @staticmethod
+    def of(factory, *posts: Post):
+        evidence = factory(knowledge(VOCABULARY, width=WIDTH))
+        evidence.observe(PostLog.of(posts))
+        return evidence
+
+    @staticmethod
+    def counted(view: Evidence, tag: str, at: float) -> tuple[int, int, int]:
+        tick = np.array([tick_of(at)])
+        counts = view.counts(np.array([view.id_of(tag)]), tick)
+        return int(counts.people[0]), int(counts.uses[0]), int(counts.days[0])
+
+    def test_a_moment_sees_what_lies_strictly_before_it(self, factory):
+        posts = [Post(f"p{i}", "ana", START_AT + DAY_S * i, ("x",)) for i in range(3)]
+        view = self.of(factory, *posts).view()
+        assert self.counted(view, "x", START_AT + DAY_S) == (1, 1, 1)
+        assert self.counted(view, "x", START_AT + DAY_S + 0.01) == (1, 2, 2)
+        assert self.counted(view, "x", START_AT - 1e9) == (0, 0, 0)
+
+    def test_each_post_of_nobody_is_a_person_of_its_own_and_nobodys_history(self, factory):
+        posts = [Post(f"p{i}", None, START_AT + i, ("x",)) for i in range(4)]
+        view = self.of(factory, *posts).view()
+        assert self.counted(view, "x", START_AT + DAY_S) == (4, 4, 4)
+        assert view.own(np.array([NOBODY]), np.array([tick_of(START_AT + 9)])).n.tolist() == [0]
+
+    def test_a_post_without_a_time_was_before_everything_and_on_no_day(self, factory):
+        posts = [Post("old", "ana", None, ("x",)), Post("new", "ana", START_AT, ("x",))]
+        view = self.of(factory, *posts).view()
+        assert self.counted(view, "x", START_AT - 1e9) == (1, 1, 0)
+        own = view.own(np.array([view.people.get("ana")]), np.array([tick_of(START_AT + 1)]))
+        assert own.tick.tolist() == [tick_of(START_AT)]
+
+    def test_a_view_never_changes(self, factory):
+        evidence = self.of(factory, Post("a", "ana", START_AT, ("x",)))
+        before = evidence.view()
+        evidence.observe(PostLog.of([Post("b", "bo", START_AT, ("x", "fresh"))]))
+        after = evidence.view()
+        evidence.retract(["a"])
+        late = START_AT + DAY_S
+        assert [self.counted(v, "x", late)[0] for v in (before, after, evidence.view())] == [
+            1,
+            2,
+            1,
+        ]
+        assert before.id_of("fresh") == NOBODY
+        assert after.id_of("fresh") != NOBODY
+
+    def test_a_forgotten_person_has_never_been(self, factory):
+        posts = [Post(f"p{u}", u, START_AT, ("x",)) for u in "abc"]
+        evidence = self.of(factory, *posts)
+        evidence.forget("b")
+        evidence.forget("somebody else")
+        assert self.counted(evidence.view(), "x", START_AT + DAY_S) == (2, 2, 2)
+
+    def test_embeddings_of_another_width_are_refused(self, factory):
+        with pytest.raises(ShapeError, match="24 wide"):
+            factory(knowledge(VOCABULARY, width=WIDTH)).observe(world())
 
 
 def check(view: Evidence, known: Knowledge, plain: PlainEvidence, tick: int, user: str | None):
@@ -66,6 +133,10 @@ def check(view: Evidence, known: Knowledge, plain: PlainEvidence, tick: int, use
     counts = view.counts(tag, ticks_)
     assert counts.people.tolist() == [len(plain.people(t, tick)) for t in tags]
     assert view.people_with(tag, ticks_).tolist() == counts.people.tolist()
+    named = [{p.user for p in plain.carrying(t, tick)} - {None} for t in tags]
+    assert view.named_with(tag, ticks_).tolist() == [len(users) for users in named]
+    today = plain.before(tick - tick % DAY_TICKS)
+    assert view.n_people(tick) == len({p.user for p in today} - {None})
     assert counts.uses.tolist() == [len(plain.carrying(t, tick)) for t in tags]
     assert counts.days.tolist() == [len(plain.days(t, tick)) for t in tags]
     assert counts.on_weekday.tolist() == [plain.on_weekday(t, tick) for t in tags]
@@ -76,6 +147,13 @@ def check(view: Evidence, known: Knowledge, plain: PlainEvidence, tick: int, use
     people = view.window(tag, np.repeat(who, len(tags)), ticks_, HOURS)
     for i, hours in enumerate(HOURS):
         assert people[i].tolist() == [plain.window(t, user, tick, hours) for t in tags], hours
+
+    lately, people = view.people_lately(tick, HOURS)
+    for i, hours in enumerate(HOURS):
+        of_tag = {t: plain.window(t, None, tick, hours) for t in tags}
+        found = dict(zip([view.tags[t] for t in lately], people[i].tolist(), strict=True))
+        assert found == {t: n for t, n in of_tag.items() if t in found}
+        assert {t for t, n in of_tag.items() if n} <= set(found)
 
     check_own(view, plain, tick, user)
     check_tags(view, plain, tick, tags, tag)
@@ -90,6 +168,7 @@ def check_own(view: Evidence, plain: PlainEvidence, tick: int, user: str | None)
     assert own.n.tolist() == [len(expected)]
     assert own.n_tags.tolist() == [len(p.tags) for p in expected]
     assert own.place.tolist() == list(range(len(expected)))
+    assert view.at(own.slot) == pytest.approx([p.at for p in expected], abs=0.01)
     assert (own.photo >= 0).tolist() == [p.photo is not None for p in expected]
     uses = [(i, t) for i, p in enumerate(expected) for t in p.tags]
     assert [(i, view.tags[t]) for i, t in zip(own.post, own.tag, strict=True)] == uses

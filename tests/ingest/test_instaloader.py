@@ -65,7 +65,7 @@ def test_captions_in_text_files_and_the_folder_names_the_profile(tmp_path, impor
         "2026-03-02T08:30:00+00:00",
         "2026-03-03T08:30:00+00:00",
     ]
-    assert not report.problems.counts
+    assert not report.problems
     assert not report.tags.dropped
     assert importer(root).unchanged == 3
 
@@ -156,7 +156,7 @@ def test_posters_of_videos_stories_and_profiles_are_no_photos(tmp_path, importer
         (("mixed",), 1),
         (("words",), 0),
     ]
-    assert (report.n_videos, report.n_stories) == (2, 1)
+    assert (report.n_videos_skipped, report.n_stories_skipped) == (2, 1)
 
 
 def test_own_comments_within_ten_minutes_are_joined(tmp_path, importer):
@@ -213,11 +213,7 @@ def test_broken_metadata_falls_back_to_what_is_there(tmp_path, importer):
     )
     report = importer(root)
     assert sorted(importer.tags) == [(), (), ("text",)]
-    assert report.problems.counts == {
-        "file cannot be read": 1,
-        "broken JSON": 1,
-        "unreadable time": 1,
-    }
+    assert report.problems == {"file cannot be read": 1, "broken JSON": 1, "unreadable time": 1}
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, importer):

@@ -144,11 +144,11 @@ def test_broken_lines_are_counted_and_the_rest_is_read(tmp_path, importer):
     deep = b'{"tags":' + b"[" * 100_000 + b"\n"
     path.write_bytes(good + b'\nnot json\n[1, 2]\n"text"\n\n' + deep + b"\xff\xfe\n" + good[:20])
     report = importer(path)
-    problems = report.problems.counts
+    problems = report.problems
     assert report.n_posts == 1
     assert problems["broken line"] == 5
     assert problems["half-written last line"] == 1
-    assert report.problems.examples["broken line"].startswith(f"{path}:2: not json")
+    assert report.examples["broken line"].startswith(f"{path}:2: not json")
 
 
 def test_a_compressed_file_that_ends_early_gives_what_is_there(tmp_path, importer):
@@ -158,7 +158,7 @@ def test_a_compressed_file_that_ends_early_gives_what_is_there(tmp_path, importe
     path.write_bytes(whole[: len(whole) // 2])
     report = importer(path)
     assert 100 < report.n_posts < 5000
-    assert report.problems.counts["file is damaged or ends early"] == 1
+    assert report.problems["file is damaged or ends early"] == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_problems_with_times_photos_and_repeats_are_told(tmp_path, importer):
     path = tmp_path / "posts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     report = importer(path, user_id="ana", now=1.8e9)
-    assert report.problems.counts == {
+    assert report.problems == {
         "time in the future, kept": 1,
         "time without a zone, read as UTC": 1,
         "unreadable time": 1,
@@ -298,7 +298,7 @@ def test_doubtful_times_are_left_out_and_told(tmp_path, importer, quote):
         "1234567": None,
         "123456789": None,
     }
-    assert report.problems.counts[DOUBTFUL] == 4
+    assert report.problems[DOUBTFUL] == 4
     assert report.n_untimed == 4
 
 
@@ -387,7 +387,7 @@ def test_the_world_comes_back_as_it_was(tmp_path, importer, shared_data):
     path = shared_data / "world" / "posts.jsonl"
     report = importer(path)
     assert (report.n_posts, report.n_photos, report.n_people) == (11_975, 11_975, 448)
-    assert not report.problems.counts
+    assert not report.problems
     with Store.open(importer.path) as store:
         export_posts(store, tmp_path / "out.jsonl")
     with path.open() as file, (tmp_path / "out.jsonl").open() as out:

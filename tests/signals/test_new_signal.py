@@ -41,6 +41,7 @@ CHECK = """
     from pixtag.bundle import load_bundle
     from pixtag.model import evidence_of
     from pixtag.rank import candidates, questions_of, rank
+    from pixtag.reasons import contributions
     from pixtag.signals import FEATURES, REASONS, SIGNALS, SOURCES
     from pixtag.train.fit import fit
     from pixtag.types import Sources
@@ -83,6 +84,16 @@ CHECK = """
         for m in (model, replace(model, weights=heavier))
     ]
     assert not np.array_equal(*ranked)
+
+    # And in what is told of it: the group of its reason has added what it added.
+    found = candidates(model, evidence.view(), questions)
+    row = int(np.flatnonzero(found.features[:, :, column].any(axis=1))[0])
+    places = np.flatnonzero(found.features[row, :, column] > 0)
+    added, more = (
+        contributions(w, found, row, places)[:, list(REASONS).index("own uses")]
+        for w in (model.weights, heavier)
+    )
+    assert (more > added + 0.1).all()
     print("the toy is a signal")
 """
 

@@ -13,7 +13,7 @@ from pixtag.signals.context import context
 from pixtag.signals.head import Head
 from pixtag.signals.taste import FLOOR, KERNELS, LAST_POSTS, OTHERS_WEIGHT
 from pixtag.signals.topics import TAGS_COUNT, Topics
-from pixtag.train.topics import fit_topics
+from pixtag.train.pixels import fit_topics
 from pixtag.types import PostLog
 from worlds import world
 

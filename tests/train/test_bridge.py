@@ -7,19 +7,21 @@ from functools import cache
 
 import numpy as np
 import pytest
-from pixtag.replay import knowledge_of, state_of
-from pixtag.state import FEATURE_NAMES
 
 from pixtag.bundle import load_bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_names, classifier, load_encoder
 from pixtag.errors import ModelError
+from pixtag.model import evidence_of, model_of
+from pixtag.rank import candidates, questions_of
+from pixtag.signals import FEATURES
 from pixtag.splits import temporal_split
 from pixtag.train import fit as fitting
 from pixtag.train.fit import fit
+from pixtag.train.plan import Auxiliary
 from pixtag.types import PostLog
 from worlds import QUICK, world
 
-BRIDGE, WORDS = FEATURE_NAMES.index("bridge"), FEATURE_NAMES.index("words")
+BRIDGE, WORDS = FEATURES.columns(["bridge", "words"]).tolist()
 
 CLASSES = {
     "dog": "golden retriever",
@@ -77,7 +79,7 @@ def test_serving_computes_what_training_learned_from(monkeypatch, tmp_path):
         out=tmp_path / "b",
         config=QUICK,
         encoder_digest=SHIPPED_DIGEST,
-        bridge_tags=tags_of_class(),
+        auxiliary=Auxiliary(bridge_tags=tags_of_class()),
     )
     bundle = load_bundle(tmp_path / "b")
     matrix = bundle.extras["bridge"]
@@ -88,13 +90,14 @@ def test_serving_computes_what_training_learned_from(monkeypatch, tmp_path):
 
     split = temporal_split(log)
     rows = np.arange(split.train_stop, split.valid_stop)
-    state = state_of(bundle, log.select(np.arange(split.valid_stop)))
-    served, (train, valid) = state.score(state.queries_of(log, rows)), seen
-    assert np.array_equal(served.tag, valid.scored.tag)
-    learned_from = valid.scored.features.astype(np.float32)
+    model, evidence = evidence_of(bundle, log.select(np.arange(split.valid_stop)))
+    questions = questions_of(log, rows, width=log.embeddings.shape[1])
+    served, (train, valid) = candidates(model, evidence.view(), questions), seen
+    assert np.array_equal(served.tag, valid.found.tag[:, : served.tag.shape[1]])
+    learned_from = valid.found.features[:, : served.tag.shape[1]].astype(np.float32)
     np.testing.assert_allclose(served.features, learned_from, rtol=2e-3, atol=2e-3)
     for examples in (train, valid):
-        features = examples.scored.features.astype(np.float32)
+        features = examples.found.features.astype(np.float32)
         for column in (BRIDGE, WORDS):
             used, unused = features[examples.used], features[~examples.used]
             assert used[:, column].mean() > 2 * unused[:, column].mean() > 0
@@ -112,15 +115,16 @@ def test_without_photos_of_the_shipped_encoder_nothing_reads_classes(tmp_path):
     for bundle in (strange, blind):
         assert bundle.manifest.config["words"] is False
         assert "bridge" not in bundle.extras
-        assert knowledge_of(bundle).words is knowledge_of(bundle).bridge is None
+        assert model_of(bundle).knowledge.words is model_of(bundle).knowledge.bridge is None
 
 
 def test_words_can_be_left_out(tmp_path):
     log, config = world_of_classes(), QUICK.model_copy(update={"words": False})
     bundle = fit(log, out=tmp_path / "b", config=config, encoder_digest=SHIPPED_DIGEST)
-    state = state_of(bundle, log)
-    scored = state.score(state.queries_of(log, np.arange(300, 320)))
-    assert not scored.features[:, :, [BRIDGE, WORDS]].any()
+    model, evidence = evidence_of(bundle, log)
+    questions = questions_of(log, np.arange(300, 320), width=log.embeddings.shape[1])
+    found = candidates(model, evidence.view(), questions)
+    assert not found.features[:, :, [BRIDGE, WORDS]].any()
 
 
 def test_a_bridge_needs_the_encoder_that_has_the_classes(tmp_path):
@@ -130,6 +134,6 @@ def test_a_bridge_needs_the_encoder_that_has_the_classes(tmp_path):
             out=tmp_path / "b",
             config=QUICK,
             encoder_digest="e" * 64,
-            bridge_tags=tags_of_class(),
+            auxiliary=Auxiliary(bridge_tags=tags_of_class()),
         )
     assert not list(tmp_path.iterdir())

@@ -14,20 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pixtag.replay import rank, state_of
-from pixtag.signals.columns import DAY_S
-from pixtag.state import CONTEXT_NAMES, FEATURE_NAMES
-from pixtag.train.visitors import draw_elsewhere
 
 from pixtag.bundle import Bundle, load_bundle, save_bundle
 from pixtag.errors import ModelError
+from pixtag.model import evidence_of
+from pixtag.rank import questions_of, rank
+from pixtag.signals import CONTEXT_NAMES, FEATURES
 from pixtag.splits import temporal_split
 from pixtag.train import fit as fitting
-from pixtag.train.examples import deal_folds, draw_accepted
+from pixtag.train.examples import Examples, deal_folds, draw_accepted
 from pixtag.train.fit import fit
-from pixtag.train.network import Examples, precision_at_5
-from pixtag.types import Post, PostLog
-from worlds import QUICK, START_AT, bundle, world
+from pixtag.train.network import precision_at_5
+from pixtag.train.people import draw_elsewhere
+from pixtag.train.plan import Auxiliary
+from pixtag.types import Post, PostLog, Rankings
+from worlds import DAY_S, QUICK, START_AT, bundle, world
 
 TESTS = Path(__file__).parent.parent
 
@@ -42,6 +43,13 @@ def stop_when(path: Path):
             raise StopHereError
 
     return on_stage
+
+
+def ranked(model: Bundle, log: PostLog, rows: np.ndarray, *, k: int) -> Rankings:
+    """Posts of a log ranked by a bundle, each with what lies before it."""
+    known, evidence = evidence_of(model, log)
+    questions = questions_of(log, rows, width=known.knowledge.encoder_width)
+    return rank(known, evidence.view(), questions, k=k)
 
 
 def altered_tags(log: PostLog, start: int, stop: int) -> PostLog:
@@ -106,7 +114,7 @@ def train_and_kill(out: Path, marker: Path) -> None:
         [sys.executable, "-c", textwrap.dedent(CHILD), str(out), str(marker)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
     )
     try:
         assert child.stdout is not None
@@ -185,9 +193,7 @@ def test_a_fixed_label_set_is_all_that_is_learned_and_offered(tmp_path):
     log = world()
     fixed = fit(log, out=tmp_path / "fixed", config=QUICK, labels=labels)
     assert fixed.vocabulary == labels
-    state = state_of(load_bundle(tmp_path / "fixed"), log)
-    rows = np.arange(500, 560)
-    found = rank(state, fixed, state.queries_of(log, rows), k=10)
+    found = ranked(load_bundle(tmp_path / "fixed"), log, np.arange(500, 560), k=10)
     offered = {found.tags[t] for row in found.tag_ids for t in row if t < len(found.tags)}
     assert offered <= set(labels)
     assert len(offered) > 10
@@ -211,10 +217,9 @@ def test_too_few_posts_get_an_error_with_what_to_do_instead(tmp_path, n_posts):
 def test_a_store_without_photos_trains(tmp_path):
     log = world(400, seed=4, has_photos=False)
     assert log.embeddings.shape[1] == 0
-    blind = fit(log, out=tmp_path / "b", config=QUICK)
-    state = state_of(load_bundle(tmp_path / "b"), log)
+    fit(log, out=tmp_path / "b", config=QUICK)
     rows = np.arange(temporal_split(log).valid_stop, len(log))
-    found = rank(state, blind, state.queries_of(log, rows), k=5)
+    found = ranked(load_bundle(tmp_path / "b"), log, rows, k=5)
     hits = [
         len(set(log.tags_of(row)) & {found.tags[t] for t in tags if t < len(found.tags)})
         for row, tags in zip(rows.tolist(), found.tag_ids.tolist(), strict=True)
@@ -240,7 +245,7 @@ def in_turns(n_people: int = 20, n_posts: int = 30) -> PostLog:
 
 def test_people_elsewhere_teach_their_habits_and_leave_no_trace(tmp_path):
     elsewhere = in_turns()
-    taught = fit(world(), out=tmp_path / "a", config=QUICK, others=[elsewhere])
+    taught = fit(world(), out=tmp_path / "a", config=QUICK, auxiliary=Auxiliary(others=[elsewhere]))
     assert taught.vocabulary == bundle().vocabulary
     assert taught.manifest.trained == bundle().manifest.trained
     assert taught.prior.post_ids == bundle().prior.post_ids
@@ -255,9 +260,8 @@ def test_people_elsewhere_teach_their_habits_and_leave_no_trace(tmp_path):
 
     def share_found(model: Bundle) -> float:
         rows = np.arange(stop, len(elsewhere))
-        state = state_of(model, elsewhere)
-        ranked = rank(state, model, state.queries_of(elsewhere, rows), k=3)
-        lists = [{ranked.tags[t] for t in ids if t < len(ranked.tags)} for ids in ranked.tag_ids]
+        found = ranked(model, elsewhere, rows, k=3)
+        lists = [{found.tags[t] for t in ids if t < len(found.tags)} for ids in found.tag_ids]
         hits = [len(s & set(elsewhere.tags_of(i))) for i, s in zip(rows, lists, strict=True)]
         return sum(hits) / (3 * len(rows))
 
@@ -308,11 +312,10 @@ def examples_of(monkeypatch, out: Path, *, is_in_sample: bool) -> Captured:
 
 def optimism(captured: Captured) -> float:
     """How much likelier the head finds used tags on posts to learn from than on new posts."""
-    column = FEATURE_NAMES.index("head_log_prob")
-    known = FEATURE_NAMES.index("head_known")
+    column, known = FEATURES.columns(["head_log_prob", "head_known"])
 
     def mean(examples: Examples) -> float:
-        features = examples.scored.features.astype(np.float32)
+        features = examples.found.features.astype(np.float32)
         counted = examples.used & (features[:, :, known] > 0)
         return float(features[:, :, column][counted].mean())
 
@@ -336,13 +339,13 @@ def test_examples_name_what_was_used_and_most_of_it_is_a_candidate(monkeypatch, 
     n_accepted = np.array([len(tags) for part in dealt for tags in part])
     assert np.array_equal(train.n_used, np.diff(log.tag_start)[mine] - n_accepted)
     assert 0.15 < (n_accepted > 0).mean() < 0.35
-    column = FEATURE_NAMES.index("goes_with_accepted")
-    says = np.abs(train.scored.features[:, :, column]).max(axis=1) > 0
+    column = FEATURES.column("goes_with_accepted")
+    says = np.abs(train.found.features[:, :, column]).max(axis=1) > 0
     assert not says[n_accepted == 0].any()
     assert says[n_accepted > 0].mean() > 0.9
     assert (train.used.sum(axis=1) <= train.n_used).all()
-    assert not train.used[~train.scored.filled].any()
-    past = np.expm1(train.scored.context[:, CONTEXT_NAMES.index("posts_log")].astype(np.float64))
+    assert not train.used[~train.found.filled].any()
+    past = np.expm1(train.found.context[:, CONTEXT_NAMES.index("posts_log")].astype(np.float64))
     grown = past > 200
     assert 150 < grown.sum() < len(rows)
     assert train.used[grown].sum() / train.n_used[grown].sum() > 0.85

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pixtag.train.kinds import fit_kinds
+from pixtag.train.pixels import fit_kinds
 
 VOCABULARY = ["love", "tea", "cup", "car"]
 TAGS = {"tea": ["tea", "cup"], "car": ["car"], "boat": ["boat"]}

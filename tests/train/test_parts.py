@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pixtag.replay import knowledge_of, without_prior
-from pixtag.state import CONTEXT_NAMES, State
 from pydantic import ValidationError
 
+from pixtag.model import model_of
 from pixtag.network import calibrated
+from pixtag.rank import candidates, questions_of
+from pixtag.signals import CONTEXT_NAMES, FEATURES
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import (
+    Examples,
     choose_vocabulary,
     deal_folds,
     people_of_tags,
     replay_examples,
 )
-from pixtag.train.fit import only_tags
-from pixtag.train.head import fit_head, tag_table
-from pixtag.train.network import Examples
+from pixtag.train.network import constants, hide_known, hide_photos
+from pixtag.train.pixels import fit_head, tag_table
+from pixtag.train.plan import only_tags
 from pixtag.types import Post, PostLog, Sources
-from worlds import QUICK, bundle, world
+from worlds import bundle, world
 
 
 def test_the_vocabulary_is_what_several_people_use_most_people_first():
@@ -63,14 +65,12 @@ def test_a_fixed_label_set_keeps_all_posts_and_only_its_tags():
 
 def head_of(log: PostLog, rows: np.ndarray, *, seed: int = 0, epochs: int = 120):
     vocabulary = choose_vocabulary(log, limit=100)
-    index = {t: i for i, t in enumerate(vocabulary)}
-    of_tag = np.array([index.get(t, len(index)) for t in log.tags], np.int64)
-    ids, mask = tag_table(log, of_tag, n_tags=len(index))
+    ids, mask = tag_table(log, vocabulary)
     head = fit_head(
         log.embeddings[rows].astype(np.float32),
         ids[rows],
         mask[rows],
-        n_tags=len(index),
+        n_tags=len(vocabulary),
         joint=16,
         epochs=epochs,
         seed=seed,
@@ -106,7 +106,7 @@ def test_a_head_without_anything_to_learn_says_nothing():
 
 def test_tags_of_posts_are_laid_out_in_order_and_cut():
     log = PostLog.of([Post("a", "u", 1.0, tuple("xyz")), Post("b", "u", 2.0, ("q", "x"))])
-    ids, mask = tag_table(log, np.array([0, 1, 3, 2]), n_tags=3, width=2)
+    ids, mask = tag_table(log, ["x", "y", "q"], width=2)
     assert ids[mask > 0].tolist() == [0, 1, 2, 0]
     assert mask.tolist() == [[1, 1], [1, 1]]
 
@@ -165,15 +165,15 @@ def test_checkpoints_of_a_plan_are_found_again_and_of_another_are_not(tmp_path):
     other = Checkpoints(folder, {"seed": 1})
     assert other.load("epoch-0") is None
     assert other.curves() == []
-    other.remove()
+    other.finish(tmp_path / "b")
     assert not folder.exists()
 
 
 def replayed(**knobs) -> tuple[Examples, np.ndarray]:
-    log, config = world(), QUICK.state
+    log = world()
     rows = np.arange(log.n_untimed, len(log))
-    knowledge = without_prior(knowledge_of(bundle()))
-    return replay_examples(log, rows, knowledge, config, seed=0, accepts=False, **knobs), rows
+    model = model_of(bundle()).without_prior()
+    return replay_examples(log, rows, model, seed=0, accepts=False, **knobs), rows
 
 
 def test_posts_are_replayed_again_without_sources_as_they_are_served():
@@ -184,17 +184,17 @@ def test_posts_are_replayed_again_without_sources_as_they_are_served():
     assert len(examples.heard) == n
     assert (len(examples) - n) / n == pytest.approx(0.4, abs=0.05)
     names = ("pixels_on", "history_on", "trend_on")
-    flags = examples.scored.context[:, [CONTEXT_NAMES.index(name) for name in names]]
+    flags = examples.found.context[:, [CONTEXT_NAMES.index(name) for name in names]]
     assert flags[n:].mean(axis=0) == pytest.approx(3 / 7, abs=0.15)
     # Who is a candidate, too, is what it is for someone with no more than that.
-    state = State(without_prior(knowledge_of(bundle())), QUICK.state)
-    state.observe(world())
+    model, log = model_of(bundle()).without_prior(), world()
+    questions = questions_of(log, rows, width=log.embeddings.shape[1])
     alone = Sources(pixels=False, history=False)
-    served = state.score(state.queries_of(world(), rows), sources=alone)
+    served = candidates(model, model.evidence(log).view(), questions, sources=alone)
     offered = [set(served.tag[i][served.filled[i]].tolist()) for i in range(n)]
-    scored = examples.scored
+    found = examples.found
     silent = np.flatnonzero(examples.silent & (flags == [0, 0, 1]).all(axis=1))
-    asked = [set(scored.tag[i][scored.filled[i]].tolist()) for i in silent.tolist()]
+    asked = [set(found.tag[i][found.filled[i]].tolist()) for i in silent.tolist()]
     assert len(asked) > 10
     assert all(tags in offered for tags in asked)
 
@@ -207,6 +207,43 @@ def test_what_may_never_speak_is_not_replayed_as_silent():
     assert len(examples.heard) == len(rows)
     everything, _ = replayed()
     assert not everything.silent.any()
+
+
+def test_an_input_that_never_varied_in_training_says_nothing_when_served():
+    examples, _ = replayed()
+    fixed = constants(examples.found)
+    prior = CONTEXT_NAMES.index("prior_log")
+    assert not examples.found.context[:, prior].any(), "replayed without a prior"
+    served = (np.log1p(30_000) - fixed["norm/context_mean"][prior]) / fixed["norm/context_std"][
+        prior
+    ]
+    assert abs(served) < 1e-4
+    for name in ("bridge", "kinds", "words"):
+        column = FEATURES.column(name)
+        assert abs(5.0 - fixed["norm/mean"][column]) / fixed["norm/std"][column] < 1e-4
+    varied = FEATURES.column("people_log")
+    assert fixed["norm/std"][varied] < 10
+
+
+def test_what_training_hides_looks_like_a_tag_that_vocabulary_and_photos_lack():
+    examples, _ = replayed()
+    found = examples.found
+    model = model_of(bundle())
+    known = found.filled & (found.tag < len(model.knowledge.vocabulary))
+    batch = {"features": found.features[:20], "near_member": found.near_member[:20]}
+    hidden = known[:20]
+    unknown = hide_known(batch, hidden)["features"]
+    unseen = hide_photos(batch, hidden)
+    assert not unseen["near_member"][hidden].any()
+    assert np.array_equal(unseen["near_member"][~hidden], batch["near_member"][~hidden])
+    for column, feature in enumerate(FEATURES.features):
+        for features, value in (
+            (unknown, feature.when_unknown),
+            (unseen["features"], feature.when_unseen),
+        ):
+            before, after = batch["features"][:, :, column], features[:, :, column]
+            expected = before if value is None else np.where(hidden, np.float16(value), before)
+            assert np.array_equal(after, expected), feature.name
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,10 @@
 """Entry of the `pixtag` command: finds the verb, runs it, turns failures into exit codes.
 
-How to add a verb: write a function in the group file that it belongs to (`archive.py`, ...). Its
-signature is the command line, its docstring the help (`Args:` one line each), and the `Examples:`
-section of the docstring is printed below the options:
-
-    def shrink(store: Path, *, dry_run: bool = False) -> int | None:
-        \"\"\"Give unused space in a store back to the disk.
-
-        Args:
-            store: The store to shrink.
-            dry_run: Only say how much it would give back.
-
-        Examples:
-            pixtag shrink my.sqlite --dry-run
-        \"\"\"
-        from pixtag.store import Store  # heavy imports inside: `pixtag --help` stays fast
-
-Return nothing (0) or an exit code. Raise errors of `pixtag.errors`. Print with
-`pixtag.cli.output`: data to stdout, all else to stderr. Add it in that file's `register(app)` and
-its name to `VERBS` below; only the group of the verb that was typed is imported.
-"""  # noqa: D214 - the docstring inside is an example
+A verb is a function in a file of this folder, added by its `register(app)` and named in `VERBS`.
+Its signature is the command line, its docstring the help (`Examples:` are printed below the
+options); it imports what is heavy inside, gives an exit code or nothing, raises errors of
+`pixtag.errors`, and prints with `pixtag.cli.output`.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +13,10 @@ import inspect
 import os
 import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -38,13 +24,10 @@ from pixtag.cli import output
 from pixtag.cli.settings import fill_flags
 from pixtag.errors import ConfigError, InputError, PixtagError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 VERBS: dict[str, str] = {
     "predict": "predict",
     "trending": "predict",
-    "lists": "lists",
+    "lists": "settings",
     "import": "posts",
     "export": "posts",
     "posts": "posts",
@@ -54,23 +37,23 @@ VERBS: dict[str, str] = {
     "tags": "train",
     "evaluate": "evaluate",
     "leakcheck": "evaluate",
-    "doctor": "doctor",
+    "doctor": "posts",
     "config": "settings",
 }
 """Each verb and the file in this folder that registers it, in the order of the help."""
 
 DONE, WORLD_IS_WRONG, COMMAND_IS_WRONG, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
 
-_CHECK_OWNER = "check who owns the file and its folder"
+_OWNER, _PATH = "check who owns the file and its folder", "check the path"
 _OS_HINTS = {
     errno.ENOSPC: "make room on the disk and run it again: what was finished is kept",
     errno.EDQUOT: "make room in your quota and run it again: what was finished is kept",
-    errno.EACCES: _CHECK_OWNER,
-    errno.EPERM: _CHECK_OWNER,
+    errno.EACCES: _OWNER,
+    errno.EPERM: _OWNER,
     errno.EROFS: "choose a place that can be written to",
-    errno.ENOENT: "check the path",
+    errno.ENOENT: _PATH,
     errno.EISDIR: "give a file, not a folder",
-    errno.ENOTDIR: "check the path",
+    errno.ENOTDIR: _PATH,
 }
 
 _HELP = """Predict the hashtags that a person will put on a photo.
@@ -89,13 +72,8 @@ in the code it arose."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code.
-
-    Args:
-        arguments: Words after `pixtag`; those of the process when None.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    code = run(words)
+    """Run the words after `pixtag`, those of the process when None; leave with the exit code."""
+    code = run(list(sys.argv[1:] if arguments is None else arguments))
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -104,14 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run one command and report its failure, if any, on stderr.
-
-    Args:
-        words: The command line without the program's name.
-
-    Returns:
-        0 done, 1 the world is wrong, 2 the command is wrong, 3 our bug, 130 interrupted.
-    """
+    """Run one command, report its failure, if any, on stderr, and give the exit code."""
     words, is_verbose = _take_verbose(words)
     output.survive_odd_characters()
     try:
@@ -128,9 +99,7 @@ def run(words: list[str]) -> int:
 
             traceback.print_exc()
         code, message, hint = _explained(error, words)
-        output.say(f"error: {message}")
-        if hint:
-            output.say(f"hint: {hint}")
+        output.say(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
         return code
 
 
@@ -141,48 +110,39 @@ def _explained(error: Exception, words: list[str]) -> tuple[int, str, str]:
         hint = f"`pixtag{verb} --help` shows what it takes, with examples"
         return COMMAND_IS_WRONG, str(error), hint
     if isinstance(error, PixtagError):
-        return exit_code(error), error.message, error.hint
+        is_command = isinstance(error, InputError | ConfigError)
+        return COMMAND_IS_WRONG if is_command else WORLD_IS_WRONG, error.message, error.hint
     if isinstance(error, OSError):
-        text = error.strerror or str(error)
         place = f": {error.filename}" if error.filename else ""
-        return WORLD_IS_WRONG, text + place, _OS_HINTS.get(error.errno or 0, "")
+        hint = _OS_HINTS.get(error.errno or 0, "")
+        return WORLD_IS_WRONG, (error.strerror or str(error)) + place, hint
     if isinstance(error, MemoryError):
-        hint = "close other programs or work on fewer posts at once"
-        return WORLD_IS_WRONG, "out of memory", hint
+        return (
+            WORLD_IS_WRONG,
+            "out of memory",
+            "close other programs or work on fewer posts at once",
+        )
     hint = "run it again with -v and report what it prints, with the command that you typed"
     return OUR_BUG, f"this is a bug in Pixtag: {type(error).__name__}: {error}", hint
 
 
-def exit_code(error: PixtagError) -> int:
-    """Tell a command that cannot be meant from a world that is not as hoped."""
-    return COMMAND_IS_WRONG if isinstance(error, InputError | ConfigError) else WORLD_IS_WRONG
-
-
-def build_app(verbs: Sequence[str]) -> App:
-    """Make the parser with some verbs.
-
-    Args:
-        verbs: Keys of `VERBS`. Only their groups are imported, with what else those register.
-    """
+def _build_app(verbs: Sequence[str]) -> App:
+    """Make the parser with some verbs; only their groups are imported."""
     app = App(
-        name="pixtag",
+        "pixtag",
         help=_HELP,
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
-        version=_version,
+        version=lambda: f"pixtag {version('pixtag')}",
         config=fill_flags,
         default_parameter=Parameter(negative=(), show_default=_shown_default),
     )
     for group in dict.fromkeys(VERBS[verb] for verb in verbs):
-        module = import_module(f"pixtag.cli.{group}")
-        module.register(app)
+        import_module(f"pixtag.cli.{group}").register(app)
     for position, name in enumerate(VERBS):
-        if name not in app:  # of a group that was not asked for
-            continue
-        command = app[name]
-        command.sort_key = position
-        if command.help_epilogue is None and command.default_command is not None:
-            command.help_epilogue = _examples(command.default_command)
+        if name in app:  # else of a group that was not asked for
+            app[name].sort_key = position
+            app[name].help_epilogue = _examples(app[name].default_command)
     return app
 
 
@@ -196,8 +156,7 @@ def _dispatch(words: list[str]) -> int:
     else:
         _refuse_misspelt_verb(words[0])
         tokens, verbs = ["predict", *words], ["predict"]
-    app = build_app(verbs)
-    result: object = app(
+    result: object = _build_app(verbs)(
         tokens,
         console=output.stdout_console(max_width=100),
         error_console=output.stderr_console(),
@@ -216,11 +175,7 @@ def _take_verbose(words: list[str]) -> tuple[list[str], bool]:
 
 
 def _refuse_misspelt_verb(word: str) -> None:
-    """A bare word that is no file may be a verb with a slip, not a photo.
-
-    Raises:
-        InputError: It looks like a verb.
-    """
+    """A bare word that is no file may be a verb with a slip, not a photo."""
     if word.startswith("-") or not word.replace("-", "").isalpha() or Path(word).exists():
         return
     from difflib import get_close_matches
@@ -238,14 +193,8 @@ def _examples(function: object) -> str | None:
 
 
 def _shown_default(value: object) -> str | None:
-    """Leave out of the help what is plain: off, or nothing, unless given."""
+    """Leave out of the help what is plain: off, or nothing."""
     return None if value is False or value is None else str(value)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"pixtag {version('pixtag')}"
 
 
 def _drop_stdout() -> None:

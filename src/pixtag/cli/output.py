@@ -1,32 +1,29 @@
-"""Printing: data to stdout, everything else to stderr.
-
-`print_table`, `print_json` and `print_json_line` write data. `say` writes a line for the person;
-a verb's last one tells what was made and where. `progress` draws a bar for what takes long.
-"""
+"""Printing: data to stdout; words for the person and progress bars to stderr."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import sys
 import time
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
-
     from rich.progress import Progress
-    from rich.table import Table
 
-_PATIENCE_S = 2.0
-"""A bar appears only for work that has taken this long."""
+_PATIENCE_S = 2.0  # a bar appears only for work that has taken this long
+_PIPE_WIDTH = 160  # columns of a table in a file or a pipe, where nobody's window cuts it
 
-_PIPE_WIDTH = 160
-"""Columns of a table that goes into a file or a pipe, where nobody's window cuts it."""
+# Control characters, surrogates and overrides of the writing direction. Joiners and marks that
+# build emoji and scripts are not "printable" to Python but harmless.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 class _PipeConsole(Console):
@@ -53,42 +50,23 @@ def stderr_console() -> Console:
 def survive_odd_characters() -> None:
     """Print names that are no valid Unicode with escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters, which could move the cursor or recolour a terminal.
-
-    Example:
-        >>> printable("a\x1b[2Jb")
-        'a\\x1b[2Jb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(_escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    # Joiners and marks that build emoji and scripts are not "printable" to Python but harmless.
-    code = ord(character)
-    is_control = code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000
-    is_bidi_override = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
-    if is_control or is_bidi_override:
-        return character.encode("unicode_escape").decode("ascii")
-    return character
+    """Escape control characters, which could move the cursor or recolour a terminal."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def say(text: str) -> None:
     """Write one or more lines for the person to stderr, without waiting."""
-    lines = [printable(line) for line in text.split("\n")]
+    text = "\n".join(printable(line) for line in text.split("\n"))
     # What was printed before must stand before it, also where both go into one file; a closed or
     # full stdout shows again when the command ends.
     with suppress(OSError):
         sys.stdout.flush()
-    sys.stderr.write("\n".join(lines) + "\n")
-    sys.stderr.flush()
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_line(text: str) -> None:
@@ -108,16 +86,9 @@ def print_json_line(value: object) -> None:
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
-    """Write a value as JSON that every parser reads.
+    """Write plain values, dataclasses, pydantic models, paths and numpy's as JSON.
 
-    Args:
-        value: Plain values, dataclasses, pydantic models, paths, numpy numbers and arrays.
-            Numbers that JSON lacks (NaN, infinities) become null.
-        indent: Spaces a level, or None for one line.
-
-    Example:
-        >>> to_json({"p": float("nan"), "tags": ("a", "b")})
-        '{"p":null,"tags":["a","b"]}'
+    In one line without an indent. Numbers that JSON lacks (NaN, infinities) become null.
     """
     import pydantic_core
 
@@ -142,8 +113,10 @@ def _plain(value: object) -> object:
 Align = Literal["left", "right"]
 
 
-def table(columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, title: str) -> Table:
-    """Make a table of plain text, by headings and their sides; None leaves a cell empty.
+def print_table(
+    columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, title: str = ""
+) -> None:
+    """Write a table to stdout, by headings and their sides; None leaves a cell empty.
 
     Markup and control characters in cells stay visible.
     """
@@ -151,51 +124,32 @@ def table(columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, tit
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(
-        title=Text(printable(title), style="bold") if title else None,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    head = Text(printable(title), style="bold") if title else None
+    made = Table(title=head, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, side in columns.items():
         made.add_column(heading, justify=side, overflow="fold")
     for row in rows:
         made.add_row(*("" if cell is None else Text(printable(str(cell))) for cell in row))
-    return made
-
-
-def print_table(
-    columns: Mapping[str, Align], rows: Sequence[Sequence[object]], *, title: str = ""
-) -> None:
-    """Write a `table` to stdout."""
-    stdout_console().print(table(columns, rows, title=title))
+    stdout_console().print(made)
 
 
 class Bar:
-    """A progress bar that nobody sees before the work has taken two seconds.
+    """A bar with rate and time left on stderr, on a terminal and after two seconds of work.
 
-    Its methods fit the callbacks of the library: `update(done, total)`.
+    Call `advance()`, or pass `update` as a callback.
     """
 
-    def __init__(self, title: str, total: int | None, *, unit: str) -> None:
+    def __init__(self, title: str, total: int | None = None, *, unit: str = "posts") -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._is_seen = sys.stderr.isatty()
-        self._done = 0
-        self._started_s = time.monotonic()
+        self._is_seen, self._done, self._started_s = sys.stderr.isatty(), 0, time.monotonic()
         self._progress: Progress | None = None
 
     def advance(self, n_done: int = 1) -> None:
-        """Count some more as done, in the bar's unit."""
+        """Count some more as done."""
         self.update(self._done + n_done)
 
     def update(self, n_done: int, total: int | None = None, note: str | None = None) -> None:
-        """Say how much is done in all.
-
-        Args:
-            n_done: Done so far, in the bar's unit.
-            total: How much there is, where that is known only now.
-            note: Replaces the title: what is being done now.
-        """
+        """Say how much is done so far, perhaps of another total; a note is a new title."""
         self._done, self._total, self._title = n_done, total or self._total, note or self._title
         if not self._is_seen or (elapsed_s := time.monotonic() - self._started_s) < _PATIENCE_S:
             return
@@ -223,33 +177,15 @@ class Bar:
             rate=shown,
         )
 
-    def close(self) -> None:
-        """Take the bar off the screen."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self._progress is not None:
             self._progress.stop()
 
 
-@contextmanager
-def progress(
-    title: str, total: int | None = None, *, unit: str = "posts"
-) -> Generator[Bar, None, None]:
-    """Show a bar with rate and time left on stderr while the work goes on.
-
-    It stays silent when stderr is no terminal and for work of under two seconds.
-
-    Args:
-        title: What is being done: "reading photos".
-        total: How much there is, or None while unknown.
-        unit: What is counted.
-
-    Yields:
-        The bar; call `advance()` or pass `bar.update` as a callback.
-    """
-    bar = Bar(title, total, unit=unit)
-    try:
-        yield bar
-    finally:
-        bar.close()
+progress = Bar
 
 
 def describe(record: Mapping[str, Any]) -> None:

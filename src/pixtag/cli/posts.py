@@ -1,7 +1,8 @@
-"""Verbs about posts in a store: import, export, posts, history, forget."""
+"""Verbs about what a store holds: import, export, posts, history, forget, doctor."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +13,16 @@ from pixtag.cli import output
 if TYPE_CHECKING:
     from pixtag.embed import EmbedResult
     from pixtag.ingest import ImportReport
-    from pixtag.store import ForgetResult, Store
+    from pixtag.store import Store
 
 _SHOWN_PEOPLE = 20
-_SHOWN_TAGS = 50
+_SHOWN_ROWS = 50
 
 
 def register(app: App) -> None:
     """Add this group's verbs to the command line that is being built."""
     app.command(import_, name="import")
-    for verb in (export, posts, history, forget):
+    for verb in (export, posts, history, forget, doctor):
         app.command(verb)
 
 
@@ -88,10 +89,8 @@ def import_(
         n_posts = opened.summary().n_posts
     if looked is not None and looked.failed:
         faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
-        output.say(
-            f"{_count(looked.failed, 'photo')} could not be looked at ({faults}); "
-            f"`pixtag doctor {store}` lists them"
-        )
+        failed = f"{_count(looked.failed, 'photo')} could not be looked at ({faults})"
+        output.say(f"{failed}; `pixtag doctor {store}` lists them")
     seen = "" if looked is None else f", {_count(looked.embedded, 'photo')} looked at"
     output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
 
@@ -176,43 +175,35 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
     from pixtag.times import iso_time, parse_time
 
     before = None if at is None else parse_time(at).timestamp()
-    times: dict[str, list[float | None]] = {}
-    n_posts = n_untimed = 0
     with Store.open(store, read_only=True) as opened:
         _require_person(opened, user)
-        for post in opened.posts(user_id=user):  # those without a time, then in time order
-            if before is not None and (post.posted_at is None or post.posted_at >= before):
-                continue
-            n_posts += 1
-            n_untimed += post.posted_at is None
-            for tag in post.tags:
-                times.setdefault(tag, []).append(post.posted_at)
-    uses = [(tag, len(ats), [t for t in ats if t is not None]) for tag, ats in times.items()]
-    uses.sort(key=lambda use: (-use[1], -(use[2] or [0.0])[-1], use[0]))
-    rows = [
-        (tag, n_uses, *((iso_time(timed[0]), iso_time(timed[-1])) if timed else (None, None)))
-        for tag, n_uses, timed in uses
+        posts = list(opened.posts(user_id=user))  # those without a time, then in time order
+    if before is not None:
+        posts = [post for post in posts if post.posted_at is not None and post.posted_at < before]
+    n_uses = Counter(tag for post in posts for tag in post.tags)
+    timed = [
+        (tag, post.posted_at) for post in posts for tag in post.tags if post.posted_at is not None
     ]
+    last, first = dict(timed), dict(reversed(timed))
+    tags = sorted(n_uses, key=lambda tag: (-n_uses[tag], -last.get(tag, 0.0), tag))
+    names = ("tag", "uses", "first_at", "last_at")
+    rows = [(t, n_uses[t], iso_time(first.get(t)), iso_time(last.get(t))) for t in tags]
+    n_untimed = sum(post.posted_at is None for post in posts)
     if json:
-        names = ("tag", "uses", "first_at", "last_at")
-        tags = [dict(zip(names, row, strict=True)) for row in rows]
-        output.print_json({"user": user, "posts": n_posts, "untimed": n_untimed, "tags": tags})
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        counts = {"posts": len(posts), "untimed": n_untimed}
+        output.print_json({"user": user, **counts, "tags": found})
         return
     output.print_table(
         {"hashtag": "left", "uses": "right", "first": "left", "last": "left"},
-        [
-            (f"#{tag}", f"{n_uses:,}", (first or "")[:10], (last or "")[:10])
-            for tag, n_uses, first, last in rows[:_SHOWN_TAGS]
-        ],
+        [(f"#{t}", f"{n:,}", (a or "")[:10], (b or "")[:10]) for t, n, a, b in rows[:_SHOWN_ROWS]],
     )
-    if len(rows) > _SHOWN_TAGS:
-        output.say(f"{len(rows) - _SHOWN_TAGS:,} more hashtags: --json lists all")
+    if len(rows) > _SHOWN_ROWS:
+        output.say(f"{len(rows) - _SHOWN_ROWS:,} more hashtags: --json lists all")
     if n_untimed:
-        output.say(
-            f"{_count(n_untimed, 'post')} without a time: listed here, but no part of the "
-            "history that suggestions use"
-        )
-    output.say(f"{user}: {_count(n_posts, 'post')}, {_count(len(rows), 'hashtag')}")
+        untimed = f"{_count(n_untimed, 'post')} without a time"
+        output.say(f"{untimed}: listed here, but no part of the history that suggestions use")
+    output.say(f"{user}: {_count(len(posts), 'post')}, {_count(len(rows), 'hashtag')}")
 
 
 def forget(user: str, *, store: Path, json: bool = False) -> None:
@@ -236,10 +227,15 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
         if opened.lists(user) == Lists():
             _require_person(opened, user)
         result = opened.forget(user)
-    if json:
-        output.print_json(result)
-    else:
-        _show_forgotten(result)
+    removed = {
+        "posts": f"{result.posts:,}",
+        "hashtag uses": f"{result.tag_uses:,}",
+        "photos": f"{result.photos:,} (the files themselves stay where they are)",
+        "embeddings": f"{result.embeddings:,}",
+        "lists of hashtags": "removed" if result.had_lists else None,
+        "copies and derived files": f"{result.files:,}",
+    }
+    output.print_json(result) if json else output.describe(removed)
     if not result.is_compacted:
         output.say(
             f"hint: {store} could not shrink yet, because another process has it open or the disk "
@@ -254,6 +250,63 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
         f"forgot {user}: {_count(result.posts, 'post')} gone from {store} "
         f"({result.bytes_before:,} to {result.bytes_after:,} bytes)"
     )
+
+
+def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> int:
+    """Find broken photos in a folder, or check a store.
+
+    Of a folder, every photo is decoded. Of a store, the file is checked, whether its photos are
+    where they were and unchanged, and whether each has been looked at. The exit code is 1 when
+    something is wrong.
+
+    Args:
+        path: A folder, a photo, or a store.
+        encoder: The ONNX file that should have looked at each photo; else the one in the package.
+        json: Print one JSON object instead of a table.
+
+    Examples:
+        pixtag doctor holiday/
+        pixtag doctor my.sqlite
+        pixtag doctor my.sqlite --json
+    """
+    from pixtag.embed import check_photos, check_store
+    from pixtag.encoder import load_encoder
+    from pixtag.errors import InputError
+    from pixtag.photos import photos_under
+    from pixtag.store import Store
+
+    if not path.exists():
+        raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
+    kind = "folder" if path.is_dir() else "photo"
+    if path.is_file():
+        with path.open("rb") as file:
+            kind = "store" if file.read(16) == b"SQLite format 3\x00" else "photo"
+    with output.progress("checking photos", unit="photos") as bar:
+        if kind == "store":
+            with Store.open(path, read_only=True) as store:
+                problems = check_store(store, load_encoder(encoder).digest, on_progress=bar.update)
+                is_damaged = any(problem.fault == "damaged" for problem in problems)
+                n_photos = 0 if is_damaged else store.summary().n_photos
+        else:
+            found = [photo for photo in photos_under([path]) if not photo.is_dir()]
+            n_photos, problems = len(found), check_photos(found, on_progress=bar.update)
+    counts = dict(Counter(problem.fault for problem in problems).most_common())
+    if json:
+        report = {"photos": n_photos, "faults": counts, "problems": problems}
+        output.print_json({"path": str(path), "kind": kind, **report})
+    elif problems:
+        rows = [(problem.fault, problem.target) for problem in problems[:_SHOWN_ROWS]]
+        output.print_table({"fault": "left", "where": "left"}, rows)
+        if len(problems) > len(rows):
+            output.say(f"{len(problems) - len(rows):,} more: --json lists all")
+        for fault, hint in {p.fault: p.hint for p in reversed(problems)}.items():
+            output.say(f"hint: {fault}: {hint}")
+    if not problems:
+        output.say(f"{path} is in order: {_count(n_photos, 'photo')} checked")
+        return 0
+    wrong = ", ".join(f"{n:,} {fault}" for fault, n in counts.items())
+    output.say(f"not in order: {wrong} in {path} ({_count(n_photos, 'photo')} checked)")
+    return 1
 
 
 def _require_person(store: Store, user: str) -> None:
@@ -272,50 +325,37 @@ def _require_person(store: Store, user: str) -> None:
 
 
 def _show_report(report: ImportReport) -> None:
+    def some(number: int) -> str | None:
+        return f"{number:,}" if number else None
+
     known = f"{report.added:,} new, {report.updated:,} changed, {report.unchanged:,} known"
-    copied = f"{report.n_photos_copied:,} beside the store" if report.n_photos_copied else None
-    met = {
-        "videos skipped": report.n_videos,
-        "stories skipped": report.n_stories,
-        "reels skipped": report.n_reels,
-        "comments joined": report.n_comments_joined,
-        "texts repaired": report.n_texts_repaired,
-    }
+    copied = some(report.n_photos_copied)
     output.describe(
         {
             "read": "; ".join(f"{path} ({kind})" for path, kind in report.sources),
             "posts": f"{report.n_posts:,} ({known})",
-            "without a time": f"{report.n_untimed:,}" if report.n_untimed else None,
+            "without a time": some(report.n_untimed),
             "time span": f"{report.first_at} to {report.last_at}" if report.first_at else None,
             "photos": f"{report.n_photos:,}",
-            "copied": copied,
+            "copied": f"{copied} beside the store" if copied else None,
             "people": f"{report.n_people:,}",
             "hashtags": f"{report.n_tags:,} in {report.n_tag_uses:,} uses",
-            **{what: f"{count:,}" for what, count in met.items() if count},
+            "videos skipped": some(report.n_videos_skipped),
+            "stories skipped": some(report.n_stories_skipped),
+            "reels skipped": some(report.n_reels_skipped),
+            "comments joined": some(report.n_comments_joined),
+            "texts repaired": some(report.n_texts_repaired),
         }
     )
-    rows: list[tuple[str, str, str]] = []
-    for what, counts in (("changed", report.tags.changed), ("dropped", report.tags.dropped)):
-        for reason, count in counts.most_common():
-            example = report.tags.examples.get(reason, "")
-            rows.append((f"hashtag {what}: {reason}", f"{count:,}", example))
-    for kind, count in report.problems.counts.most_common():
-        rows.append((kind, f"{count:,}", report.problems.examples[kind]))
-    if rows:
-        output.print_table({"noted": "left", "count": "right", "example": "left"}, rows)
-
-
-def _show_forgotten(result: ForgetResult) -> None:
-    output.describe(
-        {
-            "posts": f"{result.posts:,}",
-            "hashtag uses": f"{result.tag_uses:,}",
-            "photos": f"{result.photos:,} (the files themselves stay where they are)",
-            "embeddings": f"{result.embeddings:,}",
-            "lists of hashtags": "removed" if result.had_lists else None,
-            "copies and derived files": f"{result.files:,}",
-        }
-    )
+    noted: list[tuple[str, str, str]] = []
+    for title, counts, examples in (
+        ("hashtag changed: ", report.tags.changed, report.tags.examples),
+        ("hashtag dropped: ", report.tags.dropped, report.tags.examples),
+        ("", report.problems, report.examples),
+    ):
+        noted += [(title + what, f"{n:,}", examples[what]) for what, n in counts.most_common()]
+    if noted:
+        output.print_table({"noted": "left", "count": "right", "example": "left"}, noted)
 
 
 def _count(number: int, noun: str) -> str:

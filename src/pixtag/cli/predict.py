@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,11 +13,12 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.times import parse_time
+from pixtag.times import iso_time, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
+    from pixtag.lists import Lists
     from pixtag.platforms import Platform, RestrictedTag
     from pixtag.predictor import Answer
     from pixtag.types import Suggestion
@@ -25,16 +26,11 @@ if TYPE_CHECKING:
 Format = Literal["table", "json", "txt"]
 
 _SHOWN_REASONS = 3
-_SHOWN_SHARE = 0.1
-"""A reason is shown that adds at least this share of what the strongest one adds."""
+_SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
 
 
 def register(app: App) -> None:
-    """Add this group's verbs.
-
-    Args:
-        app: The command line that is being built.
-    """
+    """Add this group's verbs."""
     app.command(predict)
     app.command(trending)
 
@@ -97,68 +93,60 @@ def predict(
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
-    from pixtag.cli.lists import lists_of
-    from pixtag.photos import photos_under
+    from pixtag.cli.settings import lists_of
     from pixtag.platforms import find_platform, restricted_tags
     from pixtag.predictor import Predictor
-    from pixtag.tags import split_tags, tidy_tags
+    from pixtag.tags import split_tags
 
-    found = None if platform is None else find_platform(platform, platforms)
-    obeyed = lists_of(user, store) if lists else None
-    chosen = tidy_tags(tag for text in accept or () for tag in split_tags(text))
-    unwanted = tidy_tags(tag for text in refuse or () for tag in split_tags(text))
-    warner = Warner(restricted_tags(restricted), found)
-    k, shown = _fitted(k, found, chosen)
-    form: Format = "json" if json else format
-    when = None if at is None else parse_time(at)
+    place = None if platform is None else find_platform(platform, platforms)
+    k, chosen = _fitted(k, place, accept or [])
+    known, when = restricted_tags(restricted), None if at is None else parse_time(at)
+    printer = _Printer("json" if json else format, chosen, known, place, when is not None)
+    ask = partial(
+        Predictor.answers,
+        user=user,
+        history=None if history is None else split_tags(history),
+        at=when,
+        k=k,
+        accepted=chosen,
+        refused=[tag for text in refuse or [] for tag in split_tags(text)],
+        allow_similar=similar,
+        lists=lists_of(user, store) if lists else None,
+    )
+    return _predict(photos, bundle, store, ask, printer)
+
+
+def _predict(
+    photos: list[Path],
+    bundle: Path | None,
+    store: Path | None,
+    ask: partial[Iterator[Answer]],
+    printer: _Printer,
+) -> int:
+    """Show answers as they come."""
+    from pixtag.photos import photos_under
+    from pixtag.predictor import Predictor
+
     paths = list(photos_under(photos))
+    obeyed: Lists | None = ask.keywords["lists"]
     if obeyed is not None and obeyed.allow:
         output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
+    n_broken = 0
+    # On a terminal the answers themselves show how far it is; a bar would write across them.
+    bar = output.progress("looking at photos", len(paths), unit="photos")
     with Predictor.load(bundle, store=store) as predictor:
-        for note in predictor.notes(user=user, at=when):
+        for note in predictor.notes(user=ask.keywords["user"], at=ask.keywords["at"]):
             output.say(f"note: {note}")
-        answers = predictor.answers(
-            paths,
-            user=user,
-            history=None if history is None else split_tags(history),
-            at=when,
-            k=k,
-            accepted=chosen,
-            refused=unwanted,
-            allow_similar=similar,
-            lists=obeyed,
-        )
-        n_broken = _show_all(answers, len(paths), form, shown, warner, is_dated=when is not None)
+        with nullcontext() if sys.stdout.isatty() else bar as watched:
+            for answer in ask(predictor, paths):
+                n_broken += answer.error is not None
+                printer.show(answer)
+                if watched is not None:
+                    watched.advance()
     if n_broken and len(paths) > 1:
         n_done = len(paths) - n_broken
         output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
     return 1 if n_broken else 0
-
-
-def _show_all(
-    answers: Iterable[Answer],
-    n_photos: int,
-    form: Format,
-    accepted: tuple[str, ...],
-    warner: Warner,
-    *,
-    is_dated: bool,
-) -> int:
-    """Show answers as they come, and count those with an error."""
-    n_broken = 0
-    # On a terminal the answers themselves show how far it is; a bar would write across them.
-    watched = (
-        nullcontext()
-        if sys.stdout.isatty()
-        else output.progress("looking at photos", n_photos, unit="photos")
-    )
-    with watched as bar:
-        for answer in answers:
-            n_broken += answer.error is not None
-            _show(answer, form, accepted, warner, is_dated=is_dated)
-            if bar is not None:
-                bar.advance()
-    return n_broken
 
 
 def trending(
@@ -184,7 +172,7 @@ def trending(
         pixtag trending --store my.sqlite --at 2026-05-01 -k 5
     """
     from pixtag.evidence import MemoryEvidence, NoModel
-    from pixtag.predictor import moment_of
+    from pixtag.predictor import minute_of, moment_of
     from pixtag.signals.trend import rising_tags
     from pixtag.store import Store
 
@@ -193,169 +181,130 @@ def trending(
     evidence = MemoryEvidence((), NoModel())
     evidence.observe(log)
     view = evidence.view()
-    when = datetime.fromtimestamp(moment_of(view, None if at is None else parse_time(at)), UTC)
-    found = rising_tags(view, at=when.timestamp(), k=k)
+    when = moment_of(view, None if at is None else parse_time(at))
+    found = rising_tags(view, at=when, k=k)
     if json:
         for one in found:
-            output.print_json_line({**asdict(one), "at": when.isoformat()})
+            output.print_json_line({**asdict(one), "at": iso_time(when)})
     elif found:
-        output.print_table(
-            {"hashtag": "left", "rate": "right", "people": "right", "in the last": "right"},
-            [
-                (
-                    f"#{one.tag}",
-                    f"{one.times_usual:.1f} times usual",
-                    one.n_people,
-                    _hours(one.window_hours),
-                )
-                for one in found
-            ],
-        )
+        columns: dict[str, output.Align] = {"hashtag": "left", "rate": "right", "people": "right"}
+        rows: list[tuple[object, ...]] = []
+        for one in found:
+            n = one.window_hours
+            window = f"{n:.0f} hours" if n < 48 else f"{n / 24:.0f} days"
+            rows.append((f"#{one.tag}", f"{one.times_usual:.1f} times usual", one.n_people, window))
+        output.print_table({**columns, "in the last": "right"}, rows)
     if not found:
         last = float(log.at[-1]) if len(log) else float("-inf")
-        tail = f"; the latest post is of {_day(last)}" if last > float("-inf") else ""
-        output.say(f"nothing rises at {when:%Y-%m-%d %H:%M} UTC{tail}")
+        tail = f"; the latest post is of {minute_of(last)}" if last > float("-inf") else ""
+        output.say(f"nothing rises at {minute_of(when)}{tail}")
 
 
-@dataclass(frozen=True, slots=True)
-class Warner:
-    """Says what is reported of shown hashtags.
-
-    Attributes:
-        known: Hashtags that are reported as limited.
-        platform: Where the photos will be posted, or None.
-    """
-
-    known: Mapping[str, RestrictedTag]
-    platform: Platform | None
-
-    def warnings(self, tags: Sequence[str]) -> dict[str, str]:
-        """What is reported of each of some hashtags of which anything is."""
-        from pixtag.platforms import warning_of
-
-        where = None if self.platform is None else self.platform.name
-        said = {tag: warning_of(tag, self.known, where) for tag in tags}
-        return {tag: text for tag, text in said.items() if text}
-
-
-def _fitted(
-    k: int, platform: Platform | None, accepted: tuple[str, ...]
-) -> tuple[int, tuple[str, ...]]:
+def _fitted(k: int, platform: Platform | None, accept: list[str]) -> tuple[int, tuple[str, ...]]:
     """Cut the number of hashtags, and those accepted, to what is allowed, and say so."""
-    if platform is not None and platform.cap is None:
-        output.say(f"note: {platform.name} has no known cap ({platform.origin}); {platform.note}")
-    if platform is not None and platform.cap is not None and platform.cap < k:
-        output.say(
-            f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {platform.name} "
-            f"({platform.origin}); {platform.note}"
-        )
-        k = platform.cap
+    from pixtag.tags import split_tags, tidy_tags
+
+    accepted = tidy_tags(tag for text in accept for tag in split_tags(text))
+    if platform is not None:
+        name, about = platform.name, f"({platform.origin}); {platform.note}"
+        if platform.cap is None:
+            output.say(f"note: {name} has no known cap {about}")
+        elif platform.cap < k:
+            output.say(
+                f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {name} {about}"
+            )
+            k = platform.cap
     if len(accepted) > k:
         output.say(f"note: {len(accepted)} accepted hashtags cut to {k}")
     return k, accepted[:k]
 
 
-def _show(
-    answer: Answer, form: Format, accepted: tuple[str, ...], warner: Warner, *, is_dated: bool
-) -> None:
-    shown = (*accepted, *(s.tag for s in answer.suggestions))
-    warnings = warner.warnings(() if answer.error is not None else shown)
-    if form == "json":
-        output.print_json_line(_record(answer, accepted, warnings))
-        return
-    if answer.error is not None:
-        is_named = answer.photo in answer.error.message
-        output.say(f"error: {'' if is_named else answer.photo + ': '}{answer.error.message}")
-        if answer.error.hint:
-            output.say(f"hint: {answer.error.hint}")
-    if form == "txt":
-        # A broken photo leaves its line empty, so that line i belongs to photo i.
-        output.print_line(" ".join(f"#{tag}" for tag in shown) if answer.error is None else "")
-        for text in warnings.values():
-            output.say(f"warning: {text}")
-    elif answer.error is None:
-        _show_table(answer, accepted, _title(answer, is_dated=is_dated))
-        for text in warnings.values():
-            output.print_line(output.printable(f"warning: {text}"))
+@dataclass(frozen=True, slots=True)
+class _Printer:
+    """Shows answers in a form, and what is reported of shown hashtags."""
 
+    form: Format
+    accepted: tuple[str, ...]
+    restricted: Mapping[str, RestrictedTag]
+    platform: Platform | None  # where the photos will be posted
+    is_dated: bool  # whether a time was asked about
 
-def _show_table(answer: Answer, accepted: tuple[str, ...], title: str) -> None:
-    has_own = answer.own_tags is not None
-    columns: dict[str, output.Align] = {"hashtag": "left", "prob": "right"}
-    if has_own:
-        columns["own"] = "left"
-    columns["why"] = "left"
-    blank = ["", ""] if has_own else [""]
-    rows: list[list[object]] = [[f"#{tag}", *blank, "accepted"] for tag in accepted]
-    for suggestion in answer.suggestions:
-        cells: list[object] = [f"#{suggestion.tag}", _percent(suggestion.prob)]
+    def show(self, answer: Answer) -> None:
+        """Print an answer, or say why there is none."""
+        from pixtag.platforms import warning_of
+
+        error, place = answer.error, None if self.platform is None else self.platform.name
+        tags = (*self.accepted, *(s.tag for s in answer.suggestions)) if error is None else ()
+        said = ((tag, warning_of(tag, self.restricted, place)) for tag in tags)
+        warnings = {tag: text for tag, text in said if text}
+        if self.form == "json":
+            output.print_json_line(self._record(answer, warnings))
+            return
+        if error is not None:
+            is_named = answer.photo in error.message
+            output.say(f"error: {'' if is_named else answer.photo + ': '}{error.message}")
+            if error.hint:
+                output.say(f"hint: {error.hint}")
+        if self.form == "txt":
+            # A broken photo leaves its line empty, so that line i belongs to photo i.
+            output.print_line(" ".join(f"#{tag}" for tag in tags))
+            for text in warnings.values():
+                output.say(f"warning: {text}")
+        elif error is None:
+            self._show_table(answer)
+            for text in warnings.values():
+                output.print_line(output.printable(f"warning: {text}"))
+
+    def _show_table(self, answer: Answer) -> None:
+        from pixtag.predictor import minute_of
+
+        own, suggestions = answer.own_tags, answer.suggestions
+        columns: dict[str, output.Align] = {"hashtag": "left", "prob": "right", "own": "left"}
+        rows = [[f"#{tag}", "", "", "accepted"] for tag in self.accepted]
+        for s in suggestions:
+            percent = "<1%" if s.prob < 0.005 else f"{s.prob:.0%}"
+            mark = "right" if s.tag in (own or ()) else "wrong"
+            rows.append([f"#{s.tag}", percent, mark, _why(s)])
+        if own is None:
+            columns.pop("own")
+            rows = [[*row[:2], row[3]] for row in rows]
+        title = answer.photo + ("" if answer.user is None else f"  for {answer.user}")
+        if answer.is_as_posted or self.is_dated:
+            title += f"  as of {minute_of(answer.at)}"
+        output.print_table({**columns, "why": "left"}, rows, title=title)
+        if own is not None:
+            n_hits = sum(s.tag in own for s in suggestions)
+            tags = output.printable(" ".join(f"#{tag}" for tag in own)) or "none"
+            output.print_line(f"its own tags ({n_hits} suggested): {tags}")
+            if answer.is_trained_on:
+                of = "the bundle was trained on this post, so it says little of others"
+                output.print_line(of)
+            output.print_line("")
+
+    def _record(self, answer: Answer, warnings: Mapping[str, str]) -> dict[str, object]:
+        record: dict[str, object] = {"photo": answer.photo}
+        if (error := answer.error) is not None:
+            about = {"kind": error.kind, "message": error.message, "hint": error.hint}
+            return record | {"error": about}
+        record |= {"at": iso_time(answer.at), "user": answer.user}
         if answer.own_tags is not None:
-            cells.append("right" if suggestion.tag in answer.own_tags else "wrong")
-        rows.append([*cells, _why(suggestion)])
-    output.print_table(columns, rows, title=title)
-    if answer.own_tags is not None:
-        hits = sum(s.tag in answer.own_tags for s in answer.suggestions)
-        own = " ".join(f"#{t}" for t in answer.own_tags) or "none"
-        output.print_line(f"its own tags ({hits} suggested): {output.printable(own)}")
-        if answer.is_trained_on:
-            output.print_line("the bundle was trained on this post, so it says little of others")
-        output.print_line("")
-
-
-def _title(answer: Answer, *, is_dated: bool) -> str:
-    parts = [answer.photo]
-    if answer.user is not None:
-        parts.append(f"for {answer.user}")
-    if answer.is_as_posted or is_dated:
-        parts.append(f"as of {_day(answer.at)}")
-    return "  ".join(parts)
+            record |= {"tags": answer.own_tags, "is_trained_on": answer.is_trained_on}
+        if self.accepted:
+            record["accepted"] = self.accepted
+        suggestions: list[dict[str, object]] = []
+        for s in answer.suggestions:
+            entry: dict[str, object] = {"tag": s.tag, "prob": round(s.prob, 6)}
+            if answer.own_tags is not None:
+                entry["is_right"] = s.tag in answer.own_tags
+            if any(r.source == "lists" for r in s.reasons):
+                entry["is_always"] = True
+            reasons = [{**asdict(r), "weight": round(r.weight, 4)} for r in s.reasons]
+            suggestions.append(entry | {"reasons": reasons})
+        said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
+        return record | {"suggestions": suggestions, "warnings": said}
 
 
 def _why(suggestion: Suggestion) -> str:
     """The reasons that matter beside the strongest one."""
     reasons = suggestion.reasons[:_SHOWN_REASONS]
     return "; ".join(r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
-
-
-def _percent(prob: float) -> str:
-    return "<1%" if prob < 0.005 else f"{prob:.0%}"
-
-
-def _record(
-    answer: Answer, accepted: tuple[str, ...], warnings: Mapping[str, str]
-) -> dict[str, object]:
-    record: dict[str, object] = {"photo": answer.photo}
-    if answer.error is not None:
-        error = answer.error
-        return record | {
-            "error": {"kind": error.kind, "message": error.message, "hint": error.hint}
-        }
-    record["at"] = datetime.fromtimestamp(answer.at, UTC).isoformat()
-    record["user"] = answer.user
-    if answer.own_tags is not None:
-        record["tags"] = answer.own_tags
-        record["is_trained_on"] = answer.is_trained_on
-    if accepted:
-        record["accepted"] = accepted
-    suggestions: list[dict[str, object]] = []
-    for suggestion in answer.suggestions:
-        entry: dict[str, object] = {"tag": suggestion.tag, "prob": round(suggestion.prob, 6)}
-        if answer.own_tags is not None:
-            entry["is_right"] = suggestion.tag in answer.own_tags
-        if any(r.source == "lists" for r in suggestion.reasons):
-            entry["is_always"] = True
-        entry["reasons"] = [
-            {"source": r.source, "text": r.text, "weight": round(r.weight, 4)}
-            for r in suggestion.reasons
-        ]
-        suggestions.append(entry)
-    said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
-    return record | {"suggestions": suggestions, "warnings": said}
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
-
-
-def _day(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"

@@ -8,23 +8,14 @@ from typing import TYPE_CHECKING, Literal
 from pixtag.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cyclopts import App
-
-    from pixtag.encoder import OnnxEncoder
-    from pixtag.types import PostLog
 
 Size = Literal["tiny", "small", "base"]
 _SHOWN = 40
 
 
 def register(app: App) -> None:
-    """Add this group's verbs.
-
-    Args:
-        app: The command line that is being built.
-    """
+    """Add this group's verbs."""
     app.command(train)
     app.command(tags)
 
@@ -62,20 +53,25 @@ def train(
         pixtag train --store my.sqlite --out my-model --size tiny --tags labels.txt
         pixtag train --store my.sqlite --out my-model --all
     """
-    fit = _import_fit()
     from pixtag.cli.settings import section
+    from pixtag.embed import embed_missing
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
+    fit = _import_fit()
     curves = (Path(f"{out}.curves.jsonl"), Path(f"{out}.curves.png"))
     check_outputs(curves, [store, tags], folder=out)
     config = section(TrainConfig, "train", {"size": size, "seed": seed})
     labels = None if tags is None else _read_labels(tags)
     eyes = load_encoder(encoder)
     if encoder is not None:
-        _embed(store, eyes)
+        with (
+            Store.open(store) as opened,
+            output.progress("looking at photos", unit="photos") as bar,
+        ):
+            embed_missing(opened, eyes, on_progress=bar.update)
     with Store.open(store, read_only=True) as opened:
         log = opened.log(eyes.digest)
     with output.progress("training", unit="steps") as bar:
@@ -90,13 +86,12 @@ def train(
             title=store.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )
-    n_seen = bundle.manifest.trained.n_posts
+    manifest, n_seen = bundle.manifest, bundle.manifest.trained.n_posts
+    people = [log.users[u] for u in sorted(set(log.user_of_post[:n_seen])) if u < len(log.users)]
     with Store.open(store) as opened:
-        opened.record_bundle(
-            out, bundle.manifest.digest, bundle.manifest.trained.until_at, _people(log, n_seen)
-        )
+        opened.record_bundle(out, manifest.digest, manifest.trained.until_at, people)
     if json:
-        output.print_json(bundle.manifest)
+        output.print_json(manifest)
     output.say(
         f"wrote {out}: {len(bundle.vocabulary):,} tags, trained on {n_seen:,} posts; "
         f"curves in {out}.curves.jsonl and {out}.curves.png"
@@ -128,24 +123,22 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
 
         with Store.open(store, read_only=True) as opened:
             log = opened.log()
-        names = log.tags
-        uses = np.bincount(log.tag_ids, minlength=len(names))
-        people = _people_of_tags(log)
+        names, people = log.tags, log.people_of_tags()
     else:
         from pixtag.bundle import load_bundle
 
         loaded = load_bundle(bundle)
-        names = loaded.vocabulary
-        index = {tag: i for i, tag in enumerate(names)}
-        of_tag = np.array([index[tag] for tag in loaded.prior.tags], np.int64)
-        uses = np.bincount(of_tag[loaded.prior.tag_ids], minlength=len(names))
+        log, names = loaded.prior, loaded.vocabulary
         people = loaded.extras["prior_people"].astype(np.int64)
+    of_log = dict(zip(log.tags, np.bincount(log.tag_ids, minlength=len(log.tags)), strict=True))
+    uses = np.array([of_log.get(name, 0) for name in names], np.int64)
     bands = [BANDS[b] for b in tag_bands(uses)]
-    order = sorted(range(len(names)), key=lambda i: (-uses[i], names[i]))
-    rows = [(names[i], int(uses[i]), int(people[i]), bands[i]) for i in order]
+    rows: list[tuple[str, int, int, str]]
+    rows = list(zip(names, uses.tolist(), people.tolist(), bands, strict=True))
+    rows.sort(key=lambda row: (-row[1], row[0]))
     if json:
-        for tag, n_uses, n_people, band in rows:
-            output.print_json_line({"tag": tag, "uses": n_uses, "people": n_people, "band": band})
+        for row in rows:
+            output.print_json_line(dict(zip(("tag", "uses", "people", "band"), row, strict=True)))
         return
     output.print_table(
         {"tag": "left", "uses": "right", "people": "right", "band": "left"},
@@ -153,14 +146,6 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
     )
     if len(rows) > _SHOWN:
         output.say(f"{len(rows) - _SHOWN:,} more tags: --json lists all")
-
-
-def _embed(store: Path, encoder: OnnxEncoder) -> None:
-    from pixtag.embed import embed_missing
-    from pixtag.store import Store
-
-    with Store.open(store) as opened, output.progress("looking at photos", unit="photos") as bar:
-        embed_missing(opened, encoder, on_progress=bar.update)
 
 
 def _import_fit():  # noqa: ANN202 - a function of the extra
@@ -188,17 +173,3 @@ def _read_labels(path: Path) -> list[str]:
     if not labels:
         raise InputError(f"{path} holds no tag", hint="write one tag a line")
     return list(labels)
-
-
-def _people(log: PostLog, n_posts: int) -> Sequence[str]:
-    return [log.users[u] for u in sorted(set(log.user_of_post[:n_posts])) if u < len(log.users)]
-
-
-def _people_of_tags(log: PostLog):  # noqa: ANN202 - an array
-    import numpy as np
-
-    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
-    user = log.user_of_post[row]
-    person = np.where(user == len(log.users), len(log.users) + row, user)
-    keys = np.unique(person * max(len(log.tags), 1) + log.tag_ids)
-    return np.bincount(keys % max(len(log.tags), 1), minlength=len(log.tags))

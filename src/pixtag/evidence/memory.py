@@ -27,14 +27,7 @@ from pixtag.evidence.postings import (
     ragged,
     ticks,
 )
-from pixtag.evidence.view import (
-    NOBODY,
-    TIMED_POSTS,
-    UNTIMED_POSTS,
-    View,
-    empty_view,
-    weekday_key,
-)
+from pixtag.evidence.view import NOBODY, TIMED_POSTS, UNTIMED_POSTS, View, empty_view, weekday_key
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
 _TAG_BITS = 24

@@ -1,7 +1,7 @@
 """Evidence in one file beside its store, so that a start need not read every post again.
 
-The file is never trusted over the store: what doesn't fit the key or its own checksums counts as
-absent, and whoever loads it asks the store for the changes since then.
+What doesn't fit the key or its own checksums counts as absent, and whoever loads it asks the
+store for the changes since then.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ FORMAT = 1
 
 _PARTS = tuple(f.name for f in fields(Segment))
 _NAMES = ("tags", "users", "post_ids")
-_NEW = ".new"
 
 
 def save_evidence(
@@ -35,16 +34,9 @@ def save_evidence(
 ) -> bool:
     """Write evidence to a file, which appears at once when it is whole.
 
-    Args:
-        evidence: Of a store's posts, whose names hold no NUL.
-        path: The file.
-        key: What the evidence depends on: the store and the model.
-        seq: The store's revision that it stands for.
-        mode: Who may read the file, as for the store.
-
-    Returns:
-        False, and nothing is written, when rows of retracted or replaced posts remain: their
-        names must not outlive them.
+    It stands for a store's revision `seq` and depends on `key`: the store and the model. Nothing
+    is written (False) when rows of retracted or replaced posts remain: their names must not
+    outlive them. Names hold no NUL.
 
     Raises:
         OSError: The file cannot be written.
@@ -52,11 +44,8 @@ def save_evidence(
     view = evidence.view()
     if len(view.tick) != view.n_posts:
         return False
-    names = {
-        "tags": view.tags[: view.n_tags],
-        "users": view.people.names[: int(view.user.max(initial=-1)) + 1],
-        "post_ids": list(evidence.post_ids),
-    }
+    users = view.people.names[: int(view.user.max(initial=-1)) + 1]
+    names = dict(zip(_NAMES, (view.tags[: view.n_tags], users, evidence.post_ids), strict=True))
     arrays: dict[str, NDArray[Any]] = {}
     n_segments: dict[str, int] = {}
     for name, value in ((f.name, getattr(view, f.name)) for f in fields(View)):
@@ -70,17 +59,17 @@ def save_evidence(
         arrays[f"names/{name}"] = np.frombuffer("\0".join(texts).encode(), np.uint8)
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about = {
-        "key": _full(key),
+        "key": f"{FORMAT} {key}",
         "seq": seq,
         "in_order": view.photos_in_order,
         "segments": n_segments,
         "n": {name: len(texts) for name, texts in names.items()},
         "crc": {name: _checksum(array) for name, array in arrays.items()},
     }
-    part = path.with_name(f"{path.name}{_NEW}-{os.getpid()}-{threading.get_ident()}")
+    text = json.dumps(about)
+    part = path.with_name(f"{path.name}.new-{os.getpid()}-{threading.get_ident()}")
     try:
         part.touch(0o600)
-        text = json.dumps(about)
         save_file(arrays, part, {"about": f"{zlib.crc32(text.encode())} {text}"})
         part.chmod(mode)
         part.replace(path)
@@ -94,43 +83,32 @@ def save_evidence(
 def load_evidence(
     path: Path, *, key: str, n_vocabulary: int, derive: Derive
 ) -> tuple[MemoryEvidence, int] | None:
-    """Read what `save_evidence` wrote.
+    """Read what `save_evidence` wrote for a model of `n_vocabulary` tags: evidence and revision.
 
-    Args:
-        path: The file.
-        key: As it was given.
-        n_vocabulary: How many of the tags are the model's own.
-        derive: What the model derives from further posts.
-
-    Returns:
-        The evidence and the store's revision that it stands for; None when the file is missing,
-        damaged, or of another key.
+    None when the file is missing, damaged, or of another key.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             crc, _, text = (file.metadata() or {})["about"].partition(" ")
             about = json.loads(text)
-            if crc != str(zlib.crc32(text.encode())) or about["key"] != _full(key):
+            if crc != str(zlib.crc32(text.encode())) or about["key"] != f"{FORMAT} {key}":
                 return None
             arrays = {name: file.get_tensor(name) for name in about["crc"]}
         if any(_checksum(array) != about["crc"][name] for name, array in arrays.items()):
             return None
         tags, users, post_ids = (_texts(arrays[f"names/{n}"], about["n"][n]) for n in _NAMES)
-        names = Names(tags[:n_vocabulary])
+        names, people = Names(tags[:n_vocabulary]), Names()
         names.ids_of(tags[n_vocabulary:])
-        people = Names()
         people.ids_of(users)
         parts: dict[str, Any] = {n: array for n, array in arrays.items() if "/" not in n}
-        parts |= {name: _postings(arrays, name, n) for name, n in about["segments"].items()}
+        for name, n in about["segments"].items():
+            of = ({part: arrays[f"{name}/{i}/{part}"] for part in _PARTS} for i in range(n))
+            parts[name] = Postings(tuple(Segment(**segment) for segment in of))
         in_order = bool(about["in_order"])
         view = View(names, people, len(tags), photos_in_order=in_order, **parts)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
     return MemoryEvidence.restored(view, post_ids, derive), int(about["seq"])
-
-
-def _full(key: str) -> str:
-    return f"{FORMAT} {key}"
 
 
 def _checksum(array: NDArray[Any]) -> int:
@@ -142,9 +120,3 @@ def _texts(array: NDArray[Any], n: int) -> list[str]:
     if len(texts) != n:
         raise ValueError("names were lost")
     return texts
-
-
-def _postings(arrays: dict[str, NDArray[Any]], name: str, n: int) -> Postings:
-    return Postings(
-        tuple(Segment(**{part: arrays[f"{name}/{i}/{part}"] for part in _PARTS}) for i in range(n))
-    )

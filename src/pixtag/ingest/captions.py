@@ -11,14 +11,11 @@ from typing import cast
 
 import regex
 
-from pixtag.ingest.report import ImportReport, Problems
-from pixtag.tags import find_hashtags, join_surrogates
+from pixtag.ingest.context import ImportReport
+from pixtag.tags import find_hashtags, join_surrogates, tidy_tags
 
 COMMENT_WINDOW_S = 600.0
-"""An own comment this soon after a post belongs to it."""
-
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_BETWEEN = regex.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +27,32 @@ class Comment:
 
 
 def assign_comments(posted_at: list[float | None], comments: list[Comment]) -> list[list[Comment]]:
-    """Give each comment to the latest post that came at most ten minutes before it.
-
-    Args:
-        posted_at: Time of each post, Unix seconds UTC, in any order.
-        comments: Own comments, in any order.
-
-    Returns:
-        Comments of each post, earliest first.
-    """
+    """Give each comment to the latest post (Unix seconds UTC) of the ten minutes before it."""
     timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
-    times = [at for at, _ in timed]
     given: list[list[Comment]] = [[] for _ in posted_at]
     for comment in sorted(comments, key=lambda one: one.at):
-        place = bisect_right(times, comment.at) - 1
-        if place >= 0 and comment.at - times[place] <= COMMENT_WINDOW_S:
+        place = bisect_right(timed, comment.at, key=lambda one: one[0]) - 1
+        if place >= 0 and comment.at - timed[place][0] <= COMMENT_WINDOW_S:
             given[timed[place][1]].append(comment)
     return given
 
 
 def own_comment(
     author: object, owner: str | None, text: object, stamp: object, where: str, report: ImportReport
-) -> Comment | None:
-    """Read a comment; None when it is of somebody else, without a hashtag or without a time."""
+) -> list[Comment]:
+    """Read a comment; none when it is of somebody else, without a hashtag or without a time."""
     if owner is None or clean_name(author).casefold() != owner.casefold():
-        return None
+        return []
     tags = find_hashtags(repair_text(text, report))
-    at = report.problems.read_time(stamp or None, where) if tags else None
-    return None if at is None else Comment(at, tuple(tags))
+    at = report.read_time(stamp or None, where) if tags else None
+    return [] if at is None else [Comment(at, tuple(tags))]
 
 
-def written_tags(texts: Iterable[str], comments: list[Comment], report: ImportReport) -> list[str]:
-    """Find the hashtags of a post's captions and comments, as written, in that order."""
+def tags_of(texts: Iterable[str], comments: list[Comment], report: ImportReport) -> tuple[str, ...]:
+    """Find the hashtags of a post's captions and comments, in that order, and normalise them."""
     report.n_comments_joined += len(comments)
     found = [tag for text in texts for tag in find_hashtags(text)]
-    return found + [tag for comment in comments for tag in comment.tags]
+    return tidy_tags([*found, *(tag for said in comments for tag in said.tags)], report.tags)
 
 
 def repair_text(text: object, report: ImportReport) -> str:
@@ -95,13 +83,10 @@ def clean_name(name: object) -> str:
     return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
 
 
-def read_json(raw: bytes | None, where: str, problems: Problems) -> object:
-    """Parse JSON as exports really hold it: a byte order mark, blanks, raw control characters.
+def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
+    """Parse JSON with a byte order mark, blanks, raw control characters; None for no bytes.
 
-    Of a list that breaks off, what came before the break is given.
-
-    Returns:
-        The value; None for no bytes, and for broken JSON (counted).
+    Of a list that breaks off (counted) it gives what came before; None for broken JSON (counted).
     """
     if raw is None:
         return None
@@ -109,14 +94,21 @@ def read_json(raw: bytes | None, where: str, problems: Problems) -> object:
     decoder = json.JSONDecoder(strict=False)
     try:
         return decoder.decode(text)
-    except (ValueError, RecursionError) as error:
-        is_too_deep = isinstance(error, RecursionError)
-        rows = [] if is_too_deep else _rows_before_break(decoder, text)
-        if rows:
-            problems.add("JSON breaks off, read up to there", where)
+    except RecursionError:
+        report.add("broken JSON", f"{where}: nested too deeply")
+    except ValueError as error:
+        if rows := _rows_before_break(decoder, text):
+            report.add("JSON breaks off, read up to there", where)
             return rows
-        problems.add("broken JSON", f"{where}: {'nested too deeply' if is_too_deep else error}")
-        return None
+        report.add("broken JSON", f"{where}: {error}")
+    return None
+
+
+def dig(value: object, *names: str) -> object:
+    """Look up names in nested JSON objects, one after the other; None where one is missing."""
+    for name in names:
+        value = as_dict(value).get(name)
+    return value
 
 
 def as_dict(value: object) -> dict[str, object]:
@@ -133,8 +125,8 @@ def _rows_before_break(decoder: json.JSONDecoder, text: str) -> list[object]:
     rows: list[object] = []
     at = 1
     while text.startswith("["):
-        start = _BETWEEN.match(text, at)
-        at = start.end() if start else at
+        while (mark := text[at : at + 1]) == "," or mark.isspace():
+            at += 1
         try:
             row, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):

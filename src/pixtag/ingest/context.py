@@ -1,141 +1,199 @@
-"""What every reader is given: where to count, who the person is, and a keeper of photos."""
+"""What every reader of posts is given: a report to count in, a place for photos, the person."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
-import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from pixtag.errors import StoreError
-from pixtag.ingest.report import ImportReport
-from pixtag.types import Photo
+from pixtag.tags import TagTally
+from pixtag.times import NO_ZONE, iso_time, read_time
+from pixtag.types import Photo, Post
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
     | {".heic", ".heif", ".avif"}
 )
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
-
 MAX_PHOTO_BYTES = 512 * 2**20
-_CHUNK_BYTES = 2**20
-
+Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading a damaged or encrypted zip raises, beside OSError."""
 
 
-class PhotoKeeper:
-    """Finds out the digest of photos and keeps copies beside the store.
+@dataclass(slots=True)
+class ImportReport:
+    """What an import read and met: readers count in it while they read.
 
-    Args:
-        folder: Where copies go; made when the first one comes.
-        keep_copies: Copy every photo, not only those that cannot be read where they are.
-        report: Counts copies and problems.
+    Attributes:
+        sources: Path and kind of each source.
+        problems: What was not as it should be, by kind; `examples` has each kind's first case.
+        n_expected: Posts that will come, as far as readers know; 0 while unknown.
+        n_photos: Readable photos; `n_photos_copied` of them are copied beside the store.
+        first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
     """
 
-    def __init__(self, folder: Path, *, keep_copies: bool, report: ImportReport) -> None:
-        self._folder = folder
-        self._keep_copies = keep_copies
-        self._report = report
-        self._part: Path | None = None
+    sources: tuple[tuple[str, str], ...] = ()
+    problems: Counter[str] = field(default_factory=Counter[str])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+    tags: TagTally = field(default_factory=TagTally)
+    n_expected: int = 0
+    n_posts: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    n_photos: int = 0
+    n_photos_copied: int = 0
+    n_people: int = 0
+    n_tags: int = 0
+    n_tag_uses: int = 0
+    n_untimed: int = 0
+    first_at: str | None = None
+    last_at: str | None = None
+    n_videos_skipped: int = 0
+    n_stories_skipped: int = 0
+    n_reels_skipped: int = 0
+    n_comments_joined: int = 0
+    n_texts_repaired: int = 0
+    _people: set[str | None] = field(default_factory=lambda: {None})
+    _tags: set[str] = field(default_factory=set[str])
+    _seen: dict[str, int] = field(default_factory=dict[str, int])
 
-    def file(self, path: str) -> Photo:
-        """Take note of the photo at an absolute path; its digest is empty when it can't be read.
+    def add(self, kind: str, example: str, n_cases: int = 1) -> None:
+        """Count problems of a kind (a few words); the example says where to look."""
+        self.problems[kind] += n_cases
+        self.examples.setdefault(kind, example[:160])
 
-        Raises:
-            StoreError: No space left for the copy.
-        """
-        problems = self._report.problems
+    def read_time(self, value: object, where: str) -> float | None:
+        """Read a time as `times.read_time` does, and count what is odd about it."""
+        at, oddity = read_time(value)
+        if oddity:
+            self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
+        return at
+
+    def count(self, post: Post, *, now: float) -> None:
+        """Count a post that was read; one later than `now` and one met before are told."""
+        self.n_posts += 1
+        self.n_photos += sum(1 for photo in post.photos if photo.digest)
+        self.n_tag_uses += len(post.tags)
+        self._tags.update(post.tags)
+        self._people.add(post.user_id)
+        self.n_tags, self.n_people = len(self._tags), len(self._people) - 1  # None is nobody
+        form, before = hash(post), self._seen.get(post.post_id)
+        if before is not None:
+            how = "" if before == form else " with other content, the last one holds"
+            self.add(f"same post again{how}", post.post_id)
+        self._seen[post.post_id] = form
+        at = iso_time(post.posted_at)
+        if at is None or post.posted_at is None:
+            self.n_untimed += 1
+            return
+        if post.posted_at > now:
+            self.add("time in the future, kept", f"{post.post_id}: {at}")
+        self.first_at = min(self.first_at or at, at)  # text in UTC sorts like the times
+        self.last_at = max(self.last_at or at, at)
+
+    def as_dict(self) -> dict[str, object]:
+        """Give the report as plain values, for `--json`."""
+        names = [one.name for one in fields(self)[5:] if not one.name.startswith("_")]
+        found = self.problems.most_common()
+        return {
+            "sources": [{"path": path, "kind": kind} for path, kind in self.sources],
+            **{name.removeprefix("n_"): getattr(self, name) for name in names},
+            "tags_changed": dict(self.tags.changed.most_common()),
+            "tags_dropped": dict(self.tags.dropped.most_common()),
+            "tag_examples": self.tags.examples,
+            "problems": {kind: {"count": n, "example": self.examples[kind]} for kind, n in found},
+        }
+
+
+@dataclass(slots=True)
+class Context:
+    """What every reader of posts is given.
+
+    Attributes:
+        photos_folder: Where copies of photos go; made when the first one comes.
+        keep_copies: Whether to copy every photo, not only those inside archives.
+        user_id: The person, for sources that do not name one; None when unknown.
+        join_comments: Whether own first comments belong to the post.
+    """
+
+    report: ImportReport
+    photos_folder: Path
+    keep_copies: bool = False
+    user_id: str | None = None
+    join_comments: bool = True
+    _part: Path | None = None
+
+    def photo_at(self, path: str) -> Photo:
+        """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
+            self.report.add("photo is not a file", path)
+            return Photo(path, "")
+        opener = partial(open, path, "rb")
+        return self._photo(opener, path, is_copied=self.keep_copies) or Photo(path, "")
+
+    def photo_in(self, opener: Opener, name: str) -> Photo | None:
+        """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
+        return self._photo(opener, name, is_copied=True)
+
+    def _photo(self, opener: Opener, name: str, *, is_copied: bool) -> Photo | None:
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - text in, text out
-                problems.add("photo is not a file", path)
-                return Photo(path, "")
-            with open(path, "rb") as source:  # noqa: PTH123
-                if self._keep_copies:
-                    return self._copy(source, Path(path).suffix) or Photo(path, "")
-                return Photo(path, hashlib.file_digest(source, "sha256").hexdigest())
+            with opener() as source:
+                if is_copied:
+                    return self._copy(source, Path(name).suffix.lower())
+                plain = cast("BufferedReader", source)
+                return Photo(name, hashlib.file_digest(plain, "sha256").hexdigest())
         except FileNotFoundError:
-            problems.add("photo is missing", path)
-        except (OSError, ValueError) as error:
-            self._note(error, path)
-        return Photo(path, "")
-
-    def stream(self, opened: Callable[[], IO[bytes]], name: str) -> Photo | None:
-        """Keep a copy of a photo that lies inside an archive; None when it cannot be read.
-
-        Raises:
-            StoreError: No space left for the copy.
-        """
-        try:
-            with opened() as source:
-                return self._copy(source, Path(name).suffix)
-        except (OSError, *BROKEN_ZIP) as error:
-            self._note(error, name)
+            self.report.add("photo is missing", name)
+        except (OSError, ValueError, *BROKEN_ZIP) as error:
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise StoreError(
+                    f"no space left for copies of photos in {self.photos_folder}",
+                    hint="make room on the disk and run it again: what was finished is kept",
+                ) from error
+            self.report.add("photo cannot be read", f"{name}: {error}")
         return None
-
-    def _note(self, error: Exception, name: str) -> None:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StoreError(
-                f"no space left for copies of photos in {self._folder}",
-                hint="make room on the disk and run it again: what was finished is kept",
-            ) from error
-        self._report.problems.add("photo cannot be read", f"{name}: {error}")
 
     def _copy(self, source: IO[bytes], suffix: str) -> Photo | None:
         """Copy to FOLDER/DIGEST.ext, which appears at once when it is whole."""
-        if self._part is None:
-            self._part = self._first_part()
-        part = self._part
+        part = self._part = self._part or self._first_part()
         digest = hashlib.sha256()
-        n_bytes = 0
         try:
             with part.open("wb") as target:
-                while chunk := source.read(_CHUNK_BYTES):
-                    n_bytes += len(chunk)
-                    if n_bytes > MAX_PHOTO_BYTES:
-                        self._report.problems.add("photo is too large", getattr(source, "name", ""))
+                while chunk := source.read(2**20):
+                    if target.tell() + len(chunk) > MAX_PHOTO_BYTES:
+                        self.report.add("photo is too large", getattr(source, "name", ""))
                         return None
                     digest.update(chunk)
                     target.write(chunk)
-            ending = suffix.lower() if suffix.lower() in PHOTO_SUFFIXES else ".bin"
-            kept = self._folder / f"{digest.hexdigest()}{ending}"
+            ending = suffix if suffix in PHOTO_SUFFIXES else ".bin"
+            kept = self.photos_folder / f"{digest.hexdigest()}{ending}"
             if not kept.exists():
                 part.replace(kept)
-                self._report.n_photos_copied += 1
+                self.report.n_photos_copied += 1
             return Photo(str(kept), digest.hexdigest())
         finally:
             part.unlink(missing_ok=True)
 
     def _first_part(self) -> Path:
         """Make the folder and sweep away what killed runs left half-written."""
-        self._folder.mkdir(exist_ok=True)
-        for file in self._folder.glob("*.part"):
+        self.photos_folder.mkdir(exist_ok=True)
+        for file in self.photos_folder.glob("*.part"):
             if not (file.stem.isdecimal() and _is_running(int(file.stem))):
                 file.unlink(missing_ok=True)
-        return self._folder / f"{os.getpid()}.part"
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every reader of posts is given.
-
-    Attributes:
-        report: Where to count what is met.
-        photos: Takes note of photos.
-        user_id: The person, for sources that do not name one; None when unknown.
-        join_comments: Whether own first comments belong to the post.
-    """
-
-    report: ImportReport
-    photos: PhotoKeeper
-    user_id: str | None = None
-    join_comments: bool = True
+        return self.photos_folder / f"{os.getpid()}.part"
 
 
 def post_id_of(kind: str, *parts: object) -> str:
@@ -145,10 +203,9 @@ def post_id_of(kind: str, *parts: object) -> str:
 
 
 def _is_running(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it is somebody else's
-        return True
+    with suppress(PermissionError):  # it is somebody else's
+        try:
+            os.kill(process_id, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
     return True

@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, PhotoKeeper
-from pixtag.ingest.report import Problems
-from pixtag.types import Photo
+from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, ImportReport
 
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-MAX_LINE_BYTES = 32 * 2**20
-"""Longest line taken into memory; a post with 10,000 tags has some 200 kB."""
+MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
-MAX_RATIO = 200
-"""Largest growth of a zip's entry. Photos hardly shrink, JSON to a fiftieth; bombs to less."""
-
+MAX_RATIO = 200  # of a zip's entry: photos hardly shrink, JSON to a fiftieth; bombs to less
 # What gzip, zlib and pyarrow raise on damaged data (ArrowInvalid is a ValueError).
 DAMAGED = (EOFError, OSError, zlib.error, ValueError)
-
 _HARMLESS_BYTES = 2**20
-_MAX_TOTAL_RATIO = 100
-_SPARE_BYTES = 2**30
+_MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, decompressing .gz and .zst by their first bytes.
-
-    Raises:
-        ArchiveError: It cannot be opened.
-    """
+    """Open a file, decompressing .gz and .zst; raises ArchiveError when it cannot."""
     try:
-        magic = _magic(path)
-        if magic[:2] == GZIP_MAGIC:
+        packing = compression(path)
+        if packing == "gzip":
             return cast("IO[bytes]", gzip.open(path, "rb"))
-        if magic == ZSTD_MAGIC:
+        if packing == "zstd":
             import pyarrow as pa  # only here: it takes a quarter of a second
 
             stream = pa.input_stream(str(path), compression="zstd")
@@ -59,214 +48,165 @@ def open_bytes(path: Path) -> IO[bytes]:
         ) from error
 
 
-def is_compressed(path: Path) -> bool:
-    """Whether a file is .gz or .zst by its first bytes."""
-    magic = _magic(path)
-    return magic[:2] == GZIP_MAGIC or magic == ZSTD_MAGIC
+def compression(path: Path) -> str:
+    """Tell `gzip`, `zstd` or "" by a file's first bytes."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
 
 
-def lines(file: IO[bytes], path: Path, problems: Problems) -> Iterator[tuple[int, bytes]]:
-    """Read lines with their number from 1, each of bounded size and with its line break.
+@contextmanager
+def until_damage(
+    where: Callable[[], str], report: ImportReport, *others: type[Exception]
+) -> Generator[None]:
+    """Count damage (`DAMAGED` and others) to the file that is read inside, and go on after it."""
+    try:
+        yield
+    except (*DAMAGED, *others) as error:
+        report.add("file is damaged or ends early", f"{where()}: {error}")
 
-    Lines that are too long and a file that ends early are counted.
-    """
+
+def lines(file: IO[bytes], path: Path, report: ImportReport) -> Iterator[tuple[int, bytes]]:
+    """Read lines with their number from 1 and line break; too long ones are counted."""
     number = 0
-    while True:
-        number += 1
-        try:
-            line = file.readline(MAX_LINE_BYTES)
-            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-                problems.add("line too long", f"{path}:{number}")
-                while line and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE_BYTES)
-                continue
-        except DAMAGED as error:
-            problems.add(
-                "file is damaged or ends early", f"{path} after line {number - 1}: {error}"
-            )
-            return
-        if not line:
-            return
-        yield number, line
+    with until_damage(lambda: f"{path} after line {number}", report):
+        while line := file.readline(MAX_LINE_BYTES):
+            is_whole = len(line) < MAX_LINE_BYTES or line.endswith(b"\n")
+            while not is_whole and line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
+            number += 1
+            if is_whole:
+                yield number, line
+            else:
+                report.add("line too long", f"{path}:{number}")
+
+
+def read_whole(
+    opener: Callable[[], IO[bytes] | lzma.LZMAFile],
+    name: str,
+    report: ImportReport,
+    what: str = "file",
+    max_bytes: int = 32 * 2**20,
+    head_bytes: int | None = None,
+) -> bytes | None:
+    """Read a file whole, or its head; None (counted) if it's damaged or beyond `max_bytes`."""
+    try:
+        with opener() as file:
+            data = file.read(head_bytes or max_bytes + 1)
+    except (OSError, lzma.LZMAError, *BROKEN_ZIP) as error:
+        report.add(f"{what} cannot be read", f"{name}: {error}")
+        return None
+    if len(data) > max_bytes:
+        report.add(f"{what} is too large", name)
+        return None
+    return data
+
+
+def walk(root: Path, skipped: frozenset[str] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+    """Give each folder below, absolute, and the files in it, in order; follows no links."""
+    for folder, inner, names in os.walk(os.path.abspath(root)):  # noqa: PTH100 - keeps links
+        inner[:] = sorted(name for name in inner if name.lower() not in skipped)
+        yield Path(folder), sorted(names)
 
 
 class Look:
-    """What is seen of a path before it is read; readers tell their own kind by it."""
+    """What is seen of a path before it is read; readers tell their own kind by it.
+
+    Attributes:
+        head: First bytes of a file, decompressed; `text` without byte order mark and blanks.
+        names: Names inside a folder or zip, enough to tell what it is; folders end in `/`.
+        post_files: Files directly inside that are named as files of posts: they say most.
+        zips: Zips directly inside.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @cached_property
-    def head(self) -> bytes:
-        """The first bytes of a file, decompressed; nothing of a folder."""
-        if self.path.is_dir():
-            return b""
-        try:
-            with open_bytes(self.path) as file:
-                return file.read(4096)
-        except DAMAGED as error:
-            raise ArchiveError(f"{self.path} is damaged: {error}", hint="get it again") from error
-
-    @cached_property
-    def names(self) -> list[str]:
-        """Names inside a folder or zip, enough to tell what it is; folders end in `/`."""
-        if self.path.is_dir():
-            return list(self._walk())
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.namelist()
-        except (zipfile.BadZipFile, OSError):
-            return []
-
-    @property
-    def is_zip(self) -> bool:
-        """Whether it is a zip by its first bytes."""
-        return self.head.startswith(b"PK")
-
-    @property
-    def post_files(self) -> list[Path]:
-        """Files directly inside that are named as files of posts; they say more than the rest."""
-        return sorted(self.path / name for name in self.names if _POST_FILES.fullmatch(name))
-
-    @property
-    def zips(self) -> list[Path]:
-        """Zips directly inside."""
-        found = [n for n in self.names if "/" not in n and n.lower().endswith(".zip")]
-        return sorted(self.path / name for name in found)
-
-    @property
-    def has_only_zips(self) -> bool:
-        """Whether it is a folder of zips and nothing else: an archive as downloaded."""
-        names = [name for name in self.names if not name.startswith(".")]
-        return self.path.is_dir() and len(names) == len(self.zips)
-
-    def _walk(self) -> Iterator[str]:
-        n_names = 0
-        for root, folders, files in os.walk(self.path):
-            folders.sort()
-            base = Path(root).relative_to(self.path).as_posix()
-            prefix = "" if base == "." else base + "/"
-            for name in [f + "/" for f in folders] + sorted(files):
-                yield prefix + name
-                n_names += 1
-                if n_names >= _MOST_NAMES:
-                    return
+        self.head = b"" if path.is_dir() else read_head(path)
+        self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        self.is_zip = self.head.startswith(b"PK")
+        self.names = list(islice(_names_in(path), _MOST_NAMES))
+        self.post_files = sorted(path / one for one in self.names if _POST_FILES.fullmatch(one))
+        zips = (one for one in self.names if "/" not in one and one.lower().endswith(".zip"))
+        self.zips = sorted(path / one for one in zips)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of an archive.
+def read_head(path: Path, n_bytes: int = 4096) -> bytes:
+    """Read how a file begins, decompressed; raises ArchiveError when it's damaged there."""
+    try:
+        with open_bytes(path) as file:
+            return file.read(n_bytes)
+    except DAMAGED as error:
+        raise ArchiveError(f"{path} is damaged: {error}", hint="get it again") from error
 
-    Attributes:
-        name: Its path inside the archive, with `/`.
-        path: The file on disk, or the zip that holds it.
-        info: Its place in the zip, or None for a file on disk.
-    """
+
+def _names_in(path: Path) -> Iterator[str]:
+    if path.is_file():
+        with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+            yield from archive.namelist()
+    for root, folders, files in os.walk(path):
+        folders.sort()
+        base = Path(root).relative_to(path)
+        yield from ((base / name).as_posix() + "/" for name in folders)
+        yield from ((base / name).as_posix() for name in sorted(files))
+
+
+class Entry(NamedTuple):
+    """One file of an archive: its name with `/`, how to open it, its path when it is on disk."""
 
     name: str
-    path: Path
-    info: zipfile.ZipInfo | None
+    open: Callable[[], IO[bytes]]
+    path: str = ""
 
 
 class Tree:
-    """The files of an archive by name, whether it is a folder, a zip, or several zips of one whole.
-
-    Args:
-        paths: A folder, or zips of one archive.
-        problems: Counts what is refused.
+    """The files of an archive by name: a folder, or zips that `opened` closes.
 
     Raises:
         ArchiveError: A zip is damaged or grows beyond all measure.
     """
 
-    def __init__(self, paths: Sequence[Path], problems: Problems) -> None:
-        self._problems = problems
-        self._zips: dict[Path, zipfile.ZipFile] = {}
-        self.entries: list[Entry] = []
+    def __init__(self, paths: Sequence[Path], report: ImportReport, opened: ExitStack) -> None:
+        self._report, self._opened = report, opened
+        self.entries = [
+            entry
+            for path in paths
+            for entry in (_in_folder(path) if path.is_dir() else self._in_zip(path))
+        ]
         self._by_ending: dict[str, list[Entry]] = {}
-        try:
-            for path in paths:
-                self._add_folder(path) if path.is_dir() else self._add_zip(path)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the zips."""
-        for archive in self._zips.values():
-            archive.close()
+        for entry in self.entries:
+            self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
 
     def find(self, uri: str) -> Entry | None:
-        """Find the file that a path in the archive's JSON means, wherever the archive's top lies.
-
-        Nothing outside the archive can be reached with it.
-        """
+        """Find what a path in the archive's JSON means, wherever its top lies; never outside it."""
         uri = uri.strip().replace("\\", "/").lstrip("/")
         candidates = self._by_ending.get(PurePosixPath(uri).name, [])
         exact = (entry for entry in candidates if entry.name == uri)
         deeper = (entry for entry in candidates if entry.name.endswith("/" + uri))
         return next(exact, None) or next(deeper, None)
 
-    def read(self, entry: Entry, n_bytes: int | None = None) -> bytes | None:
-        """Read an entry or its beginning; None (counted) when it is broken or too large."""
-        try:
-            with self.open(entry) as file:
-                data = file.read(MAX_ENTRY_BYTES + 1 if n_bytes is None else n_bytes)
-        except (OSError, *BROKEN_ZIP) as error:
-            self._problems.add("file in the archive cannot be read", f"{entry.name}: {error}")
-            return None
-        if len(data) > MAX_ENTRY_BYTES:
-            self._problems.add("file in the archive is too large", entry.name)
-            return None
-        return data
-
-    def open(self, entry: Entry) -> IO[bytes]:
-        """Open an entry for reading."""
-        if entry.info is None:
-            return entry.path.open("rb")
-        return self._zips[entry.path].open(entry.info)
-
-    def photo(self, entry: Entry, keeper: PhotoKeeper) -> Photo | None:
-        """Take note of a photo; one in a zip is copied beside the store."""
-        if entry.info is None:
-            return keeper.file(str(entry.path))
-        return keeper.stream(lambda: self.open(entry), entry.name)
+    def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
+        """Read an entry whole, or its head; None (counted) when it is broken or too large."""
+        what, limit = "file in the archive", MAX_ENTRY_BYTES
+        return read_whole(entry.open, entry.name, self._report, what, limit, head_bytes)
 
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""
         suffix = PurePosixPath(entry.name).suffix.lower()
-        if suffix in PHOTO_SUFFIXES:
-            return "photo"
-        if suffix in VIDEO_SUFFIXES:
-            return "video"
+        if suffix in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
+            return "photo" if suffix in PHOTO_SUFFIXES else "video"
         from pixtag.images import HEAD_BYTES, sniff  # few archives need it
 
         kind = sniff(self.read(entry, HEAD_BYTES) or b"")
-        if kind in {None, "pdf", "psd"}:
-            return "other"
-        return "video" if kind == "video" else "photo"
+        return {None: "other", "pdf": "other", "psd": "other", "video": "video"}.get(kind, "photo")
 
-    def _add(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
-
-    def _add_folder(self, root: Path) -> None:
-        top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
-        for folder, inner, names in os.walk(top):
-            inner.sort()
-            for name in sorted(names):
-                path = Path(folder) / name
-                self._add(Entry(path.relative_to(top).as_posix(), path, None))
-
-    def _add_zip(self, path: Path) -> None:
+    def _in_zip(self, path: Path) -> Iterator[Entry]:
         try:
-            archive = zipfile.ZipFile(path)
+            archive = self._opened.enter_context(zipfile.ZipFile(path))
         except (OSError, *BROKEN_ZIP) as error:
             raise ArchiveError(
                 f"{path} is no whole zip: {error}",
                 hint="download it again; a download that was cut off looks like this",
             ) from error
-        self._zips[path] = archive
         infos = [info for info in archive.infolist() if not info.is_dir()]
         total_bytes = sum(info.file_size for info in infos)
         if total_bytes > _MAX_TOTAL_RATIO * path.stat().st_size + _SPARE_BYTES:
@@ -276,11 +216,16 @@ class Tree:
             )
         for info in infos:
             name = info.filename.replace("\\", "/")
-            fault = _zip_fault(info, name)
-            if fault:
-                self._problems.add(fault, f"{path.name}: {info.filename}")
+            if fault := _zip_fault(info, name):
+                self._report.add(fault, f"{path.name}: {info.filename}")
             else:
-                self._add(Entry(name, path, info))
+                yield Entry(name, partial(archive.open, info))
+
+
+def _in_folder(root: Path) -> Iterator[Entry]:
+    top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
+    for path in (folder / name for folder, names in walk(top) for name in names):
+        yield Entry(path.relative_to(top).as_posix(), partial(path.open, "rb"), str(path))
 
 
 def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
@@ -295,8 +240,3 @@ def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
     if info.file_size > max(_HARMLESS_BYTES, MAX_RATIO * info.compress_size):
         return "file in a zip grows too much (a zip bomb), refused"
     return ""
-
-
-def _magic(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from pixtag.errors import ArchiveError
+from pixtag.ingest import files
 from pixtag.ingest.context import Context, post_id_of
-from pixtag.ingest.files import DAMAGED, Look, is_compressed, lines, open_bytes
+from pixtag.ingest.files import Look
 from pixtag.outputs import replacing
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
@@ -24,46 +25,45 @@ from pixtag.types import Photo, Post
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
+_Records = Iterator[tuple[str, dict[str, Any]]]  # where it stands, its values by column name
 
 
-def looks_like_json_lines(look: Look) -> Path | None:
-    """Tell a file that begins with a JSON object."""
-    return look.path if _beginning(look).startswith(b"{") else None
+def looks_like(kind: str, look: Look) -> Path | None:
+    """Tell a file of a kind by how it begins: a JSON object, Parquet's signature, other text."""
+    is_text = look.text and not look.text.startswith(b"[") and b"\0" not in look.text
+    found = "jsonl" if look.text.startswith(b"{") else "csv" if is_text else ""
+    found = "parquet" if look.head.startswith(b"PAR1") else found
+    return look.path if found == kind else None
 
 
-def looks_like_parquet(look: Look) -> Path | None:
-    """Tell a Parquet file by its first bytes."""
-    return look.path if look.head.startswith(b"PAR1") else None
-
-
-def looks_like_csv(look: Look) -> Path | None:
-    """Tell a file of text that is no JSON."""
-    text = _beginning(look)
-    return look.path if text and not text.startswith((b"{", b"[")) and b"\0" not in text else None
-
-
-def read_json_lines(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read one JSON object a line, plain or compressed; a broken line is counted and left out.
+def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read posts from a file of `KINDS`, plain or compressed; broken rows are counted, left out.
 
     Raises:
-        ArchiveError: The file cannot be opened, or no line of it is a post.
+        ArchiveError: The file cannot be opened, no line is a post, or no column is known.
     """
     (path,) = paths
-    problems = context.report.problems
+    for where, record in _READ[kind](path, context):
+        yield read_record(record, path, where, context)
+
+
+def _read_json_lines(path: Path, context: Context) -> _Records:
     context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
-    with open_bytes(path) as file:
-        for number, line in lines(file, path, problems):
-            if not line.strip():
-                continue
-            record = _json_record(line)
-            if record is None:
+    with files.open_bytes(path) as file:
+        for number, line in files.lines(file, path, context.report):
+            try:
+                record: Any = json.loads(line.decode("utf-8-sig", "surrogateescape"))
+            except (ValueError, RecursionError):
+                record = None
+            if isinstance(record, dict):
+                n_good += 1
+                yield f"{path}:{number}", cast("dict[str, Any]", record)
+            elif line.strip():
                 n_broken += 1
                 kind = "broken line" if line.endswith(b"\n") else "half-written last line"
-                problems.add(kind, f"{path}:{number}: {line[:60].decode(errors='replace').strip()}")
-                continue
-            n_good += 1
-            yield read_record(record, path, f"{path}:{number}", context)
+                start = line[:60].decode(errors="replace").strip()
+                context.report.add(kind, f"{path}:{number}: {start}")
     if n_broken and not n_good:
         raise ArchiveError(
             f"no line of {path} is a JSON object with a post",
@@ -72,99 +72,77 @@ def read_json_lines(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         )
 
 
-def read_csv(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read a table with a heading line, separated by commas, semicolons or tabs.
-
-    Raises:
-        ArchiveError: The file cannot be opened or has no column to read posts from.
-    """
-    (path,) = paths
-    problems = context.report.problems
+def _read_csv(path: Path, context: Context) -> _Records:
     context.report.n_expected += max(_count_lines(path) - 1, 0)
     separator = _separator(path)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
-    with open_bytes(path) as raw:
+    with files.open_bytes(path) as raw:
         # Bytes that are no UTF-8 become lone surrogates, which cleaning removes.
         text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
         rows = csv.DictReader(text, delimiter=separator)
-        while True:
-            try:
-                row = next(rows, None)
-            except csv.Error as error:
-                problems.add("broken line", f"{path}:{rows.line_num}: {error}")
-                continue
-            except DAMAGED as error:
-                problems.add("file is damaged or ends early", f"{path}:{rows.line_num}: {error}")
-                return
-            if row is None:
-                return
-            record = {key.strip().lower(): row[key] for key in row if isinstance(key, str)}
-            yield read_record(record, path, f"{path}:{rows.line_num}", context)
+        with files.until_damage(lambda: f"{path}:{rows.line_num}", context.report):
+            while True:
+                try:
+                    row = next(rows)
+                except csv.Error as error:
+                    context.report.add("broken line", f"{path}:{rows.line_num}: {error}")
+                except StopIteration:
+                    return
+                else:
+                    record = {key.strip().lower(): row[key] for key in row if isinstance(key, str)}
+                    yield f"{path}:{rows.line_num}", record
 
 
-def read_parquet(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read a Parquet table, plain or compressed as a whole.
-
-    Raises:
-        ArchiveError: The file is damaged or has no column to read posts from.
-    """
+def _read_parquet(path: Path, context: Context) -> _Records:
     import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
     import pyarrow.parquet as pq
 
-    (path,) = paths
     try:
-        source: Any = str(path)
-        if is_compressed(path):
-            with open_bytes(path) as file:
-                source = pa.BufferReader(file.read())
-        table = pq.ParquetFile(source)
+        with files.open_bytes(path) as file:
+            table = pq.ParquetFile(
+                pa.BufferReader(file.read()) if files.compression(path) else path
+            )
         names = [name for name in table.schema_arrow.names if name in COLUMNS]
-    except (*DAMAGED, pa.ArrowException) as error:
+    except (*files.DAMAGED, pa.ArrowException) as error:
         raise ArchiveError(
             f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
         ) from error
     _check_columns(table.schema_arrow.names, path)
     context.report.n_expected += table.metadata.num_rows
     number = 0
-    batches = table.iter_batches(batch_size=1000, columns=names)
-    while True:
-        try:
-            batch = next(batches, None)
-        except (*DAMAGED, pa.ArrowException) as error:
-            problem = f"{path} after row {number}: {error}"
-            context.report.problems.add("file is damaged or ends early", problem)
-            return
-        if batch is None:
-            return
-        columns = [_plain_column(batch.column(name)) for name in names]
-        for values in zip(*columns, strict=True):
-            number += 1
-            record = dict(zip(names, values, strict=True))
-            yield read_record(record, path, f"{path} row {number}", context)
+    with files.until_damage(
+        lambda: f"{path} after row {number}", context.report, pa.ArrowException
+    ):
+        for batch in table.iter_batches(batch_size=1000, columns=names):
+            columns = [_plain_column(batch.column(name)) for name in names]
+            for values in zip(*columns, strict=True):
+                number += 1
+                yield f"{path} row {number}", dict(zip(names, values, strict=True))
+
+
+_READ = {"jsonl": _read_json_lines, "parquet": _read_parquet, "csv": _read_csv}
+KINDS = tuple(_READ)
 
 
 def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
-    """Make a post of one record; without a post_id it gets one from what it holds.
-
-    Args:
-        record: Values by column name; every column may be missing.
-        path: The file, which image paths are relative to.
-        where: The record, for the examples.
-        context: Where to count and keep.
-    """
-    report = context.report
+    """Make a post of a record, which may lack any of `COLUMNS`; image paths start at its file."""
     tags = given_tags(record.get("tags"))
     if not tags and isinstance(record.get("caption"), str):
         tags = find_hashtags(record["caption"])
     user_id = _name(record.get("user_id")) or context.user_id
-    posted_at = report.problems.read_time(record.get("posted_at"), where)
-    kept = tidy_tags(tags, report.tags)
+    posted_at = context.report.read_time(record.get("posted_at"), where)
+    kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
     if not post_id:
         post_id = post_id_of("row", json.dumps([user_id, posted_at, images, kept]))
-    photos = [_photo(image, context) for image in images]
-    return Post(post_id, user_id, posted_at, kept, tuple(p for p in photos if p is not None))
+    photos: list[Photo] = []
+    for image in images:
+        if "://" in image:
+            context.report.add("photo is a link, not fetched", image)
+        else:
+            photos.append(context.photo_at(image))
+    return Post(post_id, user_id, posted_at, kept, tuple(photos))
 
 
 def export_posts(
@@ -176,24 +154,17 @@ def export_posts(
 ) -> int:
     """Write posts as JSON Lines. Importing the file gives the same posts again.
 
-    Args:
-        store: Where the posts are.
-        out: The file; replaced at once when all is written. A name in .gz is compressed.
-        user_id: Only this person's posts; everybody's when None.
-        on_progress: Called with the number of posts written so far.
-
-    Returns:
-        How many posts were written.
+    The file is replaced at once when all is written; a name in .gz is compressed. A `user_id`
+    selects one person's posts. Gives, and calls `on_progress` with, the number of posts written.
 
     Raises:
         InputError: The file is the store itself or no plain file.
     """
     n_posts = 0
     with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
-        file: IO[bytes] = plain
-        if out.suffix == ".gz":
-            packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain)
-            file = stack.enter_context(packed)  # pyright: ignore[reportAssignmentType]
+        is_packed = out.suffix == ".gz"
+        packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain) if is_packed else plain
+        file = stack.enter_context(cast("IO[bytes]", packed))
         for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
             file.write(_post_line(post))
             if on_progress is not None:
@@ -217,10 +188,6 @@ def _post_line(post: Post) -> bytes:
         return json.dumps(record).encode() + b"\n"
 
 
-def _beginning(look: Look) -> bytes:
-    return look.head.removeprefix(b"\xef\xbb\xbf").lstrip()
-
-
 def _check_columns(heading: list[str], path: Path) -> None:
     """Make sure that a table has something to learn from."""
     if not {name.strip().lower() for name in heading} & _CONTENT:
@@ -231,27 +198,12 @@ def _check_columns(heading: list[str], path: Path) -> None:
         )
 
 
-def _json_record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record: object = json.loads(line.decode("utf-8-sig", "surrogateescape"))
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", record) if isinstance(record, dict) else None
-
-
 def _separator(path: Path) -> str:
     """Choose the separator that makes the heading line show known columns."""
-    with open_bytes(path) as file:
-        try:
-            heading = file.readline(2**16).decode("utf-8-sig", "replace")
-        except DAMAGED as error:
-            raise ArchiveError(f"{path} is damaged: {error}", hint="write it again") from error
+    heading = files.read_head(path, 2**16).partition(b"\n")[0].decode("utf-8-sig", "replace")
     parts = {mark: next(csv.reader([heading], delimiter=mark), []) for mark in ",;\t"}
-
-    def n_known(mark: str) -> int:
-        return len({part.strip().lower() for part in parts[mark]} & set(COLUMNS))
-
-    best = max(parts, key=n_known)
+    known = {mark: {part.strip().lower() for part in parts[mark]} & {*COLUMNS} for mark in parts}
+    best = max(parts, key=lambda mark: len(known[mark]))
     _check_columns(parts[best], path)
     return best
 
@@ -260,19 +212,16 @@ def _plain_column(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
     """Turn a column into Python values, times into ISO text exact to the microsecond."""
     import pyarrow as pa
 
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("us"))
-    if not pa.types.is_timestamp(column.type):
+    if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
         return column.to_pylist()
-    zone = "" if column.type.tz is None else "+00:00"
-    moments = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-    plain = moments.cast(pa.timestamp("us")).cast(pa.string())
-    return [None if moment is None else f"{moment}{zone}" for moment in plain.to_pylist()]
+    zone = "+00:00" if getattr(column.type, "tz", None) else ""
+    texts = column.cast(pa.timestamp("us"), safe=False).cast(pa.string())
+    return [None if text is None else text + zone for text in texts.to_pylist()]
 
 
 def _count_lines(path: Path) -> int:
     """Count lines to show how much is left; 0 where that would take long."""
-    if is_compressed(path) or path.stat().st_size > _COUNTABLE_BYTES:
+    if files.compression(path) or path.stat().st_size > _COUNTABLE_BYTES:
         return 0
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
@@ -295,10 +244,3 @@ def _images(value: object, path: Path) -> list[str]:
         one if "://" in one or os.path.isabs(one) else os.path.abspath(path.parent / one)  # noqa: PTH100, PTH117
         for one in images
     ]
-
-
-def _photo(image: str, context: Context) -> Photo | None:
-    if "://" in image:
-        context.report.problems.add("photo is a link, not fetched", image)
-        return None
-    return context.photos.file(image)

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
-from pixtag.ingest import folders, instagram, instaloader, records
-from pixtag.ingest.context import PHOTO_SUFFIXES, Context, PhotoKeeper
+from pixtag.ingest import folders, instagram, records
+from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport
 from pixtag.ingest.files import Look
-from pixtag.ingest.report import ImportReport
 from pixtag.store import Store
 from pixtag.types import Post
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """How to read one kind of source.
+class Reader(NamedTuple):
+    """How to read one kind of source, which may be zips, several of them together.
 
-    Attributes:
-        looks_like: Gives what of a path is to be read (mostly the path itself) when it looks like
-            this kind, else None.
-        read: Yields the posts of the paths of one source, and counts what is odd.
-        reads_zips: Whether the source may be zips, several of them together.
+    `looks_like` gives what of a path is to be read when it looks like this kind, else None.
     """
 
     looks_like: Callable[[Look], Path | None]
@@ -34,41 +29,28 @@ class Reader:
 
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
-    "instaloader": Reader(instaloader.looks_like, instaloader.read),
-    "jsonl": Reader(records.looks_like_json_lines, records.read_json_lines),
-    "parquet": Reader(records.looks_like_parquet, records.read_parquet),
-    "csv": Reader(records.looks_like_csv, records.read_csv),
-    "folders": Reader(folders.looks_like, folders.read),
+    "instaloader": Reader(folders.looks_like_instaloader, folders.read_instaloader),
+    **{
+        kind: Reader(partial(records.looks_like, kind), partial(records.read, kind))
+        for kind in records.KINDS
+    },
+    "folders": Reader(folders.looks_labelled, folders.read_labelled),
 }
 """Every kind of source, the more particular before the more general: the first that fits reads."""
 
 KINDS = tuple(READERS)
+_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Something to read posts from.
-
-    Attributes:
-        kind: How to read it, one of `KINDS`.
-        paths: The file or folder; several zips of one archive together.
-    """
+class Source(NamedTuple):
+    """Something to read posts from: one of `KINDS`; a file, a folder, or all zips of an archive."""
 
     kind: str
     paths: tuple[Path, ...]
 
-    @property
-    def name(self) -> str:
-        """For people: the paths, joined."""
-        return ", ".join(str(path) for path in self.paths)
-
 
 def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
-    """Tell what to read and how.
-
-    Args:
-        paths: Files and folders that somebody named.
-        kind: One of `KINDS` to read all of them so, or None to look.
+    """Tell what to read and how: a `kind` of `KINDS` for all paths, or by looking at each.
 
     Returns:
         Sources in the order of the paths; then the zips, all of one kind together as one archive.
@@ -87,66 +69,51 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
         if not path.exists():
             raise ArchiveError(f"there is nothing at {path}", hint="check the path")
         look = Look(path)
-        is_open = kind is None or READERS[kind].reads_zips
-        inside = [path] if look.is_zip else look.zips if is_open and look.has_only_zips else []
+        inside = [path] if look.is_zip else []
+        if path.is_dir() and (kind is None or READERS[kind].reads_zips):
+            names = [name for name in look.names if not name.startswith(".")]
+            inside = look.zips if len(names) == len(look.zips) else []  # an archive as downloaded
         zips += inside
         if not inside:
             sources += [Source(kind, (path,))] if kind is not None else _sources_at(look)
     return sources + _sources_in_zips(zips, otherwise=_ZIP_KINDS[0])
 
 
-_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
-
-
 def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
-    """Group zips by the kind that they look like; those of one kind are one archive."""
-    kinds = [
-        next((kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look)), otherwise)
-        for look in map(Look, zips)
-    ]
-    return [
-        Source(kind, tuple(path for path, its in zip(zips, kinds, strict=True) if its == kind))
-        for kind in dict.fromkeys(kinds)
-        if kind is not None
-    ]
+    groups: dict[str, list[Path]] = {}
+    for look in map(Look, zips):
+        fits = (kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look))
+        if (kind := next(fits, otherwise)) is not None:
+            groups.setdefault(kind, []).append(look.path)
+    return [Source(kind, tuple(group)) for kind, group in groups.items()]
 
 
 def _sources_at(look: Look) -> list[Source]:
     path = look.path
     for kind, reader in READERS.items():
-        found = reader.looks_like(look)
-        if found is not None:
+        if (found := reader.looks_like(look)) is not None:
             return [Source(kind, (found,))]
     if look.post_files:
         return [source for file in look.post_files for source in _sources_at(Look(file))]
     if packed := _sources_in_zips(look.zips, otherwise=None):
         return packed
+    what = f"{path} holds no posts that are known here"
+    hint = f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}"
     if path.is_file():
-        raise _unknown_file(look)
-    if any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
-        raise ArchiveError(
-            f"the photos in {path} come without tags",
-            hint="put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos "
-            "in a posts.jsonl",
-        )
-    raise ArchiveError(
-        f"{path} holds no posts that are known here",
-        hint=f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}",
-    )
-
-
-def _unknown_file(look: Look) -> ArchiveError:
-    if not look.head.strip():
-        return ArchiveError(f"{look.path} is empty", hint="check that it was written to its end")
-    if look.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        return ArchiveError(
-            f"{look.path} is one JSON list",
-            hint="for Instagram's own archive name its folder or zip; else write one object a line",
-        )
-    return ArchiveError(
-        f"{look.path} is not a file of posts",
-        hint="JSON Lines, CSV and Parquet are read, plain or as .gz or .zst",
-    )
+        what = f"{path} is not a file of posts"
+        hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
+        if not look.head.strip():
+            what, hint = f"{path} is empty", "check that it was written to its end"
+        elif look.text.startswith(b"["):
+            what = f"{path} is one JSON list"
+            hint = (
+                "for Instagram's own archive name its folder or zip; else write one object a line"
+            )
+    elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
+        what = f"the photos in {path} come without tags"
+        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos in "
+        hint += "a posts.jsonl"
+    raise ArchiveError(what, hint=hint)
 
 
 def import_posts(
@@ -159,28 +126,22 @@ def import_posts(
     now: float | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> ImportReport:
-    """Read posts into a store. Running it again adds nothing twice.
+    """Read posts into a store in batches: what is committed stays when this is interrupted.
 
-    Args:
-        sources: What to read, as `find_sources` found it.
-        store: Where the posts go, in batches: what is committed stays when this is interrupted.
-        user_id: The person, for sources that name nobody.
-        join_comments: Whether hashtags of own comments made within ten minutes belong to a post.
-        keep_copies: Keep a copy of every photo beside the store. Photos inside zips are always
-            copied, since nothing could read them where they are.
-        now: Unix seconds UTC after which a post lies in the future; the clock when None.
-        on_progress: Called with posts read and, once known, posts expected.
+    Running it again adds nothing twice.
 
-    Returns:
-        What was read, and every problem by kind.
+    `user_id` is the person of sources that name nobody. With `join_comments`, hashtags of own
+    comments made within ten minutes belong to a post; with `keep_copies`, every photo is copied
+    beside the store, not only those inside zips. Posts after `now` (Unix seconds UTC; the clock
+    when None) are told as a problem. `on_progress` gets posts read and, once known, expected.
 
     Raises:
         ArchiveError: A source cannot be read at all.
         StoreError: The store cannot be written.
     """
-    report = ImportReport(sources=tuple((source.name, source.kind) for source in sources))
-    keeper = PhotoKeeper(store.photos_folder, keep_copies=keep_copies, report=report)
-    context = Context(report, keeper, user_id=user_id, join_comments=join_comments)
+    names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
+    report = ImportReport(sources=tuple(names))
+    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments)
     latest = time.time() if now is None else now
 
     def counted() -> Iterator[Post]:

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.evidence import (
-    DAY_TICKS,
-    MOST_KEYS,
-    NOBODY,
-    Evidence,
-    OwnPosts,
-    distinct,
-    ticks,
-)
+from pixtag.evidence import DAY_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
 from pixtag.signals.knowledge import Knowledge
 from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Sources
 

@@ -180,10 +180,7 @@ def propose_company(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
             continue
         chance = company.shrunk(company.matched > 0, found, np.zeros(len(found)))
         best = strongest(
-            np.zeros(len(found), np.int64),
-            np.log(chance + 1e-6),
-            asked.ties[found],
-            limit=limit,
+            np.zeros(len(found), np.int64), np.log(chance + 1e-6), asked.ties[found], limit=limit
         )
         question.append(np.full(len(best), q))
         tags.append(found[best])

@@ -1,14 +1,10 @@
 """The store: posts, tag uses, photos, embeddings and lists in one SQLite file.
 
-    with Store.open("my.sqlite", create=True) as store:
-        store.add_posts(posts)
-        log = store.log(encoder_digest)
-
 Beside the file lie, where they were made, `FILE.photos/` (kept copies of photos) and
 `FILE.snapshot*` (derived data that can be made again).
 """
 
 from pixtag.store.core import AddResult, Changes, Failure, Store, Summary
-from pixtag.store.forgetting import BundleRecord, ForgetResult
+from pixtag.store.rows import BundleRecord, ForgetResult
 
 __all__ = ["AddResult", "BundleRecord", "Changes", "Failure", "ForgetResult", "Store", "Summary"]

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import numpy as np
-
-from pixtag.errors import InputError, ShapeError, StoreError
+from pixtag.errors import InputError, StoreError
 from pixtag.lists import ListName, Lists, read_lists_file, store_lists_path
-from pixtag.store.forgetting import BundleRecord, ForgetResult, compact, remove_rows
-from pixtag.store.rows import (
-    MAX_SECONDS,
-    known_posts,
-    load_posts,
-    microseconds,
-    path_from_db,
-    path_to_db,
-    read_log,
-    safe_text,
-    seconds,
-    write_posts,
-)
-from pixtag.store.schema import MEMORY, connect, consistent, guarded
+from pixtag.store import rows
+from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
+from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
 from pixtag.types import Halfs, Photo, Post, PostLog
-
-if TYPE_CHECKING:
-    import sqlite3
 
 _BATCH_POSTS = 1000
 _BATCH_S = 2.0
@@ -67,11 +52,9 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a store holds: different people, tags, readable photos; embeddings of all encoders.
+    """Counts of what a store holds: different people, tags and readable photos; all embeddings.
 
-    Attributes:
-        first_at: Earliest time, Unix seconds UTC, or None; `last_at` the latest.
-        posts_per_person: Person and posts, most first, ties by name.
+    First and last time are Unix seconds UTC, or None; people come with the most posts first.
     """
 
     n_posts: int
@@ -99,12 +82,18 @@ class Store:
     """Posts, photos and embeddings in one SQLite file. Open it with `Store.open`.
 
     One object may be shared by threads. Reads see what was committed when they began.
+
+    Attributes:
+        path: The file, absolute; there is none when `is_in_memory`.
+        photos_folder: Where kept copies of photos lie; it may not exist.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
         self._db = db
-        self._path = path
-        self._read_only = read_only
+        self.path = path
+        self.is_in_memory = path == MEMORY
+        self.photos_folder = path.with_name(path.name + ".photos")
+        self.is_read_only = read_only
         self._lock = threading.RLock()
 
     @classmethod
@@ -116,29 +105,24 @@ class Store:
         read_only: bool = False,
         busy_timeout_s: float = 5.0,
     ) -> Self:
-        """Open a store; one of an older version is brought up to date.
-
-        Args:
-            path: Its file.
-            create: Make it when it is missing.
-            read_only: Refuse every change.
-            busy_timeout_s: How long to wait for another process's lock, seconds.
+        """Open a store's file, made when missing if `create`; an older one is brought up to date.
 
         Raises:
-            StoreError: It is missing, no store, newer, damaged, busy, or cannot be opened.
+            StoreError: It is missing, no store, newer, damaged, cannot be opened, or another
+                process held it for longer than `busy_timeout_s`.
             ConfigError: A file of lists of an earlier version lies beside it and is broken.
         """
         file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
-        has_lists_file = store_lists_path(file).exists()
-        if read_only and has_lists_file and os.access(file, os.W_OK):
+        lists_file = store_lists_path(file)
+        if read_only and lists_file.exists() and os.access(file, os.W_OK):
             cls.open(file, busy_timeout_s=busy_timeout_s).close()
         db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
         store = cls(db, file, read_only=read_only)
         try:
-            if not read_only and has_lists_file:
-                store._take_in_lists(store_lists_path(file))
+            if not read_only and lists_file.exists():
+                store._take_in_lists(lists_file)
             if not read_only and store._meta("needs_compacting"):
-                compact(db, file)  # a forgetting that was interrupted
+                rows.compact(db, file)  # a forgetting that was interrupted
         except BaseException:
             store.close()
             raise
@@ -147,12 +131,11 @@ class Store:
     @classmethod
     def in_memory(cls) -> Self:
         """Make an empty store that is in no file and goes with the object."""
-        db = connect(MEMORY, create=True, read_only=False, busy_timeout_s=0.0)
-        return cls(db, MEMORY, read_only=False)
+        return cls(connect(MEMORY, create=True), MEMORY)
 
     def close(self) -> None:
         """Close the file. Nothing is lost by not calling it."""
-        with self._lock, guarded(self._path):
+        with self._lock, guarded(self.path):
             self._db.close()
 
     def __enter__(self) -> Self:
@@ -160,26 +143,6 @@ class Store:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def path(self) -> Path:
-        """The store's file, absolute."""
-        return self._path
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether every change is refused."""
-        return self._read_only
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether the store is in no file, so that nothing can lie beside it."""
-        return self._path == MEMORY
-
-    @property
-    def photos_folder(self) -> Path:
-        """Where kept copies of photos lie; it may not exist."""
-        return self._path.with_name(self._path.name + ".photos")
 
     @property
     def revision(self) -> int:
@@ -191,8 +154,6 @@ class Store:
         """Random name that the store got when it was made; two stores never share it."""
         return str(self._meta("identity"))
 
-    # Posts
-
     def add_posts(
         self,
         posts: Iterable[Post],
@@ -201,94 +162,63 @@ class Store:
         embeddings: Mapping[str, Halfs] | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> AddResult:
-        """Add posts, or bring known ones up to date. Committed in batches.
+        """Add posts, or bring known ones up to date, in batches; the last of a post_id holds.
 
-        Args:
-            posts: In any order. When a post_id comes twice the last one holds.
-            encoder_digest: Whose embeddings are given.
-            embeddings: By digest of a photo, `[D]`; those of these posts' photos are kept in the
-                same commit.
-            on_progress: Called with the number of posts taken so far.
-
-        Returns:
-            How many were added, updated, unchanged; they add up to the posts given.
+        The encoder's `embeddings`, `[D]` by digest of a photo, go in the commit of their posts;
+        `on_progress` is told the number of posts taken so far.
 
         Raises:
-            InputError: A name is no valid Unicode, a time is out of range (1698 to 2242), or an
-                embedding is not finite.
-            ShapeError: As for `put_embeddings`.
+            InputError: A name is no valid Unicode, a time is out of range (1698 to 2242).
+            ShapeError: As for `put_embeddings`, and InputError too.
             StoreError: The store cannot be written. Earlier batches stay.
         """
         known = embeddings or {}
         if known and encoder_digest is None:
             raise InputError("embeddings without their encoder", hint="give encoder_digest too")
-        added = updated = unchanged = 0
+        counts: Counter[str] = Counter()
         for batch in _batches(posts, on_progress):
-            shown = dict.fromkeys(
-                photo.digest for post in batch for photo in post.photos if photo.digest in known
-            )
-            vectors = _checked_vectors(list(shown), [known[d] for d in shown]) if shown else None
+            photos = (photo.digest for post in batch for photo in post.photos)
+            shown = list(dict.fromkeys(digest for digest in photos if digest in known))
+            vectors = rows.checked_vectors(shown, [known[d] for d in shown]) if shown else None
             with self._writing():
-                result = self._add_batch(batch)
+                counts += self._add_batch(batch)
                 if vectors is not None:
-                    self._put_vectors(str(encoder_digest), list(shown), vectors)
-            added += result.added
-            updated += result.updated
-            unchanged += result.unchanged
-        return AddResult(added, updated, unchanged)
+                    self._write_vectors(str(encoder_digest), shown, vectors)
+        return AddResult(**counts)
 
     def changes_since(self, seq: int, known: Iterable[str] = ()) -> Changes:
-        """Tell a reader which posts changed, and which of theirs were removed.
+        """Tell a reader which posts changed since a revision, and which of theirs were removed.
 
-        Nothing is kept of a removed post, not even its name: the reader's own names are compared
-        with the store's. A reader begins with `revision`, then reads `log`.
-
-        Args:
-            seq: The revision that the reader was up to date with.
-            known: The posts that the reader has; looked through only when some were removed.
-
-        Returns:
-            The changes; after a backup was restored (the store is behind `seq`) all posts.
+        Nothing is kept of a removed post, not even its name: the `known` posts of the reader are
+        compared with the store's. After a backup was restored (the store is behind `seq`) all
+        posts are changed. A reader begins with `revision`, then reads `log`.
         """
         with self._reading():
             last, removed = self._meta("revision"), self._meta("removed")
             if seq == last:
                 return Changes(last, (), ())
             is_restored = seq > last
-            rows = self._db.execute(
-                "SELECT post_id FROM posts WHERE changed > ? ORDER BY changed, id",
-                (-1 if is_restored else seq,),
-            )
-            changed = tuple(row[0] for row in rows)
-            gone: tuple[str, ...] = ()
-            if removed > seq or is_restored:
-                stored = {row[0] for row in self._db.execute("SELECT post_id FROM posts")}
-                gone = tuple(post_id for post_id in known if post_id not in stored)
-        return Changes(last, changed, gone)
+            query = "SELECT post_id FROM posts WHERE changed > ? ORDER BY changed, id"
+            since = -1 if is_restored else seq
+            changed = tuple(row[0] for row in self._db.execute(query, (since,)))
+            if not (removed > seq or is_restored):
+                return Changes(last, changed, ())
+            stored = {row[0] for row in self._db.execute("SELECT post_id FROM posts")}
+        return Changes(last, changed, tuple(name for name in known if name not in stored))
 
     def posts_by_id(self, post_ids: Collection[str]) -> dict[str, Post]:
         """Read those of some posts that the store has."""
         with self._reading():
-            found = known_posts(self._db, post_ids)
-        return {name: post for name, (_, post) in found.items()}
+            return rows.known_posts(self._db, post_ids)
 
     def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
-        """Read posts in time order, ties by post_id, those without a time first.
-
-        Args:
-            user_id: Only this person's posts; everybody's when None.
-        """
+        """Read a person's or all posts in time order, ties by post_id, untimed ones first."""
         whose = "" if user_id is None else "WHERE user = (SELECT id FROM users WHERE name = ?)"
-        rows = self._all(
-            f"SELECT id FROM posts {whose} ORDER BY posted_at_us, post_id",  # noqa: S608
-            () if user_id is None else (safe_text(user_id),),
-        )
-        ids = [row[0] for row in rows]
+        query = f"SELECT id FROM posts {whose} ORDER BY posted_at_us, post_id"  # noqa: S608
+        values = [] if user_id is None else [safe_text(user_id)]
+        ids = [row for (row,) in self._all(query, *values)]
         for start in range(0, len(ids), _BATCH_POSTS):
-            chunk = ids[start : start + _BATCH_POSTS]
-            known = self._load(chunk)
-            # A post that another process removed in the meantime is left out.
-            yield from (known[i] for i in chunk if i in known)
+            yield from self._load(ids[start : start + _BATCH_POSTS])
 
     def log(
         self,
@@ -297,311 +227,206 @@ class Store:
         *,
         seen_before: float | None = None,
     ) -> PostLog:
-        """Read posts as columns.
+        """Read posts as columns, in time order, ties by post_id, those without a time first.
 
         Args:
-            encoder_digest: Whose embeddings to read; none when None.
+            encoder_digest: Whose embeddings to read, a post's the mean over its photos; else D = 0.
             post_ids: Only those of these posts that the store has; all posts when None.
             seen_before: Only posts that the store had learned of before, Unix seconds UTC: what an
-                answer of that moment could know. When a post was posted alone decides what is
-                read in training and evaluation.
-
-        Returns:
-            Posts in time order, ties by post_id, those without a time first. A post's embedding
-            is the mean over those of its photos that have one. D = 0 when the encoder gave none.
+                answer of that moment could know.
         """
         with self._reading():
-            return read_log(self._db, encoder_digest, post_ids, seen_before=seen_before)
+            return rows.read_log(self._db, encoder_digest, post_ids, seen_before=seen_before)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
-        """Find the latest post that shows the photo whose bytes have this SHA-256, hex."""
-        rows = self._all(
-            "SELECT post FROM photos JOIN posts ON posts.id = post WHERE digest = ? "
-            "ORDER BY posted_at_us DESC, post_id DESC LIMIT 1",
-            (digest,),
-        )
-        if not rows or not digest:
-            return None
-        return self._load([rows[0][0]]).get(rows[0][0])
+        """Find the latest post with the photo whose bytes have this SHA-256, hex."""
+        query = """SELECT post FROM photos JOIN posts ON posts.id = post
+            WHERE digest = ? AND digest != '' ORDER BY posted_at_us DESC, post_id DESC LIMIT 1"""
+        return next(iter(self._load([row for (row,) in self._all(query, digest)])), None)
 
     def summary(self) -> Summary:
         """Count what the store holds."""
         with self._reading():
-            one = self._db.execute(
-                """SELECT (SELECT count(*) FROM posts),
-                    (SELECT count(DISTINCT user) FROM posts),
-                    (SELECT count(DISTINCT tag) FROM tag_uses),
-                    (SELECT count(*) FROM tag_uses),
+            first, last, *counts = self._db.execute(
+                """SELECT min(posted_at_us), max(posted_at_us), count(*), count(DISTINCT user),
+                    (SELECT count(DISTINCT tag) FROM tag_uses), (SELECT count(*) FROM tag_uses),
                     (SELECT count(DISTINCT digest) FROM photos WHERE digest != ''),
-                    (SELECT count(*) FROM embeddings),
-                    (SELECT count(*) FROM posts WHERE posted_at_us IS NULL),
-                    (SELECT min(posted_at_us) FROM posts),
-                    (SELECT max(posted_at_us) FROM posts)"""
+                    (SELECT count(*) FROM embeddings), count(*) - count(posted_at_us) FROM posts"""
             ).fetchone()
-            people = self._db.execute(
-                "SELECT name, count(*) FROM posts JOIN users ON users.id = user "
-                "GROUP BY user ORDER BY count(*) DESC, name"
-            ).fetchall()
-        return Summary(
-            *one[:7],
-            first_at=seconds(one[7]),
-            last_at=seconds(one[8]),
-            posts_per_person=tuple(people),
-        )
-
-    # Photos and embeddings
+            query = """SELECT name, count(*) FROM posts JOIN users ON users.id = user
+                GROUP BY user ORDER BY count(*) DESC, name"""
+            people = tuple(self._db.execute(query))
+            span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
+            return Summary(*counts, **span, posts_per_person=people)
 
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without an embedding, each digest once, in order of their posts.
 
         Those that are recorded as failed, by digest or by path, are left out.
         """
-        rows = self._all(
-            """SELECT min(path), digest FROM photos
-                WHERE digest != ''
-                AND NOT EXISTS (
-                    SELECT 1 FROM embeddings JOIN encoders ON encoders.id = encoder
-                    WHERE embeddings.digest = photos.digest AND encoders.digest = ?)
-                AND digest NOT IN (SELECT target FROM failures)
-                AND path NOT IN (SELECT target FROM failures)
-                GROUP BY digest ORDER BY min(post), min(position)""",
-            (encoder_digest,),
-        )
-        return [Photo(path_from_db(path), digest) for path, digest in rows]
+        query = """SELECT min(path), digest FROM photos WHERE digest != '' AND NOT EXISTS (
+                SELECT 1 FROM embeddings JOIN encoders ON encoders.id = encoder
+                WHERE embeddings.digest = photos.digest AND encoders.digest = ?)
+            AND digest NOT IN (SELECT target FROM failures)
+            AND path NOT IN (SELECT target FROM failures)
+            GROUP BY digest ORDER BY min(post), min(position)"""
+        found = self._all(query, encoder_digest)
+        return [Photo(rows.path_from_db(path), digest) for path, digest in found]
 
     def put_embeddings(
         self, encoder_digest: str, digests: Sequence[str], embeddings: Halfs
     ) -> None:
-        """Keep embeddings of photos; a known one is replaced.
+        """Keep embeddings `[M, D]` (fp16) of photos `[M]`; a known one is replaced.
 
-        Shapes:
-            M: photos. D: embedding width.
-
-        Args:
-            encoder_digest: Whose embeddings these are.
-            digests: Photos, `[M]`.
-            embeddings: One row a photo, fp16, finite, `[M, D]`.
-
-        Raises:
-            ShapeError: Not one row a photo, or D differs from what this encoder gave before.
-            InputError: A number is not finite.
+        ShapeError: not one row a photo, or D differs from what this encoder gave before.
+        InputError: a number is not finite.
         """
-        vectors = _checked_vectors(digests, embeddings)
+        vectors = rows.checked_vectors(digests, embeddings)
         if len(digests):
             with self._writing():
-                self._put_vectors(encoder_digest, digests, vectors)
+                self._write_vectors(encoder_digest, digests, vectors)
 
     def record_failure(self, target: str, kind: str, message: str) -> None:
         """Note that a photo cannot be used, so that it is not tried again and again.
 
-        Args:
-            target: Its digest, or its path where the file was out of reach. Importing a post
-                that shows it readable again clears a path's note.
-            kind: Short name of what is wrong.
-            message: What was said about it.
+        `target` is its digest, or its path where the file was out of reach. Importing a post that
+        shows it readable again clears a path's note.
         """
         with self._writing():
-            self._db.execute(
-                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)",
-                (path_to_db(target), safe_text(kind), safe_text(message)),
-            )
+            row = rows.path_to_db(target), safe_text(kind), safe_text(message)
+            self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", row)
 
     def failures(self) -> list[Failure]:
         """List the photos that cannot be used, by target."""
-        rows = self._all("SELECT target, kind, message FROM failures ORDER BY target")
-        return [Failure(path_from_db(target), kind, message) for target, kind, message in rows]
+        found = self._all("SELECT target, kind, message FROM failures ORDER BY target")
+        return [Failure(rows.path_from_db(target), kind, why) for target, kind, why in found]
 
     def clear_failures(self) -> None:
         """Let every failed photo be tried again."""
         with self._writing():
             self._db.execute("DELETE FROM failures")
 
-    # Bundles and forgetting
-
     def record_bundle(
-        self,
-        path: str | Path,
-        bundle_digest: str,
-        trained_until: float | None,
-        user_ids: Iterable[str],
+        self, path: str | Path, digest: str, trained_until: float | None, user_ids: Iterable[str]
     ) -> None:
-        """Note that a bundle was trained on this store, and on whose posts.
+        """Note that a model was trained on these people's posts; replaces a note of its path.
 
-        Args:
-            path: Where it was written; an earlier note on the same path is replaced.
-            bundle_digest: Digest of the bundle.
-            trained_until: Time of the last post it was fitted on, Unix seconds UTC, or None.
-            user_ids: The people whose posts it was fitted on.
+        `trained_until` is the time of the last post it was fitted on, Unix seconds UTC, or None.
         """
-        key = path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
+        key = rows.path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
         with self._writing():
-            old = "SELECT id FROM bundles WHERE path = ?"
-            self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN ({old})", (key,))  # noqa: S608
-            self._db.execute("DELETE FROM bundles WHERE path = ?", (key,))
-            row = self._db.execute(
-                "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?)",
-                (key, bundle_digest, microseconds(trained_until)),
-            ).lastrowid
-            self._db.executemany(
-                "INSERT OR IGNORE INTO bundle_users VALUES (?, ?)",
-                ((row, safe_text(user)) for user in user_ids),
+            old = "(SELECT id FROM bundles WHERE path = ?)"
+            self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN {old}", (key,))  # noqa: S608
+            made = self._db.execute(
+                "INSERT OR REPLACE INTO bundles (path, bundle_digest, trained_until_us) "
+                "VALUES (?, ?, ?)",
+                (key, digest, rows.microseconds(trained_until)),
             )
+            users = ((made.lastrowid, safe_text(user)) for user in user_ids)
+            self._db.executemany("INSERT OR IGNORE INTO bundle_users VALUES (?, ?)", users)
 
     def bundles_trained_on(self, user_id: str) -> list[BundleRecord]:
-        """List the bundles that were trained on a person's posts, by path."""
-        rows = self._all(
-            "SELECT path, bundle_digest, trained_until_us FROM bundles "
-            "JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path",
-            (safe_text(user_id),),
-        )
-        return [BundleRecord(path_from_db(p), d, seconds(t)) for p, d, t in rows]
+        """List the models that were trained on a person's posts, by path."""
+        query = """SELECT path, bundle_digest, trained_until_us FROM bundles
+            JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path"""
+        found = self._all(query, safe_text(user_id))
+        return [BundleRecord(rows.path_from_db(p), d, rows.seconds(t)) for p, d, t in found]
 
     def forget(self, user_id: str) -> ForgetResult:
         """Remove a person: posts, tag uses, embeddings, lists, kept copies, derived files.
 
-        Photos that somebody else's post shows too stay, as does what lies elsewhere: the
-        person's own files and the bundles that were trained on them.
-
-        Returns:
-            What was removed; nothing for a person who is not in the store.
-
-        Raises:
-            StoreError: The store cannot be written.
+        Photos that somebody else's post shows too stay, as does what lies elsewhere: the person's
+        own files and the models that were trained on them.
         """
         bundles = tuple(self.bundles_trained_on(user_id))
         with self._lock:
-            return remove_rows(
-                self._db, self._path, self._writing, user_id=user_id, bundles=bundles
-            )
+            found = rows.remove_rows(self._db, self.path, self._writing, user_id=user_id)
+        return replace(found, bundles=bundles)
 
     def remove_posts(self, post_ids: Collection[str]) -> int:
         """Remove posts in the way of `forget` and say how many; unknown ones are ignored."""
         with self._lock:
-            return remove_rows(self._db, self._path, self._writing, post_ids=post_ids).posts
-
-    # Lists of tags
+            return rows.remove_rows(self._db, self.path, self._writing, post_ids=post_ids).posts
 
     def lists(self, user_id: str | None = None) -> Lists:
         """Give a person's lists of tags; those of everybody in this store for None."""
-        rows = self._all(
-            "SELECT list, tag FROM lists WHERE user_name = ? ORDER BY id",
-            (safe_text(user_id or ""),),
-        )
-        with consistent(self._path):
-            return Lists().with_entries(rows)
+        query = "SELECT list, tag FROM lists WHERE user_name = ? ORDER BY id"
+        found = self._all(query, safe_text(user_id or ""))
+        with consistent(self.path):
+            return Lists().with_entries(found)
 
     def edit_lists(
         self, name: ListName, tags: Iterable[str], *, user_id: str | None, remove: bool
     ) -> list[str]:
-        """Add tags to a list or remove them from it.
+        """Change a list of a person's, or of everybody's in this store for None, as `Lists.edited`.
 
-        Args:
-            name: The list.
-            tags: As written, with or without the sign.
-            user_id: Whose list; that of everybody in this store when None.
-            remove: Take them out instead of adding them.
-
-        Returns:
-            The tags that were added or removed, normalised; known ones, or absent ones, are not.
-
-        Raises:
-            InputError: One is no tag, or the person's name is none.
-            StoreError: The store cannot be written.
+        InputError: a tag or the person's name is none.
         """
-        if user_id is not None and (
-            not user_id or "\0" in user_id or safe_text(user_id) != user_id
-        ):
-            raise InputError(
-                f"{user_id!r} is no name of a person", hint="give a name in valid Unicode"
-            )
+        if user_id is not None and not (user_id and is_safe(user_id)):
+            what = f"{user_id!r} is no name of a person"
+            raise InputError(what, hint="give a name in valid Unicode")
         with self._writing():
             after, changed = self.lists(user_id).edited(name, tags, remove=remove)
             self._put_lists(user_id, after)
         return changed
 
-    # Inside
-
-    def _add_batch(self, batch: list[Post]) -> AddResult:
-        with consistent(self._path):
-            known = known_posts(self._db, [post.post_id for post in batch])
-        stored = {name: post for name, (_, post) in known.items()}
-        latest: dict[str, Post] = {}
-        added = updated = unchanged = 0
+    def _add_batch(self, batch: list[Post]) -> Counter[str]:
+        with consistent(self.path):
+            stored = rows.known_posts(self._db, [post.post_id for post in batch])
+        latest = dict(stored)
+        counts: Counter[str] = Counter()
         for post in batch:
-            before = latest.get(post.post_id) or stored.get(post.post_id)
-            if before is None:
-                added += 1
-            elif before == post:
-                unchanged += 1
-                continue
-            else:
-                updated += 1
+            before = latest.get(post.post_id)
+            is_same = before == post
+            counts["added" if before is None else "unchanged" if is_same else "updated"] += 1
             latest[post.post_id] = post
         fresh = [post for name, post in latest.items() if stored.get(name) != post]
         if fresh:
-            row_of = {name: row for name, (row, _) in known.items()}
-            write_posts(self._db, fresh, row_of, self._next_revision())
-        return AddResult(added, updated, unchanged)
+            rows.write_posts(self._db, fresh, self._next_revision())
+        return counts
 
-    def _load(self, rows: list[int]) -> dict[int, Post]:
+    def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
+        rows.write_vectors(self._db, encoder_digest, digests, vectors, self._next_revision())
+
+    def _next_revision(self) -> int:
+        self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+        return self._meta("revision")
+
+    def _load(self, ids: list[int]) -> list[Post]:
         with self._reading():
-            return load_posts(self._db, rows)
-
-    def _put_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
-        width = vectors.shape[1]
-        self._db.execute(
-            "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)", (encoder_digest, width)
-        )
-        encoder, known_width = self._db.execute(
-            "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
-        ).fetchone()
-        if known_width != width:
-            raise ShapeError(
-                f"embeddings {width} wide from an encoder whose earlier ones are {known_width} wide"
-            )
-        self._db.executemany(
-            "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
-            "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
-            ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
-        )
-        revision = self._next_revision()
-        self._db.executemany(
-            "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)",
-            ((revision, digest) for digest in digests),
-        )
+            return rows.load_posts(self._db, ids)
 
     def _put_lists(self, user_id: str | None, lists: Lists) -> None:
         user = user_id or ""
         self._db.execute("DELETE FROM lists WHERE user_name = ?", (user,))
-        self._db.executemany(
-            "INSERT INTO lists (user_name, list, tag) VALUES (?, ?, ?)",
-            ((user, name, tag) for name, tag in lists.entries()),
-        )
+        entries = ((user, name, tag) for name, tag in lists.entries())
+        query = "INSERT INTO lists (user_name, list, tag) VALUES (?, ?, ?)"
+        self._db.executemany(query, entries)
 
     def _take_in_lists(self, path: Path) -> None:
         """Move the lists of an earlier version's file into the store."""
         found = read_lists_file(path)
         with self._writing():
             for user, lists in found.items():
-                if user is None or (user and safe_text(user) == user):
+                if user is None or (user and is_safe(user)):
                     self._put_lists(user, self.lists(user).joined(lists))
         path.unlink(missing_ok=True)
 
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
-        with self._lock, guarded(self._path), consistent(self._path):
+        with self._lock, guarded(self.path), consistent(self.path):
             found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
             if found is None or (name != "identity" and not isinstance(found[0], int)):
                 raise ValueError(f"no {name}")
             return found[0]
 
-    def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, guarded(self._path):
-            return self._db.execute(query, values).fetchall()  # pyright: ignore[reportArgumentType]
+    def _all(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        with self._lock, guarded(self.path):
+            return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _reading(self) -> Generator[None]:
         """Hold one state of the file over several queries."""
-        with self._lock, guarded(self._path), consistent(self._path):
+        with self._lock, guarded(self.path), consistent(self.path):
             self._db.execute("BEGIN")
             try:
                 yield
@@ -611,68 +436,37 @@ class Store:
     @contextmanager
     def _writing(self) -> Generator[None]:
         """Run one transaction: all of it is kept or nothing."""
-        if self._read_only:
-            raise StoreError(
-                f"{self._path} was opened for reading only", hint="open it without read_only"
-            )
-        with self._lock, guarded(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # SQLite itself may have rolled back, as on a full disk
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _next_revision(self) -> int:
-        self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
-        return self._meta("revision")
-
-
-def _checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs]) -> Halfs:
-    if len({np.shape(row) for row in embeddings}) > 1:
-        raise ShapeError("embeddings of different widths")
-    vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
-    if vectors.ndim != 2 or len(vectors) != len(digests):
-        raise ShapeError(f"{len(digests)} photos but embeddings of shape {vectors.shape}")
-    if not np.isfinite(vectors).all():
-        raise InputError("an embedding holds a number that is not finite")
-    return vectors
+        if self.is_read_only:
+            what = f"{self.path} was opened for reading only"
+            raise StoreError(what, hint="open it without read_only")
+        with self._lock, guarded(self.path), transaction(self._db):
+            yield
 
 
 def _batches(
     posts: Iterable[Post], on_progress: Callable[[int], None] | None
 ) -> Iterator[list[Post]]:
     """Cut posts into batches by count and by the time that gathering them took."""
-    n_taken = 0
-    source = iter(posts)
-    while True:
-        batch: list[Post] = []
-        started_s = time.monotonic()
-        for post in islice(source, _BATCH_POSTS):
-            _check(post)
-            batch.append(post)
-            n_taken += 1
-            if on_progress is not None:
-                on_progress(n_taken)
-            if time.monotonic() - started_s > _BATCH_S:
-                break
-        if not batch:
-            return
+    batch: list[Post] = []
+    started_s = time.monotonic()
+    for n_taken, post in enumerate(posts, 1):
+        _check(post)
+        batch.append(post)
+        if on_progress is not None:
+            on_progress(n_taken)
+        if len(batch) == _BATCH_POSTS or time.monotonic() - started_s > _BATCH_S:
+            yield batch
+            batch, started_s = [], time.monotonic()
+    if batch:
         yield batch
 
 
 def _check(post: Post) -> None:
     for name in (post.post_id, post.user_id or "", *post.tags):
-        if "\0" in name or safe_text(name) != name:
-            raise InputError(
-                f"post {post.post_id!r} holds a name that cannot be kept: {name!r}",
-                hint="leave out lone surrogates and NUL",
-            )
+        if not is_safe(name):
+            what = f"post {post.post_id!r} holds a name that cannot be kept: {name!r}"
+            raise InputError(what, hint="leave out lone surrogates and NUL")
     at = post.posted_at
-    if at is not None and not (math.isfinite(at) and abs(at) < MAX_SECONDS):
-        raise InputError(
-            f"post {post.post_id!r} has the time {at}, out of range",
-            hint="times from 1698 to 2242 can be kept; use None for an unknown one",
-        )
+    if at is not None and not (math.isfinite(at) and abs(at) < rows.MAX_SECONDS):
+        hint = "times from 1698 to 2242 can be kept; use None for an unknown one"
+        raise InputError(f"post {post.post_id!r} has the time {at}, out of range", hint=hint)

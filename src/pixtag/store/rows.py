@@ -1,75 +1,147 @@
-"""Posts to and from their rows: one by one, and all as columns."""
+"""Posts to and from their rows, as columns too, and their removal, after which no file has them."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
+import sqlite3
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pixtag.errors import InputError, ShapeError
+from pixtag.store.schema import MEMORY, guarded
 from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog
-
-if TYPE_CHECKING:
-    import sqlite3
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
 
+_CHOSEN = "IN (SELECT value FROM json_each(?))"
 
-def write_posts(
-    db: sqlite3.Connection, posts: list[Post], row_of: dict[str, int], revision: int
-) -> None:
-    """Insert posts, or replace those that have a row, as changed by a revision."""
+# Rows that only the removed posts kept alive, and leftovers of earlier updates.
+_ORPHANS = {
+    "embeddings": "digest NOT IN (SELECT digest FROM photos)",
+    "tags": "id NOT IN (SELECT tag FROM tag_uses)",
+    "users": "id NOT IN (SELECT user FROM posts WHERE user IS NOT NULL)",
+    "failures": "target NOT IN (SELECT digest FROM photos UNION SELECT path FROM photos)",
+}
+_TRY_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecord:
+    """A model that was trained on this store, until a time (Unix seconds UTC) or None."""
+
+    path: str
+    bundle_digest: str
+    trained_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetResult:
+    """What was removed for a person, and what remains elsewhere.
+
+    Attributes:
+        photos: Photos of theirs that nobody else's post shows.
+        files: Copies of photos and derived files removed beside the store.
+        bytes_before: Size of the store's files, and so `bytes_after`.
+        bundles: Models that were trained on the person. They are not changed.
+        is_compacted: False when another process or a full disk kept the file from shrinking; the
+            next opening for writing tries again.
+    """
+
+    posts: int
+    tag_uses: int
+    photos: int
+    embeddings: int
+    files: int
+    bytes_before: int
+    bytes_after: int
+    bundles: tuple[BundleRecord, ...] = ()
+    is_compacted: bool = True
+    had_lists: bool = False
+
+
+def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> None:
+    """Insert posts, or replace those that are known, as changed by a revision."""
+    names = [post.post_id for post in posts]
+    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
     now = microseconds(time.time())
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
-        head = (user, microseconds(post.posted_at), revision)
-        row = row_of.get(post.post_id)
-        if row is None:
-            cursor = db.execute(
-                "INSERT INTO posts (user, posted_at_us, changed, post_id, seen_at_us) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (*head, post.post_id, now),
-            )
-            row_of[post.post_id] = int(cursor.lastrowid or 0)
-            continue
-        db.execute(
-            "UPDATE posts SET user = ?, posted_at_us = ?, changed = ? WHERE id = ?", (*head, row)
-        )
-        db.execute("DELETE FROM tag_uses WHERE post = ?", (row,))
-        db.execute("DELETE FROM photos WHERE post = ?", (row,))
-    db.executemany(
-        "INSERT INTO tag_uses VALUES (?, ?, ?)",
-        ((row_of[p.post_id], i, tags[t]) for p in posts for i, t in enumerate(p.tags)),
-    )
+        head = (user, microseconds(post.posted_at), revision, post.post_id)
+        if post.post_id in row_of:
+            row = (row_of[post.post_id],)
+            columns = "user = ?, posted_at_us = ?, changed = ?"
+            db.execute(f"UPDATE posts SET {columns} WHERE post_id = ?", head)  # noqa: S608
+            db.execute("DELETE FROM tag_uses WHERE post = ?", row)
+            db.execute("DELETE FROM photos WHERE post = ?", row)
+        else:
+            columns = "user, posted_at_us, changed, post_id, seen_at_us"
+            made = db.execute(f"INSERT INTO posts ({columns}) VALUES (?, ?, ?, ?, ?)", (*head, now))  # noqa: S608
+            row_of[post.post_id] = int(made.lastrowid or 0)
+    uses = [(row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags)]
+    db.executemany("INSERT INTO tag_uses VALUES (?, ?, ?)", uses)
     photos = [
         (row_of[p.post_id], i, path_to_db(photo.path), photo.digest)
         for p in posts
         for i, photo in enumerate(p.photos)
     ]
     db.executemany("INSERT INTO photos VALUES (?, ?, ?, ?)", photos)
+    readable = ((path,) for _, _, path, digest in photos if digest)
+    db.executemany("DELETE FROM failures WHERE target = ?", readable)
+
+
+def checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs]) -> Halfs:
+    """Embeddings of photos as one array, or an `InputError`."""
+    if len({np.shape(row) for row in embeddings}) > 1:
+        raise ShapeError("embeddings of different widths")
+    vectors = np.ascontiguousarray(embeddings, np.dtype("<f2"))
+    if vectors.ndim != 2 or len(vectors) != len(digests):
+        raise ShapeError(f"{len(digests)} photos but embeddings of shape {vectors.shape}")
+    if not np.isfinite(vectors).all():
+        raise InputError("an embedding holds a number that is not finite")
+    return vectors
+
+
+def write_vectors(
+    db: sqlite3.Connection, encoder: str, digests: Sequence[str], vectors: Halfs, revision: int
+) -> None:
+    """Keep embeddings of photos, whose posts count as changed by a revision."""
+    width = vectors.shape[1]
+    query = "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)"
+    db.execute(query, (encoder, width))
+    query = "SELECT id, width FROM encoders WHERE digest = ?"
+    row, known = db.execute(query, (encoder,)).fetchone()
+    if known != width:
+        what = f"embeddings {width} wide from an encoder whose earlier ones"
+        raise ShapeError(f"{what} are {known} wide")
     db.executemany(
-        "DELETE FROM failures WHERE target = ?", ((path,) for _, _, path, d in photos if d)
+        "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
+        "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
+        ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
     )
+    query = "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)"
+    db.executemany(query, ((revision, digest) for digest in digests))
 
 
-def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, tuple[int, Post]]:
-    """Read those of some posts that the store has, with their rows, by post_id."""
+def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, Post]:
+    """Read those of some posts that the store has."""
     rows = _fetch(db, "SELECT id FROM posts", "post_id", post_ids)
-    loaded = load_posts(db, [row[0] for row in rows])
-    return {post.post_id: (row, post) for row, post in loaded.items()}
+    return {post.post_id: post for post in load_posts(db, [row[0] for row in rows])}
 
 
-def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
-    """Read whole posts by their row."""
-    if not rows:
-        return {}
+def load_posts(db: sqlite3.Connection, rows: list[int]) -> list[Post]:
+    """Read whole posts by their row, without those that are gone."""
     tags: dict[int, list[str]] = {}
     uses = "SELECT post, name FROM tag_uses JOIN tags ON tags.id = tag"
     for post, tag in _fetch(db, uses, "post", rows, "ORDER BY post, position"):
@@ -78,17 +150,12 @@ def load_posts(db: sqlite3.Connection, rows: list[int]) -> dict[int, Post]:
     shown = "SELECT post, path, digest FROM photos"
     for post, path, digest in _fetch(db, shown, "post", rows, "ORDER BY post, position"):
         photos.setdefault(post, []).append(Photo(path_from_db(path), digest))
-    heads = _fetch(
-        db,
-        "SELECT posts.id, post_id, name, posted_at_us FROM posts "
-        "LEFT JOIN users ON users.id = user",
-        "posts.id",
-        rows,
-    )
-    return {
+    heads = "SELECT p.id, post_id, name, posted_at_us FROM posts p LEFT JOIN users u ON u.id = user"
+    found = {
         row: Post(post_id, user, seconds(at), tuple(tags.get(row, ())), tuple(photos.get(row, ())))
-        for row, post_id, user, at in heads
+        for row, post_id, user, at in _fetch(db, heads, "p.id", rows)
     }
+    return [found[row] for row in rows if row in found]
 
 
 def read_log(
@@ -98,21 +165,9 @@ def read_log(
     *,
     seen_before: float | None = None,
 ) -> PostLog:
-    """Read posts, their tags and the mean embedding of their photos as columns.
-
-    Args:
-        db: The store, inside a transaction, so that all queries see one state.
-        encoder_digest: Whose embeddings to read; none when None.
-        post_ids: Only these posts; all when None.
-        seen_before: Only posts that the store knew before, Unix seconds UTC.
-    """
-    heads = _fetch(
-        db,
-        "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts",
-        "post_id",
-        post_ids,
-        "ORDER BY posted_at_us, post_id",
-    )
+    """Read what `Store.log` gives, inside a transaction."""
+    query = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
+    heads = _fetch(db, query, "post_id", post_ids, "ORDER BY posted_at_us, post_id")
     if seen_before is not None:
         heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
         post_ids = {head[1] for head in heads}
@@ -168,25 +223,19 @@ def _embeddings(
     db: sqlite3.Connection, rows: Ints, encoder_digest: str | None, only: list[int] | None
 ) -> tuple[Bools, Halfs]:
     """Average the embeddings of each post's photos."""
-    encoder = db.execute(
-        "SELECT id, width FROM encoders WHERE digest = ?", (encoder_digest,)
-    ).fetchone()
+    query = "SELECT id, width FROM encoders WHERE digest = ?"
+    encoder, width = db.execute(query, (encoder_digest,)).fetchone() or (None, 0)
+    embeddings = np.zeros((len(rows), width), np.float16)
     if encoder is None:
-        return np.zeros(len(rows), np.bool_), np.zeros((len(rows), 0), np.float16)
-    width: int = encoder[1]
+        return np.zeros(len(rows), np.bool_), embeddings
     photos = _fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
-    found = _fetch(
-        db,
-        f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder[0])})",  # noqa: S608
-        "digest",
-        None if only is None else {digest for _, digest in photos},
-    )
+    query = f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder)})"  # noqa: S608
+    found = _fetch(db, query, "digest", None if only is None else {name for _, name in photos})
     number = {digest: i for i, (digest, _) in enumerate(found)}
     vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)
     known = _pairs([(post, number[digest]) for post, digest in photos if digest in number])
     place, source = _places(rows, known[:, 0]), known[:, 1]
     counts = np.bincount(place, minlength=len(rows))
-    embeddings = np.zeros((len(rows), width), np.float16)
     is_single = counts[place] == 1
     embeddings[place[is_single]] = vectors[source[is_single]]
     # Posts with several photos are few: average them in full precision.
@@ -197,20 +246,113 @@ def _embeddings(
     return counts > 0, embeddings
 
 
-def _fetch(
+def remove_rows(
     db: sqlite3.Connection,
-    query: str,
-    column: str,
-    only: Collection[Any] | None,
-    order: str = "",
+    path: Path,
+    writing: Callable[[], AbstractContextManager[None]],
+    *,
+    user_id: str | None = None,
+    post_ids: Collection[str] = (),
+) -> ForgetResult:
+    """Remove posts, a person's posts, lists and records, and what is derived from them.
+
+    `writing` opens a transaction on `db`, which is in the file `path`.
+    """
+    bytes_before = _size_bytes(path)
+    db.execute("PRAGMA secure_delete = ON")
+    with writing():
+        removed = _delete_rows(db, user_id, post_ids)
+        if removed["posts"]:
+            db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+            revision = "(SELECT value FROM meta WHERE name = 'revision')"
+            db.execute(f"UPDATE meta SET value = {revision} WHERE name = 'removed'")  # noqa: S608
+        db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
+        used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
+    n_files = 0 if path == MEMORY else _remove_files(path, used)
+    is_compacted = compact(db, path)
+    return ForgetResult(
+        posts=removed["posts"],
+        tag_uses=removed["tag_uses"],
+        photos=removed["photos"],
+        embeddings=removed["embeddings"],
+        files=n_files,
+        bytes_before=bytes_before,
+        bytes_after=_size_bytes(path),
+        is_compacted=is_compacted,
+        had_lists=bool(removed["lists"]),
+    )
+
+
+def compact(db: sqlite3.Connection, path: Path) -> bool:
+    """Rewrite the file without what was deleted, and empty the write-ahead log.
+
+    False when another process has the store open or the disk has no room for the new file; the
+    next opening for writing tries again.
+    """
+    with guarded(path):
+        try:
+            db.execute("VACUUM")
+            is_busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _TRY_LATER:
+                raise
+            return False
+        if is_busy:
+            return False
+        db.execute("UPDATE meta SET value = 0 WHERE name = 'needs_compacting'")
+    return True
+
+
+def _delete_rows(
+    db: sqlite3.Connection, user_id: str | None, post_ids: Collection[str]
+) -> dict[str, int]:
+    """Say by table how many rows went; of photos, how many nobody shows now."""
+    whose = "user = (SELECT id FROM users WHERE name = ?)"
+    query = f"SELECT id FROM posts WHERE {whose} OR post_id {_CHOSEN}"  # noqa: S608
+    found = db.execute(query, (user_id, json.dumps(list(post_ids))))
+    rows = (json.dumps([row[0] for row in found]),)
+    query = f"SELECT DISTINCT digest FROM photos WHERE post {_CHOSEN} AND digest != ''"  # noqa: S608
+    digests = (json.dumps([row[0] for row in db.execute(query, rows)]),)
+    removed: dict[str, int] = {}
+    for table, column in (("tag_uses", "post"), ("photos", "post"), ("posts", "id")):
+        found = db.execute(f"DELETE FROM {table} WHERE {column} {_CHOSEN}", rows)  # noqa: S608
+        removed[table] = found.rowcount
+    query = "SELECT count(*) FROM json_each(?) WHERE value NOT IN (SELECT digest FROM photos)"
+    (removed["photos"],) = db.execute(query, digests).fetchone()
+    for table, is_orphan in _ORPHANS.items():
+        removed[table] = db.execute(f"DELETE FROM {table} WHERE {is_orphan}").rowcount  # noqa: S608
+    db.execute("DELETE FROM bundle_users WHERE user_name = ?", (user_id,))
+    found = db.execute("DELETE FROM lists WHERE user_name = ?", (user_id,))
+    return {**removed, "lists": found.rowcount}
+
+
+def _remove_files(path: Path, used: set[str]) -> int:
+    """Delete derived files, and copies of photos (named by digest) that no post shows."""
+    folder = path.with_name(path.name + ".photos")
+    copies = list(folder.iterdir()) if folder.is_dir() else []
+    gone = [file for file in copies if file.stem not in used and file.is_file()]
+    gone += [f for f in path.parent.iterdir() if f.name.startswith(path.name + ".snapshot")]
+    for file in gone:
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _size_bytes(path: Path) -> int:
+    files = (path, path.with_name(path.name + "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _fetch(
+    db: sqlite3.Connection, query: str, column: str, only: Collection[Any] | None, order: str = ""
 ) -> list[tuple[Any, ...]]:
     """Run a query for all rows, or for those whose column holds one of some values."""
     if only is None:
         return db.execute(f"{query} {order}").fetchall()
-    return db.execute(
-        f"{query} WHERE {column} IN (SELECT value FROM json_each(?)) {order}",  # noqa: S608
-        (json.dumps(list(only)),),
-    ).fetchall()
+    query = f"{query} WHERE {column} {_CHOSEN} {order}"
+    return db.execute(query, (json.dumps(list(only)),)).fetchall()
 
 
 def _pairs(rows: list[tuple[Any, ...]]) -> Ints:
@@ -229,10 +371,8 @@ def _places(rows: Ints, wanted: Ints) -> Ints:
 def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
     """Look names up in `users` or `tags`, adding those that are new."""
     ordered = sorted(names)
-    db.executemany(
-        f"INSERT OR IGNORE INTO {table} (name) VALUES (?)",  # noqa: S608
-        ((name,) for name in ordered),
-    )
+    new = ((name,) for name in ordered)
+    db.executemany(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", new)  # noqa: S608
     return dict(_fetch(db, f"SELECT name, id FROM {table}", "name", ordered))  # noqa: S608
 
 
@@ -255,15 +395,19 @@ def safe_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def is_safe(name: str) -> bool:
+    """Whether a name comes back as it was from the store."""
+    return "\0" not in name and safe_text(name) == name
+
+
 def path_to_db(path: str) -> str | bytes:
     """Keep a path as text, or as its bytes when they are no valid Unicode."""
-    for errors in ("strict", "surrogateescape"):
-        try:
-            raw = path.encode("utf-8", errors)
-        except UnicodeEncodeError:
-            continue
-        return path if errors == "strict" else raw
-    return safe_text(path)  # no file can have this name
+    if safe_text(path) == path:
+        return path
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return safe_text(path)  # no file can have this name
 
 
 def path_from_db(value: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""Fits the calibration: scores to the chance that a tag is used."""
+"""Fits the calibration: from the network's scores to the chance that a tag is used."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from pixtag.types import Bools, Doubles, Floats
 
 N_KNOTS = 24
 RIDGE = 1.0
-MOST = 0.998
-"""No chance is shown as higher."""
+MOST = 0.998  # no chance is shown as higher
 
 
 def fit_calibration(
     weights: Weights, score: Floats, filled: Bools, context: Floats, used: Bools
 ) -> dict[str, NDArray[np.float32]]:
-    """Fit the logistic curve, then the monotone correction, on posts that were held out.
+    """Fit a logistic curve, then a monotone correction, on held-out posts.
 
     Args:
         weights: The network with its input constants.
-        score: `[B, C]`.
-        filled: Whether a place holds a candidate, `[B, C]`.
+        score: `[B, C]`; `filled` where a place holds a candidate, `used` where that was used.
+        filled: `[B, C]`.
         context: `[B, X]`.
-        used: Whether a candidate was used, `[B, C]`.
+        used: `[B, C]`.
 
     Returns:
         `calibration/slope`, `/context`, `/bias`, `/knots`, `/values`.
@@ -32,9 +31,8 @@ def fit_calibration(
     query, place = np.nonzero(filled)
     scaled = (context - weights["norm/context_mean"]) / weights["norm/context_std"]
     shares = log_shares(score, filled)[query, place]
-    design = np.concatenate(
-        [shares[:, None], scaled[query], np.ones((len(query), 1))], axis=1
-    ).astype(np.float64)
+    columns = [shares[:, None], scaled[query], np.ones((len(query), 1))]
+    design = np.concatenate(columns, axis=1).astype(np.float64)
     answer = used[query, place].astype(np.float64)
     solution = _logistic(design, answer)
     # Order within a query must never turn round.
@@ -50,10 +48,7 @@ def fit_calibration(
 
 
 def _logistic(design: Doubles, answer: Doubles) -> Doubles:
-    """Ridge logistic regression by Newton's method, each step halved until the loss falls.
-
-    Undamped steps run away where a start is steep.
-    """
+    """Ridge logistic regression by Newton's method, each step halved until the loss falls."""
     base_rate = np.clip(answer.mean(), 1e-6, 1 - 1e-6)
     solution = np.zeros(design.shape[1])
     solution[-1] = np.log(base_rate / (1 - base_rate))

@@ -1,22 +1,44 @@
-"""What is learned of pixels before anything is replayed: the head and the topics."""
+"""What is learned of photos before any post is replayed: the head, topics, labelled kinds.
+
+Shapes:
+    N: posts. D: encoder width. J: joint space. V: vocabulary. K: topics or kinds.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
 from pixtag.network import SHAPES
 from pixtag.signals.head import Head
-from pixtag.signals.topics import Topics
+from pixtag.signals.topics import TAGS_COUNT, Topics
+from pixtag.signals.words import Bridge, Classifier, class_tag_matrix
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
-from pixtag.train.head import fit_head
-from pixtag.train.topics import fit_topics
-from pixtag.types import Bools, Floats, Ints, PostLog
+from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
+MAX_TAGS = 30  # tags of one post that the head and the topics learn from
+LARGEST_BATCH, LEAST_BATCH = 256, 32
+HEAD_LEARNING_RATE, HEAD_WEIGHT_DECAY, HEAD_DROPOUT = 2e-3, 0.05, 0.3
+
+ROUNDS, STEPS = 15, 25  # of expectation maximisation, and of gradient descent in each
+TOPIC_LEARNING_RATE, TOPIC_WEIGHT_DECAY = 2e-2, 5e-4
+POSTS_A_TOPIC = 20  # a topic needs about so many posts
+SHRINK_POSTS = 5.0  # posts with the usual tags that are added to each topic
+KIND_RIDGE = 60.0
+BACKGROUND = 0.1  # weight of a photo of none of the kinds
+SHARPNESS = 48.0  # makes a regression on 0 and 1 a logit, before the bridge's temperature of 2
+HEAD_ARRAYS = ("center", "projection", "tag_vectors", "tag_bias")
 TOPIC_ARRAYS = ("weight", "bias", "chance", "usual")
 
 
@@ -27,33 +49,21 @@ class Pixels:
     head: Head
     topics: Topics | None
 
+    @classmethod
+    def of(cls, arrays: dict[str, NDArray[Any]]) -> Pixels:
+        """The opposite of `arrays`."""
+        head = Head(*(arrays[f"head/{name}"] for name in HEAD_ARRAYS))
+        if "topics/weight" not in arrays:
+            return cls(head, None)
+        return cls(head, Topics(*(arrays[f"topics/{n}"].astype(np.float32) for n in TOPIC_ARRAYS)))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """By the names of a bundle's weights."""
-        head = self.head
-        out: dict[str, NDArray[Any]] = {
-            "head/center": head.center,
-            "head/projection": head.projection,
-            "head/tag_vectors": head.tag_vectors,
-            "head/tag_bias": head.tag_bias,
-        }
+        """By the names of a model's weights."""
+        out: dict[str, NDArray[Any]] = {f"head/{n}": getattr(self.head, n) for n in HEAD_ARRAYS}
         if self.topics is not None:
             out |= {f"topics/{name}": getattr(self.topics, name) for name in TOPIC_ARRAYS}
             out["topics/chance"] = self.topics.chance.astype(np.float16)
         return out
-
-
-def pixels_of(arrays: dict[str, NDArray[Any]]) -> Pixels:
-    """The opposite of `Pixels.arrays`."""
-    head = Head(
-        arrays["head/center"],
-        arrays["head/projection"],
-        arrays["head/tag_vectors"],
-        arrays["head/tag_bias"],
-    )
-    if "topics/weight" not in arrays:
-        return Pixels(head, None)
-    parts = (arrays[f"topics/{name}"].astype(np.float32) for name in TOPIC_ARRAYS)
-    return Pixels(head, Topics(*parts))
 
 
 def fit_pixels(
@@ -64,40 +74,238 @@ def fit_pixels(
     checkpoints: Checkpoints,
     *,
     n_tags: int,
-    step: str,
-    offset: int,
+    fold: int | None = None,
 ) -> Pixels:
-    """Fit on the chosen posts that have a photo, or take up what an earlier run left.
+    """Fit head and topics on the chosen posts with a photo, or take up what an earlier run left.
 
-    Args:
-        log: N posts with encoder embeddings.
-        table: From `tag_table`.
-        chosen: Which posts may be seen, `[N]`.
-        config: Knobs.
-        checkpoints: Where a finished fit is kept.
-        n_tags: Tags of the vocabulary.
-        step: Name of the fit.
-        offset: Tells the seeds of several fits apart.
+    The `table` of all N posts is from `tag_table`; `fold` names the posts that are not chosen.
     """
+    step = f"pixels-{'full' if fold is None else fold}"
     known = checkpoints.load(step)
     if known is not None:
-        return pixels_of(known)
+        return Pixels.of(known)
     rows = np.flatnonzero(chosen & log.has_photo)
     embeddings = log.embeddings[rows].astype(np.float32)
     ids, mask = table[0][rows], table[1][rows]
-    seed = config.seed * 100 + offset
-    head = fit_head(
-        embeddings,
-        ids,
-        mask,
-        n_tags=n_tags,
-        joint=SHAPES[config.size].joint,
-        epochs=config.head_epochs,
-        seed=seed,
-    )
-    topics = fit_topics(
-        head.project(embeddings), ids, mask, n_tags=n_tags, most=config.topics, seed=seed
-    )
+    seed = config.seed * 100 + (0 if fold is None else fold + 1)
+    joint, epochs = SHAPES[config.size].joint, config.head_epochs
+    head = fit_head(embeddings, ids, mask, n_tags=n_tags, joint=joint, epochs=epochs, seed=seed)
+    photo = head.project(embeddings)
+    topics = fit_topics(photo, ids, mask, n_tags=n_tags, most=config.topics, seed=seed)
     fitted = Pixels(head, topics)
     checkpoints.save(step, fitted.arrays())
     return fitted
+
+
+def tag_table(
+    log: PostLog, vocabulary: Sequence[str], *, width: int = MAX_TAGS
+) -> tuple[Ints, Floats]:
+    """Lay the posts' tags of the vocabulary side by side, the first `width` of each post.
+
+    Returns indices into the vocabulary `[N, width]`, 0 in the padding, and 1 where a tag stands.
+    """
+    ids = np.zeros((len(log), width), np.int64)
+    mask = np.zeros((len(log), width), np.float32)
+    index = {tag: i for i, tag in enumerate(vocabulary)}
+    known = np.array([index.get(tag, -1) for tag in [*log.tags, ""]], np.int64)[log.tag_ids]
+    row, known = log.post_of_use[known >= 0], known[known >= 0]
+    first = np.searchsorted(row, np.arange(len(log)))
+    place = np.arange(len(row)) - first[row]
+    kept = place < width
+    ids[row[kept], place[kept]] = known[kept]
+    mask[row[kept], place[kept]] = 1.0
+    return ids, mask
+
+
+def fit_head(
+    embeddings: Floats, ids: Ints, mask: Floats, *, n_tags: int, joint: int, epochs: int, seed: int
+) -> Head:
+    """Fit the pixel head: a softmax over the tags used, on frozen embeddings.
+
+    Of embeddings `[N, D]` and tags from `tag_table`; `n_tags` is V, `joint` is J. The tag vectors
+    are all zeros when there is no post or no tag to learn from.
+    """
+    width = embeddings.shape[1]
+    has_tag = mask.sum(axis=1) > 0
+    embeddings, ids, mask = embeddings[has_tag], ids[has_tag], mask[has_tag]
+    n = len(embeddings)
+    center = embeddings.mean(axis=0) if n else np.zeros(width, np.float32)
+    rng = np.random.default_rng(seed)
+    projection = rng.normal(0, 1 / np.sqrt(max(width, 1)), (width, joint)).astype(np.float32)
+    if n == 0 or n_tags == 0:
+        empty = np.zeros((n_tags, joint), np.float32)
+        return Head(center, projection, empty, np.zeros(n_tags, np.float32))
+    uses = np.bincount(ids[mask > 0], minlength=n_tags)
+    params = {
+        "projection": projection,
+        "tags": rng.normal(0, 0.1, (n_tags, joint)).astype(np.float32),
+        "bias": np.log((uses + 1.0) / (uses.sum() + n_tags)).astype(np.float32),
+    }
+    # A small log needs steps too, about as many an epoch as a large one.
+    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
+    steps = n // batch
+    seen = jnp.asarray(embeddings - center, jnp.float32)
+    data = (seen, jnp.asarray(ids, jnp.int32), jnp.asarray(mask))
+    state = (params, _head_optimizer(epochs * steps).init(params))
+    for epoch in range(epochs):
+        key = jax.random.PRNGKey(seed * 1000 + epoch)
+        state = _head_epoch(epochs * steps, steps, batch, data, state, key)
+    fitted: dict[str, Any] = jax.tree.map(np.asarray, state[0])
+    return Head(center.astype(np.float32), fitted["projection"], fitted["tags"], fitted["bias"])
+
+
+def _head_optimizer(n_steps: int) -> Any:
+    schedule = optax.cosine_decay_schedule(HEAD_LEARNING_RATE, n_steps)
+    return optax.adamw(schedule, weight_decay=HEAD_WEIGHT_DECAY)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _head_epoch(n_steps: int, steps: int, batch: int, data: Any, state: Any, key: Any) -> Any:
+    embeddings, ids, mask = data
+    optimizer = _head_optimizer(n_steps)
+    order_key, drop_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, embeddings.shape[0])[: steps * batch]
+
+    def step(state: Any, inputs: Any) -> Any:
+        rows, step_key = inputs
+        params, memory = state
+
+        def loss(params: Any) -> Any:
+            kept = jax.random.bernoulli(step_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
+            seen = embeddings[rows] * kept / (1 - HEAD_DROPOUT)
+            joint = seen @ params["projection"]
+            joint = joint / (jnp.linalg.norm(joint, axis=1, keepdims=True) + 1e-6)
+            log_probs = jax.nn.log_softmax(joint @ params["tags"].T + params["bias"])
+            picked = jnp.take_along_axis(log_probs, ids[rows], axis=1) * mask[rows]
+            return -jnp.mean(picked.sum(axis=1) / mask[rows].sum(axis=1))
+
+        gradient = jax.grad(loss)(params)
+        updates, memory = optimizer.update(gradient, memory, params)
+        return (optax.apply_updates(params, updates), memory), None
+
+    keys = jax.random.split(drop_key, steps)
+    state, _ = jax.lax.scan(step, state, (order.reshape(steps, batch), keys))
+    return state
+
+
+def fit_topics(
+    photo: Floats, ids: Ints, mask: Floats, *, n_tags: int, most: int, seed: int
+) -> Topics | None:
+    """Fit a mixture whose parts have a look and a set of tags, by expectation maximisation.
+
+    Each round guesses every post's topic from its pixels and tags, then lets the tags of each topic
+    and a linear classifier of the pixels follow. The classifier is kept weak on purpose: a strong
+    one learns each post by heart and the tags have no say.
+
+    Of unit vectors in the joint space `[N, J]` and tags from `tag_table`; `n_tags` is V. There are
+    fewer than `most` topics when there are few posts, and None where there would be less than two.
+    """
+    tagged = mask.sum(axis=1) > 0
+    photo, ids, mask = photo[tagged], ids[tagged], mask[tagged]
+    n_topics = min(most, len(photo) // POSTS_A_TOPIC)
+    if n_topics < 2 or n_tags == 0:
+        return None
+    has = np.zeros((len(photo), n_tags), np.float32)
+    row, place = np.nonzero(mask)
+    has[row, ids[row, place]] = 1.0
+    center = photo.mean(axis=0)
+    scale = 8.0 / np.sqrt(photo.shape[1]) / max(float((photo - center).std()), 1e-6)
+    rng = np.random.default_rng(seed)
+    with warnings.catch_warnings():
+        # More topics than the photos have kinds: some stay empty.
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        _, first = kmeans2(photo.astype(np.float64), n_topics, iter=20, minit="++", rng=rng)
+    shares = np.full((len(photo), n_topics), 0.1 / n_topics, np.float32)
+    shares[np.arange(len(photo)), first] += 0.9
+    fitted = _maximise(jnp.asarray((photo - center) * scale), jnp.asarray(has), shares)
+    weight = np.asarray(fitted[0]) * np.float32(scale)
+    bias = np.asarray(fitted[1]) - center @ weight
+    # A model keeps these chances, the most of its weights, in half precision.
+    chance = np.asarray(fitted[2]).astype(np.float16).astype(np.float32)
+    usual = np.asarray(fitted[3]) + np.float32(1e-4)
+    return Topics(weight.astype(np.float32), bias.astype(np.float32), chance, usual)
+
+
+@jax.jit
+def _maximise(seen: Any, has: Any, shares: Any) -> Any:
+    usual = has.mean(axis=0)
+    optimizer = optax.adam(TOPIC_LEARNING_RATE)
+    n_topics = shares.shape[1]
+    params = (jnp.zeros((seen.shape[1], n_topics)), jnp.zeros(n_topics))
+
+    def chances(shares: Any) -> Any:
+        chance = shares.T @ has + SHRINK_POSTS * usual
+        return jnp.clip(chance / (shares.sum(axis=0)[:, None] + SHRINK_POSTS), 1e-4, 0.99)
+
+    def step(state: Any, _: Any, *, shares: Any) -> Any:
+        params, memory = state
+
+        def loss(params: Any) -> Any:
+            log_chance = jax.nn.log_softmax(seen @ params[0] + params[1])
+            decay = TOPIC_WEIGHT_DECAY * (params[0] ** 2).sum()
+            return -(shares * log_chance).sum(1).mean() + decay
+
+        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
+        return (optax.apply_updates(params, updates), memory), None
+
+    def turn(state: Any, _: Any) -> Any:
+        params, memory, shares = state
+        chance = chances(shares)
+        moved = jax.lax.scan(partial(step, shares=shares), (params, memory), None, length=STEPS)
+        params, memory = moved[0]
+        absent = jnp.log1p(-chance)
+        by_tags = has @ (jnp.log(chance) - absent).T + absent.sum(axis=1)
+        by_pixels = jax.nn.log_softmax(seen @ params[0] + params[1])
+        return (params, memory, jax.nn.softmax(by_pixels + TAGS_COUNT * by_tags)), None
+
+    state = (params, optimizer.init(params), shares)
+    params, _, shares = jax.lax.scan(turn, state, None, length=ROUNDS)[0]
+    return (*params, chances(shares), shares.mean(axis=0))
+
+
+class Kinds(NamedTuple):
+    """A linear classifier of kinds of photos, `[K, D]`, and its class-to-tag matrix `[K, V]`."""
+
+    weight: Floats
+    bias: Floats
+    matrix: Halfs
+
+    def bridge(self) -> Bridge:
+        """The signal."""
+        return Bridge(self.matrix, Classifier(self.weight, self.bias))
+
+
+def fit_kinds(
+    embeddings: Floats,
+    labels: Sequence[str],
+    tags_of_kind: Mapping[str, Sequence[str]],
+    vocabulary: Sequence[str],
+) -> Kinds:
+    """Fit a second bridge, for kinds that the encoder's classes lack, by ridge regression.
+
+    Args:
+        embeddings: Of labelled photos, `[N, D]`.
+        labels: The kind of each, `[N]`; a kind without a photo here is never named.
+        tags_of_kind: Tags that people put on photos of each kind, best first. One without tags
+            stands for photos of none of the others; they weigh less, since not all are rightly so.
+        vocabulary: Tags, V of them.
+    """
+    kinds = sorted(tags_of_kind)
+    index = {kind: i for i, kind in enumerate(kinds)}
+    target = np.zeros((len(labels), len(kinds)))
+    target[np.arange(len(labels)), [index[label] for label in labels]] = 1.0
+    weigh = np.array([1.0 if tags_of_kind[label] else BACKGROUND for label in labels])[:, None]
+    center = (weigh * embeddings).sum(axis=0) / weigh.sum()
+    base = (weigh * target).sum(axis=0) / weigh.sum()
+    rows = embeddings - center
+    curve = rows.T @ (weigh * rows) + KIND_RIDGE * np.eye(rows.shape[1])
+    weight = np.linalg.solve(curve, rows.T @ (weigh * (target - base))).T
+    bias = base - weight @ center
+    absent = target.sum(axis=0) == 0
+    bias[absent] = -10.0
+    weight[absent] = 0.0
+    return Kinds(
+        weight=(weight * SHARPNESS).astype(np.float32),
+        bias=(bias * SHARPNESS).astype(np.float32),
+        matrix=class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
+    )

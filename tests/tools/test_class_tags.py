@@ -11,7 +11,7 @@ import pytest
 from pixtag.encoder import class_names, class_synonyms
 from pixtag.tags import normalise_tag
 
-MAP = Path(__file__).parent.parent.parent / "recipes" / "class_tags.toml"
+MAP = Path(__file__).parent.parent.parent / "tools" / "class_tags.toml"
 
 OLD_LABELS = (
     "petstagram cute foodie dogsofinstagram sweet goodfood italiandinner breakfast chicken "

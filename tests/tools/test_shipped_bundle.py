@@ -8,12 +8,12 @@ import pytest
 
 from pixtag import Predictor
 from pixtag.bundle import default_bundle_path, load_bundle
-from pixtag.evaluate import compare
+from pixtag.evaluate import compare, model_of
 from pixtag.evaluate.baselines import base_level
 from pixtag.ingest import find_sources, import_posts
 from pixtag.splits import temporal_split
 from pixtag.store import Store
-from pixtag.types import PostLog
+from pixtag.types import PostLog, Sources
 
 ROOT = Path(__file__).parent.parent.parent
 PHOTOS = ROOT.parent / "shared" / "data"
@@ -80,7 +80,7 @@ def test_all_old_labels_are_in_the_vocabulary():
 
 
 def test_no_invented_event_or_signature_is_known():
-    invented = (ROOT / "recipes" / "simulated_tags.txt").read_text().splitlines()
+    invented = (ROOT / "tools" / "simulated_tags.txt").read_text().splitlines()
     bundle = load_bundle()
     assert not set(bundle.vocabulary) & set(invented)
     assert not set(bundle.prior.tags) & set(invented)
@@ -119,9 +119,9 @@ def _cats() -> list[Path]:
 
 def against_base_level(log: PostLog, decay: float) -> dict[str, float]:
     """What the shipped bundle adds to base-level learning on the last fifth, by metric."""
-    predictor = Predictor.load()
+    model = model_of(load_bundle())
     rankers = {
-        "pixtag": lambda log, start, stop, k: predictor.rank(log, start, stop, k=k),
+        "pixtag": lambda log, start, stop, k: model(log, start, stop, k, Sources()),
         "base_level": base_level(decay),
     }
     compared = compare(log, *temporal_split(log).bounds("test"), rankers)

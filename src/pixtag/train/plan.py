@@ -1,0 +1,215 @@
+"""What a training run learns from and how, settled before anything is fitted."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import jax
+import numpy as np
+
+from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder
+from pixtag.errors import ModelError
+from pixtag.model import readers_of_classes
+from pixtag.signals import Knowledge
+from pixtag.signals.words import class_tag_matrix
+from pixtag.splits import Split, temporal_split
+from pixtag.train.config import TrainConfig
+from pixtag.train.examples import choose_vocabulary
+from pixtag.train.people import Elsewhere
+from pixtag.train.pixels import Kinds, Pixels, fit_kinds
+from pixtag.types import Bools, Ints, PostLog, Sources
+
+LEAST_POSTS = 200  # posts with a time and a tag below which nothing worth having is learned
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """What a model for everybody learns from beside its log of N posts.
+
+    Attributes:
+        unlearned: Tags that stay in the posts but never enter the vocabulary, so that the network
+            meets them as it meets a tag of another store.
+        groups: A name for each post, `[N]`, or empty: posts of one name (photos of one kind) are
+            kept out of a head together, so that the network meets kinds that no head ever saw.
+        bridge_tags: Tags that people put on photos of each class of the shipped encoder, best
+            first; those of the vocabulary become the model's class-to-tag matrix.
+        kinds: What each post's photo is known to show, `[N]`, a key of `kind_tags` or empty: a
+            classifier of these kinds becomes a second bridge.
+        kind_tags: Tags that people put on photos of each kind, best first.
+        others: Logs of other people with times: the network meets their habits too. Neither
+            their tags nor their posts enter the model.
+    """
+
+    unlearned: Collection[str] = ()
+    groups: Sequence[str] = ()
+    bridge_tags: Sequence[Sequence[str]] | None = None
+    kinds: Sequence[str] = ()
+    kind_tags: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    others: Sequence[PostLog] = ()
+
+
+class Plan:
+    """The posts, the vocabulary and the knobs of one run; arguments and errors as for `fit`.
+
+    Attributes:
+        log: Posts up to the end of the calibration period; later ones are never read.
+        fitted: Those of the fit period.
+        config: The knobs as resolved.
+        matrix: Chance of each of V tags on a photo of each class of the encoder, `[1000, V]`.
+        bridge: The signal of that; `words` is the other one that reads the encoder's classes.
+        elsewhere: The other logs and which of their posts are asked about.
+        encoder: ONNX bytes for the model's file; None for the shipped one.
+    """
+
+    def __init__(
+        self,
+        log: PostLog,
+        config: TrainConfig,
+        auxiliary: Auxiliary,
+        *,
+        labels: Sequence[str] | None,
+        sources: Sources,
+        encoder_digest: str,
+        encoder: OnnxEncoder | None,
+        use_all: bool,
+    ) -> None:
+        if encoder is not None and encoder.digest != encoder_digest:
+            raise ModelError(
+                f"the embeddings are of the encoder {encoder_digest[:12] or 'without a name'}, "
+                f"not of {encoder.digest[:12]}",
+                hint="give the encoder that made the embeddings",
+            )
+        log = log if labels is None else only_tags(log, labels)
+        self.split = split_of(log, use_all=use_all)
+        _check_enough(log, self.split)
+        self.log = log.select(np.arange(self.split.valid_stop))
+        self.fitted = log.select(np.arange(self.split.train_stop))
+        self.auxiliary, self.sources = auxiliary, sources
+        is_shipped = encoder_digest == SHIPPED_DIGEST
+        self.encoder_digest = encoder_digest
+        self.encoder = None if encoder is None or is_shipped else encoder.model
+        has_words = config.words and is_shipped and bool(self.fitted.has_photo.any())
+        rank = config.rank
+        if labels is not None:
+            rank = rank.model_copy(update={"only_vocabulary": True})
+        self.config = config.model_copy(update={"rank": rank, "words": has_words})
+        self.vocabulary = list(dict.fromkeys(self._chosen_tags() if labels is None else labels))
+        tags = auxiliary.bridge_tags
+        self.matrix = None if tags is None else class_tag_matrix(tags, self.vocabulary)
+        self.bridge, self.words = readers_of_classes(
+            encoder_digest=encoder_digest, matrix=self.matrix, has_words=has_words
+        )
+        cuts = ((other, split_of(other, use_all=use_all)) for other in auxiliary.others)
+        self.elsewhere = [Elsewhere.of(other, cut, config) for other, cut in cuts]
+
+    def _chosen_tags(self) -> list[str]:
+        """The tags of several people, and the words of the reviewed maps, which are no secret."""
+        limit, unlearned = self.config.vocabulary, self.auxiliary.unlearned
+        chosen = choose_vocabulary(self.fitted, limit=limit, leave_out=unlearned)
+        mapped = (*(self.auxiliary.bridge_tags or ()), *self.auxiliary.kind_tags.values())
+        return [*chosen, *(tag for tags in mapped for tag in tags)]
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the result."""
+        matrix = b"" if self.matrix is None else self.matrix.tobytes()
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "posts": digest_of_posts(self.log),
+            "vocabulary": self.vocabulary,
+            "encoder": self.encoder_digest,
+            "split": asdict(self.split),
+            "sources": self.sources.name,
+            "others": [digest_of_posts(other) for other in self.auxiliary.others],
+            "groups": list(self.auxiliary.groups),
+            "kinds": list(self.auxiliary.kinds),
+            "kind_tags": dict(self.auxiliary.kind_tags),
+            "bridge": hashlib.sha256(matrix).hexdigest(),
+            "pixtag": importlib.metadata.version("pixtag"),
+            "jax": jax.__version__,
+        }
+
+    def kinds(self, chosen: Bools) -> Kinds | None:
+        """The classifier of labelled photos among the chosen posts of the fit period."""
+        names = self.auxiliary.kinds
+        rows = [i for i in np.flatnonzero(chosen).tolist() if names and names[i]]
+        if not rows:
+            return None
+        embeddings = self.log.embeddings[rows].astype(np.float32)
+        labels = [names[i] for i in rows]
+        return fit_kinds(embeddings, labels, self.auxiliary.kind_tags, self.vocabulary)
+
+    def knowledge(self, pixels: Pixels, chosen: Bools) -> Knowledge:
+        """What was fitted on the chosen posts, with what serving will also have, no prior."""
+        kinds = self.kinds(chosen)
+        return Knowledge.of(
+            self.vocabulary,
+            pixels.head,
+            bridge=self.bridge,
+            kinds=None if kinds is None else kinds.bridge(),
+            topics=pixels.topics,
+            words=self.words,
+        )
+
+    @property
+    def rows_to_fit(self) -> Ints:
+        """Posts with a time in the fit period, thinned to the limit."""
+        rows = np.arange(self.log.n_untimed, self.split.train_stop)
+        return _thinned(rows, self.config.examples, (self.config.seed, 23))
+
+    @property
+    def rows_to_calibrate(self) -> Ints:
+        """Posts that decide the calibration, thinned to a quarter of the limit."""
+        rows = np.arange(self.split.train_stop, self.split.valid_stop)
+        return _thinned(rows, max(100, self.config.examples // 4), (self.config.seed, 29))
+
+
+def _thinned(rows: Ints, most: int, seed: tuple[int, int]) -> Ints:
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def digest_of_posts(log: PostLog) -> str:
+    """SHA-256 in hex of posts with all that is known of them."""
+    # By name: numbers depend on posts that are not among these.
+    users = [*log.users, None]
+    rows = enumerate(zip(log.post_ids, log.user_of_post, strict=True))
+    posts = [(post_id, users[user], log.tags_of(row)) for row, (post_id, user) in rows]
+    digest = hashlib.sha256(json.dumps(posts).encode())
+    for values in (log.at, log.has_photo, log.embeddings):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def split_of(log: PostLog, *, use_all: bool = False) -> Split:
+    """Where fitting and calibration end; test is empty with `use_all`."""
+    return temporal_split(log, train=0.9, valid=1.0) if use_all else temporal_split(log)
+
+
+def only_tags(log: PostLog, labels: Sequence[str]) -> PostLog:
+    """The log with a fixed label set: other tags go, posts without any stay as they are asked."""
+    wanted = set(labels)
+    kept_tags = [t for t in log.tags if t in wanted]
+    index = {t: i for i, t in enumerate(kept_tags)}
+    uses = np.array([index.get(t, -1) for t in log.tags], np.int64)[log.tag_ids]
+    lengths = np.bincount(log.post_of_use[uses >= 0], minlength=len(log))
+    start = np.cumsum([0, *lengths], dtype=np.int64)
+    return replace(log, tags=kept_tags, tag_start=start, tag_ids=uses[uses >= 0])
+
+
+def _check_enough(log: PostLog, split: Split) -> None:
+    tagged = np.diff(log.tag_start) > 0
+    n_fit = int(tagged[log.n_untimed : split.train_stop].sum())
+    n_choose = int(tagged[split.train_stop : split.valid_stop].sum())
+    if n_fit < LEAST_POSTS or n_choose < LEAST_POSTS // 10:
+        raise ModelError(
+            f"too little to learn from: {n_fit} posts with a time and a tag to fit on and "
+            f"{n_choose} to calibrate on; training needs {LEAST_POSTS} and {LEAST_POSTS // 10}",
+            hint="use the bundle that ships with Pixtag: it needs no training, and "
+            "`pixtag predict --store` adds your own history to it",
+        )
