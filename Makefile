@@ -44,7 +44,7 @@ check: $(VENV)/.installed-check ## Lint, format, types, import rules
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## Measure speeds as ratios in one run
-	@for one in bench/*.py; do echo "== $$one"; $(BIN)/python $$one $(ARGS); done
+	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: evaluate
 evaluate: $(VENV)/.installed-test ## Reproduce the README's table from the evaluation set

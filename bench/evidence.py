@@ -8,7 +8,8 @@ For each size an invented store of that many posts without photos, in a process 
 - bytes a post of the evidence, names included;
 - observing one post with an embedding, merges included;
 - `Predictor.observe`, which commits to the disk, beside the store's commit alone;
-- the suggestion right after that, in turns with a warm one about somebody else;
+- the suggestion right after that, in turns with a warm one about somebody else; and the one right
+  after a post that comes months late, which changes what was popular yesterday;
 - suggestions with and without 20 typed tags, in turns; what typing costs is the difference.
 
 Growth is from the smallest size to the largest. `--processor` measures the processor time of the
@@ -22,6 +23,7 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,9 +117,8 @@ def measure(n: int, asked: argparse.Namespace, told: multiprocessing.Queue) -> N
             np.ones(1, np.bool_),
             embedding[None].astype(np.float16),
         )
-        taken.append(clock(lambda: evidence.observe(shown)))
+        taken.append(clock(lambda shown=shown: evidence.observe(shown)))
     figures.add_times(f"{name}observe", taken, median_ms=1.0, p99_ms=5.0)
-    del evidence
     if not asked.no_store:
         with tempfile.TemporaryDirectory() as folder:
             with_store(figures, name, Path(folder) / "store.sqlite", log, n, asked)
@@ -130,7 +131,7 @@ def with_store(
     """Open, observe and ask."""
     bundle = load_bundle(asked.bundle)
     clock = seconds_of_thread if asked.processor else seconds
-    at = datetime.fromtimestamp(float(log.at[-1]) + 60, UTC)
+    at = datetime.fromtimestamp(float(log.at[n]), UTC)
     with Store.open(path, create=True) as store:
         store.add_posts(posts_of(log, range(n)))
     figures.add(f"{name}opened without a snapshot, s", seconds(lambda: opened(bundle, path, at)))
@@ -149,19 +150,30 @@ def with_store(
 
         for i in range(20):
             suggest(i)
-        commits, observed, after, warm = [], [], [], []
+        commits, observed, after, warm, late = [], [], [], [], []
         for i in range(asked.asked):
             commits.append(clock(lambda: store.add_posts([next(posts)])))
             suggest(i)
-            observed.append(clock(lambda: predictor.observe([next(posts)])))
+            post = next(posts)
+            at = datetime.fromtimestamp((post.posted_at or 0.0) + 60, UTC)
+            observed.append(clock(lambda post=post: predictor.observe([post])))
             after.append(clock(lambda i=i: suggest(i + 1)))
             warm.append(clock(lambda i=i: suggest(i + 2)))
+        for i in range(min(40, asked.asked)):
+            post = next(posts)
+            long_ago = (post.posted_at or 0.0) - 90 * 86_400
+            predictor.observe([replace(post, posted_at=long_ago)])
+            late.append(clock(lambda i=i: suggest(i + 1)))
         figures.add_times(f"{name}the store's durable commit of a post", commits)
         figures.add_times(f"{name}observe with the durable commit", observed)
         figures.add(
             f"{name}suggest right after observing / warm",
             statistics.median(after) / statistics.median(warm),
             at_most=1.1,
+        )
+        figures.add(
+            f"{name}suggest right after observing a post of long ago / warm",
+            statistics.median(late) / statistics.median(warm),
         )
         figures.add_times(f"{name}suggest", warm, median_ms=4.0, p99_ms=12.0)
         plain, with_typed, _ = ratio_in_turns(

@@ -1,8 +1,9 @@
 """How long a suggestion takes: `pixtag predict` from cold, and a warm `Predictor.suggest`.
 
-    python bench/predict.py [--bundle FILE] [--sizes 12000,1000000] [--only cold] [--json FILE]
+    python bench/predict.py [--bundle FILE] [--sizes 0,1000000] [--only cold] [--json FILE]
 
-Invented stores, 12,000 posts of each with a photo, and photos of 1080 x 1350 px and of 12 megapixels.
+The evaluation set (`--sizes` 0) and invented stores, 12,000 posts of each with a photo; photos of
+1080 x 1350 px and of 12 megapixels.
 
 - cold: the whole command, start of Python to last line, without and with the smallest store; the
   first run, which reads every post, apart. Beside it a program that only embeds the photo.
@@ -23,14 +24,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from _figures import (
-    N_DAYS,
-    STARTED_AT,
     Figures,
+    evaluation_log,
     invented_log,
     make_photo,
     posts_of,
@@ -47,7 +49,7 @@ from pixtag.store import Store
 
 N_THREADS, N_SLOW = 8, 12
 PAUSE_S = 0.05
-AT = datetime.fromtimestamp(STARTED_AT + N_DAYS * 86_400, UTC)
+Ask = Callable[[int, bytes | None], None]
 BARE = """
 import sys
 from pathlib import Path
@@ -60,7 +62,7 @@ load_encoder().embed(decode(Path(sys.argv[1]))[None])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bundle", type=Path, help="the shipped one by default")
-    parser.add_argument("--sizes", default="12000,1000000", help="posts of the stores, by commas")
+    parser.add_argument("--sizes", default="0,1000000", help="posts of invented stores, by commas")
     parser.add_argument("--photos", type=int, default=12_000, help="posts with a photo in each")
     parser.add_argument("--runs", type=int, default=7, help="cold runs of each kind")
     parser.add_argument("--asked", type=int, default=120, help="warm suggestions of each kind")
@@ -74,43 +76,63 @@ def main() -> None:
         photos = [make_photo(folder / f"photo{seed}.jpg", seed) for seed in (5, 7)]
         large = make_photo(folder / "large.jpg", 9, width=3000, height=4000)
         for size in sizes if asked.only in (None, "warm") else sizes[:1]:
-            store = make_store(folder / f"{size}.sqlite", size, asked.photos, bundle)
+            world = make_world(folder / f"{size}.sqlite", size, asked.photos, bundle)
             if size == sizes[0] and asked.only in (None, "cold"):
-                cold(figures, photos[0], store, asked.bundle, asked.runs)
-            with Predictor.load(bundle, store) as predictor:
+                cold(figures, photos[0], world, asked.bundle, asked.runs)
+            with Predictor.load(bundle, world.store) as predictor:
+                ask = asking(predictor, world)
                 if asked.only in (None, "warm"):
                     wanted = 1.3 if size == sizes[0] else 1.4
-                    what = f"{size:,} posts"
-                    warm(figures, what, predictor, photos, asked.asked, wanted)
-                    warm(figures, f"{what}, 12 MP", predictor, [large], asked.asked // 3, wanted)
+                    what = f"{size:,} posts" if size else "evaluation set"
+                    warm(figures, what, ask, photos, asked.asked, wanted)
+                    warm(figures, f"{what}, 12 MP", ask, [large], asked.asked // 3, wanted)
                 if size == sizes[0] and asked.only in (None, "threads"):
-                    threads(figures, predictor, photos, asked.asked)
+                    threads(figures, ask, photos, asked.asked)
                 if size == sizes[0] and asked.only in (None, "beside"):
-                    beside(figures, predictor, large, asked.asked)
+                    beside(figures, ask, large, asked.asked)
     figures.write(asked.json)
 
 
-def make_store(path: Path, n_posts: int, n_photos: int, bundle: Bundle) -> Path:
-    """A store of invented posts, some of them with a photo."""
+@dataclass(frozen=True)
+class World:
+    """A store, the people of its last posts, and a moment after all of them."""
+
+    store: Path
+    people: list[str]
+    at: datetime
+
+
+def make_world(path: Path, n_posts: int, n_photos: int, bundle: Bundle) -> World:
+    """A store of invented posts, some of them with a photo; the evaluation set's for 0."""
     width = bundle.manifest.encoder_width
-    log = invented_log(n_posts, n_photos=n_photos, width=width, vocabulary=bundle.vocabulary)
-    shown = {
-        post.photos[0].digest: i
-        for i, post in enumerate(posts_of(log, range(len(log))))
-        if post.photos
-    }
+    log = evaluation_log()
+    if n_posts:
+        log = invented_log(n_posts, n_photos=n_photos, width=width, vocabulary=bundle.vocabulary)
+    every = posts_of(log, range(len(log)))
+    shown = {post.photos[0].digest: i for i, post in enumerate(every) if post.photos}
     with Store.open(path, create=True) as store:
         store.add_posts(posts_of(log, range(len(log))))
         digest = bundle.manifest.encoder_digest
         store.put_embeddings(digest, list(shown), log.embeddings[list(shown.values())])
-    return path
+    people = list(dict.fromkeys(log.users[u] for u in log.user_of_post[-200:].tolist()))
+    return World(path, people[:40], datetime.fromtimestamp(float(log.at[-1]) + 60, UTC))
 
 
-def cold(figures: Figures, photo: Path, store: Path, bundle: Path | None, n_runs: int) -> None:
+def asking(predictor: Predictor, world: World) -> Ask:
+    """Ask about one person of the world after the other."""
+
+    def ask(number: int, photo: bytes | None) -> None:
+        predictor.suggest(photo, user=world.people[number % len(world.people)], at=world.at)
+
+    return ask
+
+
+def cold(figures: Figures, photo: Path, world: World, bundle: Path | None, n_runs: int) -> None:
     """Seconds of whole commands, median of several runs that take turns."""
     model = ["--bundle", str(bundle)] if bundle else []
     plain = [sys.executable, "-m", "pixtag", "predict", str(photo), *model]
-    stored = [*plain, "--store", str(store), "--user", "user0", "--at", AT.isoformat()]
+    at = world.at.isoformat()
+    stored = [*plain, "--store", str(world.store), "--user", world.people[0], "--at", at]
     bare = [sys.executable, "-c", BARE, str(photo)]
     first_s = seconds(lambda: run(stored))
     kinds = {"bare encoder": bare, "without a store": plain, "with a store": stored}
@@ -125,9 +147,7 @@ def cold(figures: Figures, photo: Path, store: Path, bundle: Path | None, n_runs
     figures.add("cold with a store / bare", middle["with a store"] / middle["bare encoder"])
 
 
-def warm(
-    figures: Figures, what: str, predictor: Predictor, photos: list[Path], n: int, wanted: float
-) -> None:
+def warm(figures: Figures, what: str, ask: Ask, photos: list[Path], n: int, wanted: float) -> None:
     """Milliseconds of a suggestion and of its photo alone, and their ratio."""
     encoder = load_encoder()
     data = [photo.read_bytes() for photo in photos]
@@ -136,7 +156,7 @@ def warm(
         encoder.embed(images.decode(data[i % len(data)])[None])
 
     def suggest(i: int) -> None:
-        predictor.suggest(data[i % len(data)], user=f"user{i % 40}", at=AT)
+        ask(i, data[i % len(data)])
 
     for i in range(40):
         suggest(i)
@@ -152,12 +172,12 @@ def warm(
     figures.add(f"{what}: quickest suggest / quickest", min(suggestions) / min(looks))
 
 
-def threads(figures: Figures, predictor: Predictor, photos: list[Path], n: int) -> None:
+def threads(figures: Figures, ask: Ask, photos: list[Path], n: int) -> None:
     """Suggestions a second of eight threads against what two processors could do at best."""
     data = [photo.read_bytes() for photo in photos]
 
     def suggest(i: int) -> None:
-        predictor.suggest(data[i % len(data)], user=f"user{i % 40}", at=AT)
+        ask(i, data[i % len(data)])
 
     ratios: list[float] = []
     with ThreadPoolExecutor(N_THREADS) as pool:
@@ -170,20 +190,20 @@ def threads(figures: Figures, predictor: Predictor, photos: list[Path], n: int) 
     figures.add(f"{N_THREADS} threads: suggestions / bound", statistics.median(ratios), least=0.8)
 
 
-def beside(figures: Figures, predictor: Predictor, large: Path, n: int) -> None:
+def beside(figures: Figures, ask: Ask, large: Path, n: int) -> None:
     """A question without a photo, now and then, alone and beside slow photos."""
     data = large.read_bytes()
     stop = threading.Event()
 
     def ask_about_photos() -> None:
         while not stop.is_set():
-            predictor.suggest(data, user="user1", at=AT)
+            ask(1, data)
 
     def times() -> list[float]:
         taken: list[float] = []
         for i in range(n):
             time.sleep(PAUSE_S)
-            taken.append(seconds(lambda i=i: predictor.suggest(None, user=f"user{i % 40}", at=AT)))
+            taken.append(seconds(lambda i=i: ask(i, None)))
         return taken
 
     alone = times()

@@ -207,3 +207,20 @@ def test_the_same_seed_draws_the_same_weights():
     first, again, other = (random_weights("tiny", seed) for seed in (5, 5, 6))
     assert all(np.array_equal(first[n], again[n]) for n in first)
     assert not np.array_equal(first["own/keys"], other["own/keys"])
+
+
+def test_the_logit_of_an_empty_slot_leaves_the_attention_alone():
+    """A stranger's slots are empty, and are scored by the context all the same."""
+    weights = {
+        "own/keys": np.zeros((2, 1), np.float32),
+        "own/context": np.full((1, 1), 1.0, np.float32),
+        "own/bias": np.zeros(1, np.float32),
+        "own/heads": np.ones((1, 1), np.float32),
+        "own/null": np.zeros(1, np.float32),
+    }
+    member, context = np.ones((1, 3, 4), np.float32), np.full((1, 1), 500.0, np.float32)
+    keys, filled = np.zeros((1, 4, 2), np.float32), np.zeros((1, 4), np.float32)
+    assert copy_shares(weights, "own", keys, filled, member, context).tolist() == [[[0.0]] * 3]
+    filled[0, 1] = 1.0
+    found = copy_shares(weights, "own", keys, filled, member, context)
+    np.testing.assert_allclose(found, 1.0)

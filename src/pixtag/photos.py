@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from pixtag.encoder import Encoder
 
 BATCH = 16  # photos that are decoded and embedded together
-N_DECODERS = 4  # photos that are decoded at once, each up to half a gigabyte of pixels
+N_AT_ONCE = min(4, os.cpu_count() or 1)
+"""Photos that are decoded at once, each up to half a gigabyte of pixels, and batches that are
+embedded at once: more would only crowd out questions that need neither."""
+
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 )
@@ -98,7 +101,8 @@ class PhotoReader:
         self._bundle, self._given = bundle, encoder
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
-        self._decoders = ThreadPoolExecutor(N_DECODERS, thread_name_prefix="pixtag-decode")
+        self._encoding = threading.BoundedSemaphore(N_AT_ONCE)
+        self._decoders = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="pixtag-decode")
 
     def close(self) -> None:
         """Finish what is being decoded."""
@@ -142,7 +146,8 @@ class PhotoReader:
 
         results = list(self._decoders.map(decoded, photos))
         pixels = [p for p in results if not isinstance(p, PixtagError)]
-        rows = iter(encoder.embed(np.stack(pixels)) if pixels else ())
+        with self._encoding:
+            rows = iter(encoder.embed(np.stack(pixels)) if pixels else ())
         return [p if isinstance(p, PixtagError) else next(rows) for p in results]
 
     def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
