@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK
+from pixtag.evidence import LAST_TICK, is_first
 from pixtag.lists import Lists
 from pixtag.platforms import Platform, find_platform
 from pixtag.signals import FEATURES, Asked
@@ -62,22 +62,19 @@ class Usage:
         """
         n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
         row = np.repeat(of, np.diff(start))
-        place = np.full(int(max(tags.max(initial=0), carried.max(initial=0))) + 1, -1)
-        place[tags] = np.arange(n)
-        column = place[carried]
-        asked = column >= 0
-        together = np.bincount(row[asked] * n + column[asked], minlength=n * n).reshape(n, n)
-        # Only tags whose photos look the same are compared by their company.
-        row, carried = row[near[row]], carried[near[row]]
-        is_company = np.zeros(len(place), np.bool_)
-        is_company[carried] = True
-        number = np.cumsum(is_company) - 1
-        n_beside = int(is_company.sum())
+        is_carried = np.zeros(int(max(tags.max(initial=0), carried.max(initial=0))) + 1, np.bool_)
+        is_carried[carried] = True
+        number, n_beside = np.cumsum(is_carried) - 1, int(is_carried.sum())
         beside = np.bincount(row * n_beside + number[carried], minlength=n * n_beside)
         beside = beside.reshape(n, n_beside).astype(np.float32)
-        own = np.flatnonzero(is_company[tags])
+        own = np.flatnonzero(is_carried[tags])
+        together = np.zeros((n, n), np.float32)
+        together[:, own] = beside[:, number[tags[own]]]
+        if not near.any():
+            return cls(uses, together, np.zeros((n, n), np.float32), photos)
+        # Only tags whose photos look the same are compared by their company.
+        beside[~near] = 0.0
         beside[own, number[tags[own]]] = 0.0
-        together = together.astype(np.float32)
         # Cosine of the roots of how often others stand beside two tags, so that the squares are
         # the counts; neither tag is company of the pair itself: their posts together don't count.
         roots = np.sqrt(beside)
@@ -86,21 +83,30 @@ class Usage:
         return cls(uses, together, company, photos)
 
 
-def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
-    """How tags `[C]`, known or not, were used before a question, in the store and the prior."""
+def usage_of(asked: Asked, question: int, names: Sequence[str], *, photos: bool = True) -> Usage:
+    """How tags `[C]`, known or not, were used before a question, in the store and the prior.
+
+    With `photos`, for near-synonyms: only posts of tags whose photos look alike are read. Without
+    them posts of all, and no photo.
+    """
     ids, place = np.unique([asked.id_of(name) for name in names], return_inverse=True)
     view, prior = asked.view, asked.knowledge.prior
     tick = np.full(len(ids), asked.tick[question])
-    uses = (view.counts(ids, tick).uses + asked.at_prior(prior.uses, ids)) * (ids >= 0)
-    photos = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
-    known = (ids >= 0) & (ids < len(prior.uses))
-    photos[known] = prior.photo_sums[ids[known]]
-    pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
-    np.add.at(photos, pair, view.vectors[row])
-    photos[ids < 0] = 0.0
+    uses = (view.uses_with(ids, tick) + asked.at_prior(prior.uses, ids)) * (ids >= 0)
+    known, read = (ids >= 0) & (ids < len(prior.uses)), ids >= 0
+    sums = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
+    if photos:
+        if prior.n_posts:
+            sums[known] = prior.photo_sums[ids[known]]
+        pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
+        if len(pair):
+            first = np.flatnonzero(is_first(pair))
+            sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
+        sums[ids < 0] = 0.0
+        read &= look_alike(sums).any(axis=1)
     parts: list[tuple[Ints, Ints, Ints]] = []
     end = np.full(len(ids), LAST_TICK)
-    for source, until, has in ((view, tick, ids >= 0), (prior.view, end, known)):
+    for source, until, has in ((view, tick, read), (prior.view, end, read & known)):
         of, slot = source.carrying(ids[has], until[has], limit=LAST_POSTS)
         lengths = source.n_uses[slot].astype(np.int64)
         parts.append((np.flatnonzero(has)[of], lengths, source.uses_of(slot)[1]))
@@ -108,7 +114,7 @@ def usage_of(asked: Asked, question: int, names: Sequence[str]) -> Usage:
     start = np.append(0, np.cumsum(lengths))
     # An unknown tag has no posts; its id must only be nobody else's.
     distinct = np.where(ids >= 0, ids, max(asked.n_tags, int(carried.max(initial=0)) + 1))
-    found = Usage.of_posts(uses.astype(np.float32), photos, distinct, of, start, carried)
+    found = Usage.of_posts(uses.astype(np.float32), sums, distinct, of, start, carried)
     both = np.ix_(place, place)
     return Usage(found.uses[place], found.together[both], found.company[both], found.photos[place])
 
@@ -198,16 +204,26 @@ def names_first(worth: Floats, seen: Seen) -> list[int]:
     return things.tolist()
 
 
-def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()) -> list[int]:
+def greedy(
+    worth: Floats,
+    same: Bools,
+    *,
+    is_own: Bools,
+    first: Sequence[int] = (),
+    limit: int | None = None,
+) -> list[int]:
     """Order candidates: the best by `worth [C]` first, then its near-synonyms (`same`) count half.
 
     Tags that the person has used (`is_own`) keep their worth; the places `first` come before all
-    others, unless one says the same as another of them; ties go by place.
+    others, unless one says the same as another of them; ties go by place. At
+    least `limit` places, or all.
     """
+    if not same.any():
+        return list(dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()]))
     left = worth.astype(np.float64)
     chosen: list[int] = []
     kept = list(first)
-    for _ in range(len(left)):
+    for _ in range(len(left) if limit is None else min(limit, len(left))):
         kept = [i for i in kept if not same[i, chosen].any() or is_own[i]]
         best = kept.pop(0) if kept else int(np.argmax(left))
         chosen.append(best)
@@ -217,13 +233,20 @@ def greedy(worth: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = 
 
 
 def best_set(
-    worth: Floats, log_probs: Floats, same: Bools, *, is_own: Bools, first: Sequence[int] = ()
+    worth: Floats,
+    log_probs: Floats,
+    same: Bools,
+    *,
+    is_own: Bools,
+    first: Sequence[int] = (),
+    limit: int | None = None,
 ) -> list[int]:
     """Order candidates as they are shown: `SET_SIZE` chosen by worth (`greedy`), likeliest first.
 
-    Near-synonyms count half here too, so that one doesn't push others out of a shorter set.
+    Near-synonyms count half here too, so that one doesn't push others out of a shorter set. At
+    least `limit` places, or all.
     """
-    order = greedy(worth, same, is_own=is_own, first=first)
+    order = greedy(worth, same, is_own=is_own, first=first, limit=limit and max(limit, SET_SIZE))
     head = np.array(order[:SET_SIZE], np.int64)
     again = greedy(log_probs[head], same[np.ix_(head, head)], is_own=is_own[head])
     return [*head[again].tolist(), *order[SET_SIZE:]]
@@ -309,5 +332,5 @@ class Wishes:
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)
                 worth, log_probs = worth + less, log_probs + less
-        order = best_set(worth, log_probs, same, is_own=own, first=kept)
+        order = best_set(worth, log_probs, same, is_own=own, first=kept, limit=self.n_new)
         return [*pool[order].tolist(), *usable[POOL:]][: self.n_new]

@@ -206,7 +206,7 @@ def _usual(asked: Asked, row: int, tags: Ints, uses: Ints) -> tuple[Doubles, Dou
 def _partners(asked: Asked, row: int, names: list[str], accepted: list[str]) -> list[str]:
     """The accepted tag, else an offered one, that each candidate goes with; or empty."""
     every = np.array([*accepted, *names], np.object_)
-    usage = usage_of(asked, row, every.tolist())
+    usage = usage_of(asked, row, every.tolist(), photos=False)
     n_posts = float(asked.n_posts[row]) + asked.knowledge.prior.n_posts
 
     def partner(mine: int) -> str:
