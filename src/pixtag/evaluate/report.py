@@ -1,4 +1,4 @@
-"""Figures as tables for people: short ones for the terminal, all of them on one HTML page.
+"""Figures for people: short tables for the terminal, all of them on one HTML page, and files.
 
 `tables_of` pivots the long table; the page is a Jinja2 template that shows the same tables, plots
 and examples. It is one file without scripts that asks for nothing.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +22,14 @@ from PIL import Image
 
 from pixtag.errors import ConfigError, ImageError
 from pixtag.evaluate import tables
-from pixtag.evaluate.compare import Comparison
+from pixtag.evaluate.metrics import Comparison, Scored
+from pixtag.evaluate.past import ORACLE
 from pixtag.evaluate.tables import ALL, BREADTH, PERFECT, SIGNALS, SOURCES, Figures, Row
+from pixtag.evaluate.temporal import BASE, PIXTAG
 from pixtag.images import decode
 from pixtag.store import Store
+from pixtag.times import iso_time
+from pixtag.types import PostLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,23 +38,18 @@ Cell = Row | str | None
 Wanted = Mapping[str, Any]
 """What `Figures.find` is asked for."""
 
-PIXTAG, BASE = "pixtag", "base_level"
 _SHORT = (PIXTAG, BASE, "popularity_week")
 _COLOURS = ("#3a6ea5", "#d98032", "#6a9f4f", "#9d6fb0")
 _GREY = "#7a828c"
 _N_EXAMPLES = _N_GAINS = 12
+_PREDICTED = 10
 
 
 @dataclass(frozen=True)
 class Table:
-    """A part of the long table, pivoted.
+    """A part of the long table, pivoted: lines of a name and cells; the page draws some as bars.
 
-    Attributes:
-        heads: Of the columns; the first is that of the lines' names.
-        lines: A name and cells each.
-        title: Heading; empty for a table that goes on with the one before.
-        note: What a reader must know to read it.
-        drawn: Which columns the page draws as bars.
+    A table without a title goes on with the one before.
     """
 
     heads: list[str]
@@ -72,12 +72,7 @@ def text(cell: Cell) -> str:
 
 
 def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:
-    """Pivot the figures of any protocol; what a protocol has not is left out.
-
-    Args:
-        found: Of a protocol.
-        is_brief: For the terminal: what differs only in the person or the method is left out.
-    """
+    """Pivot the figures of any protocol; what it has not, and if brief some detail, is left out."""
     made = [
         *_methods(found, is_brief=is_brief),
         *_sources(found, is_brief=is_brief),
@@ -116,7 +111,7 @@ def _methods(found: Figures, *, is_brief: bool) -> Iterator[Table]:
         minus = {f"{one} minus {other}": {"method": one, "minus": other} for one, other in pairs}
         yield Table(["post by post", *metrics], _pivot(found, minus, metrics))
     shares = {
-        f"{first}, {kind}": {"method": first, "kind": kind, "minus": "oracle"}
+        f"{first}, {kind}": {"method": first, "kind": kind, "minus": ORACLE}
         for kind in ("share of the oracle", "share above base_level")
     }
     note = "Of the oracle, which knew what can be known; then with base-level learning taken off."
@@ -230,28 +225,107 @@ def _breadth(found: Figures, *, is_brief: bool) -> Table:
     return Table(["first five", *BREADTH], rows, "Beyond accuracy", note)
 
 
+# ------------------------------------------------------------------ files
+
+
+def log_look(
+    store_path: Path,
+    *,
+    command: str,
+    period: str,
+    bundle_digest: str | None,
+    headline: Mapping[str, Any],
+) -> Path:
+    """Note that someone looked at a period, in `STORE.looks.jsonl` beside the store.
+
+    A test period that is looked at while tuning is no test any more; the file shows how often that
+    happened, with the figures that were seen.
+    """
+    path = store_path.with_name(store_path.name + ".looks.jsonl")
+    look = {
+        "looked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "period": period,
+        "command": command,
+        "bundle": bundle_digest,
+        "headline": dict(headline),
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(look) + "\n")
+    return path
+
+
+def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
+    """Write the first ten suggestions for each post, JSON Lines in time order; how many lines."""
+    ranked = scored.rankings
+    with path.open("w", encoding="utf-8") as file:
+        for place, row in enumerate(ranked.rows.tolist()):
+            user, at = int(log.user_of_post[row]), float(log.at[row])
+            tags, probs = scored.list_of(place, _PREDICTED)
+            line = {
+                "post_id": log.post_ids[row],
+                "user_id": log.users[user] if user < len(log.users) else None,
+                "at": iso_time(at) if np.isfinite(at) else None,
+                "tags": tags,
+                "probs": [round(p, 6) for p in probs],
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return len(ranked.rows)
+
+
+def write_trec(path: Path, compared: Comparison) -> list[Path]:
+    """Write run files and relevance judgements as trec_eval reads them.
+
+    The score falls with the rank, since trec_eval sorts by score and breaks ties in its own way.
+
+    Args:
+        path: A file name with a suffix (`pixtag.run`): the run of the first method, with the
+            judgements beside it (`pixtag.qrels`). Any other name: a folder that gets a run for
+            each method (`NAME.run`) and `qrels.txt`.
+        compared: The methods.
+
+    Returns:
+        The files, the judgements first.
+    """
+    is_folder = path.is_dir() or not path.suffix
+    if is_folder:
+        path.mkdir(parents=True, exist_ok=True)
+        runs = {name: path / f"{name}.run" for name in compared.methods}
+    else:
+        runs = {compared.first: path}
+    judgements = path / "qrels.txt" if is_folder else path.with_suffix(".qrels")
+    rows = compared.rows.tolist()
+    posts = ["_".join(compared.log.post_ids[row].split()) or "_" for row in rows]
+    with judgements.open("w", encoding="utf-8") as file:
+        for post, row in zip(posts, rows, strict=True):
+            file.writelines(f"{post} 0 {tag} 1\n" for tag in compared.log.tags_of(row))
+    for name, run in runs.items():
+        scored = compared.methods[name]
+        with run.open("w", encoding="utf-8") as file:
+            for place, post in enumerate(posts):
+                tags, _ = scored.list_of(place, scored.rankings.tag_ids.shape[1])
+                file.writelines(
+                    f"{post} Q0 {tag} {rank} {1 / rank:.6f} {name}\n"
+                    for rank, tag in enumerate(tags, 1)
+                )
+    return [judgements, *runs.values()]
+
+
 # ------------------------------------------------------------------ the page
 
 
 def write_report(
     path: Path, found: Figures, compared: Comparison | None, store: Store | None
 ) -> None:
-    """Write figures as one HTML file.
-
-    Args:
-        path: The file; replaced.
-        found: The figures.
-        compared: The suggestions behind them, for gained tags and examples.
-        store: Where photos of examples are looked up.
-
-    Raises:
-        ConfigError: Jinja2 or matplotlib is not installed.
-    """
+    """Write figures as one HTML file; arguments and errors as for `make_report`."""
     path.write_text(make_report(found, compared, store), encoding="utf-8")
 
 
 def make_report(found: Figures, compared: Comparison | None, store: Store | None) -> str:
-    """Make the page; arguments as for `write_report`."""
+    """Make the page of figures, of the suggestions behind them, and of photos from the store.
+
+    Raises:
+        ConfigError: Jinja2 or matplotlib is not installed.
+    """
     for name in ("jinja2", "matplotlib"):
         try:
             import_module(name)
@@ -382,7 +456,7 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[_Example
     chosen = photographed[np.unique(spread)] if len(photographed) else photographed
     names = {compared.log.post_ids[compared.rows[i]]: i for i in chosen.tolist()}
     posts = {p.post_id: p for p in store.posts() if p.post_id in names} if names else {}
-    scored = next(iter(compared.methods.values()))
+    scored = compared.methods[compared.first]
     shown: list[_Example] = []
     for name, place in names.items():
         if name not in posts or not posts[name].photos or len(shown) == _N_EXAMPLES:
