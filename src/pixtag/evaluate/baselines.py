@@ -333,15 +333,8 @@ def fit_linear(
 ) -> Floats:  # fmt: skip
     """Fit softmax or sigmoid regressions by Adam (Kingma and Ba 2015).
 
-    Args:
-        x: Inputs, `[n, D]`.
-        target: Chance of each output, `[n, T]`.
-        link: `softmax` over all outputs, with a learning rate that falls to 0, or `sigmoid`.
-        seed: Decides the order of the rows.
-        n_epochs: Passes over them.
-        learning_rate: Of the first step.
-        batch: Rows of a step.
-        l2: Weight decay.
+    From inputs `x` `[n, D]` to the chance `target` of each output `[n, T]`. `link` is `softmax`
+    over all outputs, with a learning rate that falls to 0, or `sigmoid`; `l2` the weight decay.
 
     Returns:
         Weights `[D + 1, T]`, the last row the bias.

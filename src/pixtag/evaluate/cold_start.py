@@ -160,15 +160,8 @@ def evaluate_first_users(
 ) -> Figures:  # fmt: skip
     """Replay people whom the model never met, each with no store but their own posts.
 
-    Beside the model stand the person's own baselines, filled up with tags popular in its prior.
-
-    Args:
-        log: The whole log.
-        bundle: Trained on `without_first_users`, or elsewhere.
-        model: Its ranking.
-        split: The cut.
-        stop: Posts from here on are not read.
-        on_progress: Told how many of how many people are done.
+    Beside the model (of a bundle trained on `without_first_users`, or elsewhere) stand the person's
+    own baselines, filled up with tags popular in its prior. Posts from `stop` on are not read.
 
     Raises:
         LeakError: The bundle learned from one of the people or from what came after the cut.

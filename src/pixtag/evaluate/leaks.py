@@ -48,27 +48,14 @@ class LeakReport:
 
 
 def leakcheck(
-    log: PostLog,
-    scorer: Scorer,
-    *,
-    n_times: int = 12,
-    n_before: int = 16,
-    changes: tuple[Change, ...] = CHANGES,
-    start: int | None = None,
-    seed: int = 0,
+    log: PostLog, scorer: Scorer, *, n_times: int = 12, n_before: int = 16,
+    changes: tuple[Change, ...] = CHANGES, start: int | None = None, seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-) -> LeakReport:
-    """Change the future of many query times and compare what is said about their past.
+) -> LeakReport:  # fmt: skip
+    """Change the future of `n_times` query times and compare what is said about their past.
 
-    Args:
-        log: The whole log.
-        scorer: What is checked.
-        n_times: Query times, spread evenly over the log.
-        n_before: Posts before each query time that are compared besides the post itself.
-        changes: What is done to the future.
-        start: Position of the first query time; a tenth into the log by default.
-        seed: Of the changes.
-        on_progress: Told how many of how many runs are done.
+    The times are spread evenly from position `start` on, by default a tenth into the log; besides
+    the post itself the `n_before` posts before it are compared.
 
     Raises:
         InputError: The log is too short to have a past and a future.

@@ -109,13 +109,8 @@ class Interval:
 class Bootstrap:
     """Means and 95 % intervals by resampling whole people (Field and Welsh 2007).
 
-    One draw serves every method and metric, so intervals of differences are paired. With a single
-    person there is nothing to resample but posts.
-
-    Args:
-        cluster: The person of each post, any integers, `[B]`.
-        seed: Decides the draw.
-        n_resamples: How many draws.
+    One draw serves every method and metric, so intervals of differences are paired. `cluster` is
+    the person of each post, `[B]`; of a single person posts are resampled.
     """
 
     def __init__(self, cluster: Ints, *, seed: int = 0, n_resamples: int = 1000) -> None:
@@ -235,13 +230,9 @@ def _taken(r: Rankings, at: Bools | Ints, k: int | None = None) -> Rankings:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several methods over the same posts.
+    """Several methods, the first held against the others, over the tagged posts `rows` of a log.
 
-    Attributes:
-        log: The log that `rows` point into.
-        rows: The posts that count, `[B]`: those with tags.
-        methods: By name; the first is the one that the others are compared with.
-        bootstrap: The draw of people that all intervals share.
+    All intervals share one draw of people.
     """
 
     log: PostLog
@@ -267,23 +258,12 @@ class Comparison:
 
 
 def compare(
-    log: PostLog,
-    start: int,
-    stop: int,
-    rankers: Mapping[str, Ranker],
-    *,
-    only: Ints | None = None,
-    on_progress: OnProgress | None = None,
-) -> Comparison:
+    log: PostLog, start: int, stop: int, rankers: Mapping[str, Ranker], *,
+    only: Ints | None = None, on_progress: OnProgress | None = None,
+) -> Comparison:  # fmt: skip
     """Rank the posts `start..stop - 1` with every method and score the lists.
 
-    Args:
-        log: The whole log.
-        start: First post of the period.
-        stop: The one after its last.
-        rankers: Methods by name.
-        only: Positions of the posts that count, ascending; all are replayed.
-        on_progress: Told which method is next.
+    All are replayed; only those at the positions `only`, ascending, count.
 
     Raises:
         InputError: No post of the period counts.

@@ -93,12 +93,7 @@ def rank_given(
 
 
 def chance_given(log: PostLog, given: Ints) -> Doubles:
-    """Chance of every tag by the co-occurrence signal alone, `[B, T]`.
-
-    Args:
-        log: Posts without times to learn from.
-        given: Tags given, `[B, G]`.
-    """
+    """Chance of every tag `[B, T]` by the co-occurrence of untimed posts, tags `[B, G]` given."""
     nothing = np.zeros((0, 1), np.float32)
     head = Head(np.zeros(0, np.float32), nothing, nothing, np.zeros(0, np.float32))
     knowledge = Knowledge.of([], head)
@@ -135,28 +130,14 @@ WAYS = ("dropped", "shuffled")
 
 
 def signal_lift(
-    log: PostLog,
-    bundle: Bundle,
-    compared: Comparison,
-    *,
-    start: int,
-    stop: int,
-    seed: int = 0,
+    log: PostLog, bundle: Bundle, compared: Comparison, *, start: int, stop: int, seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[str, Doubles]]:
+) -> dict[str, dict[str, Doubles]]:  # fmt: skip
     """Measure the model without each of its signals: the same network on the same candidates.
 
     `dropped`: the signal's features at their training mean and nothing copied from its memory.
-    `shuffled`: its values dealt anew among the candidates of each post, by `seed`.
-
-    Args:
-        log: The whole log.
-        bundle: The model.
-        compared: What was measured on the same period; decides which posts count.
-        start: First post that is replayed.
-        stop: The one after the last.
-        seed: Of the shuffling.
-        on_progress: Called with posts done and their number.
+    `shuffled`: its values dealt anew among the candidates of each post, by `seed`. The posts
+    `start..stop - 1` are replayed; those that `compared` measured count.
 
     Returns:
         Metric name to values, `[B]`, of the whole model (`pixtag`), then of what is left without

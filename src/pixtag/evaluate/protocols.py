@@ -120,9 +120,14 @@ def _temporal(request: Request) -> Outcome:
         notes += check_bundle(bundle, log, np.arange(start, stop))
         bundle = None if request.baselines_only else bundle
     elif not request.baselines_only:
-        is_test, examples = period == "test", list[tuple[Examples, Examples]]()
+        is_test = period == "test"
+        examples: list[tuple[Examples, Examples]] = []
         name = "evaluated" if is_test else f"evaluated-{period}"
-        keep = (lambda train, valid: examples.append((train, valid))) if request.rankers else None
+
+        def keep(train: Examples, valid: Examples) -> None:
+            if request.rankers:
+                examples.append((train, valid))
+
         stop_at = None if is_test else start
         bundle = train_beside(request, log, stop_at, name=name, on_examples=keep)
         if examples:

@@ -55,7 +55,6 @@ class Table:
     heads: list[str]
     lines: list[list[Cell]]
     title: str = ""
-    note: str = ""
     drawn: tuple[str, ...] = ()
 
 
@@ -114,13 +113,11 @@ def _methods(found: Figures, *, is_brief: bool) -> Iterator[Table]:
         f"{first}, {kind}": {"method": first, "kind": kind, "minus": ORACLE}
         for kind in ("share of the oracle", "share above base_level")
     }
-    note = "Of the oracle, which knew what can be known; then with base-level learning taken off."
     lines = _pivot(found, shares, metrics)
-    yield Table(["knowable", *metrics], lines, "How much of what can be known", note)
+    yield Table(["knowable", *metrics], lines, "How much of what can be known")
     if not is_brief:
         people = {m: {"method": m, "over": "people"} for m in methods}
-        note = "Averaged within each person first: one busy person cannot carry it."
-        yield Table(heads, _pivot(found, people, metrics), "Everyone weighs the same", note)
+        yield Table(heads, _pivot(found, people, metrics), "Everyone weighs the same")
 
 
 def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
@@ -138,7 +135,7 @@ def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
         for source in sources
     }
     lines = _pivot(found, added, metrics)
-    yield Table(["added by", *metrics], lines, note="Added to the two other sources.")
+    yield Table(["added by", *metrics], lines)
     if not is_brief:
         lines = _pivot(found, {name: {**whole, "minus": name} for name in sets[1:]}, metrics)
         yield Table(["sources", *metrics], lines, "All three minus each set")
@@ -155,13 +152,8 @@ def _signals(found: Figures) -> Table:
         ]
         if any(cell and (cell.mean or cell.low or cell.high) for cell in cells):
             lines.append([name, *cells])
-    note = (
-        "What the same network loses on the same candidates when one signal is dropped (its "
-        "values at their training mean) or shuffled (dealt anew among the candidates of each "
-        "post). Small where another signal can stand in; one that changes nothing is left out."
-    )
     heads = ["lost without", *(f"{metric} {way}" for metric, way in columns)]
-    return Table(heads, lines, "What each signal adds", note)
+    return Table(heads, lines, "What each signal adds")
 
 
 def _segments(found: Figures, *, is_brief: bool) -> Table:
@@ -187,28 +179,18 @@ def _segments(found: Figures, *, is_brief: bool) -> Table:
             row = next(cell for cell in line if isinstance(cell, Row))
             n = row.n_people if over == "people" else row.n
             lines.append([label, f"{n:,} {over}", metric, *line[1:]])
-    note = (
-        "By how many posts the person had before; a set is fresh when they never wrote exactly "
-        "these tags; a subject is new when none of their photos looks so and none of its tags is "
-        "theirs; cold people's past was hidden. Tags by how common they were in training."
-    )
     heads = ["segment", "size", "metric", *columns]
-    note *= found.protocol == "temporal"
-    return Table(heads, lines, "For whom, and for which tags", note, drawn=tuple(methods))
+    return Table(heads, lines, "For whom, and for which tags", drawn=tuple(methods))
 
 
 def _over_time(found: Figures) -> Table:
     first, methods = found.first, [m for m in _SHORT if m in found.values("method", segment=ALL)]
-    columns = {m: {"method": m, "metric": "p@5"} for m in methods}
-    columns |= {
-        f"{first} - {m}": {"method": first, "metric": "p@5", "minus": m}
-        for m in methods
-        if m != first
-    }
-    tenths = {s: {"segment": s} for s in found.values("segment") if s.startswith("tenth")}
-    note = "P@5 by tenths of the period: nothing was trained anew in the meantime."
+    columns = {m: {"method": m} for m in methods}
+    columns |= {f"{first} - {m}": {"method": first, "minus": m} for m in methods if m != first}
+    segments = (s for s in found.values("segment") if s.startswith("tenth"))
+    tenths = {s: {"segment": s, "metric": "p@5"} for s in segments}
     heads = ["p@5 by tenths in time", *columns]
-    return Table(heads, _pivot(found, tenths, columns), "As time goes on", note)
+    return Table(heads, _pivot(found, tenths, columns), "As time goes on")
 
 
 def _breadth(found: Figures, *, is_brief: bool) -> Table:
@@ -216,26 +198,17 @@ def _breadth(found: Figures, *, is_brief: bool) -> Table:
     if is_brief:
         names = [m for m in names if m in (*_SHORT, tables.WRITTEN)]
     lines = {m: {"method": m, "segment": tables.FIRST_FIVE} for m in names}
-    note = (
-        "Coverage: share of all tags that are ever among five suggestions. Popularity: mean rank "
-        "of a suggestion by uses, 1 for the most used tag. Redundancy: how much two of the five "
-        "always come together, 1 at most."
-    )
     rows = _pivot(found, lines, _metrics(BREADTH))
-    return Table(["first five", *BREADTH], rows, "Beyond accuracy", note)
+    return Table(["first five", *BREADTH], rows, "Beyond accuracy")
 
 
 # ------------------------------------------------------------------ files
 
 
 def log_look(
-    store_path: Path,
-    *,
-    command: str,
-    period: str,
-    bundle_digest: str | None,
+    store_path: Path, *, command: str, period: str, bundle_digest: str | None,
     headline: Mapping[str, Any],
-) -> Path:
+) -> Path:  # fmt: skip
     """Note that someone looked at a period, in `STORE.looks.jsonl` beside the store.
 
     A test period that is looked at while tuning is no test any more; the file shows how often that

@@ -117,8 +117,7 @@ class Evaluation:
     """Everything that one evaluation found, post by post.
 
     Attributes:
-        split: The cut.
-        period: Which part was measured.
+        split, period: The cut, and which part was measured.
         comparison: All methods; `pixtag` first where a model was measured.
         ablation: The model with each set of sources, by name; None without a model.
         cold: Methods over the first posts of people whose past was hidden.
@@ -209,35 +208,16 @@ def _shares(compared: Comparison) -> list[Row]:
 
 
 def evaluate(
-    log: PostLog,
-    *,
-    model: Model | None = None,
-    split: Split,
-    period: Period = "test",
-    user: str | None = None,
-    methods: References | None = None,
-    more: References | None = None,
-    ablation: bool = True,
-    notes: tuple[str, ...] = (),
-    new_subjects: frozenset[str] | None = None,
-    seed: int = 0,
-    on_progress: OnProgress | None = None,
-) -> Evaluation:
+    log: PostLog, *, model: Model | None = None, split: Split, period: Period = "test",
+    user: str | None = None, methods: References | None = None, more: References | None = None,
+    ablation: bool = True, notes: tuple[str, ...] = (), new_subjects: frozenset[str] | None = None,
+    seed: int = 0, on_progress: OnProgress | None = None,
+) -> Evaluation:  # fmt: skip
     """Measure a model and the baselines on a period that none of them was fitted on.
 
-    Args:
-        log: The whole log.
-        model: The model; only baselines when None.
-        split: The cut.
-        period: `test`, or `validation` while tuning.
-        user: Count only this person's posts; everyone's are replayed.
-        methods: Baselines; the usual ones by default.
-        more: Methods beside these, such as an oracle or fitted rankers.
-        ablation: Measure the model with each set of sources too.
-        notes: Passed on to the figures.
-        new_subjects: Posts on a subject that is new to their person; None to tell by photos.
-        seed: Of the random ranking and the probe.
-        on_progress: Told which method is next.
+    The period is `test`, or `validation` while tuning. Everyone's posts are replayed, but only
+    those of `user` count if one is named. `methods` are the baselines, the usual ones by default,
+    `more` stand beside them, and with `ablation` the model with each set of sources.
 
     Raises:
         InputError: The period or the person has no posts with tags.
@@ -265,30 +245,13 @@ def evaluate(
 
 
 def evaluate_cold(
-    log: PostLog,
-    *,
-    fit: Fit | None,
-    split: Split,
-    period: Period = "test",
-    share: float = 0.2,
-    seed: int = 0,
-    on_progress: OnProgress | None = None,
-) -> Comparison | None:
+    log: PostLog, *, fit: Fit | None, split: Split, period: Period = "test", share: float = 0.2,
+    seed: int = 0, on_progress: OnProgress | None = None,
+) -> Comparison | None:  # fmt: skip
     """Measure on the first five posts of held-out people: a seeded share of all.
 
-    They are kept out of training, and what they posted before the period is hidden.
-
-    Args:
-        log: The whole log.
-        fit: Trains the model without them; only baselines when None.
-        split: The cut.
-        period: Where they appear.
-        share: Share of the people.
-        seed: Decides who.
-        on_progress: Told which method is next.
-
-    Returns:
-        None when none of the chosen people posts in the period.
+    They are kept out of training (`fit`; only baselines when None), and what they posted before
+    the period is hidden. None when none of them posts in the period.
     """
     people = cold_people(log, share=share, seed=seed)
     view = cold_view(log, split, people, period=period)

@@ -101,23 +101,14 @@ def one_tag_bound(log: PostLog) -> dict[str, float]:
 
 
 def evaluate_given(
-    log: PostLog,
-    *,
-    n_given: int = 1,
-    seeds: Sequence[int] = range(5),
-    model: GivenModel | None = None,
-    n_test: int = MOST_ASKED,
+    log: PostLog, *, n_given: int = 1, seeds: Sequence[int] = range(5),
+    model: GivenModel | None = None, n_test: int = MOST_ASKED,
     on_progress: OnProgress | None = None,
-) -> Figures:
+) -> Figures:  # fmt: skip
     """Measure how well the other tags follow from some given ones.
 
-    Args:
-        log: Posts with tags.
-        n_given: Tags given.
-        seeds: One split and one draw for each.
-        model: The whole of Pixtag, told the given tags as accepted ones.
-        n_test: Most posts set apart in each split.
-        on_progress: Told how many of how many splits are done.
+    Each seed makes one split, of at most `n_test` posts asked about, and one draw. `model` is told
+    the given tags as accepted ones.
 
     Returns:
         Means over all splits with intervals of a bootstrap over posts, each split's own (segments
