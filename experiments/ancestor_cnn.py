@@ -26,7 +26,7 @@ import optax
 from experiments.harness import arguments, run
 
 from pixtag.errors import ImageError
-from pixtag.evaluate.ancestor import CLEAN, LEAKY, NONE, OldTask, old_figures, old_task
+from pixtag.evaluate.untimed import CLEAN, LEAKY, NONE, OldTask, old_figures, old_task
 from pixtag.images import decode
 from pixtag.store import Store
 

@@ -21,9 +21,9 @@ from tools.shipped_bundle import HABITS, log_of_habits
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.errors import LeakError
 from pixtag.evaluate import Comparison, Figures, Row, compare
-from pixtag.evaluate.baselines import base_level
-from pixtag.evaluate.compare import DECAYS, choose, choosing_bounds
+from pixtag.evaluate.baselines import DECAYS, base_level
 from pixtag.evaluate.tables import means
+from pixtag.evaluate.temporal import choose, choosing_bounds
 from pixtag.splits import Period, is_repeated, temporal_split
 from pixtag.types import PostLog
 

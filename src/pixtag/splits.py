@@ -1,8 +1,4 @@
-"""Where training ends and testing begins, and which part of a log a figure is about.
-
-Everything here looks at a log from outside: one clock cuts it into train, validation and test;
-people are set aside for the cold protocol; posts and tags are sorted into segments.
-"""
+"""Where training ends and testing begins, and which part of a log a figure is about."""
 
 from __future__ import annotations
 
@@ -21,13 +17,7 @@ HISTORY_SEGMENTS = (("0", 0, 0), ("1-4", 1, 4), ("5-19", 5, 19), ("20+", 20, Non
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A cut of a log in time order; all bounds are positions in the log.
-
-    Attributes:
-        train_stop: Train is `0..train_stop - 1`, posts without a time included.
-        valid_stop: Validation is `train_stop..valid_stop - 1`.
-        test_stop: Test is `valid_stop..test_stop - 1`; the end of the log.
-    """
+    """A temporal split: train is `0..train_stop - 1`, untimed posts included, and so on."""
 
     train_stop: int
     valid_stop: int
@@ -43,11 +33,11 @@ class Split:
 
 
 def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> Split:
-    """Cut a log by count in time order.
+    """Split a log by count in time order.
 
     Of the n posts with a time, train holds 0 to floor(train n) - 1, validation up to
-    floor(valid n) - 1 and test the rest. Posts without a time come before all and belong to
-    train. Periods of a tiny log may be empty.
+    floor(valid n) - 1 and test the rest. Posts without a time belong to train. Periods of a tiny
+    log may be empty.
 
     Raises:
         InputError: The shares are not in order.
@@ -58,31 +48,21 @@ def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> S
         )
     untimed, n_timed = log.n_untimed, len(log) - log.n_untimed
     # A product such as .7 * 10 may fall just below its integer in binary.
-    return Split(
-        train_stop=untimed + int(train * n_timed + 1e-9),
-        valid_stop=untimed + int(valid * n_timed + 1e-9),
-        test_stop=len(log),
-    )
+    stops = (untimed + int(share * n_timed + 1e-9) for share in (train, valid))
+    return Split(*stops, test_stop=len(log))
 
 
 def cold_people(log: PostLog, *, share: float = 0.2, seed: int = 0) -> Bools:
-    """Choose the people that the cold protocol keeps out of training: a mask `[U]`."""
+    """Draw the people whom the cold protocol holds out of training: a mask `[U]`."""
     n_users = len(log.users)
     mask = np.zeros(n_users, np.bool_)
-    rng = np.random.default_rng(seed)
-    mask[rng.permutation(n_users)[: round(share * n_users)]] = True
+    mask[np.random.default_rng(seed).permutation(n_users)[: round(share * n_users)]] = True
     return mask
 
 
 @dataclass(frozen=True)
 class ColdView:
-    """A log in which some people have no past before a period.
-
-    Attributes:
-        log: The log without the cold people's posts before the period.
-        split: The same cut, at the positions of this log.
-        rows: Posts 1 to `n_first` of each cold person in the period, positions in `log`.
-    """
+    """A log without cold people's posts before a period, its split, and `rows` that count."""
 
     log: PostLog
     split: Split
@@ -96,40 +76,44 @@ def cold_view(
     start, stop = split.bounds(period)
     is_cold = np.append(people, values=False)[log.user_of_post]
     hidden = is_cold & (np.arange(len(log)) < start)
-    kept = log.select(~hidden)
     moved = np.concatenate([[0], np.cumsum(~hidden)])
     cut = Split(*(int(moved[b]) for b in (split.train_stop, split.valid_stop, split.test_stop)))
     inside = np.flatnonzero(is_cold)
     inside = inside[(inside >= start) & (inside < stop)]
     nth = occurrence(log.user_of_post[inside])
-    return ColdView(kept, cut, moved[inside[nth < n_first]].astype(np.int64))
+    return ColdView(log.select(~hidden), cut, moved[inside[nth < n_first]].astype(np.int64))
+
+
+def uses_in(log: PostLog, rows: Ints) -> Ints:
+    """The tag uses of some posts, one after the other, `[E]`."""
+    lengths = log.tag_start[rows + 1] - log.tag_start[rows]
+    shift = log.tag_start[rows] - (np.cumsum(lengths) - lengths)
+    return log.tag_ids[np.arange(int(lengths.sum())) + np.repeat(shift, lengths)]
+
+
+def people_of(log: PostLog, rows: Ints) -> Ints:
+    """Tell whose each post is; a post of nobody is a person of its own, `[B]`."""
+    user = log.user_of_post[rows]
+    return np.where(user < len(log.users), user, len(log.users) + rows)
 
 
 def occurrence(values: Ints) -> Ints:
     """Count how often each value appeared earlier in the array, `[N]`."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]
-    first = np.searchsorted(ranked, ranked, side="left")
     nth = np.empty(len(values), np.int64)
-    nth[order] = np.arange(len(values)) - first
+    nth[order] = np.arange(len(values)) - np.searchsorted(ranked, ranked, side="left")
     return nth
 
 
 def history_length(log: PostLog) -> Ints:
-    """Count the earlier posts of each post's person, by time, `[N]`.
+    """Count the earlier posts of each post's person, `[N]`; 0 without a time or person.
 
-    Posts of the same instant are not earlier than each other; 0 without a time or person.
+    Posts of the same instant are not earlier than each other.
     """
     length = np.zeros(len(log), np.int64)
-    known = np.flatnonzero((log.user_of_post < len(log.users)) & (log.at > -np.inf))
-    nth = occurrence(log.user_of_post[known])
-    order = np.lexsort((log.at[known], log.user_of_post[known]))
-    user, at = log.user_of_post[known][order], log.at[known][order]
-    tied = np.zeros(len(order), np.bool_)
-    tied[1:] = (user[1:] == user[:-1]) & (at[1:] == at[:-1])
-    # A tied post shares the count of the first post of its instant.
-    leader = np.maximum.accumulate(np.where(tied, 0, np.arange(len(order))))
-    length[known[order]] = nth[order][leader]
+    for rows in posts_of_people(log).values():
+        length[rows] = np.searchsorted(log.at[rows], log.at[rows], side="left")
     return length
 
 
@@ -138,15 +122,12 @@ def is_repeated(log: PostLog) -> Bools:
 
     False for posts without a time, a person or tags.
     """
-    first_at: dict[tuple[int, frozenset[int]], float] = {}
     repeated = np.zeros(len(log), np.bool_)
-    for row in range(log.n_untimed, len(log)):
-        uses = log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]
-        user = int(log.user_of_post[row])
-        if user == len(log.users) or not len(uses):
-            continue
-        key = (user, frozenset(uses.tolist()))
-        repeated[row] = first_at.setdefault(key, float(log.at[row])) < log.at[row]
+    for rows in posts_of_people(log).values():
+        first_at: dict[frozenset[str], float] = {}
+        for row in rows.tolist():
+            tags, at = frozenset(log.tags_of(row)), float(log.at[row])
+            repeated[row] = bool(tags) and first_at.setdefault(tags, at) < at
     return repeated
 
 
@@ -159,9 +140,7 @@ def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float =
     bands = np.full(len(train_uses), BANDS.index("new"), np.int64)
     order = np.argsort(-train_uses, kind="stable")
     used = order[train_uses[order] > 0]
-    if not len(used):
-        return bands
-    before = (np.cumsum(train_uses[used]) - train_uses[used]) / train_uses.sum()
+    before = (np.cumsum(train_uses[used]) - train_uses[used]) / max(train_uses.sum(), 1)
     bands[used] = np.searchsorted([head_share, torso_share], before, side="right")
     return bands
 
@@ -178,36 +157,29 @@ def posts_of_people(log: PostLog) -> dict[int, Ints]:
 def subject_novelty(log: PostLog, asked: Ints, *, max_cosine: float = 0.5) -> Ints:
     """Tell which posts are on something that their person never posted, by photos and tags.
 
-    A subject is new when the photo's cosine to every earlier photo of the person lies below
-    `max_cosine` and they used none of its tags before. With the shipped encoder half of a
-    person's posts that share a tag with an earlier one have a cosine above .6.
-
-    Args:
-        log: The whole log, with embeddings.
-        asked: Positions of the posts, `[B]`.
-        max_cosine: Between encoder embeddings.
+    New: the photo's cosine to every earlier photo of the person lies below `max_cosine` and they
+    used none of its tags before. With the shipped encoder half of a person's posts that share a
+    tag with an earlier one have a cosine above .6.
 
     Returns:
-        1 for a new subject, 0 for a familiar one, `[B]`; -1 where nothing can be told: a post
-        without photo, person, time or earlier photo.
+        Of the posts at positions `asked`, `[B]`: 1 for a new subject, 0 for a familiar one; -1
+        where nothing can be told: without photo, person, time or earlier photo.
     """
     novelty = np.full(len(log), -1, np.int64)
-    is_asked = np.zeros(len(log), np.bool_)
-    is_asked[asked] = True
+    is_asked = np.isin(np.arange(len(log)), asked)
     for mine in posts_of_people(log).values():
         rows = mine[log.has_photo[mine]]
         if not is_asked[rows].any():
             continue
         looks = log.embeddings[rows].astype(np.float32)
         looks /= np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-12)
-        first_used: dict[int, float] = {}
+        first_used: dict[str, float] = {}
         for row in mine.tolist():
-            for tag in log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist():
+            for tag in log.tags_of(row):
                 first_used.setdefault(tag, float(log.at[row]))
         n_earlier = np.searchsorted(log.at[rows], log.at[rows], side="left")
         for place in np.flatnonzero(is_asked[rows] & (n_earlier > 0)).tolist():
             row = int(rows[place])
-            tags = log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]].tolist()
             is_far = (looks[: n_earlier[place]] @ looks[place]).max() < max_cosine
-            novelty[row] = is_far and all(first_used[t] >= log.at[row] for t in tags)
+            novelty[row] = is_far and all(first_used[t] >= log.at[row] for t in log.tags_of(row))
     return novelty[asked]

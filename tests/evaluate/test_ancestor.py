@@ -7,7 +7,8 @@ import pytest
 
 from logs import invented_log
 from pixtag.errors import InputError
-from pixtag.evaluate.ancestor import (
+from pixtag.evaluate.baselines import base_level
+from pixtag.evaluate.untimed import (
     CLEAN,
     LEAKY,
     NONE,
@@ -18,7 +19,6 @@ from pixtag.evaluate.ancestor import (
     old_figures,
     old_task,
 )
-from pixtag.evaluate.baselines import base_level
 
 
 @pytest.fixture(scope="module")

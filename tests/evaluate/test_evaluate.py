@@ -26,7 +26,6 @@ from pixtag.evaluate import (
     write_trec,
 )
 from pixtag.evaluate.baselines import base_level, image_neighbours, popularity, random_tags
-from pixtag.evaluate.compare import choose
 from pixtag.evaluate.metrics import metric_names
 from pixtag.evaluate.tables import (
     BY_OTHERS,
@@ -38,6 +37,7 @@ from pixtag.evaluate.tables import (
     SOURCES,
     WRITTEN,
 )
+from pixtag.evaluate.temporal import choose
 from pixtag.splits import Split, temporal_split
 from pixtag.types import Post, PostLog, Rankings
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pixtag.errors import InputError
-from pixtag.evaluate.given import (
+from pixtag.evaluate.model import chance_given
+from pixtag.evaluate.untimed import (
     BOUND,
     PLAIN,
     SIGNAL,
@@ -15,7 +16,6 @@ from pixtag.evaluate.given import (
     one_tag_bound,
     plain_scores,
 )
-from pixtag.evaluate.model import chance_given
 from pixtag.types import Post, PostLog
 
 

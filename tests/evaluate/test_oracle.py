@@ -11,7 +11,7 @@ from logs import invented_log
 from pixtag.errors import InputError
 from pixtag.evaluate import ORACLE, References, evaluate, read_oracle
 from pixtag.evaluate.baselines import base_level, popularity
-from pixtag.evaluate.files import read_post_ids
+from pixtag.evaluate.past import read_post_ids
 from pixtag.evaluate.tables import PERFECT
 from pixtag.splits import temporal_split
 from pixtag.types import Post, PostLog

@@ -15,21 +15,16 @@ from pixtag.cli import output
 from pixtag.errors import LeakError
 
 if TYPE_CHECKING:
-    from pixtag.evaluate import Outcome
-    from pixtag.store import Store
-    from pixtag.types import PostLog, Rankings
+    from pixtag.evaluate import Figures
 
 Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "first-user"]
+Seed = Annotated[int, Number(gte=0)]
 
 
 def register(app: App) -> None:
-    """Add this group's verbs.
-
-    Args:
-        app: The command line that is being built.
-    """
+    """Add this group's verbs to the command line."""
     app.command(evaluate)
     app.command(leakcheck)
 
@@ -51,7 +46,7 @@ def evaluate(
     rankers: Annotated[bool, Parameter(negative="")] = False,
     oracle: Path | None = None,
     size: Size | None = None,
-    seed: Annotated[int, Number(gte=0)] = 0,
+    seed: Seed = 0,
     json: Path | None = None,
     predictions: Path | None = None,
     trec: Path | None = None,
@@ -79,7 +74,7 @@ def evaluate(
         cold: Also train without a fifth of the people and measure on them; not with --bundle.
         ablation: Also measure every set of sources, and the network without each signal.
         baselines_only: Leave Pixtag out.
-        rankers: Also fit a linear blend and LightGBM on the network's examples; not with --bundle.
+        rankers: Also fit LightGBM's ranker on the network's examples; not with --bundle.
         oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
         size: Size of the bundle that is trained.
         seed: Of training, splits and the random ranking.
@@ -95,7 +90,7 @@ def evaluate(
         pixtag evaluate --protocol strangers --photos labelled --bundle my-bundle
     """
     from pixtag.cli.settings import section
-    from pixtag.evaluate import Request, run_protocol
+    from pixtag.evaluate import Request, report, run_protocol
     from pixtag.outputs import check_outputs
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
@@ -114,82 +109,55 @@ def evaluate(
         with output.progress("evaluating", unit="steps") as bar:
             asked = replace(request, store=opened, on_progress=bar.update)
             outcome = run_protocol(protocol, asked)
-        look = _log_look(store, outcome)
-        _show(outcome)
-        _write(outcome, opened, json=json, predictions=predictions, trec=trec, html=html)
+        found, compared = outcome.figures, outcome.comparison
+        rows = {metric: found.find(found.first, metric) for metric in ("p@1", "p@5", "r@5")}
+        look = None
+        if store is not None and outcome.looked_at is not None:
+            look = report.log_look(
+                store, command=" ".join(["pixtag", *sys.argv[1:]]), period=outcome.looked_at,
+                bundle_digest=outcome.bundle_digest,
+                headline={metric: row.mean for metric, row in rows.items() if row},
+            )  # fmt: skip
+        _show(found)
+        if json is not None:
+            json.write_text(_long_json(found), encoding="utf-8")
+            output.say(f"wrote all figures to {json}")
+        if compared is not None and predictions is not None:
+            first = compared.methods[found.first]
+            n_lines = report.write_predictions(predictions, compared.log, first)
+            output.say(f"wrote suggestions of {found.first} for {n_lines:,} posts to {predictions}")
+        if compared is not None and trec is not None:
+            files = report.write_trec(trec, compared)
+            output.say(f"wrote {len(files)} files for trec_eval to {trec}")
+        if html is not None:
+            report.write_report(html, found, compared, opened)
+            output.say(f"wrote a page to {html}")
     if look:
-        output.say(look)
+        output.say(f"this look at the {outcome.looked_at} period is noted in {look}")
 
 
-def _log_look(store: Path | None, outcome: Outcome) -> str:
-    """Note that a period was looked at; the line that says so."""
-    from pixtag.evaluate import log_look
-
-    if store is None or outcome.looked_at is None:
-        return ""
-    found = outcome.figures
-    rows = {metric: found.find(found.first, metric) for metric in ("p@1", "p@5", "r@5")}
-    look = log_look(
-        store,
-        command=" ".join(["pixtag", *sys.argv[1:]]),
-        period=outcome.looked_at,
-        bundle_digest=outcome.bundle_digest,
-        headline={metric: row.mean for metric, row in rows.items() if row},
-    )
-    return f"this look at the {outcome.looked_at} period is noted in {look}"
-
-
-def _show(outcome: Outcome) -> None:
+def _show(found: Figures) -> None:
     from pixtag.evaluate.report import Row, tables_of, text
 
-    for table in tables_of(outcome.figures, is_brief=True):
+    for table in tables_of(found, is_brief=True):
         sides: dict[str, output.Align] = {
             head: "right" if any(isinstance(line[i], Row) for line in table.lines) else "left"
             for i, head in enumerate(table.heads)
         }
         lines = [[text(cell) for cell in line] for line in table.lines]
         output.print_table(sides, lines, title=table.title)
-    chance = next((row for row in outcome.figures.rows if row.metric == "ece"), None)
+    chance = next((row for row in found.rows if row.metric == "ece"), None)
     if chance is not None:
         output.print_line(f"expected calibration error {chance.mean:.3f}")
-    for note in outcome.figures.notes:
+    for note in found.notes:
         output.say(f"note: {note}")
 
 
-def _write(
-    outcome: Outcome,
-    store: Store | None,
-    *,
-    json: Path | None,
-    predictions: Path | None,
-    trec: Path | None,
-    html: Path | None,
-) -> None:
-    from pixtag.evaluate import write_predictions, write_trec
-
-    compared = outcome.comparison
-    if json is not None:
-        json.write_text(_long_json(outcome), encoding="utf-8")
-        output.say(f"wrote all figures to {json}")
-    if compared is not None and predictions is not None:
-        first = outcome.figures.first
-        n_lines = write_predictions(predictions, compared.log, compared.methods[first])
-        output.say(f"wrote suggestions of {first} for {n_lines:,} posts to {predictions}")
-    if compared is not None and trec is not None:
-        files = write_trec(trec, compared)
-        output.say(f"wrote {len(files)} files for trec_eval to {trec}")
-    if html is not None:
-        from pixtag.evaluate.report import write_report
-
-        write_report(html, outcome.figures, compared, store)
-        output.say(f"wrote a page to {html}")
-
-
-def _long_json(outcome: Outcome) -> str:
+def _long_json(found: Figures) -> str:
     """All figures, a row a line."""
-    found = outcome.figures.as_dict()
-    rows = ",\n".join(output.to_json(row) for row in found.pop("rows"))
-    return output.to_json(found)[:-1] + f', "rows": [\n{rows}\n]}}\n'
+    whole = found.as_dict()
+    rows = ",\n".join(output.to_json(row) for row in whole.pop("rows"))
+    return output.to_json(whole)[:-1] + f', "rows": [\n{rows}\n]}}\n'
 
 
 def leakcheck(
@@ -198,7 +166,7 @@ def leakcheck(
     bundle: Path | None = None,
     times: Annotated[int, Number(gte=1, lte=1000)] = 12,
     last: Annotated[int, Number(gte=50)] = 3000,
-    seed: Annotated[int, Number(gte=0)] = 0,
+    seed: Seed = 0,
     json: bool = False,
 ) -> int:
     """Change what lies after many query times and demand the same scores.
@@ -221,31 +189,29 @@ def leakcheck(
     import numpy as np
 
     from pixtag.bundle import load_bundle
-    from pixtag.encoder import load_encoder
     from pixtag.evaluate import leakcheck as check
     from pixtag.evaluate import model_of
-    from pixtag.evaluate.files import iso
     from pixtag.store import Store
+    from pixtag.times import iso_time
     from pixtag.types import Sources
 
     given = load_bundle(bundle)
     with Store.open(store, read_only=True) as opened:
-        log = opened.log(load_encoder(given.encoder).digest)
+        log = opened.log(given.manifest.encoder_digest)
     # Two same instants must not be torn apart, or the first post kept would lose its company.
     first = int(np.searchsorted(log.at, log.at[max(0, len(log) - last)])) if len(log) else 0
     part = log.select(np.arange(first, len(log)))
     model = model_of(given)
-
-    def scorer(changed: PostLog, start: int, stop: int) -> Rankings:
-        return model(changed, start, stop, 50, Sources())
-
     with output.progress("checking", unit="runs") as bar:
-        report = check(part, scorer, n_times=times, seed=seed, on_progress=bar.update)
+        report = check(
+            part, lambda changed, start, stop: model(changed, start, stop, 50, Sources()),
+            n_times=times, seed=seed, on_progress=bar.update,
+        )  # fmt: skip
     if json:
         output.print_json(report)
     for leak in report.leaks[:10]:
         output.say(
-            f"leak: {leak.change} after {iso(leak.cut_at)} moved post {leak.post_id}: "
+            f"leak: {leak.change} after {iso_time(leak.cut_at)} moved post {leak.post_id}: "
             f"{' '.join(leak.before)} became {' '.join(leak.after)}"
         )
     if report.leaks:

@@ -1,4 +1,4 @@
-"""Reference methods, written on arrays; each sees only what lies before the time of its query.
+"""Baselines, written on arrays; each sees only what lies before the time of its query.
 
 Shapes:
     B: posts ranked. K: ranks. T: tags. H: uses in a history. E: uses in the log. D: embedding.
@@ -6,32 +6,24 @@ Shapes:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
 from zlib import crc32
 
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.evaluate.past import (
-    Ranker,
-    Uses,
-    as_rankings,
-    fill_up,
-    popular_rows,
-    posts_before,
-    put_best,
-    totals_before,
-    unranked,
-    uses_in,
-)
-from pixtag.splits import occurrence, posts_of_people
-from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
+from pixtag.evaluate.past import Ranker, Uses, posts_before, ranker_of, totals_before
+from pixtag.splits import occurrence, people_of, posts_of_people, uses_in
+from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 PUBLIC_PEOPLE = 3
 """People who must have used a tag before it is offered to others."""
 
+Scored = Iterator[tuple[Ints, Doubles]]
 
 # ------------------------------------------------------------------ everyone's tags
 
@@ -39,42 +31,37 @@ PUBLIC_PEOPLE = 3
 def random_tags(*, seed: int = 0) -> Ranker:
     """Rank the tags seen so far at random: the floor."""
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        ranked = unranked(log, start, stop, k)
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
         n_seen = np.maximum.accumulate(np.append(log.tag_ids, 0)) + 1
-        for row, before in enumerate(posts_before(log, start, stop)):
+        for row, before in enumerate(posts_before(log, start, stop), start):
             uses = int(log.tag_start[before])
             # Seeded by name: the position of a post depends on what else the log holds.
-            name = log.post_ids[start + row].encode(errors="surrogatepass")
-            rng = np.random.default_rng((seed, crc32(name)))
+            name = log.post_ids[row].encode(errors="surrogatepass")
             n = int(n_seen[uses - 1]) if uses else 0
-            ranked[row, : min(n, k)] = rng.choice(n, min(n, k), replace=False)
-        return as_rankings(log, start, ranked)
+            drawn = np.random.default_rng((seed, crc32(name))).choice(n, min(n, k), replace=False)
+            yield drawn, -np.arange(len(drawn), dtype=np.float64)
 
-    return rank
+    return ranker_of(each, fills_up=False)
 
 
-def popularity(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-    """Rank tags by all uses so far, the same list for everyone."""
-    return as_rankings(log, start, popular_rows(log, start, stop, k))
+def _no_scores(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    return repeat((np.zeros(0, np.int64), np.zeros(0)), stop - start)
+
+
+popularity = ranker_of(_no_scores)
+"""Rank tags by all uses so far, the same list for everyone."""
 
 
 def popularity_within(window_s: float) -> Ranker:
     """Rank tags by their uses in the last seconds, ties and the rest by all uses."""
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        ranked = unranked(log, start, stop, k)
-        popular = popular_rows(log, start, stop, k)
-        since = np.searchsorted(log.at, log.at[start:stop] - window_s, side="left")
-        for row, (first, (until, totals)) in enumerate(
-            zip(since, totals_before(log, start, stop), strict=True)
-        ):
-            ids, n = np.unique(log.tag_ids[log.tag_start[first] : until], return_counts=True)
-            put_best(ranked[row], ids, n + totals[ids] / (totals[ids] + 1.0) * 0.999)
-            fill_up(ranked[row], popular[row], len(log.tags))
-        return as_rankings(log, start, ranked)
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+        since = log.tag_start[np.searchsorted(log.at, log.at[start:stop] - window_s, side="left")]
+        for first, (until, totals) in zip(since, totals_before(log, start, stop), strict=True):
+            ids, n = np.unique(log.tag_ids[first:until], return_counts=True)
+            yield ids, n + totals[ids] / (totals[ids] + 1.0) * 0.999
 
-    return rank
+    return ranker_of(each)
 
 
 def popularity_of_others(window_s: float) -> Ranker:
@@ -85,39 +72,29 @@ def popularity_of_others(window_s: float) -> Ranker:
     of all time.
     """
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
         n_tags, uses = len(log.tags), Uses(log)
-        ranked, popular = unranked(log, start, stop, k), popular_rows(log, start, stop, 2 * k)
         person, previous, public = _persons(log)
-        post_person = person[log.tag_start[:-1]] if len(person) else person
+        askers = people_of(log, np.arange(start, stop))
         since = log.tag_start[np.searchsorted(log.at, log.at[start:stop] - window_s, side="left")]
-        for row, (first, (until, totals)) in enumerate(
-            zip(since, totals_before(log, start, stop), strict=True)
-        ):
-            post = start + row
-            own, _ = uses.of(int(log.user_of_post[post]), before=float(log.at[post]))
+        for row, (until, totals) in enumerate(totals_before(log, start, stop)):
+            own, _ = uses.of(int(log.user_of_post[start + row]), before=log.at[start + row])
             others = totals - np.bincount(own, minlength=n_tags)
             others[public >= until] = 0
-            window = slice(first, until)
+            window = slice(since[row], until)
             # The first use of a tag by its person within the window.
-            counted = (previous[window] < first) & (person[window] != post_person[post])
-            ids, n = np.unique(log.tag_ids[window][counted], return_counts=True)
-            ids, n = ids[others[ids] > 0], n[others[ids] > 0]
-            put_best(ranked[row], ids, n + others[ids] / (others[ids] + 1.0) * 0.999)
-            rest = popular[row][popular[row] < n_tags]
-            rest = rest[others[rest] > 0]
-            fill_up(ranked[row], rest[np.lexsort((rest, -others[rest]))], n_tags)
-        return as_rankings(log, start, ranked)
+            counted = (previous[window] < since[row]) & (person[window] != askers[row])
+            lately = np.bincount(log.tag_ids[window][counted], minlength=n_tags)
+            ids = np.flatnonzero(others > 0)
+            yield ids, lately[ids] + others[ids] / (others[ids] + 1.0) * 0.999
 
-    return rank
+    return ranker_of(each, fills_up=False)
 
 
 def _persons(log: PostLog) -> tuple[Ints, Ints, Ints]:
     """Person and previous use by them of each use, `[E]`; use that made each tag public, `[T]`."""
     n_uses, n_tags = len(log.tag_ids), len(log.tags)
-    post = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
-    user = log.user_of_post[post]
-    person = np.where(user < len(log.users), user, len(log.users) + post)
+    person = people_of(log, np.repeat(np.arange(len(log)), np.diff(log.tag_start)))
     key = person * max(n_tags, 1) + log.tag_ids
     order = np.argsort(key, kind="stable")
     previous = np.full(n_uses, -1, np.int64)
@@ -132,7 +109,6 @@ def _persons(log: PostLog) -> tuple[Ints, Ints, Ints]:
 
 # ------------------------------------------------------------------ the person's own tags
 
-
 HistoryScore = Callable[[Ints, Doubles, int], Doubles]
 """Scores `[n]`, above 0, from a person's uses: local tag `[H]`, age in seconds `[H]`, n tags."""
 
@@ -146,43 +122,21 @@ def by_history(score: HistoryScore, *, popularity_share: float = 0.0) -> Ranker:
             summed scores; 0 ranks own tags first and lets popularity only fill up.
     """
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        ranked, popular = unranked(log, start, stop, k), popular_rows(log, start, stop, k)
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
         uses = Uses(log)
-        for row, (until, totals) in enumerate(totals_before(log, start, stop)):
-            user, at = int(log.user_of_post[start + row]), float(log.at[start + row])
-            ids, local, used_at = uses.numbered(user, before=at)
+        for row, (until, totals) in enumerate(totals_before(log, start, stop), start):
+            at = float(log.at[row])
+            tag, used_at = uses.of(int(log.user_of_post[row]), before=at)
+            ids, local = np.unique(tag, return_inverse=True)
             scores = score(local, at - used_at, len(ids))
-            ids, scores = ids[scores > 0], scores[scores > 0]
             if popularity_share:
-                own = (1 - popularity_share) * scores / max(scores.sum(), 1e-300)
-                union = np.union1d(ids, popular[row][popular[row] < len(log.tags)])
-                scores = popularity_share * totals[union] / max(until, 1)
-                scores[np.searchsorted(union, ids)] += own
-                ids = union
-            put_best(ranked[row], ids, scores)
-            fill_up(ranked[row], popular[row], len(log.tags))
-        return as_rankings(log, start, ranked)
+                blend = popularity_share * totals / max(until, 1)
+                blend[ids] += (1 - popularity_share) * scores / max(scores.sum(), 1e-300)
+                ids = np.flatnonzero(blend)
+                scores = blend[ids]
+            yield ids[scores > 0], scores[scores > 0]
 
-    return rank
-
-
-def most_used(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-    """Rank a person's tags by how often they used them, ties by the latest use."""
-
-    def score(local: Ints, age_s: Doubles, n: int) -> Doubles:
-        return _ordered(np.bincount(local, minlength=n), _latest(local, age_s, n))
-
-    return by_history(score)(log, start, stop, k)
-
-
-def most_recent(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-    """Rank a person's tags by when they last used them, ties by how often."""
-
-    def score(local: Ints, age_s: Doubles, n: int) -> Doubles:
-        return _ordered(_latest(local, age_s, n), np.bincount(local, minlength=n))
-
-    return by_history(score)(log, start, stop, k)
+    return ranker_of(each)
 
 
 def _latest(local: Ints, age_s: Doubles, n: int) -> Doubles:
@@ -201,6 +155,17 @@ def _ordered(first: Ints | Doubles, second: Ints | Doubles) -> Doubles:
     return ranks
 
 
+most_used = by_history(
+    lambda tag, age, n: _ordered(np.bincount(tag, minlength=n), _latest(tag, age, n))
+)
+"""Rank a person's tags by how often they used them, ties by the latest use."""
+
+most_recent = by_history(
+    lambda tag, age, n: _ordered(_latest(tag, age, n), np.bincount(tag, minlength=n))
+)
+"""Rank a person's tags by when they last used them, ties by how often."""
+
+
 def base_level(decay: float, *, popularity_share: float = 0.0) -> Ranker:
     """Rank a person's tags by base-level learning.
 
@@ -211,11 +176,10 @@ def base_level(decay: float, *, popularity_share: float = 0.0) -> Ranker:
         decay: Exponent of the power law, unitless.
         popularity_share: Weight of popularity in the blend; TagRec's BLL+MP has one half.
     """
-
-    def score(local: Ints, age_s: Doubles, n: int) -> Doubles:
-        return np.bincount(local, weights=age_s**-decay, minlength=n).astype(np.float64)
-
-    return by_history(score, popularity_share=popularity_share)
+    return by_history(
+        lambda tag, age_s, n: np.bincount(tag, weights=age_s**-decay, minlength=n).astype(float),
+        popularity_share=popularity_share,
+    )
 
 
 # ------------------------------------------------------------------ what goes together
@@ -225,20 +189,18 @@ def co_occurrence(n_posts: int = 3, *, own_share: float = 1.0) -> Ranker:
     """Rank tags by how often they stand beside the tags of the person's last posts.
 
     A tag's score is the sum over those of the share of their posts, by anyone before the query,
-    that carry it too (Sigurbjörnsson and van Zwol 2008, "sum"). The rest, and people without a
-    past, get the most popular tags.
+    that carry it too (Sigurbjörnsson and van Zwol 2008, "sum").
 
     Args:
         n_posts: How many last posts give tags, each as often as it was used there.
         own_share: What a given tag's co-occurrence with itself counts; 0 suggests others first.
     """
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        ranked, popular = unranked(log, start, stop, k), popular_rows(log, start, stop, k)
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
         counts, own = _PairCounts(log), posts_of_people(log)
         total = np.zeros(len(log.tags))
-        for i, before in enumerate(posts_before(log, start, stop).tolist()):
-            mine = own.get(int(log.user_of_post[start + i]), np.zeros(0, np.int64))
+        for row, before in enumerate(posts_before(log, start, stop).tolist(), start):
+            mine = own.get(int(log.user_of_post[row]), np.zeros(0, np.int64))
             last = mine[: np.searchsorted(mine, before)][-n_posts:]
             for tag, n in zip(*np.unique(uses_in(log, last), return_counts=True), strict=True):
                 ids, beside, of_posts = counts.beside(int(tag), before)
@@ -246,12 +208,10 @@ def co_occurrence(n_posts: int = 3, *, own_share: float = 1.0) -> Ranker:
                 weight[np.searchsorted(ids, tag)] *= own_share
                 total[ids] += n * weight / of_posts
             ids = np.flatnonzero(total)
-            put_best(ranked[i], ids, total[ids])
+            yield ids, total[ids]
             total[ids] = 0.0
-            fill_up(ranked[i], popular[i], len(log.tags))
-        return as_rankings(log, start, ranked)
 
-    return rank
+    return ranker_of(each)
 
 
 class _PairCounts:
@@ -272,10 +232,9 @@ class _PairCounts:
         ids, counts, done = self._known.get(tag, (nothing, nothing, 0))
         if stop > done:
             more, n = np.unique(uses_in(self._log, posts[done:stop]), return_counts=True)
-            fresh = more[~np.isin(more, ids)] if len(ids) else more
-            if len(fresh):
-                place = np.searchsorted(ids, fresh)
-                ids, counts = np.insert(ids, place, fresh), np.insert(counts, place, 0)
+            fresh = more[~np.isin(more, ids)]
+            place = np.searchsorted(ids, fresh)
+            ids, counts = np.insert(ids, place, fresh), np.insert(counts, place, 0)
             counts[np.searchsorted(ids, more)] += n
             self._known[tag] = ids, counts, stop
         return ids, counts, stop
@@ -291,27 +250,22 @@ def image_neighbours(n_neighbours: int = 40) -> Ranker:
     its similarity. The rest, and posts without a photo, get the most popular tags.
     """
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
         _need_embeddings(log, "image neighbours")
-        ranked, popular = unranked(log, start, stop, k), popular_rows(log, start, stop, k)
         stops = posts_before(log, start, stop)
         # The centre is fixed before the first query, so that no later photo moves it.
         seen = log.embeddings[: stops[0]][log.has_photo[: stops[0]]] if len(stops) else []
         centre = np.mean(seen, axis=0, dtype=np.float32) if len(seen) else np.float32(0)
-        unit = unit_rows(log.embeddings[:stop].astype(np.float32) - centre)
+        unit = log.embeddings[:stop].astype(np.float32) - centre
+        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.float32(1e-12))
         unit[~log.has_photo[:stop]] = 0
         for begin in range(start, stop, 256):
             end = min(begin + 256, stop)
             similar = unit[begin:end] @ unit[: stops[end - 1 - start]].T
             for row in range(begin, end):
-                if log.has_photo[row]:
-                    near = similar[row - begin, : stops[row - start]]
-                    put_best(ranked[row - start], *_votes(log, near, n_neighbours))
-        for row in range(stop - start):
-            fill_up(ranked[row], popular[row], len(log.tags))
-        return as_rankings(log, start, ranked)
+                yield _votes(log, similar[row - begin, : stops[row - start]], n_neighbours)
 
-    return rank
+    return ranker_of(each)
 
 
 def _votes(log: PostLog, similar: Floats, n_neighbours: int) -> tuple[Ints, Doubles]:
@@ -324,11 +278,6 @@ def _votes(log: PostLog, similar: Floats, n_neighbours: int) -> tuple[Ints, Doub
     return ids, np.bincount(local, weights=weights, minlength=len(ids)).astype(np.float64)
 
 
-def unit_rows(rows: Floats) -> Floats:
-    """Scale rows to length 1; zeros stay zeros."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
-
-
 def _need_embeddings(log: PostLog, what: str) -> None:
     if not log.embeddings.shape[1]:
         raise InputError(
@@ -338,14 +287,9 @@ def _need_embeddings(log: PostLog, what: str) -> None:
 
 
 def linear_probe(
-    log: PostLog,
-    train_stop: int,
-    *,
-    seed: int = 0,
-    n_epochs: int = 5,
-    learning_rate: float = 3e-4,
-    min_uses: int = 3,
-) -> Ranker:
+    log: PostLog, train_stop: int, *, seed: int = 0, n_epochs: int = 5,
+    learning_rate: float = 3e-4, min_uses: int = 3,
+) -> Ranker:  # fmt: skip
     """Fit a softmax regression from embedding to tags on the posts before `train_stop`.
 
     The target of a post is spread evenly over its tags, which trains better than a sigmoid for
@@ -363,58 +307,34 @@ def linear_probe(
         return popularity
     x = log.embeddings[rows].astype(np.float32)
     centre, spread = x.mean(axis=0), x.std(axis=0) + np.float32(1e-3)
+    target = np.zeros((len(rows), len(log.tags)), np.float32)
+    place = np.repeat(np.arange(len(rows)), log.tag_start[rows + 1] - log.tag_start[rows])
+    target[place, uses_in(log, rows)] = 1
+    target = target[:, known]
     weights = fit_linear(
-        (x - centre) / spread, _targets(log, rows, known), link="softmax", seed=seed,
-        n_epochs=n_epochs, learning_rate=learning_rate, batch=256, l2=1e-4,
+        (x - centre) / spread, target / np.maximum(target.sum(axis=1, keepdims=True), 1),
+        link="softmax", seed=seed, n_epochs=n_epochs, learning_rate=learning_rate, batch=256,
+        l2=1e-4,
     )  # fmt: skip
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        ranked = popular_rows(log, start, stop, k)
-        for begin in range(start, stop, 1024):
-            end = min(begin + 1024, stop)
-            scaled = (log.embeddings[begin:end].astype(np.float32) - centre) / spread
-            logits = np.hstack([scaled, np.ones((end - begin, 1), np.float32)]) @ weights
-            for row in np.flatnonzero(log.has_photo[begin:end]):
-                ranked[begin - start + row] = len(log.tags)
-                put_best(ranked[begin - start + row], known, logits[row].astype(np.float64))
-        return as_rankings(log, start, ranked)
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+        nothing = np.zeros(0, np.int64), np.zeros(0)
+        for row in range(start, stop):
+            scaled = (log.embeddings[row].astype(np.float32) - centre) / spread
+            scores = (scaled @ weights[:-1] + weights[-1]).astype(np.float64)
+            yield (known, scores) if log.has_photo[row] else nothing
 
-    return rank
-
-
-def _targets(log: PostLog, rows: Ints, known: Ints) -> Floats:
-    """Even shares over the known tags of each post, `[n, T]`."""
-    column = np.full(len(log.tags), len(known), np.int64)
-    column[known] = np.arange(len(known))
-    target = np.zeros((len(rows), len(known) + 1), np.float32)
-    place = np.repeat(np.arange(len(rows)), log.tag_start[rows + 1] - log.tag_start[rows])
-    target[place, column[uses_in(log, rows)]] = 1
-    target = target[:, :-1]
-    return target / np.maximum(target.sum(axis=1, keepdims=True), 1)
+    return ranker_of(each)
 
 
 def fit_linear(
-    x: Floats,
-    target: Floats | Bools,
-    *,
-    link: str,
-    seed: int,
-    n_epochs: int,
-    learning_rate: float,
-    batch: int,
-    l2: float,
-) -> Floats:
+    x: Floats, target: Floats | Bools, *, link: str, seed: int, n_epochs: int,
+    learning_rate: float, batch: int, l2: float,
+) -> Floats:  # fmt: skip
     """Fit softmax or sigmoid regressions by Adam (Kingma and Ba 2015).
 
-    Args:
-        x: Inputs, `[n, D]`.
-        target: Chance of each output, `[n, T]`.
-        link: `softmax` over all outputs, with a learning rate that falls to 0, or `sigmoid`.
-        seed: Decides the order of the rows.
-        n_epochs: Passes over them.
-        learning_rate: Of the first step.
-        batch: Rows of a step.
-        l2: Weight decay.
+    From inputs `x` `[n, D]` to the chance `target` of each output `[n, T]`. `link` is `softmax`
+    over all outputs, with a learning rate that falls to 0, or `sigmoid`; `l2` the weight decay.
 
     Returns:
         Weights `[D + 1, T]`, the last row the bias.
@@ -442,3 +362,46 @@ def fit_linear(
             rate *= np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             weights -= np.float32(rate) * first / (np.sqrt(second) + np.float32(1e-8))
     return weights
+
+
+# ------------------------------------------------------------------ the table
+
+DECAYS = (0.5, 1.0, 1.7)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a baseline is made, and what is tried for each of its settings on validation.
+
+    The first value stands where there is nothing to choose on. Settings are chosen one after the
+    other, those that are not chosen yet at their defaults.
+    """
+
+    make: Callable[..., Ranker]
+    tried: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    is_seeded: bool = False
+    is_fitted: bool = False  # made from a log and the end of its train period, too
+    needs_photos: bool = False
+
+
+BASELINES: dict[str, Baseline] = {
+    "random": Baseline(random_tags, is_seeded=True),
+    "popularity": Baseline(lambda: popularity),
+    "popularity_day": Baseline(lambda: popularity_within(DAY_S)),
+    "popularity_week": Baseline(lambda: popularity_within(WEEK_S)),
+    "popularity_day_others": Baseline(lambda: popularity_of_others(DAY_S)),
+    "popularity_week_others": Baseline(lambda: popularity_of_others(WEEK_S)),
+    "most_used": Baseline(lambda: most_used),
+    "most_recent": Baseline(lambda: most_recent),
+    "base_level": Baseline(base_level, {"decay": DECAYS}),
+    "base_level_popularity": Baseline(
+        base_level, {"decay": DECAYS, "popularity_share": (0.5, 0.25, 0.1, 0.05)}
+    ),
+    "co_occurrence": Baseline(co_occurrence, {"n_posts": (3, 1, 10), "own_share": (1.0, 0.5, 0.0)}),
+    "image_neighbours": Baseline(
+        image_neighbours, {"n_neighbours": (40, 20, 80, 160, 320)}, needs_photos=True
+    ),
+    "linear_probe": Baseline(
+        linear_probe, {"n_epochs": (5, 3, 8)}, is_seeded=True, is_fitted=True, needs_photos=True
+    ),
+}

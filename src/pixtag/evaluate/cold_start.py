@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ import numpy as np
 from pixtag.bundle import Bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier, load_encoder
 from pixtag.errors import InputError, LeakError
-from pixtag.evaluate.baselines import base_level, most_recent, most_used
-from pixtag.evaluate.metrics import Bootstrap, find_hits, per_post
-from pixtag.evaluate.model import Model
+from pixtag.evaluate.baselines import DECAYS, base_level, most_recent, most_used
+from pixtag.evaluate.metrics import Bootstrap, OnProgress, find_hits, per_post
 from pixtag.evaluate.past import Ranker
 from pixtag.evaluate.tables import ALL, Figures, Row, Values, mean_rows
+from pixtag.evaluate.temporal import Model
+from pixtag.images import decode
 from pixtag.predictor import Predictor
-from pixtag.splits import Split
+from pixtag.splits import Split, occurrence
 from pixtag.tags import normalise_tag
 from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
 
@@ -39,9 +40,7 @@ class LabelledPhoto:
 def read_photos(folder: Path, tags_file: Path | None) -> list[LabelledPhoto]:
     """Read labelled photos from a folder with a `manifest.csv`: file, concept, tags.
 
-    Args:
-        folder: The folder.
-        tags_file: TOML whose table `tags` lists the tags of each concept, in place of the column.
+    `tags_file` is TOML whose table `tags` lists the tags of each concept, in place of the column.
 
     Raises:
         InputError: The manifest or the file of tags is missing or lacks something.
@@ -72,8 +71,8 @@ def evaluate_strangers(bundle: Bundle, photos: Sequence[LabelledPhoto]) -> Figur
     """Ask about photos with no store, no person and no history.
 
     A suggestion fits when it is one of the photo's tags; the thing itself is the first of them.
-    Beside the model stand the five most popular tags of its prior and, with the shipped encoder,
-    the names of the five likeliest classes. Photos that the model learned from (as the post
+    Beside the model stand the most popular tags of its prior and, with the shipped encoder, the
+    names of the likeliest classes. Photos that the model learned from (as the post
     `photo-CONCEPT-NAME`) are left out. Intervals are of a bootstrap over concepts.
 
     Raises:
@@ -113,8 +112,6 @@ def evaluate_strangers(bundle: Bundle, photos: Sequence[LabelledPhoto]) -> Figur
 
 def _class_names(photos: Sequence[LabelledPhoto]) -> list[list[str]]:
     """Names of the five likeliest classes of each photo, as tags."""
-    from pixtag.images import decode
-
     encoder = load_encoder()
     weight, bias = classifier()
     names = [normalise_tag(n[0].replace(" ", "").replace("-", "")) or "" for n in class_synonyms()]
@@ -134,7 +131,7 @@ SHOWN = ("p@1", "p@5", "r@5", "r@10")
 OWN: dict[str, Ranker] = {
     "most_used": most_used,
     "most_recent": most_recent,
-    **{f"base_level {decay}": base_level(decay) for decay in (0.5, 1.0, 1.7)},
+    **{f"base_level {decay}": base_level(decay) for decay in DECAYS},
 }
 """Baselines on nothing but the person's own posts."""
 
@@ -158,25 +155,13 @@ def without_first_users(log: PostLog, split: Split) -> PostLog:
 
 
 def evaluate_first_users(
-    log: PostLog,
-    bundle: Bundle,
-    model: Model,
-    *,
-    split: Split,
-    stop: int,
-    on_progress: Callable[[int, int, str], None] | None = None,
-) -> Figures:
+    log: PostLog, bundle: Bundle, model: Model, *, split: Split, stop: int,
+    on_progress: OnProgress | None = None,
+) -> Figures:  # fmt: skip
     """Replay people whom the model never met, each with no store but their own posts.
 
-    Beside the model stand the person's own baselines, filled up with tags popular in its prior.
-
-    Args:
-        log: The whole log.
-        bundle: Trained on `without_first_users`, or elsewhere.
-        model: Its ranking.
-        split: The cut.
-        stop: Posts from here on are not read.
-        on_progress: Told how many of how many people are done.
+    Beside the model (of a bundle trained on `without_first_users`, or elsewhere) stand the person's
+    own baselines, filled up with tags popular in its prior. Posts from `stop` on are not read.
 
     Raises:
         LeakError: The bundle learned from one of the people or from what came after the cut.
@@ -186,34 +171,27 @@ def evaluate_first_users(
     _refuse_what_was_seen(bundle, log, split, people)
     prior = np.bincount(bundle.prior.tag_ids, minlength=len(bundle.prior.tags))
     popular = [bundle.prior.tags[t] for t in np.argsort(-prior, kind="stable").tolist()]
-    parts: dict[str, list[Values]] = {}
-    person, number, row_of = list[Ints](), list[Ints](), list[Ints]()
     counted = (np.diff(log.tag_start) > 0) & (log.at > -np.inf) & (np.arange(len(log)) < stop)
-    for done, one in enumerate(people.tolist()):
-        rows = np.flatnonzero(counted & (log.user_of_post == one))[:LAST]
+    rows_of = [np.flatnonzero(counted & (log.user_of_post == one))[:LAST] for one in people]
+    parts: list[dict[str, Values]] = []
+    for done, rows in enumerate(rows_of, 1):
         if len(rows):
-            for name, values in _replayed(log.select(rows), model, popular).items():
-                parts.setdefault(name, []).append(values)
-            person.append(np.full(len(rows), one))
-            number.append(np.arange(1, len(rows) + 1))
-            row_of.append(rows)
+            parts.append(_replayed(log.select(rows), model, popular))
         if on_progress:
-            on_progress(done + 1, len(people), "people")
-    if not person:
+            on_progress(done, len(people), "people")
+    if not parts:
         raise InputError(
             f"nobody has {LEAST_POSTS} posts with tags", hint="import the posts of more people"
         )
     found = {
-        name: {m: np.concatenate([part[m] for part in values]) for m in SHOWN}
-        for name, values in parts.items()
+        name: {m: np.concatenate([part[name][m] for part in parts]) for m in SHOWN}
+        for name in parts[0]
     }
-    who, which, row = np.concatenate(person), np.concatenate(number), np.concatenate(row_of)
+    row = np.concatenate(rows_of)
+    who, which = log.user_of_post[row], 1 + occurrence(log.user_of_post[row])
     best = max(OWN, key=lambda name: float(found[name]["p@5"].mean()))
     found[BEST_OF_EACH] = _best_of_each(found, who)
-    masks = {
-        ALL: np.ones(len(who), np.bool_),
-        "after everything that the model learned from": row >= split.train_stop,
-    }
+    masks = {ALL: row >= 0, "after everything that the model learned from": row >= split.train_stop}
     for low, high in STEPS:
         name = f"post {low} to {high}" if low < high else f"post {low}"
         masks[name] = (which >= low) & (which <= high)
@@ -223,7 +201,7 @@ def evaluate_first_users(
             part = {n: {m: v[mask] for m, v in values.items()} for n, values in found.items()}
             table += mean_rows(part, Bootstrap(who[mask]), name, metrics=SHOWN,
                               against=(best, BEST_OF_EACH, "pixtag without trend"))  # fmt: skip
-    title = f"From the first post on: {len(who):,} posts of {len(np.unique(who))} people"
+    title = f"From the first post on: {len(who):,} posts of {len(parts)} people"
     about = {"best_baseline": best, "bundle": bundle.manifest.digest}
     return Figures("first-user", title, table, SHOWN, about=about)
 

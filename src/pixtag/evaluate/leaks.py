@@ -1,8 +1,4 @@
-"""Does any score know what it could not have known?
-
-A scorer is given the same log twice, the second time with everything after an instant permuted,
-altered or deleted; what it says about the posts up to that instant must not move by a bit. The
-answer of the post itself (its own tags) counts as future too.
+"""Leak checks: scores must not move when the future, or the post's own tags, are changed.
 
 To look for in-sample scores, hand in a scorer that does its fitting inside: whatever it learned
 from a post's own tags moves its score for that post.
@@ -12,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -24,7 +20,7 @@ Scorer = Callable[[PostLog, int, int], Rankings]
 """Ranks posts `start..stop - 1` of a log: `scorer(log, start, stop)`."""
 
 Change = Literal["permute", "alter", "delete", "own"]
-CHANGES: tuple[Change, ...] = ("permute", "alter", "delete", "own")
+CHANGES: tuple[Change, ...] = get_args(Change)
 """`own` alters nothing but the tags of the post that is asked about."""
 
 ROUNDING = 1e-5
@@ -44,13 +40,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class LeakReport:
-    """What a leak check saw.
-
-    Attributes:
-        n_times: Query times that were tried.
-        n_compared: Posts whose suggestions were compared, over all times and changes.
-        leaks: Every post that moved.
-    """
+    """Query times that were tried, posts compared over all times and changes, posts that moved."""
 
     n_times: int
     n_compared: int
@@ -58,27 +48,14 @@ class LeakReport:
 
 
 def leakcheck(
-    log: PostLog,
-    scorer: Scorer,
-    *,
-    n_times: int = 12,
-    n_before: int = 16,
-    changes: tuple[Change, ...] = CHANGES,
-    start: int | None = None,
-    seed: int = 0,
+    log: PostLog, scorer: Scorer, *, n_times: int = 12, n_before: int = 16,
+    changes: tuple[Change, ...] = CHANGES, start: int | None = None, seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-) -> LeakReport:
-    """Change the future of many query times and compare what is said about their past.
+) -> LeakReport:  # fmt: skip
+    """Change the future of `n_times` query times and compare what is said about their past.
 
-    Args:
-        log: The whole log.
-        scorer: What is checked.
-        n_times: Query times, spread evenly over the log.
-        n_before: Posts before each query time that are compared besides the post itself.
-        changes: What is done to the future.
-        start: Position of the first query time; a tenth into the log by default.
-        seed: Of the changes.
-        on_progress: Told how many of how many runs are done.
+    The times are spread evenly from position `start` on, by default a tenth into the log; besides
+    the post itself the `n_before` posts before it are compared.
 
     Raises:
         InputError: The log is too short to have a past and a future.
@@ -99,35 +76,19 @@ def leakcheck(
         truth = scorer(log, begin, row + 1)
         for change in changes:
             other, place = _changed(log, row, change, rng)
+            again = scorer(other, min(begin, place), place + 1)
             # Posts of the same instant as the query lie in its future.
             earlier = [i for i in range(begin, row) if log.at[i] < log.at[row]]
-            kept = [row] if change == "own" else [*earlier, row]
-            again = scorer(other, min(begin, place), place + 1)
-            places = [i - min(begin, place) for i in [*kept[:-1], place]]
-            n_compared += len(kept)
-            leaks += _moved(log, (truth, [i - begin for i in kept]), (again, places), kept, change)
-            n_done += 1
+            kept = [(row, place)] if change == "own" else [*((i, i) for i in earlier), (row, place)]
+            for one, moved in kept:
+                before, after = _list(truth, one - begin), _list(again, moved - min(begin, place))
+                if not _same(before, after):
+                    shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
+                    leaks.append(Leak(change, float(log.at[row]), log.post_ids[one], *shown))
+            n_compared, n_done = n_compared + len(kept), n_done + 1
             if on_progress:
                 on_progress(n_done, len(cuts) * len(changes))
     return LeakReport(len(cuts), n_compared, tuple(leaks))
-
-
-def _moved(
-    log: PostLog,
-    truth: tuple[Rankings, list[int]],
-    again: tuple[Rankings, list[int]],
-    rows: list[int],
-    change: Change,
-) -> list[Leak]:
-    leaks: list[Leak] = []
-    for row, first, second in zip(rows, truth[1], again[1], strict=True):
-        before, after = _list(truth[0], first), _list(again[0], second)
-        if not _same(before, after):
-            shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
-            leaks.append(
-                Leak(change, float(log.at[rows[-1]]), log.post_ids[row], shown[0], shown[1])
-            )
-    return leaks
 
 
 def _list(ranked: Rankings, place: int) -> list[tuple[str, float]]:
@@ -157,40 +118,34 @@ def _same(before: list[tuple[str, float]], after: list[tuple[str, float]]) -> bo
 def _changed(
     log: PostLog, row: int, change: Change, rng: np.random.Generator
 ) -> tuple[PostLog, int]:
+    """The log with another future of a post, whose tags are exchanged too, and its place there."""
     first = int(np.searchsorted(log.at, log.at[row], side="left"))
+    own = _other_tags(log, row, rng)
     if change == "own":
-        return _retag(log, {row: _other_tags(log, row, rng)}), row
+        return _retag(log, {row: own}), row
     if change == "delete":
         keep = np.arange(len(log)) < first
         keep[row] = True
-        cut = log.select(keep)
-        return _retag(cut, {first: _other_tags(log, row, rng)}), first
+        return _retag(log.select(keep), {first: own}), first
     future = np.array([i for i in range(first, len(log)) if i != row], np.int64)
+    source = np.arange(len(log))
     if change == "permute":
-        order = rng.permutation(future)
-        source = np.arange(len(log))
-        source[future] = order
-        mixed = replace(
-            log,
-            user_of_post=log.user_of_post[source],
-            has_photo=log.has_photo[source],
-            embeddings=log.embeddings[source],
-        )
-        tags = {int(i): log.tags_of(int(j)) for i, j in zip(future, order, strict=True)}
-        return _retag(mixed, {**tags, row: _other_tags(log, row, rng)}), row
-    noise = rng.normal(size=(len(future), log.embeddings.shape[1])).astype(np.float16)
-    embeddings = log.embeddings.copy()
-    embeddings[future] = noise * log.has_photo[future, None]
-    users = log.user_of_post.copy()
-    # The person who is asked about floods the future with tags that nobody knows.
-    users[future] = np.where(rng.random(len(future)) < 0.5, log.user_of_post[row], users[future])
-    altered = replace(log, embeddings=embeddings, user_of_post=users)
-    tags = {int(i): _other_tags(log, int(i), rng) for i in future}
-    return _retag(altered, {**tags, row: _other_tags(log, row, rng)}), row
+        source[future] = rng.permutation(future)
+        tags = {i: log.tags_of(int(source[i])) for i in future.tolist()}
+    else:
+        tags = {i: _other_tags(log, i, rng) for i in future.tolist()}
+    users, embeddings = log.user_of_post[source], log.embeddings[source]
+    if change == "alter":
+        noise = rng.normal(size=(len(future), embeddings.shape[1])).astype(np.float16)
+        embeddings[future] = noise * log.has_photo[future, None]
+        # The person who is asked about floods the future with tags that nobody knows.
+        users[future] = np.where(rng.random(len(future)) < 0.5, users[row], users[future])
+    other = replace(log, user_of_post=users, has_photo=log.has_photo[source], embeddings=embeddings)
+    return _retag(other, {**tags, row: own}), row
 
 
 def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
-    own = set(log.tags_of(row))
+    own = log.tags_of(row)
     drawn = [log.tags[i] for i in rng.integers(0, len(log.tags), 2 * len(own) + 4)]
     other = [tag for tag in dict.fromkeys(drawn) if tag not in own]
     return [*other[: len(own) + 2], f"unheardof{int(rng.integers(1 << 30))}"]
@@ -198,14 +153,10 @@ def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
 
 def _retag(log: PostLog, new: dict[int, list[str]]) -> PostLog:
     number: dict[str, int] = {}
-    start, ids = [0], list[int]()
-    for row in range(len(log)):
-        tags = new[row] if row in new else log.tags_of(row)
-        ids += [number.setdefault(tag, len(number)) for tag in tags]
-        start.append(len(ids))
-    return replace(
-        log, tags=list(number), tag_start=np.array(start, np.int64), tag_ids=np.array(ids, np.int64)
-    )
+    tags = [new[row] if row in new else log.tags_of(row) for row in range(len(log))]
+    ids = [number.setdefault(tag, len(number)) for own in tags for tag in own]
+    start = np.cumsum([0, *map(len, tags)], dtype=np.int64)
+    return replace(log, tags=list(number), tag_start=start, tag_ids=np.array(ids, np.int64))
 
 
 def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:

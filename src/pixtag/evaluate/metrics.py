@@ -1,21 +1,23 @@
-"""Ranking metrics with trec_eval's definitions, their ceilings, intervals and calibration.
+"""Ranking metrics with trec_eval's definitions, 95 % intervals, and methods compared by them.
 
-Every function works on the same two arrays: `hits` `[B, K]`, whether the tag at each rank was
-used, and `n_relevant` `[B]`, how many tags the post has. A post without tags has no answer to
-rank and must be left out first, as trec_eval leaves out queries without relevant documents.
+`hits` `[B, K]`: whether the tag at each rank was used; `n_relevant` `[B]`: how many tags the post
+has. Posts without tags must be left out first, as trec_eval leaves out queries without relevant
+documents.
 
 Shapes:
-    B: posts. K: ranks kept. M: metrics. U: clusters (people).
+    B: posts. K: ranks kept.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pixtag.errors import InputError, ShapeError
+from pixtag.evaluate.past import Ranker
+from pixtag.splits import people_of, uses_in
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
 CUTOFFS = (1, 3, 5, 10)
@@ -27,27 +29,22 @@ def metric_names(cutoffs: tuple[int, ...] = CUTOFFS) -> list[str]:
     return [*names, "mrr", "r_precision"]
 
 
+def numbered_as(log: PostLog, rankings: Rankings) -> Ints:
+    """Ranked tags as the log numbers them, `[B, K]`; T for padding and tags that it never uses."""
+    if rankings.tags is log.tags:
+        return rankings.tag_ids
+    index = {tag: i for i, tag in enumerate(log.tags)}
+    moved = [*(index.get(t, len(log.tags)) for t in rankings.tags), len(log.tags)]
+    return np.array(moved, np.int64)[rankings.tag_ids]
+
+
 def find_hits(log: PostLog, rankings: Rankings) -> tuple[Bools, Ints]:
     """Mark the ranked tags that the posts carry: hits `[B, K]`, and tags of each post `[B]`."""
-    n_tags = len(log.tags)
-    if rankings.tags is log.tags:
-        ranked = rankings.tag_ids
-    else:
-        index = {tag: i for i, tag in enumerate(log.tags)}
-        # Padding and tags that the log never uses become n_tags, which nothing carries.
-        moved = np.array([*(index.get(t, n_tags) for t in rankings.tags), n_tags], np.int64)
-        ranked = moved[rankings.tag_ids]
-    n_relevant = np.diff(log.tag_start)[rankings.rows]
-    used = np.concatenate(
-        [np.zeros(0, np.int64)]
-        + [
-            log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]] + i * (n_tags + 1)
-            for i, row in enumerate(rankings.rows)
-        ]
-    )
-    keys = ranked + np.arange(len(rankings.rows))[:, None] * (n_tags + 1)
-    hits = np.isin(keys, used) & (ranked < n_tags)
-    return hits, n_relevant.astype(np.int64)
+    n_tags, ranked, rows = len(log.tags), numbered_as(log, rankings), rankings.rows
+    n_relevant = np.diff(log.tag_start)[rows]
+    place = np.arange(len(rows)) * (n_tags + 1)
+    used = uses_in(log, rows) + np.repeat(place, n_relevant)
+    return np.isin(ranked + place[:, None], used), n_relevant.astype(np.int64)
 
 
 def per_post(
@@ -64,7 +61,13 @@ def per_post(
         ShapeError: The arrays differ in length.
         InputError: A post has no tags.
     """
-    _check(hits, n_relevant)
+    if hits.ndim != 2 or hits.shape[0] != len(n_relevant):
+        raise ShapeError(f"hits {hits.shape} and n_relevant {n_relevant.shape} do not fit together")
+    if len(n_relevant) and n_relevant.min() < 1:
+        raise InputError(
+            f"post {int(n_relevant.argmin())} has no tags, so no ranking of it can be right",
+            hint="leave out posts without tags",
+        )
     n_posts, n_ranks = hits.shape
     found = np.concatenate([np.zeros((n_posts, 1), np.int64), hits.cumsum(axis=1)], axis=1)
     discounts = 1 / np.log2(np.arange(max(n_ranks, *cutoffs)) + 2)
@@ -94,16 +97,6 @@ def ceilings(n_relevant: Ints, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, 
     return per_post(np.arange(width) < n_relevant[:, None], n_relevant, cutoffs)
 
 
-def _check(hits: Bools, n_relevant: Ints) -> None:
-    if hits.ndim != 2 or hits.shape[0] != len(n_relevant):
-        raise ShapeError(f"hits {hits.shape} and n_relevant {n_relevant.shape} do not fit together")
-    if len(n_relevant) and n_relevant.min() < 1:
-        raise InputError(
-            f"post {int(n_relevant.argmin())} has no tags, so no ranking of it can be right",
-            hint="leave out posts without tags",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A mean with its 95 % interval."""
@@ -116,13 +109,8 @@ class Interval:
 class Bootstrap:
     """Means and 95 % intervals by resampling whole people (Field and Welsh 2007).
 
-    One draw serves every method and metric, so intervals of differences are paired. With a single
-    person there is nothing to resample but posts.
-
-    Args:
-        cluster: The person of each post, any integers, `[B]`.
-        seed: Decides the draw.
-        n_resamples: How many draws.
+    One draw serves every method and metric, so intervals of differences are paired. `cluster` is
+    the person of each post, `[B]`; of a single person posts are resampled.
     """
 
     def __init__(self, cluster: Ints, *, seed: int = 0, n_resamples: int = 1000) -> None:
@@ -130,64 +118,53 @@ class Bootstrap:
         self.n_posts, self.n_people = len(cluster), len(names)
         self.unit = "person" if len(names) > 1 else "post"
         if self.unit == "post":
-            names, member = np.arange(len(cluster)), np.arange(len(cluster))
-        self.n_clusters = len(names)
+            member = np.arange(len(cluster))
+        self.n_clusters = n = int(member.max(initial=0)) + 1
         self._member = member
-        self._size = np.bincount(member, minlength=self.n_clusters).astype(np.float64)
-        rng = np.random.default_rng(seed)
-        self._weights: Doubles = (
-            rng.multinomial(
-                self.n_clusters, np.full(self.n_clusters, 1 / self.n_clusters), size=n_resamples
-            ).astype(np.float64)
-            if self.n_clusters
-            else np.zeros((n_resamples, 0))
-        )
+        self._size = np.bincount(member, minlength=n).astype(np.float64)
+        drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples)
+        self._weights: Doubles = drawn.astype(np.float64)
+
+    def _sums(self, values: Doubles) -> Doubles:
+        sums = np.bincount(self._member, weights=values, minlength=self.n_clusters)
+        return sums.astype(np.float64, copy=False)
 
     def over_posts(self, values: Doubles) -> Interval:
         """Average values `[B]` over posts: who posts much weighs much; NaN without posts."""
-        if not len(values):
-            return Interval(np.nan, np.nan, np.nan)
-        sums = np.bincount(self._member, weights=values, minlength=self.n_clusters)
-        draws = (self._weights @ sums) / (self._weights @ self._size)
-        return _interval(float(values.mean()), draws)
+        return self.ratio(values, np.ones(len(values)))
 
     def over_people(self, values: Doubles) -> Interval:
         """Average values `[B]` within each person first, then over people; NaN without posts."""
-        if not len(values):
-            return Interval(np.nan, np.nan, np.nan)
-        means = np.bincount(self._member, weights=values, minlength=self.n_clusters) / self._size
-        return _interval(float(means.mean()), self._weights @ means / self.n_clusters)
+        means = self._sums(values) / np.maximum(self._size, 1)
+        return _interval(
+            means.sum(), min(self.n_posts, self.n_clusters), self._weights @ means / self.n_clusters
+        )
 
     def ratio(self, numerator: Doubles, denominator: Doubles) -> Interval:
         """Average a ratio of sums over posts, such as recalled uses over uses.
 
         NaN when the denominator does not add up to more than 0; such draws do not count.
         """
-        total = float(denominator.sum())
-        if total <= 0:
-            return Interval(np.nan, np.nan, np.nan)
-        above, below = (
-            self._weights @ np.bincount(self._member, weights=x, minlength=self.n_clusters)
-            for x in (numerator, denominator)
-        )
+        above, below = (self._weights @ self._sums(x) for x in (numerator, denominator))
         valid = below > 0
-        return _interval(float(numerator.sum()) / total, above[valid] / below[valid])
+        draws = above[valid] / below[valid]
+        return _interval(float(numerator.sum()), float(denominator.sum()), draws)
 
 
-def _interval(mean: float, draws: Doubles) -> Interval:
-    low, high = cast("tuple[float, float]", tuple(np.quantile(draws, [0.025, 0.975])))
-    return Interval(mean, float(low), float(high))
+def _interval(above: float, below: float, draws: Doubles) -> Interval:
+    if below <= 0:
+        return Interval(np.nan, np.nan, np.nan)
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Interval(float(above) / below, low, high)
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How shown probabilities compare with what came true.
+    """How shown probabilities compare with what came true, by bins that are not empty.
 
     Attributes:
         ece: Expected calibration error, 0 is perfect (Naeini et al. 2015); NaN without any.
-        shown: Mean probability of each bin, `[bins]`.
-        came_true: Share of hits in each bin, `[bins]`.
-        n: Suggestions in each bin, `[bins]`; empty bins are left out.
+        shown, came_true, n: Mean probability, share of hits, and suggestions, `[bins]`.
     """
 
     ece: float
@@ -201,13 +178,114 @@ def reliability(probs: Floats, hits: Bools, *, n_bins: int = 15) -> Reliability:
     if probs.shape != hits.shape:
         raise ShapeError(f"probs {probs.shape} and hits {hits.shape} do not fit together")
     flat, came = probs.ravel().astype(np.float64), hits.ravel().astype(np.float64)
-    if not len(flat):
-        return Reliability(np.nan, np.zeros(0), np.zeros(0), np.zeros(0, np.int64))
     bins = np.minimum((flat * n_bins).astype(np.int64), n_bins - 1)
     n = np.bincount(bins, minlength=n_bins)
     used = n > 0
-    shown = np.bincount(bins, weights=flat, minlength=n_bins)[used] / n[used]
-    true = np.bincount(bins, weights=came, minlength=n_bins)[used] / n[used]
-    return Reliability(
-        float(np.average(np.abs(shown - true), weights=n[used])), shown, true, n[used]
+    shown, true = (
+        np.bincount(bins, weights=x, minlength=n_bins)[used] / n[used] for x in (flat, came)
     )
+    ece = float(np.average(np.abs(shown - true), weights=n[used])) if len(flat) else np.nan
+    return Reliability(ece, shown, true, n[used])
+
+
+# ------------------------------------------------------------------ methods side by side
+
+RANKS, RANKS_KEPT = 200, 50
+"""Ranks that count (a first hit further down is none for MRR); those kept of all methods but the
+first, once they are scored."""
+
+OnProgress = Callable[[int, int, str], None]
+"""Called with methods done, methods in all, and the name of the next."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One method over B posts: K suggestions each, which were used `[B, K]`, metrics `[B]`."""
+
+    rankings: Rankings
+    hits: Bools
+    values: dict[str, Doubles]
+
+    @property
+    def has_probs(self) -> bool:
+        """Whether the method claims probabilities."""
+        return bool(self.rankings.probs.any())
+
+    def list_of(self, place: int, k: int) -> tuple[list[str], list[float]]:
+        """The first k suggestions for a post, and their probabilities."""
+        tags, ids = self.rankings.tags, self.rankings.tag_ids[place, :k]
+        filled = ids < len(tags)
+        probs = self.rankings.probs[place, :k][filled].astype(float).tolist()
+        return [tags[t] for t in ids[filled]], probs
+
+    def select(self, mask: Bools) -> Scored:
+        """Keep only some of the posts."""
+        values = {name: v[mask] for name, v in self.values.items()}
+        return Scored(_taken(self.rankings, mask), self.hits[mask], values)
+
+
+def _taken(r: Rankings, at: Bools | Ints, k: int | None = None) -> Rankings:
+    return replace(r, rows=r.rows[at], tag_ids=r.tag_ids[at][:, :k], probs=r.probs[at][:, :k])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several methods, the first held against the others, over the tagged posts `rows` of a log.
+
+    All intervals share one draw of people.
+    """
+
+    log: PostLog
+    rows: Ints
+    methods: dict[str, Scored]
+    bootstrap: Bootstrap
+
+    @property
+    def first(self) -> str:
+        """The method that the others are compared with."""
+        return next(iter(self.methods))
+
+    @property
+    def n_relevant(self) -> Ints:
+        """Tags of each post, `[B]`."""
+        return np.diff(self.log.tag_start)[self.rows]
+
+    def select(self, mask: Bools) -> Comparison:
+        """Keep only some of the posts."""
+        methods = {name: scored.select(mask) for name, scored in self.methods.items()}
+        rows = self.rows[mask]
+        return Comparison(self.log, rows, methods, Bootstrap(people_of(self.log, rows)))
+
+
+def compare(
+    log: PostLog, start: int, stop: int, rankers: Mapping[str, Ranker], *,
+    only: Ints | None = None, on_progress: OnProgress | None = None,
+) -> Comparison:  # fmt: skip
+    """Rank the posts `start..stop - 1` with every method and score the lists.
+
+    All are replayed; only those at the positions `only`, ascending, count.
+
+    Raises:
+        InputError: No post of the period counts.
+    """
+    rows = np.arange(start, stop) if only is None else only
+    rows = rows[np.diff(log.tag_start)[rows] > 0]
+    if not len(rows):
+        raise InputError(
+            "no post with tags lies in the period that is measured",
+            hint="import more posts, or choose another person",
+        )
+    methods: dict[str, Scored] = {}
+    for done, (name, ranker) in enumerate(rankers.items()):
+        if on_progress:
+            on_progress(done, len(rankers), name)
+        ranked = ranker(log, start, stop, RANKS)
+        order = np.argsort(ranked.rows, kind="stable")
+        counted = _taken(ranked, order[np.searchsorted(ranked.rows, rows, sorter=order)])
+        hits, n_relevant = find_hits(log, counted)
+        kept = RANKS_KEPT if done else RANKS
+        methods[name] = Scored(
+            _taken(counted, np.arange(len(rows)), kept), hits[:, :kept].copy(),
+            per_post(hits, n_relevant),
+        )  # fmt: skip
+    return Comparison(log, rows, methods, Bootstrap(people_of(log, rows)))

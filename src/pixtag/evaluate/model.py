@@ -1,25 +1,35 @@
-"""How the evaluation asks a model: the only module here that knows how candidates are made."""
+"""How the evaluation asks a model: whole, without one signal, or with trees for its network.
+
+Shapes:
+    B: posts. C: candidates. K: ranks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pixtag import network
 from pixtag import rank as ranking
 from pixtag.bundle import Bundle
-from pixtag.evidence import View
+from pixtag.evaluate.metrics import RANKS, Comparison, find_hits, per_post
+from pixtag.evaluate.past import Ranker
+from pixtag.evaluate.temporal import Model, References
 from pixtag.model import evidence_of
 from pixtag.model import model_of as loaded
 from pixtag.rank import Candidates
-from pixtag.signals import Knowledge, Questions, ask
+from pixtag.signals import FEATURES, SIGNALS, Knowledge, Questions, ask
 from pixtag.signals.cooccurrence import companies
 from pixtag.signals.head import Head
-from pixtag.types import Doubles, Floats, Ints, PostLog, Rankings, Sources
+from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings, Sources
 
-Model = Callable[[PostLog, int, int, int, Sources], Rankings]
-"""Ranks with some sources only: `model(log, start, stop, k, sources)`."""
+if TYPE_CHECKING:
+    import lightgbm
+
+    from pixtag.train.network import Examples
 
 
 def model_of(bundle: Bundle) -> Model:
@@ -35,33 +45,38 @@ def model_of(bundle: Bundle) -> Model:
     return ranked
 
 
-def candidates_of(
-    bundle: Bundle,
-    log: PostLog,
-    start: int,
-    stop: int,
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[str], int, Ints, Iterator[tuple[Ints, Candidates]]]:
-    """Replay a period up to the network.
+@dataclass(frozen=True)
+class Replayed:
+    """A period replayed up to the network: blocks of places in it and their candidates."""
 
-    Returns:
-        Names of the tags, most candidates of a post, what decides ties (by tag, the padding last),
-        and blocks: places in the period and their candidates.
-    """
+    tags: list[str]
+    most: int
+    ties: Ints
+    blocks: Iterator[tuple[Ints, Candidates]]
+
+    def order(self, found: Candidates, score: Floats) -> Ints:
+        """Places of a block's candidates, best first, as when suggestions are ranked, `[B, C]`."""
+        score = np.where(found.filled, score, -np.inf)
+        return np.lexsort((self.ties[found.tag], -score), axis=1)
+
+    def named(self, found: Candidates) -> Ints:
+        """Candidates as `tags` numbers them, `[B, C]`, the padding last."""
+        return np.where(found.filled, found.tag, len(self.tags))
+
+
+def _replayed(
+    bundle: Bundle, log: PostLog, start: int, stop: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Replayed:  # fmt: skip
     model, evidence = evidence_of(bundle, log, judged_by=start)
-    view = evidence.view()
-    questions = ranking.questions_of(
-        log, np.arange(start, stop), width=model.knowledge.encoder_width
-    )
+    view, rows = evidence.view(), np.arange(start, stop)
+    questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
     blocks = ranking.replay(model, view, questions, then=lambda c: c, on_progress=on_progress)
     ties = np.append(view.names.ties()[: view.n_tags], 0)
-    return view.tags[: view.n_tags], model.config.max_candidates, ties, blocks
+    return Replayed(view.tags[: view.n_tags], model.config.max_candidates, ties, blocks)
 
 
-def network_inputs(candidates: Candidates) -> dict[str, Floats]:
-    """What the network reads, as numbers."""
-    return candidates.inputs
+# ------------------------------------------------------------------ tags given, no photo
 
 
 def rank_given(
@@ -72,21 +87,13 @@ def rank_given(
     What the prior holds of the posts in `known` can't be told, so it is left out.
     """
     model = loaded(bundle).without_prior()
-    view = model.evidence(_without_photos(known)).view()
     questions = _given(given, width=model.knowledge.encoder_width)
-    ranked = ranking.rank(model, view, questions, k=k)
-    return [
-        [ranked.tags[t] for t in row if t < len(ranked.tags)] for row in ranked.tag_ids.tolist()
-    ]
+    found = ranking.rank(model, model.evidence(_without_photos(known)).view(), questions, k=k)
+    return [[found.tags[t] for t in row if t < len(found.tags)] for row in found.tag_ids.tolist()]
 
 
 def chance_given(log: PostLog, given: Ints) -> Doubles:
-    """Chance of every tag by the co-occurrence signal alone, `[B, T]`.
-
-    Args:
-        log: Posts without times to learn from.
-        given: Tags given, `[B, G]`.
-    """
+    """Chance of every tag `[B, T]` by the co-occurrence of untimed posts, tags `[B, G]` given."""
     nothing = np.zeros((0, 1), np.float32)
     head = Head(np.zeros(0, np.float32), nothing, nothing, np.zeros(0, np.float32))
     knowledge = Knowledge.of([], head)
@@ -94,17 +101,12 @@ def chance_given(log: PostLog, given: Ints) -> Doubles:
     asked = ask(knowledge, view, _given([tuple(log.tags[t] for t in row) for row in given]))
     every = view.names.ids_of(log.tags)
     order = np.argsort(every)
-    usual = _usual(view, every[order])
+    usual = np.bincount(view.tag, minlength=view.n_tags)[every[order]] / max(view.n_posts, 1)
     company = companies(asked)
     out = np.empty((len(given), len(log.tags)))
     for row in range(len(given)):
         out[row, order] = company[row].chances(asked, row, every[order], usual)[0]
     return out
-
-
-def _usual(view: View, tags: Ints) -> Doubles:
-    """Share of the posts with each tag."""
-    return np.bincount(view.tag, minlength=view.n_tags)[tags] / max(view.n_posts, 1)
 
 
 def _without_photos(log: PostLog) -> PostLog:
@@ -114,9 +116,148 @@ def _without_photos(log: PostLog) -> PostLog:
 def _given(given: Sequence[tuple[str, ...]], *, width: int = 0) -> Questions:
     n = len(given)
     return Questions(
-        at=np.full(n, np.inf),
-        users=(None,) * n,
-        embeddings=np.zeros((n, width), np.float32),
-        has_photo=np.zeros(n, np.bool_),
-        accepted=tuple(given),
+        at=np.full(n, np.inf), users=(None,) * n, embeddings=np.zeros((n, width), np.float32),
+        has_photo=np.zeros(n, np.bool_), accepted=tuple(given),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ without one signal
+
+MEMORIES = {"neighbours": "near", "own_memory": "own"}
+"""The memory whose attention belongs to a signal."""
+
+WAYS = ("dropped", "shuffled")
+
+
+def signal_lift(
+    log: PostLog, bundle: Bundle, compared: Comparison, *, start: int, stop: int, seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[str, Doubles]]:  # fmt: skip
+    """Measure the model without each of its signals: the same network on the same candidates.
+
+    `dropped`: the signal's features at their training mean and nothing copied from its memory.
+    `shuffled`: its values dealt anew among the candidates of each post, by `seed`. The posts
+    `start..stop - 1` are replayed; those that `compared` measured count.
+
+    Returns:
+        Metric name to values, `[B]`, of the whole model (`pixtag`), then of what is left without
+        a signal (`reuse (dropped)`, `reuse (shuffled)`, ...).
+    """
+    period = _replayed(bundle, log, start, stop, on_progress)
+    variants = {f"{s.name} ({way})": (s.name, way) for s in SIGNALS for way in WAYS}
+    shape = (stop - start, min(RANKS, period.most))
+    hits = {name: np.zeros(shape, np.bool_) for name in ("pixtag", *variants)}
+    for index, block in period.blocks:
+        none = np.zeros((0, 0), np.float32)
+        used, _ = find_hits(log, Rankings(start + index, period.named(block), none, period.tags))
+        dealt = _deal(block.filled, start + index, seed)
+        whole = block.inputs
+        for name, found in hits.items():
+            inputs = whole
+            if name in variants:
+                inputs = whole | _without(whole, *variants[name], bundle, dealt)
+            order = period.order(block, network.scores(bundle.weights, inputs))[:, : shape[1]]
+            found[index] = np.take_along_axis(used, order, axis=1)
+    place = compared.rows - start
+    return {name: per_post(found[place], compared.n_relevant) for name, found in hits.items()}
+
+
+def _without(
+    inputs: dict[str, Floats], signal: str, way: str, bundle: Bundle, dealt: Ints
+) -> dict[str, Floats]:
+    """What the network reads instead when one signal is taken away."""
+    columns = FEATURES.of_signal(signal)
+    features, dropped = inputs["features"].copy(), way == "dropped"
+    features[:, :, columns] = (
+        bundle.weights["norm/mean"][columns]
+        if dropped
+        else np.take_along_axis(features[:, :, columns], dealt[:, :, None], axis=1)
     )
+    if signal not in MEMORIES:
+        return {"features": features}
+    name = f"{MEMORIES[signal]}_member"
+    member = np.take_along_axis(inputs[name], dealt[:, :, None], axis=1)
+    return {"features": features, name: np.zeros_like(member) if dropped else member}
+
+
+def _deal(filled: Bools, rows: Ints, seed: int) -> Ints:
+    """For each place another filled place of the same post, drawn by post, `[B, C]`."""
+    width = filled.shape[1]
+    drawn = np.stack([np.random.default_rng((seed, row)).random(width) for row in rows.tolist()])
+    order = np.argsort(np.where(filled, drawn, 2.0), axis=1, kind="stable")
+    dealt = np.empty_like(order)
+    np.put_along_axis(dealt, np.argsort(~filled, axis=1, kind="stable"), order, axis=1)
+    return dealt
+
+
+# ------------------------------------------------------------------ trees for the network
+
+LEAVES = (15, 63)
+MOST_ROUNDS, PATIENCE = 300, 30
+TREES = {
+    "objective": "lambdarank", "lambdarank_truncation_level": 10, "metric": "ndcg", "eval_at": [5],
+    "learning_rate": 0.08, "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1,
+    "deterministic": True, "force_row_wise": True, "verbose": -1,
+}  # fmt: skip
+
+
+def fitted_trees(
+    bundle: Bundle, train: Examples, valid: Examples, *, seed: int = 0
+) -> tuple[References, tuple[str, ...]]:
+    """Fit LightGBM's LambdaMART on the very examples that the network learned from.
+
+    Returns:
+        The method, its leaves and rounds chosen by nDCG@5 on `valid`, and a note where LightGBM is
+        not installed.
+    """
+    try:
+        import lightgbm
+    except ModuleNotFoundError:
+        missing = "LightGBM is not installed, so its ranker is left out"
+        return References(), (f"{missing}: pip install 'pixtag[lightgbm]'",)
+    (rows, used, group), (held, held_used, held_group) = _table(train), _table(valid)
+    fitted: list[lightgbm.Booster] = []
+    for leaves in LEAVES:
+        data = lightgbm.Dataset(rows, used, group=group, free_raw_data=False)
+        check = data.create_valid(held, held_used, group=held_group)
+        least = min(100, max(1, len(used) // 200))
+        settings = {**TREES, "num_leaves": leaves, "min_data_in_leaf": least, "seed": seed}
+        stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
+        fitted.append(
+            lightgbm.train(settings, data, MOST_ROUNDS, valid_sets=[check], callbacks=[stopping])
+        )
+    quality = [float(trees.best_score["valid_0"]["ndcg@5"]) for trees in fitted]
+    best = int(np.argmax(quality))
+    chosen: dict[str, float] = {
+        "num_leaves": LEAVES[best], "n_rounds": fitted[best].best_iteration
+    }  # fmt: skip
+    ranker = _ranker_of_trees(bundle, fitted[best])
+    return References({"lightgbm": ranker}, {"lightgbm": chosen}), ()
+
+
+def _table(examples: Examples) -> tuple[Floats, Ints, Ints]:
+    """A row for each candidate, whether it was used, and how many rows each post has."""
+    post, place = np.nonzero(examples.found.filled)
+    used = examples.used[post, place].astype(np.int64)
+    return _rows(examples.found, post, place), used, examples.found.filled.sum(axis=1)
+
+
+def _rows(found: Candidates, post: Ints, place: Ints) -> Floats:
+    rows = [found.features[post, place], found.context[post]]
+    return np.concatenate(rows, axis=1, dtype=np.float32)
+
+
+def _ranker_of_trees(bundle: Bundle, trees: lightgbm.Booster) -> Ranker:
+    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+        period = _replayed(bundle, log, start, stop)
+        ids = np.full((stop - start, min(k, period.most)), len(period.tags), np.int64)
+        for index, block in period.blocks:
+            post, place = np.nonzero(block.filled)
+            score = np.zeros(block.filled.shape, np.float32)
+            score[post, place] = np.asarray(trees.predict(_rows(block, post, place)), np.float32)
+            order = period.order(block, score)[:, : ids.shape[1]]
+            ids[index] = np.take_along_axis(period.named(block), order, axis=1)
+        probs = np.zeros(ids.shape, np.float32)
+        return Rankings(np.arange(start, stop), ids, probs, period.tags)
+
+    return rank

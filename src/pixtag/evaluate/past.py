@@ -1,4 +1,4 @@
-"""Point-in-time views: the door through which a researcher's own method enters.
+"""Rankers from outside: a researcher's own method on a point-in-time view, and an oracle's file.
 
 A method is one function from what was known and a question to scores:
 
@@ -17,26 +17,28 @@ A method is one function from what was known and a question to scores:
     ['sun', 'sea']
 
 `Past` shows only what was published before the time of the query, so such a method cannot leak.
-The methods of `baselines` are written on arrays and keep to the same rule; the leak check runs over
-them.
-
-Shapes:
-    B: posts ranked. K: ranks. T: tags. H: uses in a history. D: embedding.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from pixtag.errors import InputError
+from pixtag.tags import normalise_tag
 from pixtag.types import Doubles, Halfs, Ints, PostLog, Rankings
 
 Ranker = Callable[[PostLog, int, int, int], Rankings]
 """Ranks posts `start..stop - 1` of a log, K tags each: `ranker(log, start, stop, k)`."""
+
+ORACLE, N_ORACLE = "oracle", 10
+_HINT = f'each line is {{"post_id": "...", "tags": [{N_ORACLE} tags, likeliest first]}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,49 +51,46 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class PastPost:
+class PastPost(Query):
     """A post that was public before the query."""
 
-    at: float
-    user: str | None
     tags: tuple[str, ...]
-    embedding: Halfs | None
 
 
 class Past:
     """Everything published before an instant; posts of this very instant are not past."""
 
     def __init__(self, log: PostLog, at: float, *, index: Uses | None = None) -> None:
-        self._log = log
-        self._at = at
-        self._stop = int(np.searchsorted(log.at, at, side="left"))
+        self._log, self._at = log, at
+        self._stop = self._first_since(at)
         self._uses = index or Uses(log)
 
     def __len__(self) -> int:
         """How many posts are past."""
         return self._stop
 
+    def _first_since(self, at: float) -> int:
+        return int(np.searchsorted(self._log.at, at, side="left"))
+
     def uses(self, user: str | None) -> list[tuple[str, float]]:
         """Tag and time of each use by a person, oldest first; empty for a stranger."""
-        number = self._uses.number.get(user) if user is not None else None
-        if number is None:
+        if user not in self._uses.number:
             return []
-        tag_ids, used_at = self._uses.of(number, before=self._at)
+        tag_ids, used_at = self._uses.of(self._uses.number[user], before=self._at)
         return [(self._log.tags[t], at) for t, at in zip(tag_ids, used_at.tolist(), strict=True)]
 
     def posts(self, *, since: float = -np.inf) -> Iterator[PastPost]:
         """Posts of everyone from an instant on, oldest first."""
-        for row in range(int(np.searchsorted(self._log.at, since, side="left")), self._stop):
+        for row in range(self._first_since(since), self._stop):
             query = query_at(self._log, row)
             tags = tuple(self._log.tags_of(row))
-            yield PastPost(query.at, query.user, tags, query.embedding)
+            yield PastPost(query.at, query.user, query.embedding, tags)
 
     def counts(self, *, since: float = -np.inf) -> Counter[str]:
         """Uses of each tag by everyone from an instant on."""
-        first = int(np.searchsorted(self._log.at, since, side="left"))
-        begin, end = self._log.tag_start[min(first, self._stop)], self._log.tag_start[self._stop]
-        ids, n = np.unique(self._log.tag_ids[begin:end], return_counts=True)
-        return Counter({self._log.tags[t]: int(c) for t, c in zip(ids, n, strict=True)})
+        first = min(self._first_since(since), self._stop)
+        begin, end = self._log.tag_start[[first, self._stop]]
+        return Counter(self._log.tags[t] for t in self._log.tag_ids[begin:end].tolist())
 
     def embeddings(self) -> Halfs:
         """Embeddings of the past posts, oldest first, `[len(past), D]`; zeros without a photo."""
@@ -107,39 +106,29 @@ class Past:
         return self._log.tags_of(position)
 
 
-PointMethod = Callable[[Past, Query], Mapping[str, float]]
-"""A method for one query at a time: scores of some tags, higher is likelier."""
-
-
-def pointwise(method: PointMethod) -> Ranker:
-    """Turn a function of one query into a ranker of many.
+def pointwise(method: Callable[[Past, Query], Mapping[str, float]]) -> Ranker:
+    """Turn a function from one query to scores of some tags, higher is likelier, into a ranker.
 
     Tags that it does not name, and those that nobody has ever used, are not ranked; equal scores
     are ranked by the order in which tags were first seen.
     """
 
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Iterator[tuple[Ints, Doubles]]:
         index, uses = {tag: i for i, tag in enumerate(log.tags)}, Uses(log)
-        ranked = unranked(log, start, stop, k)
         for row in range(start, stop):
             query = query_at(log, row)
             scores = method(Past(log, query.at, index=uses), query)
-            known = [(index[tag], score) for tag, score in scores.items() if tag in index]
-            ids = np.array([i for i, _ in known], np.int64)
-            put_best(ranked[row - start], ids, np.array([s for _, s in known], np.float64))
-        return as_rankings(log, start, ranked)
+            known = {index[tag]: score for tag, score in scores.items() if tag in index}
+            yield np.array([*known], np.int64), np.array([*known.values()], np.float64)
 
-    return rank
+    return ranker_of(each, fills_up=False)
 
 
 def query_at(log: PostLog, row: int) -> Query:
     """Ask about the post at a position of the log."""
-    number = int(log.user_of_post[row])
-    return Query(
-        at=float(log.at[row]),
-        user=log.users[number] if number < len(log.users) else None,
-        embedding=log.embeddings[row] if log.has_photo[row] else None,
-    )
+    user = [*log.users, None][int(log.user_of_post[row])]
+    embedding = log.embeddings[row] if log.has_photo[row] else None
+    return Query(float(log.at[row]), user, embedding)
 
 
 class Uses:
@@ -153,35 +142,41 @@ class Uses:
         self._tag_ids, self._at = log.tag_ids[order], at[order]
         self._start = np.searchsorted(user[order], np.arange(len(log.users) + 2))
         self._start[-1] = self._start[-2]  # nobody has no history
-        pairs = user[order] * max(len(log.tags), 1) + self._tag_ids
-        # Sorted once for everybody, since long histories are asked for time and again.
-        self._local = np.unique(pairs, return_inverse=True)[1]
-        self.number = {name: i for i, name in enumerate(log.users)}
+        self.number: dict[str | None, int] = {name: i for i, name in enumerate(log.users)}
 
-    def of(self, user: int, *, before: float = np.inf) -> tuple[Ints, Doubles]:
+    def of(self, user: int, *, before: float) -> tuple[Ints, Doubles]:
         """Tags and times of a person's uses before an instant."""
-        part = self._before(user, before)
-        return self._tag_ids[part], self._at[part]
-
-    def numbered(self, user: int, *, before: float) -> tuple[Ints, Ints, Doubles]:
-        """Different tags `[n]`, ascending, and which of them and when each use was, `[H]`."""
-        part = self._before(user, before)
-        tag, local = self._tag_ids[part], self._local[part]
-        if not len(local):
-            return tag, local, self._at[part]
-        local = local - local.min()
-        ids = np.full(int(local.max()) + 1, -1, np.int64)
-        ids[local] = tag
-        return ids[ids >= 0], (np.cumsum(ids >= 0) - 1)[local], self._at[part]
-
-    def _before(self, user: int, at: float) -> slice:
         begin, end = int(self._start[user]), int(self._start[user + 1])
-        return slice(begin, begin + int(np.searchsorted(self._at[begin:end], at, side="left")))
+        stop = begin + int(np.searchsorted(self._at[begin:end], before, side="left"))
+        return self._tag_ids[begin:stop], self._at[begin:stop]
 
 
-def unranked(log: PostLog, start: int, stop: int, k: int) -> Ints:
-    """Lists without a tag, `[B, K]`."""
-    return np.full((stop - start, k), len(log.tags), np.int64)
+# ------------------------------------------------------------------ rankings from scores
+
+Each = Callable[[PostLog, int, int, int], Iterator[tuple[Ints, Doubles]]]
+"""Yields for each post the tags `[n]` that it scores and their scores `[n]`, higher is likelier."""
+
+
+def ranker_of(each: Each, *, fills_up: bool = True) -> Ranker:
+    """Rank by scores, ties by first appearance; then, if wished, by popularity so far.
+
+    No probabilities are claimed.
+    """
+
+    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+        n_tags = len(log.tags)
+        ranked = np.full((stop - start, k), n_tags, np.int64)
+        popular = popular_rows(log, start, stop, k) if fills_up else ranked
+        for row, (ids, scores) in enumerate(each(log, start, stop, k)):
+            put_best(ranked[row], ids, scores)
+            if fills_up and (n := int((ranked[row] < n_tags).sum())) < k:
+                extra = popular[row][~np.isin(popular[row], ranked[row, :n])][: k - n]
+                ranked[row, n : n + len(extra)] = extra
+        return Rankings(
+            np.arange(start, stop), ranked, np.zeros(ranked.shape, np.float32), log.tags
+        )
+
+    return rank
 
 
 def put_best(row: Ints, ids: Ints, scores: Doubles) -> None:
@@ -192,21 +187,6 @@ def put_best(row: Ints, ids: Ints, scores: Doubles) -> None:
         ids, scores = ids[keep], scores[keep]
     best = np.lexsort((ids, -scores))[:k]
     row[: len(best)] = ids[best]
-
-
-def fill_up(row: Ints, more: Ints, n_tags: int) -> None:
-    """Append tags that the row lacks, as far as there is room."""
-    n = int((row < n_tags).sum())
-    if n == len(row):
-        return
-    extra = more[~np.isin(more, row[:n])][: len(row) - n]
-    row[n : n + len(extra)] = extra
-
-
-def as_rankings(log: PostLog, start: int, ranked: Ints) -> Rankings:
-    """Wrap ranked tags `[B, K]` of the posts from `start` on; no probabilities are claimed."""
-    probs = np.zeros(ranked.shape, np.float32)
-    return Rankings(np.arange(start, start + len(ranked)), ranked, probs, log.tags)
 
 
 def posts_before(log: PostLog, start: int, stop: int) -> Ints:
@@ -229,35 +209,96 @@ def totals_before(log: PostLog, start: int, stop: int) -> Iterator[tuple[int, In
 
 def popular_rows(log: PostLog, start: int, stop: int, k: int) -> Ints:
     """Rank tags by all uses before each post, `[B, K]`."""
-    n_tags, k_known = len(log.tags), min(k, len(log.tags))
-    ranked = unranked(log, start, stop, k)
-    if stop == start or not n_tags:
-        return ranked
-    stops = posts_before(log, start, stop)
-    seen = int(log.tag_start[stops[0]])
-    counts = np.bincount(log.tag_ids[:seen], minlength=n_tags)
-    final = np.bincount(log.tag_ids[: log.tag_start[stops[-1]]], minlength=n_tags)
-    # Counts only grow, so whatever enters the first k later ends at least at today's k-th.
-    kth = np.partition(counts, n_tags - k_known)[n_tags - k_known]
-    pool = np.flatnonzero((final >= kth) & (final > 0))
-    place = np.full(n_tags, len(pool), np.int64)
-    place[pool] = np.arange(len(pool))
-    pooled = np.append(counts[pool], 0)
-    last = -1
-    for row, before in enumerate(stops):
-        until = int(log.tag_start[before])
+    ranked = np.full((stop - start, k), len(log.tags), np.int64)
+    pool, last = np.zeros(0, np.int64), -1
+    for row, (until, totals) in enumerate(totals_before(log, start, stop)):
         if until == last:
             ranked[row] = ranked[row - 1]
             continue
-        np.add.at(pooled, place[log.tag_ids[seen:until]], 1)
-        seen = last = until
-        used = np.flatnonzero(pooled[:-1])
-        put_best(ranked[row], pool[used], pooled[used].astype(np.float64))
+        if last < 0 and len(totals):
+            # Counts only grow, so whatever enters the first k later reaches at least today's k-th.
+            n_last = int(log.tag_start[posts_before(log, stop - 1, stop)[0]])
+            final = np.bincount(log.tag_ids[:n_last], minlength=len(totals))
+            least = np.partition(totals, -min(k, len(totals)))[-min(k, len(totals))]
+            pool = np.flatnonzero(final >= max(least, 1))
+        used, last = pool[totals[pool] > 0], until
+        put_best(ranked[row], used, totals[used].astype(np.float64))
     return ranked
 
 
-def uses_in(log: PostLog, rows: Ints) -> Ints:
-    """The tag uses of some posts, one after the other."""
-    lengths = log.tag_start[rows + 1] - log.tag_start[rows]
-    shift = log.tag_start[rows] - (np.cumsum(lengths) - lengths)
-    return log.tag_ids[np.arange(int(lengths.sum())) + np.repeat(shift, lengths)]
+# ------------------------------------------------------------------ an oracle
+
+
+def read_oracle(path: Path) -> Ranker:
+    """Read the rankings of one who knew what can be known, such as a simulation's true chances.
+
+    No method that learns can beat it but by luck. The file is JSON Lines with a `post_id` and ten
+    `tags`, likeliest first.
+
+    Raises:
+        InputError: The file is missing, a line of it is broken, repeated or short, or (when the
+            ranker is called) it lacks a tagged post of the period.
+    """
+    tags_of: dict[str, list[str]] = {}
+    for number, line in enumerate(_lines(path, "the oracle", _HINT), 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            post_id, tags = _read_line(line, where)
+            if post_id in tags_of:
+                raise InputError(f"{where}: post {post_id!r} stands there twice", hint=_HINT)
+            tags_of[post_id] = tags
+
+    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
+        places = np.flatnonzero(np.diff(log.tag_start)[start:stop] > 0).tolist()
+        asked = [log.post_ids[start + place] for place in places]
+        missing = [post_id for post_id in asked if post_id not in tags_of]
+        if missing:
+            raise InputError(
+                f"the oracle lacks {len(missing):,} of the {len(asked):,} posts that are "
+                f"measured, the first is {missing[0]!r}",
+                hint="the file must rank tags for every post of the period",
+            )
+        tags = sorted({tag for post_id in asked for tag in tags_of[post_id]})
+        index = {tag: i for i, tag in enumerate(tags)}
+        ids = np.full((stop - start, min(k, N_ORACLE)), len(tags), np.int64)
+        for place, post_id in zip(places, asked, strict=True):
+            ids[place] = [index[tag] for tag in tags_of[post_id][: ids.shape[1]]]
+        return Rankings(np.arange(start, stop), ids, np.zeros(ids.shape, np.float32), tags)
+
+    return rank
+
+
+def _read_line(line: str, where: str) -> tuple[str, list[str]]:
+    try:
+        record: object = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where} is not JSON: {line[:60]!r}", hint=_HINT) from error
+    fields = cast("dict[str, object]", record) if isinstance(record, dict) else {}
+    post_id, given = fields.get("post_id"), fields.get("tags")
+    if not isinstance(post_id, str) or not isinstance(given, list):
+        raise InputError(f"{where} lacks post_id or tags: {line[:60]!r}", hint=_HINT)
+    raws = cast("list[object]", given)
+    named = (normalise_tag(raw) if isinstance(raw, str) else None for raw in raws)
+    tags = [tag for tag in dict.fromkeys(named) if tag]
+    if len(tags) < N_ORACLE:
+        raise InputError(
+            f"{where}: {len(tags)} different tags where {N_ORACLE} are needed", hint=_HINT
+        )
+    return post_id, tags[:N_ORACLE]
+
+
+def read_post_ids(path: Path) -> frozenset[str]:
+    """Read names of posts, one a line; InputError when there are none."""
+    hint = "the file names one post_id a line"
+    names = frozenset(line.strip() for line in _lines(path, "the posts", hint) if line.strip())
+    if not names:
+        raise InputError(f"{path} names no post", hint=hint)
+    return names
+
+
+def _lines(path: Path, what: str, hint: str) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"cannot read {what} {path}: {reason}", hint=hint) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,34 +12,29 @@ import numpy as np
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import load_encoder
 from pixtag.errors import ConfigError, InputError
-from pixtag.evaluate.ancestor import evaluate_ancestor
 from pixtag.evaluate.cold_start import (
     evaluate_first_users,
     evaluate_strangers,
     read_photos,
     without_first_users,
 )
-from pixtag.evaluate.compare import Comparison, OnProgress, References
-from pixtag.evaluate.files import ORACLE, read_oracle, read_post_ids
-from pixtag.evaluate.given import evaluate_given
 from pixtag.evaluate.leaks import check_bundle
-from pixtag.evaluate.model import Model, model_of, rank_given
-from pixtag.evaluate.rankers import fitted_rankers
-from pixtag.evaluate.signals import signal_lift
+from pixtag.evaluate.metrics import Comparison, OnProgress
+from pixtag.evaluate.model import fitted_trees, model_of, rank_given, signal_lift
+from pixtag.evaluate.past import ORACLE, read_oracle, read_post_ids
 from pixtag.evaluate.tables import Figures
-from pixtag.evaluate.temporal import evaluate, evaluate_cold
+from pixtag.evaluate.temporal import Model, References, evaluate, evaluate_cold
+from pixtag.evaluate.untimed import evaluate_ancestor, evaluate_given
 from pixtag.splits import Period, Split, temporal_split
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.types import PostLog, Rankings, Sources
 
 if TYPE_CHECKING:
-    from pixtag.train.network import Examples  # JAX takes seconds
+    from pixtag.train.examples import Examples  # JAX takes seconds
 
 N_SPLITS = 5
 """Random splits of the protocol of given tags."""
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Request:
     photo_tags: Path | None = None
     config: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
-    say: Say = lambda text: None
+    say: Callable[[str], None] = lambda text: None
     on_progress: OnProgress = lambda done, total, what: None
 
     @property
@@ -78,24 +72,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out: figures, the suggestions behind them, which model (its digest), which period.
-
-    `bundle_digest` is None when only baselines were measured; `looked_at` is the period that was
-    seen, to be logged.
-    """
+    """Figures, the suggestions behind them, the model's digest, and the period to log a look at."""
 
     figures: Figures
     comparison: Comparison | None = None
     bundle_digest: str | None = None
     looked_at: Period | None = None
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A way to measure, and what it is for, in a line."""
-
-    run: Callable[[Request], Outcome]
-    help: str
 
 
 def run_protocol(name: str, request: Request) -> Outcome:
@@ -105,7 +87,7 @@ def run_protocol(name: str, request: Request) -> Outcome:
         InputError: The request lacks what the protocol needs, or there is too little to measure.
         LeakError: The model learned from what it would be measured on.
     """
-    return PROTOCOLS[name].run(request)
+    return PROTOCOLS[name](request)
 
 
 # ------------------------------------------------------------------ temporal
@@ -121,6 +103,7 @@ def _temporal(request: Request) -> Outcome:
     bundle = None if request.bundle is None else load_bundle(request.bundle)
     log = store.log(_encoder_digest(bundle))
     split = temporal_split(log)
+    start, stop = split.bounds(period)
     if split.test_stop - split.valid_stop < 1:
         raise InputError(
             f"{store.path} holds {len(log) - log.n_untimed} posts with a time: too few to set "
@@ -130,40 +113,42 @@ def _temporal(request: Request) -> Outcome:
     more, notes = References(), list[str]()
     if request.oracle is not None:
         ranker = read_oracle(request.oracle)
-        ranker(log, *split.bounds(period), 1)  # what it lacks is told before anything is trained
+        ranker(log, start, stop, 1)  # what it lacks is told before anything is trained
         more = References({ORACLE: ranker})
     news = None if request.new_subjects is None else read_post_ids(request.new_subjects)
-    examples: list[tuple[Examples, Examples]] = []
     if bundle is not None:
-        notes += check_bundle(bundle, log, np.arange(*split.bounds(period)))
+        notes += check_bundle(bundle, log, np.arange(start, stop))
+        bundle = None if request.baselines_only else bundle
     elif not request.baselines_only:
-        stop = None if period == "test" else split.bounds(period)[0]
-        name = "evaluated" if period == "test" else f"evaluated-{period}"
-        kept = examples if request.rankers else None
-        bundle = train_beside(request, log, stop, name=name, examples=kept)
-    if request.baselines_only:
-        bundle = None
-    if bundle is not None and examples:
-        fitted, missing = fitted_rankers(
-            bundle, *examples.pop(), seed=request.seed, on_progress=request.on_progress
-        )
-        more, notes = fitted | more, [*notes, *missing]
+        is_test = period == "test"
+        examples: list[tuple[Examples, Examples]] = []
+        name = "evaluated" if is_test else f"evaluated-{period}"
+
+        def keep(train: Examples, valid: Examples) -> None:
+            if request.rankers:
+                examples.append((train, valid))
+
+        stop_at = None if is_test else start
+        bundle = train_beside(request, log, stop_at, name=name, on_examples=keep)
+        if examples:
+            fitted, missing = fitted_trees(bundle, *examples.pop(), seed=request.seed)
+            more, notes = fitted | more, [*notes, *missing]
     found = evaluate(
         log, model=None if bundle is None else model_of(bundle), split=split, period=period,
         user=request.user, more=more, ablation=request.ablation, notes=tuple(notes),
         new_subjects=news, seed=request.seed, on_progress=request.on_progress,
     )  # fmt: skip
     if request.ablation and bundle is not None:
-        told = partial(_tell, request, "signals")
-        start, stop = split.bounds(period)
-        lift = signal_lift(log, bundle, found.comparison, start=start, stop=stop,
-                           seed=request.seed, on_progress=told)  # fmt: skip
+        lift = signal_lift(
+            log, bundle, found.comparison, start=start, stop=stop, seed=request.seed,
+            on_progress=lambda done, total: request.on_progress(done, total, "signals"),
+        )  # fmt: skip
         found = replace(found, signals=lift)
     if request.cold and request.bundle is None and request.user is None:
 
         def fit(known: PostLog, cut: Split) -> Model:
-            start, _ = cut.bounds(period)
-            return model_of(train_beside(request, known, start, name="evaluated-cold"))
+            until, _ = cut.bounds(period)
+            return model_of(train_beside(request, known, until, name="evaluated-cold"))
 
         cold = evaluate_cold(log, fit=None if bundle is None else fit, split=split, period=period,
                              on_progress=request.on_progress)  # fmt: skip
@@ -172,30 +157,22 @@ def _temporal(request: Request) -> Outcome:
     return Outcome(found.figures(), found.comparison, digest, period)
 
 
-def _tell(request: Request, what: str, done: int, total: int) -> None:
-    request.on_progress(done, total, what)
-
-
 def _encoder_digest(bundle: Bundle | None) -> str:
     return load_encoder(None if bundle is None else bundle.encoder).digest
 
 
 def train_beside(
-    request: Request,
-    log: PostLog,
-    stop: int | None,
-    *,
-    name: str,
-    examples: list[tuple[Examples, Examples]] | None = None,
-) -> Bundle:
-    """Train a bundle and keep it beside the store, which notes whose posts were used.
+    request: Request, log: PostLog, stop: int | None, *, name: str,
+    on_examples: Callable[[Examples, Examples], None] | None = None,
+) -> Bundle:  # fmt: skip
+    """Train a model and keep it as STORE.NAME; the store notes whose posts were used.
 
     Args:
         request: Of which store, with which settings.
         log: The whole log, cut as usual, when `stop` is None.
         stop: Hand over only what lies before this post, to fit on nine tenths of it.
         name: After the store's name.
-        examples: Gets what the network learned from and what it was chosen on.
+        on_examples: Gets what the network learned from and what it was chosen on.
 
     Raises:
         ConfigError: What training needs is not installed.
@@ -209,24 +186,14 @@ def train_beside(
             f"without --bundle one is trained first, and {error.name} is not installed",
             hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
         ) from error
-
-    def keep(train: Examples, valid: Examples) -> None:
-        if examples is not None:
-            examples.append((train, valid))
-
     store = request.posts
     known = log if stop is None else log.select(np.arange(stop))
     out = store.path.with_name(f"{store.path.name}.{name}")
     bundle = fit(
-        known,
-        out=out,
-        config=request.config,
-        use_all=stop is not None,
-        encoder_digest=load_encoder().digest,
-        title=store.path.name,
+        known, out=out, config=request.config, use_all=stop is not None,
+        encoder_digest=load_encoder().digest, title=store.path.name, on_examples=on_examples,
         on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
-        on_examples=keep,
-    )
+    )  # fmt: skip
     trained = bundle.manifest.trained
     people = np.unique(known.user_of_post[: trained.n_posts])
     names = [known.users[u] for u in people if u < len(known.users)]
@@ -252,15 +219,10 @@ def _ancestor(request: Request) -> Outcome:
 
 def _given(request: Request) -> Outcome:
     bundle = None if request.baselines_only else load_bundle(request.bundle)
-
-    def model(known: PostLog, given: list[tuple[str, ...]]) -> list[list[str]]:
-        assert bundle is not None  # noqa: S101 - the model is handed over only with a bundle
-        return rank_given(bundle, known, given, 20)
-
     figures = evaluate_given(
         request.posts.log(), n_given=request.n_given,
-        seeds=range(request.seed, request.seed + N_SPLITS),
-        model=None if bundle is None else model, on_progress=request.on_progress,
+        seeds=range(request.seed, request.seed + N_SPLITS), on_progress=request.on_progress,
+        model=bundle and (lambda known, given: rank_given(bundle, known, given, 20)),
     )  # fmt: skip
     return Outcome(figures, bundle_digest=None if bundle is None else bundle.manifest.digest)
 
@@ -277,10 +239,9 @@ def _strangers(request: Request) -> Outcome:
 
 
 def _first_user(request: Request) -> Outcome:
-    given = None if request.bundle is None else load_bundle(request.bundle)
-    log = request.posts.log(_encoder_digest(given))
+    bundle = None if request.bundle is None else load_bundle(request.bundle)
+    log = request.posts.log(_encoder_digest(bundle))
     split = temporal_split(log)
-    bundle = given
     if bundle is None:
         known = without_first_users(log, split)
         bundle = train_beside(request, known, len(known), name="evaluated-first-user")
@@ -291,18 +252,7 @@ def _first_user(request: Request) -> Outcome:
     return Outcome(figures, None, bundle.manifest.digest, request.period)
 
 
-PROTOCOLS = {
-    "temporal": Protocol(
-        _temporal, "the last fifth of the posts in time order, each with what was known before it"
-    ),
-    "ancestor": Protocol(
-        _ancestor, "the old protocol of random splits, leak included, for posts without times"
-    ),
-    "given": Protocol(_given, "some true tags given, the others asked for, from tag sets alone"),
-    "strangers": Protocol(
-        _strangers, "labelled photos of --photos, asked about with no store and no history"
-    ),
-    "first-user": Protocol(
-        _first_user, "people whom the model never met, each with nothing but their own posts"
-    ),
-}
+PROTOCOLS: dict[str, Callable[[Request], Outcome]] = {
+    "temporal": _temporal, "ancestor": _ancestor, "given": _given, "strangers": _strangers,
+    "first-user": _first_user,
+}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figures as tables for people: short ones for the terminal, all of them on one HTML page.
+"""Figures for people: short tables for the terminal, all of them on one HTML page, and files.
 
 `tables_of` pivots the long table; the page is a Jinja2 template that shows the same tables, plots
 and examples. It is one file without scripts that asks for nothing.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +22,14 @@ from PIL import Image
 
 from pixtag.errors import ConfigError, ImageError
 from pixtag.evaluate import tables
-from pixtag.evaluate.compare import Comparison
+from pixtag.evaluate.metrics import Comparison, Scored
+from pixtag.evaluate.past import ORACLE
 from pixtag.evaluate.tables import ALL, BREADTH, PERFECT, SIGNALS, SOURCES, Figures, Row
+from pixtag.evaluate.temporal import BASE, PIXTAG
 from pixtag.images import decode
 from pixtag.store import Store
+from pixtag.times import iso_time
+from pixtag.types import PostLog
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,29 +38,23 @@ Cell = Row | str | None
 Wanted = Mapping[str, Any]
 """What `Figures.find` is asked for."""
 
-PIXTAG, BASE = "pixtag", "base_level"
 _SHORT = (PIXTAG, BASE, "popularity_week")
 _COLOURS = ("#3a6ea5", "#d98032", "#6a9f4f", "#9d6fb0")
 _GREY = "#7a828c"
 _N_EXAMPLES = _N_GAINS = 12
+_PREDICTED = 10
 
 
 @dataclass(frozen=True)
 class Table:
-    """A part of the long table, pivoted.
+    """A part of the long table, pivoted: lines of a name and cells; the page draws some as bars.
 
-    Attributes:
-        heads: Of the columns; the first is that of the lines' names.
-        lines: A name and cells each.
-        title: Heading; empty for a table that goes on with the one before.
-        note: What a reader must know to read it.
-        drawn: Which columns the page draws as bars.
+    A table without a title goes on with the one before.
     """
 
     heads: list[str]
     lines: list[list[Cell]]
     title: str = ""
-    note: str = ""
     drawn: tuple[str, ...] = ()
 
 
@@ -72,12 +71,7 @@ def text(cell: Cell) -> str:
 
 
 def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:
-    """Pivot the figures of any protocol; what a protocol has not is left out.
-
-    Args:
-        found: Of a protocol.
-        is_brief: For the terminal: what differs only in the person or the method is left out.
-    """
+    """Pivot the figures of any protocol; what it has not, and if brief some detail, is left out."""
     made = [
         *_methods(found, is_brief=is_brief),
         *_sources(found, is_brief=is_brief),
@@ -116,16 +110,14 @@ def _methods(found: Figures, *, is_brief: bool) -> Iterator[Table]:
         minus = {f"{one} minus {other}": {"method": one, "minus": other} for one, other in pairs}
         yield Table(["post by post", *metrics], _pivot(found, minus, metrics))
     shares = {
-        f"{first}, {kind}": {"method": first, "kind": kind, "minus": "oracle"}
+        f"{first}, {kind}": {"method": first, "kind": kind, "minus": ORACLE}
         for kind in ("share of the oracle", "share above base_level")
     }
-    note = "Of the oracle, which knew what can be known; then with base-level learning taken off."
     lines = _pivot(found, shares, metrics)
-    yield Table(["knowable", *metrics], lines, "How much of what can be known", note)
+    yield Table(["knowable", *metrics], lines, "How much of what can be known")
     if not is_brief:
         people = {m: {"method": m, "over": "people"} for m in methods}
-        note = "Averaged within each person first: one busy person cannot carry it."
-        yield Table(heads, _pivot(found, people, metrics), "Everyone weighs the same", note)
+        yield Table(heads, _pivot(found, people, metrics), "Everyone weighs the same")
 
 
 def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
@@ -143,7 +135,7 @@ def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
         for source in sources
     }
     lines = _pivot(found, added, metrics)
-    yield Table(["added by", *metrics], lines, note="Added to the two other sources.")
+    yield Table(["added by", *metrics], lines)
     if not is_brief:
         lines = _pivot(found, {name: {**whole, "minus": name} for name in sets[1:]}, metrics)
         yield Table(["sources", *metrics], lines, "All three minus each set")
@@ -160,13 +152,8 @@ def _signals(found: Figures) -> Table:
         ]
         if any(cell and (cell.mean or cell.low or cell.high) for cell in cells):
             lines.append([name, *cells])
-    note = (
-        "What the same network loses on the same candidates when one signal is dropped (its "
-        "values at their training mean) or shuffled (dealt anew among the candidates of each "
-        "post). Small where another signal can stand in; one that changes nothing is left out."
-    )
     heads = ["lost without", *(f"{metric} {way}" for metric, way in columns)]
-    return Table(heads, lines, "What each signal adds", note)
+    return Table(heads, lines, "What each signal adds")
 
 
 def _segments(found: Figures, *, is_brief: bool) -> Table:
@@ -192,28 +179,18 @@ def _segments(found: Figures, *, is_brief: bool) -> Table:
             row = next(cell for cell in line if isinstance(cell, Row))
             n = row.n_people if over == "people" else row.n
             lines.append([label, f"{n:,} {over}", metric, *line[1:]])
-    note = (
-        "By how many posts the person had before; a set is fresh when they never wrote exactly "
-        "these tags; a subject is new when none of their photos looks so and none of its tags is "
-        "theirs; cold people's past was hidden. Tags by how common they were in training."
-    )
     heads = ["segment", "size", "metric", *columns]
-    note *= found.protocol == "temporal"
-    return Table(heads, lines, "For whom, and for which tags", note, drawn=tuple(methods))
+    return Table(heads, lines, "For whom, and for which tags", drawn=tuple(methods))
 
 
 def _over_time(found: Figures) -> Table:
     first, methods = found.first, [m for m in _SHORT if m in found.values("method", segment=ALL)]
-    columns = {m: {"method": m, "metric": "p@5"} for m in methods}
-    columns |= {
-        f"{first} - {m}": {"method": first, "metric": "p@5", "minus": m}
-        for m in methods
-        if m != first
-    }
-    tenths = {s: {"segment": s} for s in found.values("segment") if s.startswith("tenth")}
-    note = "P@5 by tenths of the period: nothing was trained anew in the meantime."
+    columns = {m: {"method": m} for m in methods}
+    columns |= {f"{first} - {m}": {"method": first, "minus": m} for m in methods if m != first}
+    segments = (s for s in found.values("segment") if s.startswith("tenth"))
+    tenths = {s: {"segment": s, "metric": "p@5"} for s in segments}
     heads = ["p@5 by tenths in time", *columns]
-    return Table(heads, _pivot(found, tenths, columns), "As time goes on", note)
+    return Table(heads, _pivot(found, tenths, columns), "As time goes on")
 
 
 def _breadth(found: Figures, *, is_brief: bool) -> Table:
@@ -221,13 +198,89 @@ def _breadth(found: Figures, *, is_brief: bool) -> Table:
     if is_brief:
         names = [m for m in names if m in (*_SHORT, tables.WRITTEN)]
     lines = {m: {"method": m, "segment": tables.FIRST_FIVE} for m in names}
-    note = (
-        "Coverage: share of all tags that are ever among five suggestions. Popularity: mean rank "
-        "of a suggestion by uses, 1 for the most used tag. Redundancy: how much two of the five "
-        "always come together, 1 at most."
-    )
     rows = _pivot(found, lines, _metrics(BREADTH))
-    return Table(["first five", *BREADTH], rows, "Beyond accuracy", note)
+    return Table(["first five", *BREADTH], rows, "Beyond accuracy")
+
+
+# ------------------------------------------------------------------ files
+
+
+def log_look(
+    store_path: Path, *, command: str, period: str, bundle_digest: str | None,
+    headline: Mapping[str, Any],
+) -> Path:  # fmt: skip
+    """Note that someone looked at a period, in `STORE.looks.jsonl` beside the store.
+
+    A test period that is looked at while tuning is no test any more; the file shows how often that
+    happened, with the figures that were seen.
+    """
+    path = store_path.with_name(store_path.name + ".looks.jsonl")
+    look = {
+        "looked_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "period": period,
+        "command": command,
+        "bundle": bundle_digest,
+        "headline": dict(headline),
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(look) + "\n")
+    return path
+
+
+def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
+    """Write the first ten suggestions for each post, JSON Lines in time order; how many lines."""
+    ranked = scored.rankings
+    with path.open("w", encoding="utf-8") as file:
+        for place, row in enumerate(ranked.rows.tolist()):
+            user, at = int(log.user_of_post[row]), float(log.at[row])
+            tags, probs = scored.list_of(place, _PREDICTED)
+            line = {
+                "post_id": log.post_ids[row],
+                "user_id": log.users[user] if user < len(log.users) else None,
+                "at": iso_time(at) if np.isfinite(at) else None,
+                "tags": tags,
+                "probs": [round(p, 6) for p in probs],
+            }
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return len(ranked.rows)
+
+
+def write_trec(path: Path, compared: Comparison) -> list[Path]:
+    """Write run files and relevance judgements as trec_eval reads them.
+
+    The score falls with the rank, since trec_eval sorts by score and breaks ties in its own way.
+
+    Args:
+        path: A file name with a suffix (`pixtag.run`): the run of the first method, with the
+            judgements beside it (`pixtag.qrels`). Any other name: a folder that gets a run for
+            each method (`NAME.run`) and `qrels.txt`.
+        compared: The methods.
+
+    Returns:
+        The files, the judgements first.
+    """
+    is_folder = path.is_dir() or not path.suffix
+    if is_folder:
+        path.mkdir(parents=True, exist_ok=True)
+        runs = {name: path / f"{name}.run" for name in compared.methods}
+    else:
+        runs = {compared.first: path}
+    judgements = path / "qrels.txt" if is_folder else path.with_suffix(".qrels")
+    rows = compared.rows.tolist()
+    posts = ["_".join(compared.log.post_ids[row].split()) or "_" for row in rows]
+    with judgements.open("w", encoding="utf-8") as file:
+        for post, row in zip(posts, rows, strict=True):
+            file.writelines(f"{post} 0 {tag} 1\n" for tag in compared.log.tags_of(row))
+    for name, run in runs.items():
+        scored = compared.methods[name]
+        with run.open("w", encoding="utf-8") as file:
+            for place, post in enumerate(posts):
+                tags, _ = scored.list_of(place, scored.rankings.tag_ids.shape[1])
+                file.writelines(
+                    f"{post} Q0 {tag} {rank} {1 / rank:.6f} {name}\n"
+                    for rank, tag in enumerate(tags, 1)
+                )
+    return [judgements, *runs.values()]
 
 
 # ------------------------------------------------------------------ the page
@@ -236,22 +289,16 @@ def _breadth(found: Figures, *, is_brief: bool) -> Table:
 def write_report(
     path: Path, found: Figures, compared: Comparison | None, store: Store | None
 ) -> None:
-    """Write figures as one HTML file.
-
-    Args:
-        path: The file; replaced.
-        found: The figures.
-        compared: The suggestions behind them, for gained tags and examples.
-        store: Where photos of examples are looked up.
-
-    Raises:
-        ConfigError: Jinja2 or matplotlib is not installed.
-    """
+    """Write figures as one HTML file; arguments and errors as for `make_report`."""
     path.write_text(make_report(found, compared, store), encoding="utf-8")
 
 
 def make_report(found: Figures, compared: Comparison | None, store: Store | None) -> str:
-    """Make the page; arguments as for `write_report`."""
+    """Make the page of figures, of the suggestions behind them, and of photos from the store.
+
+    Raises:
+        ConfigError: Jinja2 or matplotlib is not installed.
+    """
     for name in ("jinja2", "matplotlib"):
         try:
             import_module(name)
@@ -382,7 +429,7 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[_Example
     chosen = photographed[np.unique(spread)] if len(photographed) else photographed
     names = {compared.log.post_ids[compared.rows[i]]: i for i in chosen.tolist()}
     posts = {p.post_id: p for p in store.posts() if p.post_id in names} if names else {}
-    scored = next(iter(compared.methods.values()))
+    scored = compared.methods[compared.first]
     shown: list[_Example] = []
     for name, place in names.items():
         if name not in posts or not posts[name].photos or len(shown) == _N_EXAMPLES:

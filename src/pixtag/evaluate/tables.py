@@ -1,8 +1,5 @@
 """One long table of figures, behind the terminal, the page and the JSON file alike.
 
-A row says what one method reached by one metric on some of the posts, or by how much it differs
-from another method there.
-
 Shapes:
     B: posts. K: ranks. T: tags. E: tag uses.
 """
@@ -18,17 +15,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pixtag.evaluate.compare import Comparison, Scored, people_of
-from pixtag.evaluate.metrics import Bootstrap, Interval, ceilings, metric_names, reliability
-from pixtag.evaluate.past import uses_in
+from pixtag.evaluate.metrics import (
+    Bootstrap,
+    Comparison,
+    Interval,
+    ceilings,
+    metric_names,
+    numbered_as,
+    reliability,
+)
 from pixtag.splits import (
     BANDS,
     HISTORY_SEGMENTS,
     Split,
     history_length,
     is_repeated,
+    people_of,
     subject_novelty,
     tag_bands,
+    uses_in,
 )
 from pixtag.types import Bools, Doubles, Ints, PostLog
 
@@ -56,17 +61,14 @@ Values = Mapping[str, Doubles]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure.
+    """One figure: a method's metric on some of the posts, or its difference to another method.
 
     Attributes:
         segment: Which posts or uses: `all`, `history 1-4`, `head tags`, `cold people`, ...
         method: Who ranked.
         metric: As `metrics.metric_names`, or what is counted.
-        mean: The figure; NaN where there is nothing to average.
-        low: Lower end of its 95 % interval; NaN where none is known.
-        high: Upper end.
-        n: Posts, uses or suggestions behind it.
-        n_people: People behind it; 0 where they don't matter.
+        mean, low, high: The figure with its 95 % interval; NaN where there is none.
+        n: Posts, uses or suggestions behind it. n_people: 0 where they don't matter.
         over: What is averaged; `people` averages each person's posts first.
         kind: `mean`; `difference`: the method minus `other`; `share of the oracle`; `share above
             base_level`: the same after base-level learning is taken off both.
@@ -93,16 +95,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a protocol found.
+    """What a protocol found: the rows, the first of the method that others are held against.
 
-    Attributes:
-        protocol: Its name.
-        title: What was measured, in a line.
-        rows: The table; the first row is of the method that the others are held against.
-        shown: Metrics of the main table.
-        headline: The one by which segments are shown.
-        about: Facts beside it, ready for JSON: the split, what was chosen, ...
-        notes: Things a reader of the figures should know.
+    `shown` are the metrics of the main table, `headline` that of the segments; `about` holds facts
+    ready for JSON: the split, what was chosen, ...
     """
 
     protocol: str
@@ -162,13 +158,8 @@ def mean_rows(
 ) -> list[Row]:
     """Average every method's values, then the first one's minus each other's, post by post.
 
-    Args:
-        found: Values of each method on the same posts.
-        bootstrap: Their draw of people.
-        segment: What these posts are called.
-        metrics: Which are averaged.
-        over: Posts, or people: one busy person then weighs no more than another.
-        against: Methods that the first is held against; all others by default.
+    Over people, one busy person weighs no more than another. `against`: methods that the first is
+    held against; all others by default.
     """
     average = bootstrap.over_people if over == "people" else bootstrap.over_posts
     n, n_people = bootstrap.n_posts, bootstrap.n_people
@@ -198,10 +189,13 @@ def means(
     values = {name: scored.values for name, scored in compared.methods.items()}
     rows = mean_rows(values, boot, segment, metrics=names, over=over)
     if over == "posts":
-        for metric, best in ceilings(compared.n_relevant).items():
-            if metric in names:
-                found = Interval(float(best.mean()), np.nan, np.nan)
-                rows.append(Row.of(segment, PERFECT, metric, found, boot.n_posts, boot.n_people))
+        best, size = ceilings(compared.n_relevant), (boot.n_posts, boot.n_people)
+        nan = float("nan")
+        rows += [
+            Row(segment, PERFECT, m, float(best[m].mean()), nan, nan, *size)
+            for m in metric_names()
+            if m in names
+        ]
     return rows
 
 
@@ -263,38 +257,37 @@ def _known_by(compared: Comparison, split: Split) -> Ints:
     0 when the person used the tag before, else 1 when three other people did, else 2. A post of
     nobody is a person of its own.
     """
-    log = compared.log
+    log, label = compared.log, np.full(int(compared.n_relevant.sum()), -1, np.int64)
     is_new = train_uses(log, split) == 0
-    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
-    person = people_of(log, np.arange(len(log)))
-    order = np.argsort(log.tag_ids, kind="stable")
-    start = np.searchsorted(log.tag_ids[order], np.arange(len(log.tags) + 1))
-    tag = uses_in(log, compared.rows)
+    person, rows_of = people_of(log, np.arange(len(log))), _posts_by_tag(log)
     asked = np.repeat(compared.rows, compared.n_relevant)
-    label = np.full(len(tag), -1, np.int64)
-    for i in np.flatnonzero(is_new[tag]).tolist():
-        rows = row[order[start[tag[i]] : start[tag[i] + 1]]]
-        people = set(person[rows[log.at[rows] < log.at[asked[i]]]].tolist())
-        asker = int(person[asked[i]])
-        label[i] = 0 if asker in people else 1 if len(people) >= LEAST_OTHERS else 2
+    for i, tag in enumerate(uses_in(log, compared.rows).tolist()):
+        if is_new[tag]:
+            rows = rows_of[tag]
+            people = set(person[rows[log.at[rows] < log.at[asked[i]]]].tolist())
+            label[i] = 0 if person[asked[i]] in people else 1 + (len(people) < LEAST_OTHERS)
     return label
 
 
-def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, ...]]) -> list[Row]:
-    """Share of the uses of each group that are found; nothing for a group without uses.
+def _posts_by_tag(log: PostLog, stop: int | None = None) -> list[Ints]:
+    """Positions of the posts with each tag, of those before `stop`."""
+    tag_ids = log.tag_ids[: None if stop is None else log.tag_start[stop]]
+    post = np.repeat(np.arange(len(log)), np.diff(log.tag_start))[: len(tag_ids)]
+    order = np.argsort(tag_ids, kind="stable")
+    start = np.searchsorted(tag_ids[order], np.arange(1, len(log.tags)))
+    return np.split(post[order], start)
 
-    Args:
-        compared: Methods.
-        label: Of each use, `[E]`, from 0; -1 belongs to no group.
-        groups: Labels of each group.
-    """
-    log, n_posts, n_keys = compared.log, len(compared.rows), len(compared.log.tags) + 1
+
+def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, ...]]) -> list[Row]:
+    """Share of the uses of each group (by `label` of each use, `[E]`) that are found."""
+    log, boot, n_posts = compared.log, compared.bootstrap, len(compared.rows)
+    n_keys = len(log.tags) + 1
     place = np.repeat(np.arange(n_posts), compared.n_relevant)
     keys = place * n_keys + uses_in(log, compared.rows)
     order = np.argsort(keys)
     found_in: dict[str, Ints] = {}
     for name, scored in compared.methods.items():
-        asked = ranked_in(log, scored) + np.arange(n_posts)[:, None] * n_keys
+        asked = numbered_as(log, scored.rankings) + np.arange(n_posts)[:, None] * n_keys
         at = np.minimum(np.searchsorted(keys, asked, sorter=order), len(keys) - 1)
         found_in[name] = np.where(scored.hits, label[order[at]], -1)
     rows: list[Row] = []
@@ -302,30 +295,21 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
         total = np.bincount(place[np.isin(label, labels)], minlength=n_posts).astype(np.float64)
         if not total.any():
             continue
-        people = people_of(log, compared.rows)[total > 0]
+        n_people = len(np.unique(people_of(log, compared.rows)[total > 0]))
+        rest = (int(total.sum()), n_people, "uses")
         for k in (5, 10):
             recalled = {
                 name: np.isin(ranks[:, :k], labels).sum(axis=1).astype(np.float64)
                 for name, ranks in found_in.items()
             }
-            first = next(iter(recalled))
-            rest = (int(total.sum()), len(np.unique(people)), "uses")
+            first = compared.first
             for name, values in recalled.items():
-                share = compared.bootstrap.ratio(values, total)
+                share = boot.ratio(values, total)
                 rows.append(Row.of(group, name, f"r@{k}", share, *rest))
                 if name != first:
-                    gain = compared.bootstrap.ratio(recalled[first] - values, total)
+                    gain = boot.ratio(recalled[first] - values, total)
                     rows.append(Row.of(group, first, f"r@{k}", gain, *rest, "difference", name))
     return rows
-
-
-def ranked_in(log: PostLog, scored: Scored) -> Ints:
-    """Ranked tags as the log numbers them, `[B, K]`; T for padding and tags that it never uses."""
-    if scored.rankings.tags is log.tags:
-        return scored.rankings.tag_ids
-    index = {tag: i for i, tag in enumerate(log.tags)}
-    moved = [*(index.get(t, len(log.tags)) for t in scored.rankings.tags), len(log.tags)]
-    return np.array(moved, np.int64)[scored.rankings.tag_ids]
 
 
 # ------------------------------------------------------------------ beyond accuracy
@@ -337,7 +321,8 @@ def calibration(compared: Comparison, *, n_shown: int = 10) -> list[Row]:
     The expected calibration error (`ece`), and for the bins `chance 1`, `chance 2`, ... mean
     probability (`shown`) and share of hits (`came true`).
     """
-    name, scored = next(iter(compared.methods.items()))
+    name = compared.first
+    scored = compared.methods[name]
     filled = scored.rankings.tag_ids[:, :n_shown] < len(scored.rankings.tags)
     made = reliability(scored.rankings.probs[:, :n_shown][filled], scored.hits[:, :n_shown][filled])
     rows = [Row(CHANCES, name, "ece", made.ece, n=int(made.n.sum()))]
@@ -360,42 +345,30 @@ def breadth(compared: Comparison, split: Split, *, k: int = 5) -> list[Row]:
     order = np.argsort(np.argsort(uses, kind="stable"), kind="stable")
     percentile = np.where(uses > 0, (order + 1) / max(len(uses), 1), 0.0)
     n_known = len(np.unique(log.tag_ids[: log.tag_start[compared.rows[-1] + 1]]))
-    cosine = _Cosine(log, split)
+    posts = _posts_by_tag(log, split.train_stop)
     sets = {
-        name: [row[row < len(log.tags)] for row in ranked_in(log, scored)[:, :k]]
+        name: [row[row < len(log.tags)] for row in numbered_as(log, scored.rankings)[:, :k]]
         for name, scored in compared.methods.items()
     }
-    sets[WRITTEN] = [log.tag_ids[log.tag_start[r] : log.tag_start[r + 1]] for r in compared.rows]
+    sets[WRITTEN] = np.split(uses_in(log, compared.rows), np.cumsum(compared.n_relevant)[:-1])
     rows: list[Row] = []
     for name, lists in sets.items():
         every = np.concatenate(lists)
         coverage = len(np.unique(every)) / max(n_known, 1)
         popularity = float(percentile[every].mean()) if len(every) else np.nan
-        values = zip(BREADTH, (coverage, popularity, cosine.mean_of_pairs(lists)), strict=True)
+        values = zip(BREADTH, (coverage, popularity, _mean_cosine(posts, lists)), strict=True)
         rows += [Row(FIRST_FIVE, name, metric, value, n=len(every)) for metric, value in values]
     return rows
 
 
-class _Cosine:
-    """How often two tags meet in the training posts."""
-
-    def __init__(self, log: PostLog, split: Split) -> None:
-        stop = log.tag_start[split.train_stop]
-        post = np.repeat(np.arange(len(log)), np.diff(log.tag_start))[:stop]
-        order = np.argsort(log.tag_ids[:stop], kind="stable")
-        start = np.searchsorted(log.tag_ids[:stop][order], np.arange(1, len(log.tags)))
-        self._posts = np.split(post[order], start)
-
-    def mean_of_pairs(self, sets: list[Ints]) -> float:
-        """Mean cosine over all pairs within sets; NaN without a pair."""
-        pairs = Counter(p for s in sets for p in combinations(sorted(s.tolist()), 2))
-        total = 0.0
-        for (a, b), n in pairs.items():
-            first, second = self._posts[a], self._posts[b]
-            if len(first) and len(second):
-                both = len(np.intersect1d(first, second, assume_unique=True))
-                total += n * both / np.sqrt(len(first) * len(second))
-        return float(total) / pairs.total() if pairs else float("nan")
+def _mean_cosine(posts: list[Ints], sets: list[Ints]) -> float:
+    """Mean cosine between the posts of two tags over all pairs within sets; NaN without a pair."""
+    pairs = Counter(p for s in sets for p in combinations(sorted(s.tolist()), 2))
+    total = 0.0
+    for (a, b), n in pairs.items():
+        both = len(np.intersect1d(posts[a], posts[b], assume_unique=True))
+        total += n * both / max(np.sqrt(len(posts[a]) * len(posts[b])), 1)
+    return float(total) / pairs.total() if pairs else float("nan")
 
 
 def tag_gains(compared: Comparison, other: str, *, k: int = 5) -> list[tuple[str, int, int, int]]:
@@ -406,8 +379,8 @@ def tag_gains(compared: Comparison, other: str, *, k: int = 5) -> list[tuple[str
     """
     log, n_tags = compared.log, len(compared.log.tags)
     counts = [np.bincount(uses_in(log, compared.rows), minlength=n_tags)]
-    for scored in (next(iter(compared.methods.values())), compared.methods[other]):
-        found = ranked_in(log, scored)[:, :k][scored.hits[:, :k]]
+    for scored in (compared.methods[compared.first], compared.methods[other]):
+        found = numbered_as(log, scored.rankings)[:, :k][scored.hits[:, :k]]
         counts.append(np.bincount(found, minlength=n_tags))
     uses, ours, theirs = (count.tolist() for count in counts)
     rows = [(tag, uses[t], ours[t], theirs[t]) for t, tag in enumerate(log.tags) if uses[t]]
