@@ -252,3 +252,18 @@ def test_what_training_hides_looks_like_a_tag_that_vocabulary_and_photos_lack():
 def test_impossible_knobs_are_refused(knobs):
     with pytest.raises(ValidationError):
         TrainConfig(**knobs)
+
+
+def test_what_only_grows_with_time_is_no_input_of_the_calibration() -> None:
+    rng = np.random.default_rng(0)
+    score, filled = rng.normal(size=(200, 6)).astype(np.float32), np.ones((200, 6), np.bool_)
+    context = rng.normal(size=(200, 2)).astype(np.float32)
+    # Used more often where the second column is larger, as a period that is easier may have it.
+    used = rng.random((200, 6)) < 1 / (1 + np.exp(-score - 2.0 * context[:, 1:]))
+    weights = {
+        "norm/context_mean": np.zeros(2, np.float32),
+        "norm/context_std": np.ones(2, np.float32),
+    }
+    fitted = fit_calibration(weights, score, filled, context, used, ignored=[1])
+    assert fitted["calibration/context"][1] == 0.0
+    assert fit_calibration(weights, score, filled, context, used)["calibration/context"][1] > 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,13 @@ MOST = 0.998  # no chance is shown as higher
 
 
 def fit_calibration(
-    weights: Weights, score: Floats, filled: Bools, context: Floats, used: Bools
+    weights: Weights,
+    score: Floats,
+    filled: Bools,
+    context: Floats,
+    used: Bools,
+    *,
+    ignored: Sequence[int] = (),
 ) -> dict[str, NDArray[np.float32]]:
     """Fit a logistic curve, then a monotone correction, on held-out posts.
 
@@ -24,12 +32,15 @@ def fit_calibration(
         filled: `[B, C]`.
         context: `[B, X]`.
         used: `[B, C]`.
+        ignored: Columns of the context that say nothing of a chance: what only grows with time is
+            larger in every later period than in the one that calibrates.
 
     Returns:
         `calibration/slope`, `/context`, `/bias`, `/knots`, `/values`.
     """
     query, place = np.nonzero(filled)
     scaled = (context - weights["norm/context_mean"]) / weights["norm/context_std"]
+    scaled[:, list(ignored)] = 0.0
     shares = log_shares(score, filled)[query, place]
     columns = [shares[:, None], scaled[query], np.ones((len(query), 1))]
     design = np.concatenate(columns, axis=1).astype(np.float64)

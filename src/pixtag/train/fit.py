@@ -28,7 +28,7 @@ from pixtag.bundle import (
 )
 from pixtag.encoder import OnnxEncoder
 from pixtag.model import Model
-from pixtag.signals import INPUT_NAMES, Knowledge
+from pixtag.signals import CONTEXT_NAMES, INPUT_NAMES, Knowledge
 from pixtag.signals.head import Head
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
@@ -108,7 +108,10 @@ def fit(
     weights = fit_network(plan.config, checkpoints, train, valid.heard, told)
     told("calibrating", 0, 1)
     score, context = score_examples(weights, valid), valid.found.context.astype(np.float32)
-    weights |= fit_calibration(weights, score, valid.found.filled, context, valid.used)
+    grows = [CONTEXT_NAMES.index(name) for name in ("posts_log", "prior_log")]
+    weights |= fit_calibration(
+        weights, score, valid.found.filled, context, valid.used, ignored=grows
+    )
     saved = save_bundle(out, _bundle(plan, weights | pixels.arrays(), pixels.head, title))
     checkpoints.finish(out)
     told("calibrating", 1, 1)
