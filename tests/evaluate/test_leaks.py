@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from logs import invented_log
+from pixtag import rank
 from pixtag.bundle import Bundle, Manifest, Trained, hash_post_ids
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate import check_bundle, leakcheck, model_of
@@ -15,6 +16,7 @@ from pixtag.evaluate.baselines import base_level, linear_probe, popularity
 from pixtag.evidence import DAY_TICKS, LAST_TICK, Postings, View
 from pixtag.signals import FEATURES
 from pixtag.signals.reuse import REUSE, REUSE_NAMES
+from pixtag.signals.spec import Table
 from pixtag.types import Post, PostLog, Rankings, Sources
 from worlds import bundle as trained
 from worlds import world
@@ -172,7 +174,7 @@ def counted_over_everything(monkeypatch):
         return out
 
     planted = tuple(replace(s, compute=leaky) if s is REUSE else s for s in FEATURES.signals)
-    monkeypatch.setattr(FEATURES, "signals", planted)
+    monkeypatch.setattr(rank, "FEATURES", Table(planted))
 
 
 @pytest.mark.parametrize("plant", [own_a_day_ahead, counts_a_day_ahead, counted_over_everything])
