@@ -59,6 +59,13 @@ def test_a_model_of_another_encoder_is_trained_saved_and_served(store, pixtag):
         "--json", env=QUICK, timeout_s=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    # Baselines on pixels are there when the embeddings of that encoder are read.
+    measured = pixtag(
+        "evaluate", "--store", store, "--encoder", "tiny.onnx", "--baselines-only", "--no-cold",
+        "--no-ablation",
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    assert "image_neighbours" in measured.stdout
     (folder / "tiny.onnx").unlink()
     own = OnnxEncoder(tiny_encoder(), name="tiny", n_threads=1)
     manifest = json.loads(done.stdout)

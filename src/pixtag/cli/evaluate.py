@@ -33,6 +33,7 @@ def evaluate(
     *,
     store: Path | None = None,
     bundle: Path | None = None,
+    encoder: Path | None = None,
     user: str | None = None,
     period: Period = "test",
     protocol: Protocol = "temporal",
@@ -61,6 +62,8 @@ def evaluate(
     Args:
         store: The store.
         bundle: Measure this bundle; else one is trained first and kept as STORE.evaluated.
+        encoder: Whose embeddings of the store's photos are read: an ONNX file, as for `import`; a
+            bundle brings its own.
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
         protocol: `ancestor`: random splits, for posts without times; `given`: some true tags are
@@ -98,11 +101,11 @@ def evaluate(
     files = [json, predictions, html]
     if trec is not None and trec.suffix and not trec.is_dir():
         files += [trec, trec.with_suffix(".qrels")]
-    check_outputs(files, [store, bundle, oracle])
+    check_outputs(files, [store, bundle, encoder, oracle])
     request = Request(
-        bundle=bundle, period=period, user=user, n_given=n_given, cold=cold, ablation=ablation,
-        baselines_only=baselines_only, rankers=rankers, oracle=oracle, new_subjects=new_subjects,
-        photos=photos, photo_tags=photo_tags, seed=seed, say=output.say,
+        bundle=bundle, encoder=encoder, period=period, user=user, n_given=n_given, cold=cold,
+        ablation=ablation, baselines_only=baselines_only, rankers=rankers, oracle=oracle,
+        new_subjects=new_subjects, photos=photos, photo_tags=photo_tags, seed=seed, say=output.say,
         config=section(TrainConfig, "train", {"size": size, "seed": seed or None}),
     )  # fmt: skip
     with nullcontext() if store is None else Store.open(store) as opened:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pixtag.bundle import Bundle, load_bundle
-from pixtag.encoder import load_encoder
+from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import ConfigError, InputError
 from pixtag.evaluate.cold_start import (
     evaluate_first_users,
@@ -46,6 +46,7 @@ class Request:
 
     store: Store | None = None
     bundle: Path | None = None
+    encoder: Path | None = None
     period: Period = "test"
     user: str | None = None
     n_given: int = 1
@@ -61,6 +62,10 @@ class Request:
     seed: int = 0
     say: Callable[[str], None] = lambda text: None
     on_progress: OnProgress = lambda done, total, what: None
+
+    def eyes(self, bundle: Bundle | None = None) -> OnnxEncoder:
+        """The encoder whose embeddings are read: the model's, else the one that was named."""
+        return load_encoder(self.encoder if bundle is None else bundle.encoder)
 
     @property
     def posts(self) -> Store:
@@ -101,7 +106,7 @@ def _temporal(request: Request) -> Outcome:
         )
     store, period = request.posts, request.period
     bundle = None if request.bundle is None else load_bundle(request.bundle)
-    log = store.log(_encoder_digest(bundle))
+    log = store.log(request.eyes(bundle).digest)
     split = temporal_split(log)
     start, stop = split.bounds(period)
     if split.test_stop - split.valid_stop < 1:
@@ -157,10 +162,6 @@ def _temporal(request: Request) -> Outcome:
     return Outcome(found.figures(), found.comparison, digest, period)
 
 
-def _encoder_digest(bundle: Bundle | None) -> str:
-    return load_encoder(None if bundle is None else bundle.encoder).digest
-
-
 def train_beside(
     request: Request, log: PostLog, stop: int | None, *, name: str,
     on_examples: Callable[[Examples, Examples], None] | None = None,
@@ -189,9 +190,10 @@ def train_beside(
     store = request.posts
     known = log if stop is None else log.select(np.arange(stop))
     out = store.path.with_name(f"{store.path.name}.{name}")
+    eyes = request.eyes()
     bundle = fit(
         known, out=out, config=request.config, use_all=stop is not None,
-        encoder_digest=load_encoder().digest, title=store.path.name, on_examples=on_examples,
+        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name, on_examples=on_examples,
         on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
     )  # fmt: skip
     trained = bundle.manifest.trained
@@ -206,7 +208,7 @@ def train_beside(
 
 
 def _ancestor(request: Request) -> Outcome:
-    log = request.posts.log(_encoder_digest(None))
+    log = request.posts.log(request.eyes().digest)
 
     def model(ordered: PostLog, n_asked: int) -> Rankings:
         start = len(ordered) - n_asked
@@ -240,7 +242,7 @@ def _strangers(request: Request) -> Outcome:
 
 def _first_user(request: Request) -> Outcome:
     bundle = None if request.bundle is None else load_bundle(request.bundle)
-    log = request.posts.log(_encoder_digest(bundle))
+    log = request.posts.log(request.eyes(bundle).digest)
     split = temporal_split(log)
     if bundle is None:
         known = without_first_users(log, split)
