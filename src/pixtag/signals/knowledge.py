@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -129,14 +128,14 @@ class Knowledge:
             words: See the class.
         """
         people = np.zeros(len(vocabulary)) if prior_people is None else prior_people
-        evidence = MemoryEvidence(vocabulary, _Projected(head.width, topics))
+        evidence = MemoryEvidence(vocabulary, _Projected(head.width))
         if prior is not None:
             evidence.observe(prior)
         return cls(vocabulary, head, Prior(evidence.view(), people), bridge, kinds, topics, words)
 
     def without_prior(self) -> Knowledge:
         """The same without posts of its own."""
-        empty = MemoryEvidence(self.vocabulary, _Projected(self.head.width, self.topics))
+        empty = MemoryEvidence(self.vocabulary, _Projected(self.head.width))
         people = np.zeros(len(self.vocabulary))
         return replace(self, prior=Prior(empty.view(), people))
 
@@ -158,10 +157,6 @@ class Knowledge:
     def vectors(self, embeddings: Floats) -> Floats:
         """Unit vectors in the joint space, `[N, J]`, of embeddings `[N, D]`."""
         return self.head.project(embeddings)
-
-    def topics_of(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
-        """Topics `[N, K]` of photos and the tags used on them."""
-        return _topics(self.topics, vectors, post, tag)
 
     @cached_property
     def covers(self) -> Bools:
@@ -216,37 +211,24 @@ class _Encoded:
         return self.of.vectors(embeddings)
 
     def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
-        return _topics(self.of.topics, vectors, post, tag)
+        if self.of.topics is None:
+            return np.zeros((len(vectors), 0), np.float16)
+        return self.of.topics.of_posts(vectors, post, tag).astype(np.float16)
 
 
 @dataclass(frozen=True)
 class _Projected:
-    """Derives from vectors that are in the joint space already."""
+    """Derives from vectors that are in the joint space already; topics are read when asked for."""
 
     width: int
-    fitted: Topics | None
+    n_topics = 0
 
     @property
     def encoder_width(self) -> int:
         return self.width
 
-    @property
-    def n_topics(self) -> int:
-        return 0 if self.fitted is None else len(self.fitted.bias)
-
     def vectors(self, embeddings: Floats) -> Floats:
         return embeddings.astype(np.float32)
 
     def topics(self, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
-        return _topics(self.fitted, vectors, post, tag)
-
-
-def _topics(topics: Topics | None, vectors: Floats, post: Ints, tag: Ints) -> Halfs:
-    if topics is None:
         return np.zeros((len(vectors), 0), np.float16)
-    return topics.of_posts(vectors, post, tag).astype(np.float16)
-
-
-def vocabulary_ids(vocabulary: Sequence[str]) -> dict[str, int]:
-    """Index of each tag."""
-    return {tag: i for i, tag in enumerate(vocabulary)}

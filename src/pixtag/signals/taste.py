@@ -134,13 +134,15 @@ def describe_slots(asked: Asked, own: Memory, near: Memory, looks: Looks) -> Non
 
 def _topics_of_neighbours(asked: Asked, near: Memory) -> Floats:
     view, prior = asked.view, asked.knowledge.prior.view
+    topics = asked.knowledge.topics
     out = np.zeros((*near.filled.shape, asked.knowledge.n_topics), np.float32)
-    for source, rows, part in (
-        (view, near.rows, near.filled & (near.rows >= 0)),
-        (prior, -1 - near.rows, near.filled & (near.rows < 0)),
-    ):
-        if part.any():
-            out[part] = source.topics[source.photo[rows[part]]]
+    ours, others = near.filled & (near.rows >= 0), near.filled & (near.rows < 0)
+    if ours.any():
+        out[ours] = view.topics[view.photo[near.rows[ours]]]
+    if others.any() and topics is not None:
+        slots, place = np.unique(-1 - near.rows[others], return_inverse=True)
+        found = topics.of_posts(prior.vectors[prior.photo[slots]], *prior.uses_of(slots))
+        out[others] = found[place]
     return out
 
 
