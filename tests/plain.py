@@ -121,7 +121,7 @@ class PlainEvidence:
         return {t: len({p.person for p in past if t in p.tags}) for p in past for t in p.tags}
 
     def rising(self, tick: int, hours: Sequence[float], shrink: float) -> list[dict[str, float]]:
-        """For each window how much tags of three people rose by the full hour, if at all."""
+        """For each window the people of tags of three, and how much they rose by the full hour."""
         tick -= tick % HOUR_TICKS
         out: list[dict[str, float]] = []
         tags = {t for p in self.before(tick) for t in p.tags}
@@ -132,7 +132,7 @@ class PlainEvidence:
                 rate = len(self.days(tag, tick)) / self.lived_days(tick)
                 lift = math.log((count + shrink) / (rate * length / 24 + shrink))
                 strength[tag] = lift + 0.5 * math.log1p(count)
-                if count < 2 or len(self.people(tag, tick)) < 3 or strength[tag] <= 0:
+                if not count or len(self.people(tag, tick)) < 3:
                     del strength[tag]
             out.append(strength)
         return out

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 
 from asking import Asking, ask, questions_about, sampled, small_logs
 from pixtag.signals.popularity import PRIOR_POSTS, propose_popular
-from pixtag.signals.trend import LIFT_HOURS, SHRINK, WINDOWS_HOURS, propose_rising
+from pixtag.signals.trend import (
+    LEVEL_FLOOR,
+    LIFT_HOURS,
+    PROPOSE_HOURS,
+    SHRINK,
+    WINDOWS_HOURS,
+    propose_rising,
+)
 from pixtag.types import Post, PostLog
 from plain import DAY_TICKS, HOUR_TICKS
 from worlds import DAY_S, START_AT, world
@@ -20,7 +27,6 @@ def check(log, questions, *, n_known=20):
     n_prior = got.model.knowledge.prior.n_posts
     for i, user, tick, past in got:
         lived = got.past.lived_days(tick)
-        lately = [p for p in past if p.is_timed and p.tick >= tick - 24 * HOUR_TICKS]
         for t, tag in enumerate(got.tags):
             rate = (len(got.past.days(tag, tick)) + 0.5) / lived
             people = {h: got.past.window(tag, user, tick, h) for h in WINDOWS_HOURS}
@@ -29,8 +35,10 @@ def check(log, questions, *, n_known=20):
                 usual = hours / 24 * rate
                 lift = np.log((people[hours] + SHRINK) / (usual + SHRINK))
                 expected[f"trend_lift_{int(hours)}h"] = lift
-            share = people[24.0] / max(len(lately), 1)
-            expected["trend_share_24h"] = np.log1p(100 * share)
+            for hours in PROPOSE_HOURS:
+                n_posts = sum(p.is_timed and p.tick >= tick - hours * HOUR_TICKS for p in past)
+                level = np.log((people[hours] + LEVEL_FLOOR) / (n_posts + 1))
+                expected[f"trend_level_{int(hours)}h"] = level
             expected["daily_rate_log"] = np.log(rate)
             n_days = len(got.past.days(tag, tick))
             weekday = got.past.on_weekday(tag, tick) + 1

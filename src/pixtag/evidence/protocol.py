@@ -165,7 +165,7 @@ class Evidence(Protocol):
         ...
 
     def rising(self, tick: int, *, hours: Sequence[float], shrink: float, limit: int) -> Ints:
-        """Tags whose rate in some window rose most, as of the moment's full hour."""
+        """Tags of most people in some window, and whose rate rose most, as of the full hour."""
         ...
 
     def just_used(self, tick: Ints) -> tuple[Ints, Ints]:

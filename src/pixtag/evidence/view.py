@@ -407,10 +407,10 @@ class View:
         return found
 
     def rising(self, tick: int, *, hours: Sequence[float], shrink: float, limit: int) -> Ints:
-        """Tags whose rate in some window rose most, as of the moment's full hour.
+        """Tags of most people in some window, and whose rate rose most, as of the full hour.
 
-        Of each window the best: two people at least, by the log ratio of people seen to those
-        expected at the long-run rate plus half the log of the people.
+        Of each window the best by each: of two people at least, by the log ratio of people seen
+        to those expected at the long-run rate plus half the log of the people.
         """
         slot = tick - tick % HOUR_TICKS
         key = ("rising", slot)
@@ -424,14 +424,18 @@ class View:
         if not len(tags):
             return tags
         moments = np.full(len(tags), tick)
+        ties = self.names.ties()[tags]
         rate = self.days.before(tags, moments) / self.lived_days(moments)
         public = self.people_with(tags, moments) >= 3
         found: list[Ints] = []
         for length, count in zip(hours, people, strict=True):
             lift = np.log((count + shrink) / (rate * (length / 24.0) + shrink))
-            strength = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
-            found.append(tags[best_tags(strength, self.names.ties()[tags], limit=limit)])
-        return distinct(np.concatenate(found))
+            rise = np.where((count >= 2) & public, lift + 0.5 * np.log1p(count), 0.0)
+            found += [best_tags(rise, ties, limit=limit)]
+            # As many people tell nothing apart, so those who ever used a tag do.
+            ever = rate / (rate.max() + 1.0)
+            found += [best_tags((count + ever) * (count >= 1) * public, ties, limit=limit)]
+        return tags[distinct(np.concatenate(found))]
 
     def people_lately(
         self, tick: int, hours: Sequence[float], *, limit: int | None = None

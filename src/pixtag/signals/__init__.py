@@ -12,7 +12,7 @@ from pixtag.signals.pixels import LATELY, NEIGHBOURS, PIXELS, PROTOTYPES
 from pixtag.signals.popularity import POPULARITY
 from pixtag.signals.reuse import HABITS, REUSE
 from pixtag.signals.spec import MEMORIES, REASONS, SOURCES, Feature, Signal, Table
-from pixtag.signals.taste import OWN_MEMORY, TASTE, TOPIC_TASTE
+from pixtag.signals.taste import OWN_FIT, OWN_MEMORY, TASTE, TOPIC_TASTE
 from pixtag.signals.trend import TREND
 
 SIGNALS = (
@@ -23,6 +23,7 @@ SIGNALS = (
     REUSE,
     HABITS,
     OWN_MEMORY,
+    OWN_FIT,
     TASTE,
     TOPIC_TASTE,
     TREND,

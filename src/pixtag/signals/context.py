@@ -23,9 +23,13 @@ CONTEXT_NAMES = (
     "nearest_similarity",
     "mean_similarity",
     "own_similarity",
+    "own_mean_similarity",
+    "own_words_fit",
+    "own_head_fit",
     "own_photo_share",
     "history_log",
     "tagged_share",
+    "untagged_log",
     "gap_log_hours",
     "own_tags_a_post",
     "repeat_share",
@@ -50,6 +54,7 @@ def context(asked: Asked) -> Floats:
         "trend_on": is_lively & asked.sources.trend,
         "history_log": np.log1p(own.n),
         "tagged_share": (own.n + 1.0) / (asked.n_own + 1.0),
+        "untagged_log": np.log1p(asked.n_own - own.n),
         "posts_log": np.log1p(asked.n_posts),
         "prior_log": np.full(n, np.log1p(asked.knowledge.prior.n_posts)),
         **_own_context(asked),
@@ -74,7 +79,11 @@ def context(asked: Asked) -> Floats:
 def _own_context(asked: Asked) -> dict[str, NDArray[Any]]:
     own, n = asked.own, len(asked)
     both = asked.own_memory.keys[:, :, OWN_KEYS.index("has_both_photos")]
-    similarity = asked.own_memory.keys[:, :, OWN_KEYS.index("similarity")]
+    similarity, words_fit, head_fit = (
+        asked.own_memory.keys[:, :, OWN_KEYS.index(name)]
+        for name in ("similarity", "words_fit", "fits_photo")
+    )
+    n_slots = np.maximum(asked.own_memory.filled.sum(axis=1), 1)
     last = own.last(11)
     stop = np.cumsum(own.n) - 1
     has = own.n > 0
@@ -92,6 +101,9 @@ def _own_context(asked: Asked) -> dict[str, NDArray[Any]]:
         with_photo = photo / np.maximum(own.n, 1)
     return {
         "own_similarity": np.where(both.any(axis=1), (similarity * both).max(axis=1), 0.0),
+        "own_mean_similarity": similarity.sum(axis=1) / np.maximum(both.sum(axis=1), 1),
+        "own_words_fit": words_fit.sum(axis=1) / n_slots,
+        "own_head_fit": head_fit.sum(axis=1) / n_slots,
         "own_photo_share": with_photo,
         "gap_log_hours": np.log1p(np.maximum(gap, 0.0)),
         "own_tags_a_post": np.log1p(lengths / n_recent),

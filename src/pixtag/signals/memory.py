@@ -26,6 +26,7 @@ OWN_KEYS = (
     "similarity_sharp",
     "has_both_photos",
     "fits_photo",
+    "words_fit",
     "same_topic",
     "since_in_topic",
     "log_hours",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pixtag.evidence import distinct
 from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.memory import NEAR_KEYS, OWN_KEYS, Memory
 from pixtag.signals.pixels import Looks, at_vocabulary, chance_at
@@ -114,6 +115,7 @@ def _topics_of_slots(asked: Asked, own: Memory) -> Floats:
 
 def describe_slots(asked: Asked, own: Memory, near: Memory, looks: Looks) -> None:
     """Set the keys of the memories that say how their posts fit this photo and this person."""
+    _set_words_fit(asked, own)
     n_known = looks.head.shape[1]
     if len(own.question) and n_known:
         known = (own.tag < n_known) & asked.has_photo[own.question]
@@ -130,6 +132,19 @@ def describe_slots(asked: Asked, own: Memory, near: Memory, looks: Looks) -> Non
     if len(near.question) and len(asked.own.tag):
         used = asked.own_pairs.find(near.question, near.tag) < len(asked.own_pairs)
         near.set_mean(NEAR_KEYS.index("asker_uses"), used.astype(np.float32))
+
+
+def _set_words_fit(asked: Asked, own: Memory) -> None:
+    """How much the words of each earlier post's tags are those of what the photo shows."""
+    words = asked.knowledge.words
+    if words is None or not len(own.question) or not asked.has_photo.any():
+        return
+    tags = distinct(own.tag, below=asked.n_tags)
+    vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
+    place = np.searchsorted(tags, own.tag)
+    alike = (words.photo_vectors(asked.embeddings) @ vectors.T)[own.question, place]
+    says = vectors.any(axis=1)[place] & asked.has_photo[own.question]
+    own.set_mean(OWN_KEYS.index("words_fit"), np.where(says, alike, np.nan))
 
 
 def _topics_of_neighbours(asked: Asked, near: Memory) -> Floats:
@@ -189,12 +204,50 @@ def _topic_taste(asked: Asked, pairs: Pairs) -> Floats:
     return out * asked.has_photo[pairs.question, None]
 
 
+def _own_fit(asked: Asked, pairs: Pairs) -> Floats:
+    """Whether the earlier posts with a tag are of what the photo shows, by words and by looks.
+
+    Mean fit of the posts with the tag, shrunk to 0, by the words of all their tags, by what the
+    head knows of these tags and by their photos; and how far each is above the mean of all of the
+    person's posts.
+    """
+    own = asked.own_memory
+    fits = [
+        own.keys[:, :, OWN_KEYS.index(name)] for name in ("words_fit", "fits_photo", "similarity")
+    ]
+    both = own.keys[:, :, OWN_KEYS.index("has_both_photos")]
+    counted = [own.filled.astype(np.float32), both]
+    *with_tag, n, n_both = own.totals(pairs, [*fits, *counted])
+    every = [fit.sum(axis=1)[pairs.question] for fit in fits]
+    of_all, of_both = (count.sum(axis=1)[pairs.question] for count in counted)
+    carried = [with_tag[0] / (n + 1.0), with_tag[1] / (n + 1.0), with_tag[2] / (n_both + 1.0)]
+    usual = [every[0] / (of_all + 1.0), every[1] / (of_all + 1.0), every[2] / (of_both + 1.0)]
+    has = [n > 0, n > 0, n_both > 0]
+    above = [np.where(h, c - u, 0.0) for h, c, u in zip(has, carried, usual, strict=True)]
+    return np.stack([*carried, *above], axis=1).astype(np.float32)
+
+
 def _own_memory(asked: Asked, pairs: Pairs) -> Floats:
     return (np.log(asked.own_share + 1e-3) - np.float32(np.log(1e-3)))[:, None]
 
 
 OWN_MEMORY = Signal(
     "own_memory", (Feature("own_memory_share", ("history",), "own posts"),), _own_memory
+)
+OWN_FIT = Signal(
+    "own_fit",
+    tuple(
+        Feature(f"own_{name}", ("pixels", "history"), "own posts")
+        for name in (
+            "words_fit",
+            "head_fit",
+            "photo_fit",
+            "words_fit_above_usual",
+            "head_fit_above_usual",
+            "photo_fit_above_usual",
+        )
+    ),
+    _own_fit,
 )
 TASTE = Signal(
     "taste",

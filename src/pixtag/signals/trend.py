@@ -15,6 +15,8 @@ WINDOWS_HOURS = (1.0, 6.0, 24.0, 72.0, 168.0)
 LIFT_HOURS = WINDOWS_HOURS[1:]
 SHRINK = 0.5
 PROPOSE_HOURS = (24.0, 168.0)
+LEVEL_FLOOR = 0.05
+"""People that every tag is given on top, in its share of the recent posts."""
 
 LEAST_PEOPLE = 3
 """Fewer people than this in a window are no trend, and a private tag stays private."""
@@ -85,12 +87,17 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
     rate = (facts.days + 0.5) / lived
     usual = np.array(LIFT_HOURS)[:, None] / 24.0 * rate
     lift = np.log((people[1:] + SHRINK) / (usual + SHRINK))
-    active = np.maximum(_posts_in(asked, 24.0), 1.0)[question]
+    shares = [
+        np.log(
+            (people[WINDOWS_HOURS.index(h)] + LEVEL_FLOOR) / (_posts_in(asked, h) + 1.0)[question]
+        )
+        for h in PROPOSE_HOURS
+    ]
     age = np.maximum(asked.tick[question] - facts.first, 0) / DAY_TICKS
     columns = [
         *lift,
         *np.log1p(people),
-        np.log1p(100.0 * people[WINDOWS_HOURS.index(24.0)] / active),
+        *shares,
         np.log(rate),
         np.log(facts.on_weekday + 1.0) - np.log(facts.days / 7.0 + 1.0),
         np.log1p(age),
@@ -105,7 +112,7 @@ def _posts_in(asked: Asked, hours: float) -> Ints:
 
 
 def propose_rising(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
-    """Tags that rise, as of the last full hour, and those used by several of the last posts."""
+    """Tags of most people lately and that rise, and those used by several of the last posts."""
     rising = [
         asked.view.rising(tick, hours=PROPOSE_HOURS, shrink=SHRINK, limit=limit)
         for tick in asked.tick.tolist()
@@ -125,7 +132,7 @@ TREND = Signal(
     (
         *(Feature(f"trend_lift_{int(h)}h", ("trend",), "rising") for h in LIFT_HOURS),
         *(Feature(f"trend_people_{int(h)}h", ("trend",), "rising") for h in WINDOWS_HOURS),
-        Feature("trend_share_24h", ("trend",), "rising"),
+        *(Feature(f"trend_level_{int(h)}h", ("trend",), "rising") for h in PROPOSE_HOURS),
         Feature("daily_rate_log", ("trend",), "rising"),
         Feature("weekday_lift", ("trend",), "weekday"),
         Feature("first_seen_log_days", ("trend",), "rising"),

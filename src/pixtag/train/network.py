@@ -29,6 +29,9 @@ WIDTHS = Widths(*(len(INPUT_NAMES[n]) for n in ("features", "context", "own_keys
 # Share of candidates that training hides from what knows only the vocabulary: a store brings tags
 # that a model has never seen, of which the network would else hardly meet one
 HIDDEN_SHARE = 0.1
+# Share of the posts of which training hides all that the person has used: the tags of a real
+# person are mostly of that kind, and belong to subjects, so they are unknown together
+OWN_HIDDEN_SHARE = 0.1
 NEVER = -1e9  # logit of a place that is no candidate
 TAUGHT_SHARE = 0.5  # share of the loss that comes from teachers, where there are any
 WEIGHT_DECAY = 1e-2
@@ -201,7 +204,9 @@ def _batches(
         rows = order[start : start + size]
         batch = batch_of(examples, rows)
         drawn = rng.random(batch["filled"].shape)
-        batch = hide_known(batch, drawn < HIDDEN_SHARE)
+        all_own = rng.random(len(rows))[:, None] < OWN_HIDDEN_SHARE
+        is_own = batch["features"][:, :, FEATURES.column("own_uses_log")] > 0
+        batch = hide_known(batch, (drawn < HIDDEN_SHARE) | (all_own & is_own))
         if photoless:
             batch = hide_photos(batch, drawn < HIDDEN_SHARE * photoless)
         yield batch if taught is None else {**batch, "taught": taught[rows]}

@@ -6,15 +6,15 @@ and people of other logs in stores of every size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from pixtag.model import Model
-from pixtag.rank import candidates, questions_of
+from pixtag.rank import described, questions_of, read
 from pixtag.signals import CONTEXT_NAMES, Questions
 from pixtag.splits import Split, history_length
 from pixtag.train.config import TrainConfig
@@ -25,17 +25,22 @@ from pixtag.types import Halfs, Ints, Post, PostLog
 SMALL, MOST_SMALL = (1, 2, 4, 8), 60
 EARLY = 20  # posts at the front of a history that are about equally likely to be asked about
 RELATIONS = {
-    "untagged": 0.1,
-    "signed": 0.15,
-    "another subject": 0.4,
-    "the same subject": 0.2,
-    "typed": 0.15,
+    "untagged": 0.08,
+    "signed": 0.1,
+    "one set": 0.12,
+    "another subject": 0.25,
+    "several subjects": 0.1,
+    "the same subject": 0.15,
+    "typed": 0.2,
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
-MOST_HISTORY = 60
-# Share of the people with a subject who also sign everything with a tag of their own
-SIGNED_SHARE = 0.25
+MOST_HISTORY, MOST_TYPED, LARGEST_SET = 90, 6, 6
+EVERYDAY = 40  # most popular tags, of which people put some on everything
+# Shares: of the people with a subject who sign, and who put everyday tags on everything; of their
+# subjects that the vocabulary lacks; of histories with photos; of typed tags of another subject
+# that are used all the same
+SIGNED_SHARE, EVERYDAY_SHARE, UNKNOWN_SHARE, PHOTOS_SHARE, TYPED_SHARE = 0.25, 0.3, 0.5, 0.5, 0.25
 UNKNOWN_SUFFIX = "\u02bc"  # makes a tag one that no vocabulary has, with the same words in it
 
 
@@ -92,55 +97,113 @@ def people_with_histories(
         of_kind.setdefault(kinds[row], []).append(row)
     if len(of_kind) < 2:
         return []
-    return [_with_history(log, row, of_kind, kinds, model, rng) for row in asked.tolist()]
+    popular = model.knowledge.prior.popular[:EVERYDAY].tolist()
+    everyday = [model.knowledge.vocabulary[tag] for tag in popular]
+    lender = _Lender(log, kinds, of_kind, everyday, rng)
+    return [_with_history(lender, row, model) for row in asked.tolist()]
 
 
-def _with_history(
-    log: PostLog,
-    row: int,
-    of_kind: Mapping[str, Sequence[int]],
-    kinds: Sequence[str],
-    model: Model,
-    rng: np.random.Generator,
-) -> Examples:
-    now, person, wanted, kind = 1.7e9, "somebody", log.tags_of(row), kinds[row]
+@dataclass(frozen=True)
+class _Lender:
+    """Labelled photos by kind, and tags that people put on everything."""
+
+    log: PostLog
+    kinds: Sequence[str]
+    of_kind: Mapping[str, Sequence[int]]
+    everyday: Sequence[str]
+    rng: np.random.Generator
+
+    def happens(self, share: float) -> bool:
+        return self.rng.random() < share
+
+    def other_subject(self, row: int) -> Sequence[int]:
+        """Photos of a kind whose tags are not those of the photo at `row`."""
+        wanted, kind = set(self.log.tags_of(row)), self.kinds[row]
+        others = [k for k in self.of_kind if k != kind]
+        for place in self.rng.permutation(len(others)).tolist():
+            if not wanted & set(self.log.tags_of(self.of_kind[others[place]][0])):
+                return self.of_kind[others[place]]
+        return self.of_kind[others[0]]
+
+    def tags(self, row: int, *, unknown: bool = False) -> list[str]:
+        suffix = UNKNOWN_SUFFIX if unknown else ""
+        return [f"{tag}{suffix}" for tag in self.log.tags_of(row)]
+
+    def generic(self, row: int) -> list[str]:
+        """Tags that somebody puts on everything: a signature, everyday ones, both or none."""
+        out = [f"by{self.rng.integers(1_000_000)}"] if self.happens(SIGNED_SHARE) else []
+        if self.everyday and self.happens(EVERYDAY_SHARE):
+            n = int(self.rng.integers(1, 4))
+            drawn = self.rng.choice(self.everyday, min(n, len(self.everyday)), replace=False)
+            out += [tag for tag in drawn.tolist() if tag not in self.log.tags_of(row)]
+        return out
+
+    def typed(self, row: int) -> tuple[list[str], list[str]]:
+        """Tags that somebody types as their history, and those of them that will be used."""
+        wanted, rng = self.log.tags_of(row), self.rng
+        foreign = [t for _ in range(int(rng.integers(1, 4))) for t in self.tags(
+            int(rng.choice(self.other_subject(row))), unknown=self.happens(0.2))[:3]]  # fmt: skip
+        foreign = foreign[: int(rng.integers(0, MOST_TYPED))]
+        right = wanted[: int(rng.integers(0, 3))]
+        typed = list(dict.fromkeys([*foreign, *right])) or wanted[:1]
+        rng.shuffle(typed)
+        repeats = rng.integers(1, 4, len(typed)) if self.happens(0.3) else [1] * len(typed)
+        used = [tag for tag in foreign if self.happens(TYPED_SHARE)]
+        return [tag for tag, n in zip(typed, repeats, strict=True) for _ in range(n)], used
+
+
+def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
+    log, rng, now, person = lender.log, lender.rng, 1.7e9, "somebody"
     relation = [*RELATIONS][rng.choice(len(RELATIONS), p=[*RELATIONS.values()])]
-    others = [k for k in of_kind if k != kind and not set(wanted) & set(log.tags_of(of_kind[k][0]))]
-    other = others[rng.integers(len(others))] if others else next(k for k in of_kind if k != kind)
-    pool = of_kind[kind if relation == "the same subject" else other]
-    has_subject = "subject" in relation
-    signature = f"by{rng.integers(1_000_000)}"
-    signs = relation == "signed" or (rng.random() < SIGNED_SHARE and has_subject)
-    own = [signature] * signs
-    typed: tuple[str, ...] = ()
+    wanted, typed = log.tags_of(row), list[str]()
+    n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
+    same, other = lender.of_kind[lender.kinds[row]], lender.other_subject(row)
+    unknown = lender.happens(UNKNOWN_SHARE)
+    generic = lender.generic(row) if "subject" in relation else []
+    tags_of: Callable[[int], list[str]] = lambda lent: []  # noqa: E731
+    lent = rng.choice(other, n).tolist()
+    if relation == "typed":
+        lent = []
+        typed, generic = lender.typed(row)
+    elif relation == "signed":
+        generic = [f"by{rng.integers(1_000_000)}"]
+    elif relation == "one set":
+        generic = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
+        if lender.happens(0.5):  # on photos of anything; else of the set's own subject alone
+            lent = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
+        else:
+            tags_of, generic = (lambda _, kept=tuple(generic): [*kept]), generic[:0]
+    elif relation == "another subject":
+        tags_of = partial(lender.tags, unknown=unknown)
+    elif relation == "the same subject":
+        lent, tags_of = rng.choice(same, n).tolist(), lender.tags
+    elif relation == "several subjects":
+        pools = [lender.other_subject(row) for _ in range(int(rng.integers(1, 4)))]
+        pools += [same] * lender.happens(0.5)
+        lent = [int(rng.choice(pools[rng.integers(len(pools))])) for _ in range(n)]
+        tags_of = lender.tags
+    at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, n))
+    has_photos = lender.happens(PHOTOS_SHARE)
     posts: list[Post] = []
     embeddings: dict[str, Halfs] = {}
-    if relation == "typed":
-        foreign = log.tags_of(int(rng.choice(pool)))
-        typed = tuple([foreign[:1], wanted[:1], [*foreign, wanted[-1]]][rng.integers(3)])
-    else:
-        n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
-        at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, n))
-        suffix = UNKNOWN_SUFFIX if relation == "another subject" and rng.random() < 0.5 else ""
-        has_photos = rng.random() < 0.5
-        for i, lent in enumerate(rng.choice(pool, n).tolist()):
-            if lent == row:
-                continue
-            tags = [f"{t}{suffix}" for t in log.tags_of(lent)] if has_subject else []
-            posts.append(Post(f"h{i}", person, float(at[i]), (*tags, *own)))
+    for i, post in enumerate(lent):
+        if post != row:
+            tags = tuple(dict.fromkeys([*tags_of(post), *generic]))
+            posts.append(Post(f"h{i}", person, float(at[i]), tags))
             if has_photos:
-                embeddings[f"h{i}"] = log.embeddings[lent]
+                embeddings[f"h{i}"] = log.embeddings[post]
     view = model.evidence(PostLog.of(posts, embeddings)).view()
     questions = Questions(
         at=np.array([now]),
         users=(person,),
         embeddings=log.embeddings[[row]].astype(np.float32),
         has_photo=np.array([True]),
-        history=(typed,) if typed else (),
+        history=(tuple(typed),) if typed else (),
     )
-    found = compact(candidates(model, view, questions))
-    answer = [view.id_of(tag) for tag in (*wanted, *own)]
-    used = np.isin(found.tag, [i for i in answer if i >= 0]) & found.filled
+    asked = read(model, view, questions)
+    found = compact(described(model, asked))
+    answer = {*wanted, *generic}
+    used = np.isin(found.tag, [i for t in answer if (i := asked.id_of(t)) >= 0]) & found.filled
     return Examples(found, used, np.array([len(answer)]), np.zeros(1, np.bool_))
 
 
