@@ -133,7 +133,8 @@ def write_archive(path: Path, photo: Path) -> None:
 def readme_commands() -> list[str]:
     lines = [
         line.removeprefix("$ ")
-        for block in blocks(ROOT / "README.md", "console")
+        for document in (ROOT / "README.md", ROOT / "docs" / "training.md")
+        for block in blocks(document, "console")
         for line in block.splitlines()
         if line.startswith("$ ")
     ]
