@@ -109,7 +109,7 @@ class Calendar:
     """
 
     def __init__(
-        self, occasions: Sequence[Occasion], names: Sequence[str], weeks: Floats, weekdays: Floats
+        self, occasions: Sequence[Occasion], names: Sequence[str], weeks: Doubles, weekdays: Doubles
     ) -> None:
         self.yearly = [o for o in occasions if not o.weekdays]
         self.weekly = [o for o in occasions if o.weekdays]
