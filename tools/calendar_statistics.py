@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from pixtag.signals.calendar import STEPS_PER_LOG, packaged_occasions
+from pixtag.signals.calendar import STEPS_PER_LOG, calendar
 from pixtag.tags import tidy_tags
 from pixtag.types import Doubles, Ints
 
@@ -50,7 +50,8 @@ def read(paths: list[Path]) -> tuple[list[str], Ints]:
     by_tag: dict[str, set[int]] = {}
     for tag, person, _ in uses:
         by_tag.setdefault(tag, set()).add(people[person])
-    covered = {tag for one in packaged_occasions() for tag in one.tags.split()}
+    occasions = [*calendar().yearly, *calendar().weekly]
+    covered = {tag for one in occasions for tag in one.tags.split()}
     wide = {tag for tag, who in by_tag.items() if tag and len(who) >= LEAST_PEOPLE}
     names = sorted(wide - covered - LEFT_OUT)
     index = {"": -1, **{name: i for i, name in enumerate(names)}}

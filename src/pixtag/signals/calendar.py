@@ -206,19 +206,15 @@ def day_of(tick: Ints) -> Ints:
     return _FIRST_DAY + tick // DAY_TICKS
 
 
-def packaged_occasions() -> list[Occasion]:
-    """The table that comes with the package."""
-    table = tomllib.loads(_DATA.joinpath("calendar.toml").read_text("utf-8"))
-    return [Occasion(name, **entry) for name, entry in table.items()]
-
-
 @cache
 def calendar() -> Calendar:
     """The calendar that comes with the package."""
+    table = tomllib.loads(_DATA.joinpath("calendar.toml").read_text("utf-8"))
     counted = load_safetensors(_DATA.joinpath("calendar.safetensors").read_bytes())
     weeks, weekdays = (counted[name] / STEPS_PER_LOG for name in ("weeks", "weekdays"))
     names = counted["names"].tobytes().decode().split()
-    return Calendar(packaged_occasions(), names, weeks, weekdays)
+    occasions = [Occasion(name, **entry) for name, entry in table.items()]
+    return Calendar(occasions, names, weeks, weekdays)
 
 
 def _lifts_of(asked: Asked) -> tuple[Ints, Ints, Floats]:
