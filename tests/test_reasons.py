@@ -55,6 +55,9 @@ def test_every_feature_has_a_reason_that_can_be_said() -> None:
         ("weekday", {"n_weekday": 1, "n_days": 1}, ""),  # once on a Friday is no habit
         ("weekday", {"n_weekday": 4, "n_days": 28}, ""),
         ("weekday", {"n_weekday": 6, "n_days": 14}, "usual on Fridays (UTC)"),
+        ("weekday", {"weekday_lift": 1.5}, "usual on Fridays (UTC)"),
+        ("season", {"season_lift": 0.4}, ""),
+        ("season", {"season_lift": 2.7}, "usual at this time of the year"),
         ("company", {"partner": "lake"}, "goes with #lake"),
         ("popular", {"n_people": 2, "n_all_people": 41}, ""),
         ("popular", {"n_people": 3, "n_all_people": 410}, "3 people use it"),

@@ -27,6 +27,7 @@ from pixtag.model import Model, RankConfig
 from pixtag.network import calibrated, scores
 from pixtag.signals import FEATURES, Asked, Pairs, Questions, ask
 from pixtag.signals.asked import strongest, top_of_rows
+from pixtag.signals.calendar import propose_calendar
 from pixtag.signals.context import context
 from pixtag.signals.cooccurrence import companies, propose_company
 from pixtag.signals.memory import Similar, near_kernel, near_memory, own_kernel, own_memory
@@ -176,7 +177,7 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
     )
     found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
     if asked.sources.trend:
-        found.append(propose_rising(asked, limit=12))
+        found += [propose_rising(asked, limit=12), propose_calendar(asked, limit=16)]
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
         found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))

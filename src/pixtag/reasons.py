@@ -19,6 +19,7 @@ from pixtag import network
 from pixtag.choose import usage_of
 from pixtag.rank import Candidates
 from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked, Questions
+from pixtag.signals.calendar import LEAST_LIFT
 from pixtag.signals.trend import LIFT_HOURS
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.types import Doubles, Floats, Ints, Reason
@@ -65,6 +66,8 @@ class Facts:
     rise: float = 1.0  # rate among others over the usual one, of the best window
     n_weekday: float = 0.0  # uses on this day of the week, once a person and day
     n_days: float = 0.0  # the same on all days
+    weekday_lift: float = 0.0  # log lift of this day of the week, by the calendar
+    season_lift: float = 0.0  # of this time of the year, by the calendar or the store
     partner: str = ""  # a tag on the same photo that it goes with
     n_people: int = 0  # people of the store who used it
     n_all_people: int = 0  # all people of the store
@@ -92,9 +95,12 @@ def said(facts: Facts) -> dict[str, str]:
     if facts.rise >= LEAST_RISE:
         times = f"{facts.rise:.{0 if facts.rise >= 3 else 1}f}"
         texts["rising"] = f"rising: {times} times its usual rate"
-    if facts.n_weekday >= max(LEAST_ON_WEEKDAY, LEAST_WEEKDAY_RATIO * facts.n_days / 7):
+    is_counted = facts.n_weekday >= max(LEAST_ON_WEEKDAY, LEAST_WEEKDAY_RATIO * facts.n_days / 7)
+    if is_counted or facts.weekday_lift >= LEAST_LIFT:
         today = int((facts.at // _DAY_S + 3) % 7)  # 1970 began on a Thursday
         texts["weekday"] = f"usual on {_WEEKDAYS[today]} (UTC)"
+    if facts.season_lift >= LEAST_LIFT:
+        texts["season"] = "usual at this time of the year"
     if facts.partner:
         texts["company"] = f"goes with #{facts.partner}"
     if (n := facts.n_people) >= LEAST_PEOPLE:
@@ -183,6 +189,8 @@ def facts_of(
             rise=float(np.exp(max(0.0, *(lift[i] for lift in lifts)))),
             n_weekday=float(counts.on_weekday[i]),
             n_days=float(counts.days[i]),
+            weekday_lift=float(of("calendar_weekday_lift")[i]),
+            season_lift=float(max(of("calendar_lift")[i], of("season_lift")[i])),
             partner=partners[i],
             n_people=int(people[i]),
             n_all_people=n_all_people,

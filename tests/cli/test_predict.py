@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -158,6 +159,27 @@ def test_trending_lists_what_rises(pixtag, store: Path) -> None:
     assert quiet.returncode == 0
     assert quiet.stdout == ""
     assert "nothing rises at 2026-04-20 00:00 UTC" in quiet.stderr
+
+
+def test_one_persons_store_shows_what_is_usual_at_this_time_of_the_year(
+    pixtag, tmp_path: Path
+) -> None:
+    posts = [Post(f"p{i}", "ana", (NOON - timedelta(days=i)).timestamp(), ("sky",)) for i in (1, 2)]
+    with Store.open(tmp_path / "my.sqlite", create=True) as store:
+        store.add_posts(posts)
+    asked = ["trending", "--store", tmp_path / "my.sqlite", "--at"]
+    done = pixtag(*asked, "2026-10-28")
+    assert done.returncode == 0
+    assert "all posts are of one person" in done.stderr
+    assert "#halloween" in done.stdout
+    assert "#sky" not in done.stdout
+    (record,) = records(pixtag(*asked, "2026-12-23", "-k", "1", "--json").stdout)
+    assert (record["tag"], record["occasion"]) == ("christmas", "Christmas")
+    assert record["times_usual"] > 5
+    assert "nothing rises" in pixtag(*asked, "2026-04-20").stderr
+    with Store.open(tmp_path / "my.sqlite") as store:
+        store.add_posts([replace(posts[0], post_id=f"q{i}", user_id=None) for i in range(2)])
+    assert pixtag(*asked, "2026-10-28").stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pixtag.lists import Lists
     from pixtag.platforms import Platform, RestrictedTag
     from pixtag.predictor import Answer
-    from pixtag.types import Suggestion
+    from pixtag.types import PostLog, Suggestion
 
 Format = Literal["table", "json", "txt"]
 
@@ -159,7 +159,8 @@ def trending(
     """List the tags that more people use than usual.
 
     Counts people, not posts: one person's flood moves nothing, and a tag of fewer than three
-    people is not shown.
+    people is not shown. A store of fewer people has no trends: what is usual at this time of the
+    year, anywhere, is listed instead.
 
     Args:
         store: Store of posts, made by `pixtag import`.
@@ -173,7 +174,7 @@ def trending(
     """
     from pixtag.evidence import MemoryEvidence, NoModel
     from pixtag.predictor import minute_of, moment_of
-    from pixtag.signals.trend import rising_tags
+    from pixtag.signals.trend import LEAST_PEOPLE, rising_tags
     from pixtag.store import Store
 
     with Store.open(store, read_only=True) as opened:
@@ -183,6 +184,12 @@ def trending(
     view = evidence.view()
     when = moment_of(view, None if at is None else parse_time(at))
     found = rising_tags(view, at=when, k=k)
+    n_people = _n_people(log, before=when)
+    if 0 < n_people < LEAST_PEOPLE:
+        who = "one person" if n_people == 1 else f"{n_people} people"
+        output.say(f"all posts are of {who}: nothing trends among fewer than {LEAST_PEOPLE}")
+        _show_usual(when, k=k, json=json)
+        return
     if json:
         for one in found:
             output.print_json_line({**asdict(one), "at": iso_time(when)})
@@ -198,6 +205,27 @@ def trending(
         last = float(log.at[-1]) if len(log) else float("-inf")
         tail = f"; the latest post is of {minute_of(last)}" if last > float("-inf") else ""
         output.say(f"nothing rises at {minute_of(when)}{tail}")
+
+
+def _n_people(log: PostLog, *, before: float) -> int:
+    """How many people posted before a time; a post of nobody is of a person of its own."""
+    people = log.user_of_post[log.at < before].tolist()
+    nobody = people.count(len(log.users))
+    return len(set(people)) - (nobody > 0) + nobody
+
+
+def _show_usual(when: float, *, k: int, json: bool) -> None:
+    """List what the calendar has at a time."""
+    from pixtag.signals.calendar import calendar
+
+    found = calendar().usual(when, k=k)
+    if json:
+        for one in found:
+            output.print_json_line({**asdict(one), "at": iso_time(when)})
+        return
+    output.say("usual at this time of the year, anywhere:")
+    rows = [(f"#{one.tag}", one.occasion, f"{one.times_usual:.0f} times") for one in found]
+    output.print_table({"hashtag": "left", "for": "left", "its yearly mean": "right"}, rows)
 
 
 def _fitted(k: int, platform: Platform | None, accept: list[str]) -> tuple[int, tuple[str, ...]]:

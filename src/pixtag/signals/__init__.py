@@ -4,6 +4,7 @@ To add a signal: a file with a `Signal`, and its name in `SIGNALS`.
 """
 
 from pixtag.signals.asked import Asked, Pairs, Questions, ask
+from pixtag.signals.calendar import CALENDAR
 from pixtag.signals.context import CONTEXT_NAMES
 from pixtag.signals.cooccurrence import CO_OCCURRENCE
 from pixtag.signals.knowledge import Knowledge, Prior
@@ -27,6 +28,7 @@ SIGNALS = (
     TASTE,
     TOPIC_TASTE,
     TREND,
+    CALENDAR,
     POPULARITY,
     CO_OCCURRENCE,
 )

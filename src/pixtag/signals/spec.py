@@ -64,6 +64,7 @@ REASONS: dict[str, str] = {
     "own posts": "history",
     "rising": "trend",
     "weekday": "trend",
+    "season": "trend",
     "company": "general",
     "popular": "general",
 }
