@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.evidence import Derive, MemoryEvidence
 from pixtag.signals import INPUT_NAMES, Knowledge
+from pixtag.signals.calendar import calendar
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Classifier, Words
@@ -63,7 +65,13 @@ class Model:
 
     def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
         """Evidence in memory with some posts observed."""
-        return self.knowledge.evidence(posts)
+        further = self.fixed_tags[len(self.knowledge.vocabulary) :]
+        return self.knowledge.evidence(posts, further=further)
+
+    @cached_property
+    def fixed_tags(self) -> list[str]:
+        """Tags that have the same ids in all evidence: the vocabulary, then the calendar's."""
+        return list(dict.fromkeys([*self.knowledge.vocabulary, *calendar().rows]))
 
     @property
     def derive(self) -> Derive:
@@ -161,7 +169,7 @@ def snapshot_key(bundle: Bundle, store: str) -> str:
     """What evidence depends on besides the posts: a store's identity and the model's parts."""
     parts = (n for n in bundle.weights if n.startswith(("head/center", "head/proj", "topics/")))
     digest = hashlib.sha256(
-        json.dumps([bundle.manifest.encoder_digest, bundle.vocabulary]).encode()
+        json.dumps([bundle.manifest.encoder_digest, *bundle.vocabulary, *calendar().rows]).encode()
     )
     for name in sorted(parts):
         digest.update(np.ascontiguousarray(bundle.weights[name]).tobytes())

@@ -374,8 +374,8 @@ class LiveEvidence:
 
     def _opened(self) -> tuple[MemoryEvidence, int]:
         """The snapshot, or every post, and the store's revision that it stands for."""
-        path, n = self._snapshot, len(self._bundle.vocabulary)
-        kept = load_evidence(path, key=self._key, n_vocabulary=n, derive=self._model.derive)
+        path, n = self._snapshot, len(self._model.fixed_tags)
+        kept = load_evidence(path, key=self._key, n_fixed=n, derive=self._model.derive)
         if kept is not None:
             self._n_saved = kept[0].view().n_posts
             return kept

@@ -176,8 +176,10 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
         asked, limit=config.own_candidates, many=MANY_TAGS, further=config.more_candidates
     )
     found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
+    season = own[0][:0], own[1][:0]
     if asked.sources.trend:
-        found += [propose_rising(asked, limit=12), propose_calendar(asked, limit=16)]
+        season = propose_calendar(asked, limit=16)
+        found += [propose_rising(asked, limit=12), season]
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
         found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))
@@ -197,7 +199,11 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
         question, tag = question[known], tag[known]
     pairs = Pairs(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
     is_own = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
-    kept = asked.public(pairs, least_people=config.least_people) | is_own
+    # The calendar's tags come from a reviewed table and are nobody's secret.
+    is_public = asked.public(pairs, least_people=config.least_people) | np.isin(
+        pairs.tag, season[1]
+    )
+    kept = is_public | is_own
     pairs = Pairs(
         pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
     )

@@ -28,8 +28,8 @@ def saved(model, path: Path, log: PostLog) -> MemoryEvidence:
 
 
 def loaded(model, path: Path, key: str = KEY):
-    n = len(model.knowledge.vocabulary)
-    return load_evidence(path, key=key, n_vocabulary=n, derive=model.knowledge.derive)
+    n = len(model.fixed_tags)
+    return load_evidence(path, key=key, n_fixed=n, derive=model.knowledge.derive)
 
 
 def test_what_is_loaded_answers_as_what_was_saved(model, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class MemoryEvidence:
     """The past in memory: observe, retract, forget, and views to read from.
 
     Args:
-        vocabulary: The model's tags; they get the first ids.
+        vocabulary: Tags that get the first ids: the model's.
         derive: What the model derives from posts.
     """
 

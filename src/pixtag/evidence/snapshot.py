@@ -81,9 +81,9 @@ def save_evidence(
 
 
 def load_evidence(
-    path: Path, *, key: str, n_vocabulary: int, derive: Derive
+    path: Path, *, key: str, n_fixed: int, derive: Derive
 ) -> tuple[MemoryEvidence, int] | None:
-    """Read what `save_evidence` wrote for a model of `n_vocabulary` tags: evidence and revision.
+    """Read what `save_evidence` wrote with `n_fixed` tags of a model: evidence and revision.
 
     None when the file is missing, damaged, or of another key.
     """
@@ -97,8 +97,8 @@ def load_evidence(
         if any(_checksum(array) != about["crc"][name] for name, array in arrays.items()):
             return None
         tags, users, post_ids = (_texts(arrays[f"names/{n}"], about["n"][n]) for n in _NAMES)
-        names, people = Names(tags[:n_vocabulary]), Names()
-        names.ids_of(tags[n_vocabulary:])
+        names, people = Names(tags[:n_fixed]), Names()
+        names.ids_of(tags[n_fixed:])
         people.ids_of(users)
         parts: dict[str, Any] = {n: array for n, array in arrays.items() if "/" not in n}
         for name, n in about["segments"].items():

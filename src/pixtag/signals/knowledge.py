@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -181,9 +182,14 @@ class Knowledge:
         """What these parts derive from posts with encoder embeddings."""
         return _Encoded(self)
 
-    def evidence(self, posts: PostLog | None = None) -> MemoryEvidence:
-        """Evidence in memory that these parts describe, with some posts observed."""
-        evidence = MemoryEvidence(self.vocabulary, self.derive)
+    def evidence(
+        self, posts: PostLog | None = None, *, further: Sequence[str] = ()
+    ) -> MemoryEvidence:
+        """Evidence in memory that these parts describe, with some posts observed.
+
+        Tags `further` than the vocabulary get the ids behind it, whoever uses them.
+        """
+        evidence = MemoryEvidence([*self.vocabulary, *further], self.derive)
         if posts is not None:
             evidence.observe(posts)
         return evidence
