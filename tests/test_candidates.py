@@ -42,7 +42,7 @@ class Served:
 
     @classmethod
     def small(cls, log: PostLog) -> Served:
-        return cls(SMALL, SMALL.evidence(log))
+        return cls(SMALL, SMALL.knowledge.evidence(log))
 
     @classmethod
     def of(cls, log: PostLog, *, n_known: int = 20, config: RankConfig | None = None) -> Served:
@@ -253,7 +253,7 @@ def test_what_is_popular_here_is_offered_beside_a_large_prior():
         Post(f"h{i}", f"user{i % 4}", START_AT + DAY_S * i, ("elbe", "mine")[: 1 + (i % 4 == 0)])
         for i in range(80)
     ]
-    served = Served(model, model.evidence(PostLog.of(here)))
+    served = Served(model, model.knowledge.evidence(PostLog.of(here)))
     # Long after: nothing is rising.
     offered = names_said(said(served, ask(None, START_AT + 400 * DAY_S))[0])
     assert "elbe" in offered
@@ -278,8 +278,8 @@ def test_a_tag_of_many_posts_of_the_prior_rises_in_a_store_as_if_the_prior_were_
     names = ("love", *(f"far{i}" for i in range(40)))
     model = large_prior(1468 * len(names), names=names)
     log, question = store_of_forty_days(), ask("a stranger", START_AT + 40 * DAY_S)
-    beside = Served(model, model.evidence(log))
-    alone = Served(model.without_prior(), model.evidence(log))
+    beside = Served(model, model.knowledge.evidence(log))
+    alone = Served(model.without_prior(), model.knowledge.evidence(log))
     trend = FEATURES.of_signal("trend")
     with_prior, without = (said(s, question)[0]["features"]["love"] for s in (beside, alone))
     np.testing.assert_array_equal(with_prior[trend], without[trend])
@@ -296,7 +296,7 @@ def test_posts_of_the_prior_are_in_no_window_day_rate_or_history(log):
     questions = questions_about(log, np.arange(len(log)), shift_s=1.0)
     beside = said(Served.small(log), questions)
     model = SMALL.without_prior()
-    alone = said(Served(model, model.evidence(log)), questions)
+    alone = said(Served(model, model.knowledge.evidence(log)), questions)
     columns = np.concatenate([FEATURES.of_signal(s) for s in OF_THE_STORE_ALONE])
     for one, other in zip(beside, alone, strict=True):
         assert one["own"] == other["own"]
@@ -519,7 +519,7 @@ def test_the_number_of_candidates_is_kept_and_the_strongest_stay():
 
 def test_a_stranger_in_an_empty_world_is_offered_nothing():
     model = Model(knowledge([]))
-    served = Served(model, model.evidence())
+    served = Served(model, model.knowledge.evidence())
     (answer,) = said(served, ask(None, START_AT, width=24))
     assert answer["features"] == {}
 
@@ -527,7 +527,7 @@ def test_a_stranger_in_an_empty_world_is_offered_nothing():
 def test_embeddings_of_another_encoder_are_refused():
     log = world()
     with pytest.raises(ShapeError, match="24 wide"):
-        SMALL.evidence().observe(log)
+        SMALL.knowledge.evidence().observe(log)
 
 
 def test_posts_long_before_and_after_all_others_can_be_asked_about():
@@ -558,7 +558,7 @@ def test_nine_of_ten_used_tags_are_candidates_in_the_validation_period():
         seed=0,
     )
     model = Model(Knowledge.of(vocabulary, head))
-    view = model.evidence(log).view()
+    view = model.knowledge.evidence(log).view()
     rows = np.arange(split.train_stop, split.valid_stop)[::4]
     questions = questions_of(log, rows, width=log.embeddings.shape[1])
     parts = list(replay(model, view, questions, then=lambda found: found))

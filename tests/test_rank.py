@@ -173,7 +173,7 @@ def test_a_stranger_without_a_store_gets_what_the_model_knows():
     model = model_of(bundle())
     rows = np.arange(temporal_split(log).valid_stop, len(log))
     strangers = replace(asked(rows), users=(None,) * len(rows))
-    found = rank(model, model.evidence().view(), strangers)
+    found = rank(model, model.knowledge.evidence().view(), strangers)
     assert precision_at_5(log, found, rows) > 0.2
     # Signatures of one person were in training; nobody is offered them.
     offered = {found.tags[t] for row in found.tag_ids for t in row if t < len(found.tags)}

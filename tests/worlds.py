@@ -158,9 +158,9 @@ def model_for(
 def observed(
     log: PostLog, *, n_known: int = 20, config: RankConfig | None = None, has_prior: bool = True
 ) -> tuple[Model, MemoryEvidence]:
-    """Such a model, and evidence that has observed the log."""
+    """Such a model, and evidence of the log with no tag beyond it and the vocabulary."""
     model = model_for(log, n_known=n_known, config=config, has_prior=has_prior)
-    return model, model.evidence(log)
+    return model, model.knowledge.evidence(log)
 
 
 @cache

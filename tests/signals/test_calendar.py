@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asking import Asking, ask, questions_about
+from pixtag.rank import candidates
 from pixtag.signals import SOURCES, Table
 from pixtag.signals.calendar import (
     CALENDAR,
@@ -23,6 +24,7 @@ from pixtag.signals.calendar import (
 from pixtag.tags import normalise_tag
 from pixtag.types import Post, PostLog, Sources
 from plain import DAY_TICKS
+from worlds import model_for, world
 
 NAMES = [feature.name for feature in CALENDAR.features]
 
@@ -232,6 +234,16 @@ def test_a_store_that_has_seen_no_october_is_offered_halloween_then_and_only_the
         assert {got.tags[t] for t in tag} == expected
     got = Asking(log, ask(None, at("2026-10-28")), n_known=3)
     assert [got.tags[t] for t in propose_calendar(got.asked, limit=1)[1]] == ["halloween"]
+
+
+def test_the_calendars_tags_have_the_ids_behind_the_vocabulary_in_all_evidence():
+    log = world(300)
+    model = model_for(log, n_known=5)
+    view = model.evidence(log).view()
+    assert view.tags[:5] == model.knowledge.vocabulary
+    assert view.id_of("halloween") == model.fixed_tags.index("halloween") >= 5
+    found = candidates(model, view, ask("nobody", at("2026-10-28"), width=24))
+    assert view.id_of("halloween") in found.tag
 
 
 def test_what_is_usual_now_is_listed_with_its_occasion():
