@@ -12,14 +12,9 @@ from PIL import Image
 from pixtag.bundle import hash_post_ids, load_bundle
 from pixtag.cli.evaluate import Protocol
 from pixtag.errors import InputError, LeakError
-from pixtag.evaluate import PROTOCOLS, Request, model_of, run_protocol
-from pixtag.evaluate.cold_start import (
-    evaluate_first_users,
-    evaluate_strangers,
-    first_users,
-    read_photos,
-    without_first_users,
-)
+from pixtag.evaluate import PROTOCOLS, Request, run_protocol
+from pixtag.evaluate.cold_start import evaluate_first_users, first_users, without_first_users
+from pixtag.evaluate.labelled import evaluate_strangers, read_photos
 from pixtag.splits import temporal_split
 from pixtag.train.fit import fit
 from worlds import QUICK, world
@@ -29,7 +24,7 @@ def test_the_command_line_knows_every_protocol():
     assert set(get_args(Protocol)) == set(PROTOCOLS)
 
 
-@pytest.mark.parametrize("name", [name for name in PROTOCOLS if name != "strangers"])
+@pytest.mark.parametrize("name", sorted(PROTOCOLS.keys() - {"strangers", "histories"}))
 def test_a_protocol_on_posts_wants_a_store(name):
     with pytest.raises(InputError, match="measures on posts") as caught:
         run_protocol(name, Request(baselines_only=True))
@@ -62,9 +57,7 @@ def test_first_users_are_kept_out_of_what_is_learned(log):
 
 def test_first_users_are_replayed_from_their_first_post(log, met_nobody):
     split = temporal_split(log)
-    found = evaluate_first_users(
-        log, met_nobody, model_of(met_nobody), split=split, stop=split.test_stop
-    )
+    found = evaluate_first_users(log, met_nobody, split=split, stop=split.test_stop)
     first = found.find("pixtag", "p@5", segment="post 1")
     assert first.n == first.n_people == 10
     # At the first post an own history says nothing: the baselines are all popularity.
@@ -86,7 +79,7 @@ def test_a_bundle_that_met_the_people_is_refused(log, met_nobody):
     mine = [log.post_ids[i] for i in np.flatnonzero(np.isin(log.user_of_post, first_users(log)))]
     met = replace(met_nobody, seen=hash_post_ids(mine[:3], salt=met_nobody.manifest.salt))
     with pytest.raises(LeakError, match="of the people taken out"):
-        evaluate_first_users(log, met, model_of(met), split=split, stop=split.test_stop)
+        evaluate_first_users(log, met, split=split, stop=split.test_stop)
 
 
 # ------------------------------------------------------------------ strangers
@@ -105,12 +98,12 @@ def photos(tmp_path):
 
 
 def test_labelled_photos_are_read_with_the_tags_that_fit(photos, tmp_path):
-    found = read_photos(photos, None)
+    found = read_photos(photos, None, load_bundle())
     assert [p.concept for p in found] == ["sea", "fox"] * 3
     assert found[0].tags == ("sea", "sealover", "nature")
     reviewed = tmp_path / "tags.toml"
     reviewed.write_text('[tags]\nsea = ["ocean"]\nfox = ["foxes", "wild"]\n')
-    assert read_photos(photos, reviewed)[1].tags == ("foxes", "wild")
+    assert read_photos(photos, reviewed, load_bundle())[1].tags == ("foxes", "wild")
 
 
 @pytest.mark.parametrize(
@@ -139,19 +132,19 @@ def test_without_photos_one_line_says_what_to_give():
 
 def test_a_stranger_is_answered_by_the_shipped_model(photos):
     shipped = load_bundle()
-    found = evaluate_strangers(shipped, read_photos(photos, None))
+    found = evaluate_strangers(shipped, read_photos(photos, None, load_bundle()))
     assert found.values("method") == ["pixtag", "popularity", "class names alone"]
     for method in found.values("method"):
         row = found.find(method, "share that fits")
         assert row.n == 6
         assert -1e-9 <= row.low - 1e-9 <= row.mean <= row.high + 1e-9 <= 1 + 1e-8
     popular = shipped.vocabulary[int(np.argmax(shipped.extras["prior_people"]))]
-    every = [replace(photo, tags=(popular,)) for photo in read_photos(photos, None)]
+    every = [replace(photo, tags=(popular,)) for photo in read_photos(photos, None, load_bundle())]
     assert evaluate_strangers(shipped, every).find("popularity", "the thing").mean == 1
 
 
 def test_photos_that_the_model_learned_from_are_left_out(photos):
-    labelled = read_photos(photos, None)
+    labelled = read_photos(photos, None, load_bundle())
 
     class Knowing:
         """The shipped bundle, had it seen some of them."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
-Protocol = Literal["temporal", "ancestor", "given", "strangers", "first-user"]
+Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
 
 
@@ -67,10 +67,10 @@ def evaluate(
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
         protocol: `ancestor`: random splits, for posts without times; `given`: some true tags are
-            given; `strangers`: labelled photos, no history; `first-user`: people whom the model
-            never met, each with their own posts alone.
+            given; `strangers`: labelled photos, no history; `histories`: the same after made-up
+            histories; `first-user`: people whom the model never met, with their own posts alone.
         n_given: Tags given, with `--protocol given`.
-        photos: Folder with manifest.csv (file, concept, tags), for `--protocol strangers`.
+        photos: Folder with manifest.csv (file, concept, tags), for `strangers` and `histories`.
         photo_tags: TOML whose table `tags` lists the tags of each concept, its plain name first.
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ import numpy as np
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import ConfigError, InputError
-from pixtag.evaluate.cold_start import (
-    evaluate_first_users,
+from pixtag.evaluate.cold_start import evaluate_first_users, without_first_users
+from pixtag.evaluate.labelled import (
+    LabelledPhoto,
+    evaluate_histories,
     evaluate_strangers,
     read_photos,
-    without_first_users,
 )
 from pixtag.evaluate.leaks import check_bundle
 from pixtag.evaluate.metrics import Comparison, OnProgress
@@ -73,6 +75,9 @@ class Request:
         if self.store is None:
             raise InputError("this protocol measures on posts", hint="name a store: --store FILE")
         return self.store
+
+
+LabelledMeasure = Callable[[Bundle, Sequence[LabelledPhoto]], Figures]
 
 
 @dataclass(frozen=True)
@@ -229,15 +234,20 @@ def _given(request: Request) -> Outcome:
     return Outcome(figures, bundle_digest=None if bundle is None else bundle.manifest.digest)
 
 
-def _strangers(request: Request) -> Outcome:
+def _labelled(request: Request, measure: LabelledMeasure) -> Outcome:
     if request.photos is None:
         raise InputError(
-            "strangers are measured on labelled photos, and none are given",
+            "this protocol asks about labelled photos, and none are given",
             hint="name a folder of photos with manifest.csv: --photos FOLDER",
         )
-    photos = read_photos(request.photos, request.photo_tags)
     bundle = load_bundle(request.bundle)
-    return Outcome(evaluate_strangers(bundle, photos), bundle_digest=bundle.manifest.digest)
+    photos = read_photos(request.photos, request.photo_tags, bundle)
+    return Outcome(measure(bundle, photos), bundle_digest=bundle.manifest.digest)
+
+
+def _histories(request: Request) -> Outcome:
+    told = {"seed": request.seed, "on_progress": request.on_progress}
+    return _labelled(request, partial(evaluate_histories, **told))
 
 
 def _first_user(request: Request) -> Outcome:
@@ -249,12 +259,16 @@ def _first_user(request: Request) -> Outcome:
         bundle = train_beside(request, known, len(known), name="evaluated-first-user")
     _, stop = split.bounds(request.period)
     figures = evaluate_first_users(
-        log, bundle, model_of(bundle), split=split, stop=stop, on_progress=request.on_progress
+        log, bundle, split=split, stop=stop, on_progress=request.on_progress
     )
     return Outcome(figures, None, bundle.manifest.digest, request.period)
 
 
 PROTOCOLS: dict[str, Callable[[Request], Outcome]] = {
-    "temporal": _temporal, "ancestor": _ancestor, "given": _given, "strangers": _strangers,
+    "temporal": _temporal,
+    "ancestor": _ancestor,
+    "given": _given,
+    "strangers": partial(_labelled, measure=evaluate_strangers),
+    "histories": _histories,
     "first-user": _first_user,
-}  # fmt: skip
+}

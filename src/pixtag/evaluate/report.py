@@ -21,10 +21,20 @@ import numpy as np
 from PIL import Image
 
 from pixtag.errors import ConfigError, ImageError
-from pixtag.evaluate import tables
+from pixtag.evaluate import tables, temporal
 from pixtag.evaluate.metrics import Comparison, Scored
 from pixtag.evaluate.past import ORACLE
-from pixtag.evaluate.tables import ALL, BREADTH, PERFECT, SIGNALS, SOURCES, Figures, Row
+from pixtag.evaluate.tables import (
+    ALL,
+    BREADTH,
+    CHANCES,
+    PERFECT,
+    RELIABILITY,
+    SIGNALS,
+    SOURCES,
+    Figures,
+    Row,
+)
 from pixtag.evaluate.temporal import BASE, PIXTAG
 from pixtag.images import decode
 from pixtag.store import Store
@@ -77,6 +87,7 @@ def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:
         *_sources(found, is_brief=is_brief),
         _signals(found),
         _segments(found, is_brief=is_brief),
+        _chances(found),
         _over_time(found),
         _breadth(found, is_brief=is_brief),
     ]
@@ -129,16 +140,22 @@ def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
     lines = _pivot(found, {name: {**whole, "method": name} for name in sets}, metrics)
     title = "What each source adds"
     yield Table(["sources", *metrics], lines, title, drawn=("p@5",) * ("p@5" in metrics))
-    sources = sets[0].split("+")
-    added = {
-        source: {**whole, "minus": "+".join(s for s in sources if s != source)}
-        for source in sources
-    }
-    lines = _pivot(found, added, metrics)
-    yield Table(["added by", *metrics], lines)
+    added: list[list[Cell]] = []
+    for more, less in temporal.ONE_MORE:
+        (source,) = {*more.split("+")} - {*less.split("+")}
+        pair = {f"{source} to {less}": {"segment": SOURCES, "method": more, "minus": less}}
+        for line in _pivot(found, pair, metrics):
+            loss = [m for m, cell in zip(metrics, line[1:], strict=True) if _is_loss(m, cell)]
+            added.append([*line, f"lowers {' and '.join(loss)}" if loss else ""])
+    yield Table(["added", *metrics, "flag"], added)
     if not is_brief:
         lines = _pivot(found, {name: {**whole, "minus": name} for name in sets[1:]}, metrics)
         yield Table(["sources", *metrics], lines, "All three minus each set")
+
+
+def _is_loss(metric: str, cell: Cell) -> bool:
+    is_watched = metric in temporal.LOSS_METRICS and isinstance(cell, Row)
+    return is_watched and cell.mean < -temporal.MOST_LOSS
 
 
 def _signals(found: Figures) -> Table:
@@ -181,6 +198,17 @@ def _segments(found: Figures, *, is_brief: bool) -> Table:
             lines.append([label, f"{n:,} {over}", metric, *line[1:]])
     heads = ["segment", "size", "metric", *columns]
     return Table(heads, lines, "For whom, and for which tags", drawn=tuple(methods))
+
+
+def _chances(found: Figures) -> Table:
+    names = [s for s in found.values("segment") if s == CHANCES or s.startswith("chances, ")]
+    lines: list[list[Cell]] = []
+    for name in names:
+        cells = [found.find(found.first, m, segment=name) for m in RELIABILITY]
+        n = next(cell.n for cell in cells if cell)
+        lines.append([name.removeprefix("chances, "), f"{n:,}", *cells])
+    heads = ["first ten", "suggestions", *RELIABILITY]
+    return Table(heads, lines, "Are the chances true, by length of history")
 
 
 def _over_time(found: Figures) -> Table:

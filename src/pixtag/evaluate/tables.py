@@ -46,10 +46,12 @@ FIRST_FIVE, CHANCES = "all, first five", "all, chances"
 PERFECT, WRITTEN = "perfect ranking", "as written"
 """In place of a method: a ranking without mistakes, and the tags that people wrote."""
 
+RELIABILITY = ("shown", "came true", "ece")
 BREADTH = ("coverage", "popularity", "redundancy")
 BANDS_OF_TAGS = tuple(f"{band} tags" for band in BANDS)
-KNOWN, BY_OWN = "new tags once known", "new tags once used by the person"
-BY_OTHERS, NOT_YET = "new tags once used by three others", "new tags before that"
+KNOWN = "new tags that three others used"
+BY_OTHERS, BY_OWN = f"{KNOWN}: first by the person", f"{KNOWN}: again"
+OWN_ALONE, NOT_YET = "new tags that the person used", "new tags before that"
 LEAST_OTHERS = 3
 """Other people who make a new tag known to somebody who never used it."""
 
@@ -200,23 +202,21 @@ def means(
 
 
 def segments(
-    compared: Comparison, split: Split, *, new_subjects: frozenset[str] | None = None
+    compared: Comparison, split: Split, start: int, *, new_subjects: frozenset[str] | None = None
 ) -> list[Row]:
     """Figures by length of history, tag set, subject, band of the tags, and tenth in time.
 
     A set is fresh when its person never wrote exactly these tags before. A subject is new where
-    `new_subjects` names the post; without it as `splits.subject_novelty` tells.
+    `new_subjects` names the post; without it as `splits.subject_novelty` tells. A tag is new when
+    nobody used it before the period, which begins at `start`.
     """
     log, rows = compared.log, compared.rows
-    length, repeated = history_length(log)[rows], is_repeated(log)[rows]
+    repeated = is_repeated(log)[rows]
     if new_subjects is None:
         novelty = subject_novelty(log, rows)
     else:
         novelty = np.array([log.post_ids[row] in new_subjects for row in rows], np.int64)
-    masks = {
-        f"history {name}": (length >= low) & (length <= (np.inf if high is None else high))
-        for name, low, high in HISTORY_SEGMENTS
-    }
+    masks = by_history(log, rows)
     masks |= {"fresh set": ~repeated, "repeated set": repeated}
     masks |= {"new subject": novelty == 1, "familiar subject": novelty == 0}
     places = np.arange(len(rows))
@@ -226,10 +226,20 @@ def segments(
         first, last = np.datetime_as_string(ends, "D")
         tenths[f"tenth {number}: {first} to {last}"] = np.isin(places, inside)
     found = _parts(compared, masks)
-    band = tag_bands(train_uses(log, split))[uses_in(log, rows)]
+    band = tag_bands(_uses_before(log, split.train_stop))[uses_in(log, rows)]
     found += _recalls(compared, band, {n: (i,) for i, n in enumerate(BANDS_OF_TAGS)})
-    known = {KNOWN: (0, 1), BY_OWN: (0,), BY_OTHERS: (1,), NOT_YET: (2,)}
-    return found + _recalls(compared, _known_by(compared, split), known) + _parts(compared, tenths)
+    known = {KNOWN: (0, 1), BY_OTHERS: (1,), BY_OWN: (0,), OWN_ALONE: (2,), NOT_YET: (3,)}
+    found += _recalls(compared, _known_by(compared, start), known)
+    return found + _parts(compared, tenths)
+
+
+def by_history(log: PostLog, rows: Ints) -> dict[str, Bools]:
+    """Which posts have a history of which length: masks `[B]`."""
+    length = history_length(log)[rows]
+    return {
+        f"history {name}": (length >= low) & (length <= (np.inf if high is None else high))
+        for name, low, high in HISTORY_SEGMENTS
+    }
 
 
 def _parts(compared: Comparison, masks: Mapping[str, Bools]) -> list[Row]:
@@ -245,27 +255,28 @@ def _parts(compared: Comparison, masks: Mapping[str, Bools]) -> list[Row]:
 # ------------------------------------------------------------------ uses of tags
 
 
-def train_uses(log: PostLog, split: Split) -> Ints:
-    """Uses of each tag in the train period, `[T]`."""
-    train = log.tag_ids[: log.tag_start[split.train_stop]]
-    return np.bincount(train, minlength=len(log.tags)).astype(np.int64)
+def _uses_before(log: PostLog, stop: int) -> Ints:
+    """Uses of each tag in the posts before a position, `[T]`."""
+    uses = np.bincount(log.tag_ids[: log.tag_start[stop]], minlength=len(log.tags))
+    return uses.astype(np.int64)
 
 
-def _known_by(compared: Comparison, split: Split) -> Ints:
-    """Through whom the tag of each use was known, `[E]`; -1 for tags of the training posts.
+def _known_by(compared: Comparison, start: int) -> Ints:
+    """Through whom the tag of each use was known, `[E]`; -1 for tags of the posts before `start`.
 
-    0 when the person used the tag before, else 1 when three other people did, else 2. A post of
-    nobody is a person of its own.
+    0 when three other people and the person used it before, 1 when those others alone did, 2 when
+    the person but fewer others did, else 3. A post of nobody is a person of its own.
     """
     log, label = compared.log, np.full(int(compared.n_relevant.sum()), -1, np.int64)
-    is_new = train_uses(log, split) == 0
+    is_new = _uses_before(log, start) == 0
     person, rows_of = people_of(log, np.arange(len(log))), _posts_by_tag(log)
     asked = np.repeat(compared.rows, compared.n_relevant)
     for i, tag in enumerate(uses_in(log, compared.rows).tolist()):
         if is_new[tag]:
             rows = rows_of[tag]
             people = set(person[rows[log.at[rows] < log.at[asked[i]]]].tolist())
-            label[i] = 0 if person[asked[i]] in people else 1 + (len(people) < LEAST_OTHERS)
+            is_own = person[asked[i]] in people
+            label[i] = 2 * (len(people) - is_own < LEAST_OTHERS) + (not is_own)
     return label
 
 
@@ -318,17 +329,30 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
 def calibration(compared: Comparison, *, n_shown: int = 10) -> list[Row]:
     """Compare the first method's shown probabilities with what came true.
 
-    The expected calibration error (`ece`), and for the bins `chance 1`, `chance 2`, ... mean
-    probability (`shown`) and share of hits (`came true`).
+    The expected calibration error (`ece`) with mean probability (`shown`) and share of hits (`came
+    true`), of all posts and by length of history; the latter two also by bins `chance 1`, ...
     """
     name = compared.first
     scored = compared.methods[name]
-    filled = scored.rankings.tag_ids[:, :n_shown] < len(scored.rankings.tags)
-    made = reliability(scored.rankings.probs[:, :n_shown][filled], scored.hits[:, :n_shown][filled])
-    rows = [Row(CHANCES, name, "ece", made.ece, n=int(made.n.sum()))]
-    for i, n in enumerate(made.n.tolist()):
-        rows.append(Row(f"chance {i + 1}", name, "shown", float(made.shown[i]), n=n))
-        rows.append(Row(f"chance {i + 1}", name, "came true", float(made.came_true[i]), n=n))
+    rows: list[Row] = []
+    everything = {CHANCES: np.ones(len(compared.rows), np.bool_)}
+    parts = everything | by_history(compared.log, compared.rows)
+    for segment, mask in parts.items():
+        filled = scored.rankings.tag_ids[mask, :n_shown] < len(scored.rankings.tags)
+        probs = scored.rankings.probs[mask, :n_shown][filled]
+        made = reliability(probs, scored.hits[mask, :n_shown][filled])
+        n = int(made.n.sum())
+        if not n:
+            continue
+        title = segment if segment == CHANCES else f"chances, {segment}"
+        rows.append(Row(title, name, "ece", made.ece, n=n))
+        for metric, values in (("shown", made.shown), ("came true", made.came_true)):
+            rows.append(Row(title, name, metric, float(np.average(values, weights=made.n)), n=n))
+            if segment == CHANCES:
+                rows += [
+                    Row(f"chance {i + 1}", name, metric, float(values[i]), n=m)
+                    for i, m in enumerate(made.n.tolist())
+                ]
     return rows
 
 
@@ -341,7 +365,7 @@ def breadth(compared: Comparison, split: Split, *, k: int = 5) -> list[Row]:
     they never meet, 1 when they always do.
     """
     log = compared.log
-    uses = train_uses(log, split)
+    uses = _uses_before(log, split.train_stop)
     order = np.argsort(np.argsort(uses, kind="stable"), kind="stable")
     percentile = np.where(uses > 0, (order + 1) / max(len(uses), 1), 0.0)
     n_known = len(np.unique(log.tag_ids[: log.tag_start[compared.rows[-1] + 1]]))

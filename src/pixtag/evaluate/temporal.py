@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any, TypeVar
 
@@ -32,6 +32,17 @@ from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
 
 PIXTAG, BASE = "pixtag", "base_level"
 ALL_SOURCES = tuple(Sources(*on) for on in product((True, False), repeat=3))
+ONE_MORE = [
+    (more.name, replace(more, **{source.name: False}).name)
+    for more in ALL_SOURCES
+    for source in fields(Sources)
+    if getattr(more, source.name)
+]
+"""Sets of sources, and each without one of them."""
+
+LOSS_METRICS, MOST_LOSS = ("p@5", "r@5"), 0.002
+"""What adding a source may not lower, and by how much it may for chance."""
+
 MOST_CHOSEN_ON = 5_000
 """Settings are chosen on at most so many posts: the last ones before the period."""
 
@@ -141,12 +152,13 @@ class Evaluation:
         """The long table."""
         compared, cold = self.comparison, self.cold
         rows = means(compared) + means(compared, over="people")
-        rows += segments(compared, self.split, new_subjects=self.new_subjects)
+        start, _ = self.split.bounds(self.period)
+        rows += segments(compared, self.split, start, new_subjects=self.new_subjects)
         rows += breadth(compared, self.split)
         if PIXTAG in compared.methods:
             rows += calibration(compared)
         if self.ablation is not None:
-            rows += means(self.ablation, SOURCES)
+            rows += means(self.ablation, SOURCES) + what_sources_add(self.ablation)
         if self.signals is not None:
             rows += mean_rows(self.signals, compared.bootstrap, SIGNALS, metrics=metric_names())
         if ORACLE in compared.methods:
@@ -167,7 +179,7 @@ class Evaluation:
             f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
             f"{measured['from'][:10]} to {measured['to'][:10]} ({self.period})"
         )
-        return Figures("temporal", title, rows, about=about, notes=self.notes)
+        return Figures("temporal", title, rows, about=about, notes=self.notes + losses(rows))
 
     def _describe(self) -> dict[str, Any]:
         split, log, rows = self.split, self.comparison.log, self.comparison.rows
@@ -185,6 +197,29 @@ class Evaluation:
                 "to": iso_time(float(log.at[rows[-1]])),
             },
         }
+
+
+def what_sources_add(ablation: Comparison) -> list[Row]:
+    """Every smaller set of sources minus itself without one of them; `means` holds the whole."""
+    values = {name: scored.values for name, scored in ablation.methods.items()}
+    rows: list[Row] = []
+    for more, less in ONE_MORE:
+        if more != ablation.first:
+            pair = {name: values[name] for name in (more, less)}
+            found = mean_rows(pair, ablation.bootstrap, SOURCES, metrics=metric_names())
+            rows += [row for row in found if row.kind == "difference"]
+    return rows
+
+
+def losses(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Say where a source that is added makes the mean answer worse."""
+    return tuple(
+        f"{row.method} has {-row.mean:.3f} less {row.metric} than {row.other}: a source that is "
+        "added should not make an answer worse"
+        for row in rows
+        if (row.method, row.other) in ONE_MORE and row.segment == SOURCES
+        if row.metric in LOSS_METRICS and row.mean < -MOST_LOSS
+    )
 
 
 def _shares(compared: Comparison) -> list[Row]:
