@@ -246,7 +246,7 @@ def histories_of(
             ("signed alone", [(SIGNATURE,)] * N_POSTS),
             ("with one set on everything", [ONE_SET] * N_POSTS),
             ("on another subject", tags),
-            ("on another subject, tags unknown to the model", unknown),
+            ("on another subject, unknown tags", unknown),
         ):
             yield f"{N_POSTS} {name}", History(written)
             yield f"{N_POSTS} {name}, photos too", History(written, shown)
