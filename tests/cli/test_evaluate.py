@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import handmade
 from logs import invented_log
 
 QUICK = {"PIXTAG_TRAIN_EPOCHS": "8", "PIXTAG_TRAIN_BATCH": "32", "PIXTAG_TRAIN_FOLDS": "2"}
@@ -143,6 +144,36 @@ def test_an_oracle_is_a_ceiling_and_a_broken_one_an_error(store, pixtag):
         assert message in done.stderr
         assert "hint:" in done.stderr
     assert len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines()) == n_looks
+
+
+def test_new_subjects_come_from_a_file(store, pixtag):
+    log = invented_log(420, n_users=12, width=0, seed=4)
+    (store.parent / "new.txt").write_text("\n".join(log.post_ids[-5:]))
+    words = ["evaluate", "--store", store, "--baselines-only", "--no-cold"]
+    done = pixtag(*words, "--new-subjects", "new.txt", "--json", "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "new subject" in done.stdout
+    _, rows = read_figures(store.parent / "f.json")
+    assert rows["new subject", "base_level", "p@5", "posts", "mean", ""]["n"] == 5
+    assert rows["familiar subject", "base_level", "p@5", "posts", "mean", ""]["n"] == 79
+
+
+def test_histories_before_labelled_photos_are_measured_as_served(tmp_path, pixtag):
+    lines = ["file,concept,tags"]
+    for concept, look in (("zebra", "stripes"), ("wood", "leaves")):
+        for i in range(2):
+            handmade.photo(tmp_path / f"{concept}{i}.jpg", look, i)
+            lines.append(f"{concept}{i}.jpg,{concept},{' '.join(handmade.LOOKS[look])}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    handmade.bundle_file(tmp_path / "model")
+    words = ["evaluate", "--protocol", "histories", "--photos", ".", "--bundle", "model"]
+    done = pixtag(*words, "--json", "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "4 photos of 2 concepts" in done.stdout
+    assert "20 signed alone, photos too" in done.stdout
+    _, rows = read_figures(tmp_path / "f.json")
+    assert mean(rows, "nothing", "of a stranger's") == 1
+    assert mean(rows, "typed: the right tag", "typed first") == 1
 
 
 def test_a_store_of_few_posts_says_what_to_do(tmp_path, pixtag):
