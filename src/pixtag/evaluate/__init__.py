@@ -2,7 +2,7 @@
 
 from pixtag.evaluate.leaks import LeakReport, check_bundle, leakcheck
 from pixtag.evaluate.metrics import Comparison, compare
-from pixtag.evaluate.model import fitted_trees, model_of, signal_lift
+from pixtag.evaluate.model import model_of, signal_lift
 from pixtag.evaluate.past import ORACLE, read_oracle
 from pixtag.evaluate.protocols import PROTOCOLS, Outcome, Request, run_protocol
 from pixtag.evaluate.report import log_look, write_predictions, write_trec
@@ -12,6 +12,6 @@ from pixtag.evaluate.temporal import PIXTAG, References, evaluate, evaluate_cold
 __all__ = [
     "ORACLE", "PIXTAG", "PROTOCOLS", "Comparison", "Figures", "LeakReport", "Outcome",
     "References", "Request", "Row", "check_bundle", "compare", "evaluate", "evaluate_cold",
-    "fitted_trees", "leakcheck", "log_look", "model_of", "read_oracle", "reference_methods",
+    "leakcheck", "log_look", "model_of", "read_oracle", "reference_methods",
     "run_protocol", "signal_lift", "tag_gains", "write_predictions", "write_trec",
 ]  # fmt: skip

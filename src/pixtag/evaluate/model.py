@@ -1,4 +1,4 @@
-"""How the evaluation asks a model: whole, without one signal, or with trees for its network.
+"""How the evaluation asks a model: whole, given tags alone, or without one of its signals.
 
 Shapes:
     B: posts. C: candidates. K: ranks.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +15,7 @@ from pixtag import network
 from pixtag import rank as ranking
 from pixtag.bundle import Bundle
 from pixtag.evaluate.metrics import RANKS, Comparison, find_hits, per_post
-from pixtag.evaluate.past import Ranker
-from pixtag.evaluate.temporal import Model, References
+from pixtag.evaluate.temporal import Model
 from pixtag.model import evidence_of
 from pixtag.model import model_of as loaded
 from pixtag.rank import Candidates
@@ -25,11 +23,6 @@ from pixtag.signals import FEATURES, SIGNALS, Knowledge, Questions, ask
 from pixtag.signals.cooccurrence import companies
 from pixtag.signals.head import Head
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings, Sources
-
-if TYPE_CHECKING:
-    import lightgbm
-
-    from pixtag.train.network import Examples
 
 
 def model_of(bundle: Bundle) -> Model:
@@ -64,10 +57,11 @@ class Replayed:
         return np.where(found.filled, found.tag, len(self.tags))
 
 
-def _replayed(
+def replayed(
     bundle: Bundle, log: PostLog, start: int, stop: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Replayed:  # fmt: skip
+    """Replay the posts `start..stop - 1` up to the network."""
     model, evidence = evidence_of(bundle, log, judged_by=start)
     view, rows = evidence.view(), np.arange(start, stop)
     questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
@@ -143,7 +137,7 @@ def signal_lift(
         Metric name to values, `[B]`, of the whole model (`pixtag`), then of what is left without
         a signal (`reuse (dropped)`, `reuse (shuffled)`, ...).
     """
-    period = _replayed(bundle, log, start, stop, on_progress)
+    period = replayed(bundle, log, start, stop, on_progress)
     variants = {f"{s.name} ({way})": (s.name, way) for s in SIGNALS for way in WAYS}
     shape = (stop - start, min(RANKS, period.most))
     hits = {name: np.zeros(shape, np.bool_) for name in ("pixtag", *variants)}
@@ -188,76 +182,3 @@ def _deal(filled: Bools, rows: Ints, seed: int) -> Ints:
     dealt = np.empty_like(order)
     np.put_along_axis(dealt, np.argsort(~filled, axis=1, kind="stable"), order, axis=1)
     return dealt
-
-
-# ------------------------------------------------------------------ trees for the network
-
-LEAVES = (15, 63)
-MOST_ROUNDS, PATIENCE = 300, 30
-TREES = {
-    "objective": "lambdarank", "lambdarank_truncation_level": 10, "metric": "ndcg", "eval_at": [5],
-    "learning_rate": 0.08, "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1,
-    "deterministic": True, "force_row_wise": True, "verbose": -1,
-}  # fmt: skip
-
-
-def fitted_trees(
-    bundle: Bundle, train: Examples, valid: Examples, *, seed: int = 0
-) -> tuple[References, tuple[str, ...]]:
-    """Fit LightGBM's LambdaMART on the very examples that the network learned from.
-
-    Returns:
-        The method, its leaves and rounds chosen by nDCG@5 on `valid`, and a note where LightGBM is
-        not installed.
-    """
-    try:
-        import lightgbm
-    except ModuleNotFoundError:
-        missing = "LightGBM is not installed, so its ranker is left out"
-        return References(), (f"{missing}: pip install 'pixtag[lightgbm]'",)
-    (rows, used, group), (held, held_used, held_group) = _table(train), _table(valid)
-    fitted: list[lightgbm.Booster] = []
-    for leaves in LEAVES:
-        data = lightgbm.Dataset(rows, used, group=group, free_raw_data=False)
-        check = data.create_valid(held, held_used, group=held_group)
-        least = min(100, max(1, len(used) // 200))
-        settings = {**TREES, "num_leaves": leaves, "min_data_in_leaf": least, "seed": seed}
-        stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
-        fitted.append(
-            lightgbm.train(settings, data, MOST_ROUNDS, valid_sets=[check], callbacks=[stopping])
-        )
-    quality = [float(trees.best_score["valid_0"]["ndcg@5"]) for trees in fitted]
-    best = int(np.argmax(quality))
-    chosen: dict[str, float] = {
-        "num_leaves": LEAVES[best], "n_rounds": fitted[best].best_iteration
-    }  # fmt: skip
-    ranker = _ranker_of_trees(bundle, fitted[best])
-    return References({"lightgbm": ranker}, {"lightgbm": chosen}), ()
-
-
-def _table(examples: Examples) -> tuple[Floats, Ints, Ints]:
-    """A row for each candidate, whether it was used, and how many rows each post has."""
-    post, place = np.nonzero(examples.found.filled)
-    used = examples.used[post, place].astype(np.int64)
-    return _rows(examples.found, post, place), used, examples.found.filled.sum(axis=1)
-
-
-def _rows(found: Candidates, post: Ints, place: Ints) -> Floats:
-    rows = [found.features[post, place], found.context[post]]
-    return np.concatenate(rows, axis=1, dtype=np.float32)
-
-
-def _ranker_of_trees(bundle: Bundle, trees: lightgbm.Booster) -> Ranker:
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        period = _replayed(bundle, log, start, stop)
-        ids = np.full((stop - start, min(k, period.most)), len(period.tags), np.int64)
-        for index, block in period.blocks:
-            post, place = np.nonzero(block.filled)
-            score = np.zeros(block.filled.shape, np.float32)
-            score[post, place] = np.asarray(trees.predict(_rows(block, post, place)), np.float32)
-            order = period.order(block, score)[:, : ids.shape[1]]
-            ids[index] = np.take_along_axis(period.named(block), order, axis=1)
-        probs = np.zeros(ids.shape, np.float32)
-        return Rankings(np.arange(start, stop), ids, probs, period.tags)
-
-    return rank

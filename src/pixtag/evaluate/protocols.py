@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,10 +18,10 @@ from pixtag.evaluate.labelled import (
     evaluate_histories,
     evaluate_strangers,
     read_photos,
-)
+)  # fmt: skip
 from pixtag.evaluate.leaks import check_bundle
 from pixtag.evaluate.metrics import Comparison, OnProgress
-from pixtag.evaluate.model import fitted_trees, model_of, rank_given, signal_lift
+from pixtag.evaluate.model import model_of, rank_given, signal_lift
 from pixtag.evaluate.past import ORACLE, read_oracle, read_post_ids
 from pixtag.evaluate.tables import Figures
 from pixtag.evaluate.temporal import Model, References, evaluate, evaluate_cold
@@ -31,9 +30,6 @@ from pixtag.splits import Period, Split, temporal_split
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.types import PostLog, Rankings, Sources
-
-if TYPE_CHECKING:
-    from pixtag.train.examples import Examples  # JAX takes seconds
 
 N_SPLITS = 5
 """Random splits of the protocol of given tags."""
@@ -55,7 +51,6 @@ class Request:
     cold: bool = True
     ablation: bool = True
     baselines_only: bool = False
-    rankers: bool = False
     oracle: Path | None = None
     new_subjects: Path | None = None
     photos: Path | None = None
@@ -104,11 +99,6 @@ def run_protocol(name: str, request: Request) -> Outcome:
 
 
 def _temporal(request: Request) -> Outcome:
-    if request.rankers and (request.bundle is not None or request.baselines_only):
-        raise InputError(
-            "--rankers fits on the examples of a training, and nothing is trained here",
-            hint="leave out --bundle and --baselines-only",
-        )
     store, period = request.posts, request.period
     bundle = None if request.bundle is None else load_bundle(request.bundle)
     log = store.log(request.eyes(bundle).digest)
@@ -131,18 +121,8 @@ def _temporal(request: Request) -> Outcome:
         bundle = None if request.baselines_only else bundle
     elif not request.baselines_only:
         is_test = period == "test"
-        examples: list[tuple[Examples, Examples]] = []
         name = "evaluated" if is_test else f"evaluated-{period}"
-
-        def keep(train: Examples, valid: Examples) -> None:
-            if request.rankers:
-                examples.append((train, valid))
-
-        stop_at = None if is_test else start
-        bundle = train_beside(request, log, stop_at, name=name, on_examples=keep)
-        if examples:
-            fitted, missing = fitted_trees(bundle, *examples.pop(), seed=request.seed)
-            more, notes = fitted | more, [*notes, *missing]
+        bundle = train_beside(request, log, None if is_test else start, name=name)
     found = evaluate(
         log, model=None if bundle is None else model_of(bundle), split=split, period=period,
         user=request.user, more=more, ablation=request.ablation, notes=tuple(notes),
@@ -167,10 +147,7 @@ def _temporal(request: Request) -> Outcome:
     return Outcome(found.figures(), found.comparison, digest, period)
 
 
-def train_beside(
-    request: Request, log: PostLog, stop: int | None, *, name: str,
-    on_examples: Callable[[Examples, Examples], None] | None = None,
-) -> Bundle:  # fmt: skip
+def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str) -> Bundle:
     """Train a model and keep it as STORE.NAME; the store notes whose posts were used.
 
     Args:
@@ -178,7 +155,6 @@ def train_beside(
         log: The whole log, cut as usual, when `stop` is None.
         stop: Hand over only what lies before this post, to fit on nine tenths of it.
         name: After the store's name.
-        on_examples: Gets what the network learned from and what it was chosen on.
 
     Raises:
         ConfigError: What training needs is not installed.
@@ -198,7 +174,7 @@ def train_beside(
     eyes = request.eyes()
     bundle = fit(
         known, out=out, config=request.config, use_all=stop is not None,
-        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name, on_examples=on_examples,
+        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name,
         on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
     )  # fmt: skip
     trained = bundle.manifest.trained
@@ -265,10 +241,7 @@ def _first_user(request: Request) -> Outcome:
 
 
 PROTOCOLS: dict[str, Callable[[Request], Outcome]] = {
-    "temporal": _temporal,
-    "ancestor": _ancestor,
-    "given": _given,
-    "strangers": partial(_labelled, measure=evaluate_strangers),
-    "histories": _histories,
+    "temporal": _temporal, "ancestor": _ancestor, "given": _given,
+    "strangers": partial(_labelled, measure=evaluate_strangers), "histories": _histories,
     "first-user": _first_user,
-}
+}  # fmt: skip
