@@ -58,7 +58,8 @@ def evaluate(
             histories; `first-user`: people whom the model never met, with their own posts alone.
         n_given: Tags given, with `--protocol given`.
         photos: Folder with manifest.csv (file, concept, tags), for `strangers` and `histories`.
-        photo_tags: TOML whose table `tags` lists the tags of each concept, its plain name first.
+        photo_tags: The tags of each concept, its plain name first: TOML with a table `tags`, or CSV
+            with topic and hashtags.
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.
         cold: Also train without a fifth of the people and measure on them; not with --bundle.

@@ -65,8 +65,9 @@ def read_photos(folder: Path, tags_file: Path | None, bundle: Bundle) -> list[La
     """Read labelled photos from a folder with a `manifest.csv`: file, concept, tags.
 
     Instead of a `file` a line may name the `row` of its embedding in the folder's embeddings.npz
-    and the `posts` that show it. `tags_file` is TOML whose table `tags` lists the tags of each
-    concept, in place of the column.
+    and the `posts` that show it. `tags_file` lists the tags of each concept, in place of the
+    column: TOML with a table `tags`, or CSV with topic and hashtags. A line with several `topics`,
+    split by `;`, has the first for its concept and the tags of all.
 
     Raises:
         InputError: The manifest or the file of tags is missing or lacks something.
@@ -77,9 +78,7 @@ def read_photos(folder: Path, tags_file: Path | None, bundle: Bundle) -> list[La
     try:
         with manifest.open(encoding="utf-8", newline="") as file:
             records = list(csv.DictReader(file))
-        listed: dict[str, Any] = {}
-        if tags_file is not None:
-            listed = tomllib.loads(tags_file.read_text(encoding="utf-8"))["tags"]
+        listed = {} if tags_file is None else _tags_by_concept(tags_file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise InputError(f"cannot read the labelled photos: {error}", hint=hint) from error
     embeddings = np.zeros((0, 0), np.float32)
@@ -89,16 +88,25 @@ def read_photos(folder: Path, tags_file: Path | None, bundle: Bundle) -> list[La
     photos: list[LabelledPhoto] = []
     for number, record in enumerate(records, 2):
         name, row, concept = (record.get(key) or "" for key in ("file", "row", "concept"))
-        tags = tuple(listed.get(concept) or (record.get("tags") or "").split())
+        topics = [concept] if concept else (record.get("topics") or "").split(";")
+        concept, found = topics[0], [tag for topic in topics for tag in listed.get(topic, ())]
+        tags = tuple(dict.fromkeys(found or (record.get("tags") or "").split()))
         known_row = row.isdecimal() and int(row) < len(embeddings)
         if not (name or known_row) or not concept or not tags:
             raise InputError(f"{manifest}, line {number} lacks file, concept or tags", hint=hint)
-        posts = (record.get("posts") or f"photo-{concept}-{Path(name).stem}").split(" ")
+        posts = (record.get("posts") or f"photo-{concept}-{Path(name).stem or row}").split(" ")
         seen = embeddings[int(row)] if known_row else None
         photos.append(LabelledPhoto(concept, tags, tuple(posts), folder / name, seen))
     if not photos:
         raise InputError(f"{manifest} lists no photo", hint=hint)
     return photos
+
+
+def _tags_by_concept(path: Path) -> dict[str, list[str]]:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".csv":
+        return {r["topic"]: r["hashtags"].split() for r in csv.DictReader(text.splitlines())}
+    return tomllib.loads(text)["tags"]
 
 
 def _are_seen(bundle: Bundle, photos: Sequence[LabelledPhoto]) -> list[bool]:

@@ -127,26 +127,18 @@ def reference_methods(
 class Evaluation:
     """Everything that one evaluation found, post by post.
 
-    Attributes:
-        split, period: The cut, and which part was measured.
-        comparison: All methods; `pixtag` first where a model was measured.
-        ablation: The model with each set of sources, by name; None without a model.
-        cold: Methods over the first posts of people whose past was hidden.
-        signals: Values of the model, then of what is left of it without each signal.
-        notes: Things a reader of the figures should know.
-        settings: What was chosen for the baselines before the period.
-        new_subjects: Posts on a subject that is new to their person; None to tell by photos.
+    `settings` were chosen for the baselines before the period.
     """
 
     split: Split
     period: Period
-    comparison: Comparison
-    ablation: Comparison | None = None
-    cold: Comparison | None = None
-    signals: Mapping[str, Mapping[str, Doubles]] | None = None
+    comparison: Comparison  # all methods; `pixtag` first where a model was measured
+    ablation: Comparison | None = None  # the model with each set of sources
+    cold: Comparison | None = None  # over the first posts of people whose past was hidden
+    signals: Mapping[str, Mapping[str, Doubles]] | None = None  # whole, then without each signal
     notes: tuple[str, ...] = ()
     settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    new_subjects: frozenset[str] | None = None
+    new_subjects: frozenset[str] | None = None  # posts on such; None to tell by photos
 
     def figures(self) -> Figures:
         """The long table."""
@@ -168,17 +160,12 @@ class Evaluation:
             parts = {f", post {n}": cold.select(nth == n) for n in np.unique(nth).tolist()}
             for name, part in {"": cold, **parts}.items():
                 rows += means(part, f"cold people{name}", metrics=SEGMENT_METRICS)
-        described = self._describe()
-        about = {
-            "split": described,
-            "interval": {"level": 0.95, "resampled": compared.bootstrap.unit},
-            "chosen": self.settings,
-        }
-        measured = described["measured"]
-        title = (
-            f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
-            f"{measured['from'][:10]} to {measured['to'][:10]} ({self.period})"
-        )
+        described, unit = self._describe(), compared.bootstrap.unit
+        about = {"split": described, "interval": {"level": 0.95, "resampled": unit}}
+        about |= {"chosen": self.settings}
+        of = described["measured"]
+        title = f"{of['n_posts']:,} posts of {of['n_people']:,} people, {of['from'][:10]} to "
+        title += f"{of['to'][:10]} ({self.period})"
         return Figures("temporal", title, rows, about=about, notes=self.notes + losses(rows))
 
     def _describe(self) -> dict[str, Any]:
