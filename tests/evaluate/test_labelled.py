@@ -153,11 +153,11 @@ FITTING = {"stripes": ("zebra", "pattern"), "leaves": ("forest", "nature"), "sky
 def looks():
     """Photos that the model by hand knows, and one that it has no word for."""
     made = [
-        LabelledPhoto(look, tags, (f"{look}-{i}",), None, handmade.embedding(look, i))
+        LabelledPhoto(look, tags, (f"{look}-{i}",), embedding=handmade.embedding(look, i))
         for look, tags in FITTING.items()
         for i in range(3)
     ]
-    odd = LabelledPhoto("odd", ("oddity",), ("odd-0",), None, handmade.embedding("sky", 9))
+    odd = LabelledPhoto("odd", ("oddity",), ("odd-0",), embedding=handmade.embedding("sky", 9))
     return [*made, odd]
 
 

@@ -12,7 +12,7 @@ from pixtag.bundle import hash_post_ids
 from pixtag.cli.evaluate import Protocol
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate import PROTOCOLS, Request, run_protocol
-from pixtag.evaluate.cold_start import evaluate_first_users, first_users, without_first_users
+from pixtag.evaluate.temporal import evaluate_first_users, first_users, without_first_users
 from pixtag.splits import temporal_split
 from pixtag.train.fit import fit
 from pixtag.types import Post, PostLog

@@ -1,8 +1,7 @@
 """Measuring: a period of the log that nothing was fitted on, replayed in time order."""
 
-from pixtag.evaluate.leaks import LeakReport, check_bundle, leakcheck
 from pixtag.evaluate.metrics import Comparison, compare
-from pixtag.evaluate.model import model_of, signal_lift
+from pixtag.evaluate.model import LeakReport, check_bundle, leakcheck, model_of, signal_lift
 from pixtag.evaluate.past import ORACLE, read_oracle
 from pixtag.evaluate.protocols import PROTOCOLS, Outcome, Request, run_protocol
 from pixtag.evaluate.report import log_look, write_predictions, write_trec

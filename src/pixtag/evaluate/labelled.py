@@ -38,7 +38,7 @@ class LabelledPhoto:
     concept: str
     tags: tuple[str, ...]
     post_ids: tuple[str, ...]
-    path: Path | None
+    path: Path = Path()
     embedding: Floats | None = None
 
     @property

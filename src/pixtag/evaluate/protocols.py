@@ -12,19 +12,24 @@ import numpy as np
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import ConfigError, InputError
-from pixtag.evaluate.cold_start import evaluate_first_users, without_first_users
 from pixtag.evaluate.labelled import (
     LabelledPhoto,
     evaluate_histories,
     evaluate_strangers,
     read_photos,
 )  # fmt: skip
-from pixtag.evaluate.leaks import check_bundle
 from pixtag.evaluate.metrics import Comparison, OnProgress
-from pixtag.evaluate.model import model_of, rank_given, signal_lift
+from pixtag.evaluate.model import check_bundle, model_of, rank_given, signal_lift
 from pixtag.evaluate.past import ORACLE, read_oracle, read_post_ids
 from pixtag.evaluate.tables import Figures
-from pixtag.evaluate.temporal import Model, References, evaluate, evaluate_cold
+from pixtag.evaluate.temporal import (
+    Model,
+    References,
+    evaluate,
+    evaluate_cold,
+    evaluate_first_users,
+    without_first_users,
+)
 from pixtag.evaluate.untimed import evaluate_ancestor, evaluate_given
 from pixtag.splits import Period, Split, temporal_split
 from pixtag.store import Store

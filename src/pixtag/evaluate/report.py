@@ -308,12 +308,16 @@ def make_report(found: Figures, compared: Comparison | None, store: Store | None
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("report.html.j2").render(
-        found=found, is_row=lambda cell: isinstance(cell, Row), number=_number,
+        found=found, is_row=_is_row, number=_number,
         tables=[(table, _drawn(table)) for table in tables_of(found, is_brief=False)],
         ece=next((r for r in found.rows if r.metric == "ece"), None),
         reliability=_reliability(found), gains=_gains(compared),
         examples=_examples(compared, store), written=datetime.now(UTC),
     )  # fmt: skip
+
+
+def _is_row(cell: Cell) -> bool:
+    return isinstance(cell, Row)
 
 
 def _number(value: float, *, signed: bool = False) -> str:

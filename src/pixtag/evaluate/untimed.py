@@ -199,26 +199,16 @@ class OldTask:
 
     Shapes:
         N: posts with a label. L: labels, most frequent first. D: embedding, 0 without photos.
-
-    Attributes:
-        labels: The most frequent tags, `[L]`.
-        answers: Which labels each post carries, `[N, L]`.
-        user: The person, `[N]`; all posts of nobody are one.
-        embeddings: `[N, D]`.
-        train, test: Positions among the N posts.
-        related: Which labels count as the same, `[L, L]`: of the posts with the rarer of the two
-            at least half carry the other.
-        rows: Positions of the posts in the log, `[N]`.
     """
 
-    labels: list[str]
-    answers: Bools
-    user: Ints
-    embeddings: Floats
-    train: Ints
+    labels: list[str]  # the most frequent tags, [L]
+    answers: Bools  # which labels each post carries, [N, L]
+    user: Ints  # the person, [N]; all posts of nobody are one
+    embeddings: Floats  # [N, D]
+    train: Ints  # positions among the N posts
     test: Ints
-    related: Bools
-    rows: Ints
+    related: Bools  # of the rarer one's posts at least half carry the other, [L, L]
+    rows: Ints  # positions of the posts in the log, [N]
 
     def history(self, *, leaky: bool) -> Floats:
         """Labels of each person, `[N, L]`: of all posts (leaky), or of other training posts."""
@@ -294,10 +284,9 @@ def evaluate_ancestor(log: PostLog, *, seed: int = 0, model: OldModel | None = N
         f"The old protocol: {len(task.labels)} labels, {len(task.train):,} posts to train on "
         f"and {len(task.test):,} to test, split at random with seed {seed}"
     )
-    related = {
-        label: [task.labels[j] for j in np.flatnonzero(task.related[i]) if j != i]
-        for i, label in enumerate(task.labels)
-    }
+    same = [[task.labels[j] for j in np.flatnonzero(row)] for row in task.related]
+    pairs = zip(task.labels, same, strict=True)
+    related = {one: [label for label in both if label != one] for one, both in pairs}
     rows = [
         Row(ALL, name, metric, value, n=len(task.test))
         for name, scores in made.items()
