@@ -137,11 +137,8 @@ def signal_lift(
 
     `dropped`: the signal's features at their training mean and nothing copied from its memory.
     `shuffled`: its values dealt anew among the candidates of each post, by `seed`. The posts
-    `start..stop - 1` are replayed; those that `compared` measured count.
-
-    Returns:
-        Metric name to values, `[B]`, of the whole model (`pixtag`), then of what is left without
-        a signal (`reuse (dropped)`, `reuse (shuffled)`, ...).
+    `start..stop - 1` are replayed; those that `compared` measured count. Values `[B]` by method
+    (`pixtag`, `reuse (dropped)`, `reuse (shuffled)`, ...) and metric.
     """
     period = replayed(bundle, log, start, stop, on_progress)
     variants = {f"{s.name} ({way})": (s.name, way) for s in SIGNALS for way in WAYS}

@@ -155,14 +155,8 @@ def _temporal(request: Request) -> Outcome:
 def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str) -> Bundle:
     """Train a model and keep it as STORE.NAME; the store notes whose posts were used.
 
-    Args:
-        request: Of which store, with which settings.
-        log: The whole log, cut as usual, when `stop` is None.
-        stop: Hand over only what lies before this post, to fit on nine tenths of it.
-        name: After the store's name.
-
-    Raises:
-        ConfigError: What training needs is not installed.
+    The log is cut as usual; with `stop` only what lies before this post is handed over, to fit on
+    nine tenths of it. ConfigError when what training needs is not installed.
     """
     try:
         from pixtag.train.fit import fit
@@ -183,8 +177,8 @@ def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str)
         on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
     )  # fmt: skip
     trained = bundle.manifest.trained
-    people = np.unique(known.user_of_post[: trained.n_posts])
-    names = [known.users[u] for u in people if u < len(known.users)]
+    people = {*known.user_of_post[: trained.n_posts].tolist()} - {len(known.users)}
+    names = [known.users[user] for user in sorted(people)]
     store.record_bundle(out, bundle.manifest.digest, trained.until_at, names)
     request.say(f"trained {out}, which is kept")
     return bundle

@@ -108,20 +108,17 @@ def evaluate_given(
     """Measure how well the other tags follow from some given ones.
 
     Each seed makes one split, of at most `n_test` posts asked about, and one draw. `model` is told
-    the given tags as accepted ones.
-
-    Returns:
-        Means over all splits with intervals of a bootstrap over posts, each split's own (segments
-        `seed 0`, ...), the signal minus the others, and with one tag given the bound.
+    the given tags as accepted ones. Intervals are of a bootstrap over posts; each split's own
+    means stand in segments `seed 0`, ...
     """
     parts: list[dict[str, dict[str, Doubles]]] = []
     asked: list[Ints] = []
-    for done, seed in enumerate(seeds):
+    for done, seed in enumerate(seeds, 1):
         task = given_task(log, n_given=n_given, seed=seed, n_test=n_test)
         parts.append(_measure(task, model))
         asked.append(task.test)
         if on_progress:
-            on_progress(done + 1, len(seeds), "splits")
+            on_progress(done, len(seeds), "splits")
     _, post = np.unique(np.concatenate(asked), return_inverse=True)
     pooled = {
         name: {m: np.concatenate([part[name][m] for part in parts]) for m in SHOWN}
@@ -134,13 +131,10 @@ def evaluate_given(
         for name, values in part.items()
         for m in SHOWN
     ]
-    n = len(post)
     if n_given == 1:
-        rows += [Row(ALL, BOUND, m, value, n=n) for m, value in one_tag_bound(log).items()]
-    title = (
-        f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
-        f"{n:,} questions in {len(asked)} random splits"
-    )
+        rows += [Row(ALL, BOUND, m, value, n=len(post)) for m, value in one_tag_bound(log).items()]
+    title = f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
+    title += f"{len(post):,} questions in {len(asked)} random splits"
     about = {"n_given": n_given, "n_posts": len(log), "n_test": min(n_test, len(log) // 7)}
     note = (
         "tag sets alone, split at random: no photo, no person, no time; "
