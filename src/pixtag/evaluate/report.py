@@ -396,17 +396,11 @@ def _gains(compared: Comparison | None) -> list[list[tuple[str, int, int, int]]]
     return [won, [g for g in reversed(gains) if g[2] < g[3]][:_N_GAINS]]
 
 
-@dataclass(frozen=True)
-class _Example:
-    """A post with a readable photo: its picture, suggestions (tag, chance, used), tags missed."""
+def _examples(compared: Comparison | None, store: Store | None) -> list[dict[str, Any]]:
+    """Posts with readable photos, spread over the period without looking at the outcome.
 
-    picture: str
-    suggested: list[tuple[str, str, bool]]
-    missed: list[str]
-
-
-def _examples(compared: Comparison | None, store: Store | None) -> list[_Example]:
-    """Posts with readable photos, spread over the period without looking at the outcome."""
+    Each has its picture, suggestions (tag, chance, used), and the tags that were missed.
+    """
     if compared is None or store is None:
         return []
     photographed = np.flatnonzero(compared.log.has_photo[compared.rows])
@@ -415,7 +409,7 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[_Example
     names = {compared.log.post_ids[compared.rows[i]]: i for i in chosen.tolist()}
     posts = {p.post_id: p for p in store.posts() if p.post_id in names} if names else {}
     scored = compared.methods[compared.first]
-    shown: list[_Example] = []
+    shown: list[dict[str, Any]] = []
     for name, place in names.items():
         if name not in posts or not posts[name].photos or len(shown) == _N_EXAMPLES:
             continue
@@ -429,5 +423,6 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[_Example
         chances = [f" {p:.0%}" if scored.has_probs else "" for p in probs]
         suggested = [(t, chance, t in used) for t, chance in zip(tags, chances, strict=True)]
         missed = [tag for tag in used if tag not in tags]
-        shown.append(_Example(_data_uri("jpeg", buffer), suggested, missed))
+        picture = _data_uri("jpeg", buffer)
+        shown.append({"picture": picture, "suggested": suggested, "missed": missed})
     return shown
