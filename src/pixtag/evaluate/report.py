@@ -122,14 +122,15 @@ def _sources(found: Figures, is_brief: bool) -> Iterator[Table]:
     drawn = ("p@5",) * ("p@5" in shown)
     yield Table(["sources", *shown], _pivot(found, lines, shown), "What each source adds", drawn)
     added: list[list[Cell]] = []
+    few = [metric for metric in shown if metric.startswith(("p@", "r@"))]
     for more, less in ONE_MORE:
         (source,) = {*more.split("+")} - {*less.split("+")}
         pair = {f"{source} to {less}": {"segment": SOURCES, "method": more, "minus": less}}
-        for line in _pivot(found, pair, shown):
+        for line in _pivot(found, pair, few):
             rows = (cell for cell in line if isinstance(cell, Row))
             lost = [r.metric for r in rows if r.metric in LOSS_METRICS and r.mean < -MOST_LOSS]
-            added.append([*line, f"lowers {' and '.join(lost)}" if lost else ""])
-    yield Table(["added", *shown, "flag"], added)
+            added.append([*line, f"lowers {', '.join(lost)}" if lost else ""])
+    yield Table(["added", *few, "flag"], added)
     if not is_brief:
         minus = {m: {"segment": SOURCES, "method": sets[0], "minus": m} for m in sets[1:]}
         yield Table(["sources", *shown], _pivot(found, minus, shown), "All three minus each set")

@@ -213,7 +213,7 @@ def what_sources_add(ablation: Comparison) -> list[Row]:
 def losses(rows: Sequence[Row]) -> tuple[str, ...]:
     """Say where a source that is added makes the mean answer worse."""
     return tuple(
-        f"{row.method} has {-row.mean:.3f} less {row.metric} than {row.other}: a source that is "
+        f"{row.method} has {-row.mean:.4f} less {row.metric} than {row.other}: a source that is "
         "added should not make an answer worse"
         for row in rows
         if (row.method, row.other) in ONE_MORE and row.segment == SOURCES
