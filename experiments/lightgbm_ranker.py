@@ -12,10 +12,10 @@ from __future__ import annotations
 import lightgbm
 import numpy as np
 from experiments.harness import Task, arguments, finish, ranker_of, run, settings_of
+from experiments.signals import replayed
 
 from pixtag.bundle import Bundle
 from pixtag.evaluate import Figures, References
-from pixtag.evaluate.model import replayed
 from pixtag.evaluate.past import Ranker
 from pixtag.evaluate.tables import SHOWN, means
 from pixtag.rank import Candidates

@@ -78,8 +78,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     cold = rows["cold people", "pixtag", "p@5", "posts", "difference", "base_level"]
     assert cold["n_people"] >= 1
     assert set(figures["chosen"]) < methods
-    assert mean(rows, "pixtag", "p@1", "all, by signals", "difference", "reuse (shuffled)") > 0
-    for heading in ("lost without", "p@5 by tenths in time", "everyone weighs the same"):
+    for heading in ("p@5 by tenths in time", "everyone weighs the same"):
         assert heading in done.stdout
     assert "expected calibration error" in done.stdout
     lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]

@@ -63,7 +63,7 @@ def evaluate(
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.
         cold: Also train without a fifth of the people and measure on them; not with --bundle.
-        ablation: Also measure every set of sources, and the network without each signal.
+        ablation: Also measure every set of sources.
         baselines_only: Leave Pixtag out.
         oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
         size: Size of the bundle that is trained.

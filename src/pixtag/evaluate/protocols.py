@@ -19,7 +19,7 @@ from pixtag.evaluate.labelled import (
     read_photos,
 )  # fmt: skip
 from pixtag.evaluate.metrics import Comparison, OnProgress
-from pixtag.evaluate.model import check_bundle, model_of, rank_given, signal_lift
+from pixtag.evaluate.model import check_bundle, model_of, rank_given
 from pixtag.evaluate.past import ORACLE, read_oracle, read_post_ids
 from pixtag.evaluate.tables import Figures
 from pixtag.evaluate.temporal import (
@@ -133,12 +133,6 @@ def _temporal(request: Request) -> Outcome:
         user=request.user, more=more, ablation=request.ablation, notes=tuple(notes),
         new_subjects=news, seed=request.seed, on_progress=request.on_progress,
     )  # fmt: skip
-    if request.ablation and bundle is not None:
-        lift = signal_lift(
-            log, bundle, found.comparison, start=start, stop=stop, seed=request.seed,
-            on_progress=lambda done, total: request.on_progress(done, total, "signals"),
-        )  # fmt: skip
-        found = replace(found, signals=lift)
     if request.cold and request.bundle is None and request.user is None:
 
         def fit(known: PostLog, cut: Split) -> Model:

@@ -72,7 +72,7 @@ def text(cell: Cell) -> str:
 
 def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:
     """Pivot the figures of any protocol; what it has not, and if brief some detail, is left out."""
-    parts = (_methods, _sources, _signals, _segments, _chances, _over_time, _breadth)
+    parts = (_methods, _sources, _segments, _chances, _over_time, _breadth)
     made = (table for part in parts for table in part(found, is_brief))
     return [table for table in made if table.lines]
 
@@ -134,24 +134,6 @@ def _sources(found: Figures, is_brief: bool) -> Iterator[Table]:
     if not is_brief:
         minus = {m: {"segment": SOURCES, "method": sets[0], "minus": m} for m in sets[1:]}
         yield Table(["sources", *shown], _pivot(found, minus, shown), "All three minus each set")
-
-
-def _signals(found: Figures, _: bool) -> Iterator[Table]:
-    columns = {
-        f"{metric} {way}": (metric, way)
-        for way in ("dropped", "shuffled")
-        for metric in ("p@1", "p@5")
-    }
-    lines: list[list[Cell]] = []
-    others = found.values("other", segment=t.SIGNALS)
-    for name in (o.removesuffix(" (dropped)") for o in others if o.endswith(" (dropped)")):
-        cells = [
-            found.find(PIXTAG, metric, segment=t.SIGNALS, minus=f"{name} ({way})")
-            for metric, way in columns.values()
-        ]
-        if any(cell and (cell.mean or cell.low or cell.high) for cell in cells):
-            lines.append([name, *cells])
-    yield Table(["lost without", *columns], lines, "What each signal adds")
 
 
 def _against(first: str, methods: Iterable[str]) -> dict[str, Wanted]:

@@ -23,7 +23,7 @@ from pixtag.types import Bools, Doubles, Ints, PostLog
 
 SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
 SEGMENT_METRICS = ("p@1", "p@5", "r@5", "r@10", "hit@5", "ndcg@5", "mrr")
-ALL, SOURCES, SIGNALS = "all", "all, by sources", "all, by signals"
+ALL, SOURCES = "all", "all, by sources"
 FIRST_FIVE, CHANCES = "all, first five", "all, chances"
 """Segments of all posts: the methods, and what else is varied or looked at there."""
 

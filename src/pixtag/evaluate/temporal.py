@@ -27,7 +27,6 @@ from pixtag.evaluate.past import ORACLE, Ranker
 from pixtag.evaluate.tables import (
     ALL,
     SEGMENT_METRICS,
-    SIGNALS,
     SOURCES,
     Figures,
     Row,
@@ -147,7 +146,6 @@ class Evaluation:
     comparison: Comparison  # all methods; `pixtag` first where a model was measured
     ablation: Comparison | None = None  # the model with each set of sources
     cold: Comparison | None = None  # over the first posts of people whose past was hidden
-    signals: Mapping[str, Mapping[str, Doubles]] | None = None  # whole, then without each signal
     notes: tuple[str, ...] = ()
     settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     new_subjects: frozenset[str] | None = None  # posts on such; None to tell by photos
@@ -163,8 +161,6 @@ class Evaluation:
             rows += calibration(compared)
         if self.ablation is not None:
             rows += means(self.ablation, SOURCES) + what_sources_add(self.ablation)
-        if self.signals is not None:
-            rows += mean_rows(self.signals, compared.bootstrap, SIGNALS, metrics=metric_names())
         if ORACLE in compared.methods:
             rows += _shares(compared)
         if cold is not None:  # everyone hidden together, then the first post of each, the second
