@@ -145,7 +145,7 @@ def _segments(found: Figures, is_brief: bool) -> Iterator[Table]:
     first, others = found.first, found.values("other", segment=ALL, kind="difference")
     methods = [m for m in _SHORT if m in (first, *others)]
     if BASE not in methods:
-        methods = [first, *others]
+        methods = [first] if is_brief else [first, *others]
     elif is_brief:
         others = [BASE]
     columns = {m: {"method": m} for m in methods} | _against(first, others)

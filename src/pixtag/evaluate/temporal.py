@@ -386,7 +386,7 @@ def evaluate_first_users(
     who = log.user_of_post[row]
     best = max(OWN, key=lambda name: float(found[name]["p@5"].mean()))
     found[BEST_OF_EACH] = _best_of_each(found, who)
-    masks = {ALL: row >= 0, "after everything that the model learned from": row >= split.train_stop}
+    masks = {ALL: row >= 0, "after the train period": row >= split.train_stop}
     for low, high in STEPS:
         name = f"post {low} to {high}" if low < high else f"post {low}"
         masks[name] = (which >= low) & (which <= high)
