@@ -47,7 +47,7 @@ bench: $(VENV)/.installed-bench ## Measure speeds as ratios in one run
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: evaluate
-evaluate: $(VENV)/.installed-test ## Reproduce the README's table from the evaluation set
+evaluate: $(VENV)/.installed-test ## Reproduce the README's tables from the evaluation set (world and town)
 	$(BIN)/python tools/evaluation_set.py run $(ARGS)
 
 .PHONY: clean

@@ -16,7 +16,7 @@ from tools.shipped_bundle import CONFIG, class_tags, simulated_tags
 
 from pixtag.cli import output
 from pixtag.encoder import load_encoder
-from pixtag.evaluate.cold_start import without_first_users
+from pixtag.evaluate.temporal import without_first_users
 from pixtag.train.fit import fit
 from pixtag.train.plan import Auxiliary
 

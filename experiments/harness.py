@@ -28,6 +28,7 @@ from pixtag.splits import Period, Split, temporal_split
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
+from pixtag.train.network import Examples
 from pixtag.types import PostLog, Sources
 
 ROOT = Path(__file__).parent.parent
@@ -51,10 +52,14 @@ class Task:
             log = opened.log(load_encoder().digest)
         return cls(store, log, temporal_split(log), period, out)
 
-    def trained(self, config: TrainConfig, sources: Sources) -> Bundle:
+    def trained(
+        self, config: TrainConfig, sources: Sources,
+        on_examples: Callable[[Examples, Examples], None] | None = None,
+    ) -> Bundle:  # fmt: skip
         """Train with some sources alone, or take up the same training's bundle.
 
-        It is the same while posts, settings and Pixtag's code are the same.
+        It is the same while posts, settings and Pixtag's code are the same. Who wants the
+        network's examples (`on_examples`) gets a training of their own.
         """
         start, _ = self.split.bounds(self.period)
         is_test = self.period == "test"
@@ -62,13 +67,13 @@ class Task:
         settings = config.model_dump(mode="json") | {"sources": sources.name, "test": is_test}
         key = hashlib.sha256(json.dumps(settings).encode() + _digest_of(known, start)).hexdigest()
         out = self.out / key[:16]
-        if out.exists():
+        if out.exists() and on_examples is None:
             return load_bundle(out)
         title = f"{sources.name}, seed {config.seed}"
         with output.progress(f"training: {title}", unit="steps") as bar:
             return fit(
                 known, out=out, config=config, use_all=not is_test, title=title, sources=sources,
-                encoder_digest=load_encoder().digest,
+                encoder_digest=load_encoder().digest, on_examples=on_examples,
                 on_stage=lambda stage, done, total: bar.update(done, total, stage),
             )  # fmt: skip
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import handmade
 from logs import invented_log
 
 QUICK = {"PIXTAG_TRAIN_EPOCHS": "8", "PIXTAG_TRAIN_BATCH": "32", "PIXTAG_TRAIN_FOLDS": "2"}
@@ -64,7 +65,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     folder = store.parent
     done = pixtag(
         "evaluate", "--store", store, "--size", "tiny", "--json", "f.json", "--predictions",
-        "p.jsonl", "--trec", "runs", "--html", "r.html", "--rankers", env=QUICK, timeout_s=300,
+        "p.jsonl", "--trec", "runs", "--html", "r.html", env=QUICK, timeout_s=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "trained" in done.stderr
@@ -76,9 +77,8 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     assert rows[*whole, "pixels+trend"]["low"] > 0
     cold = rows["cold people", "pixtag", "p@5", "posts", "difference", "base_level"]
     assert cold["n_people"] >= 1
-    assert "lightgbm" in methods & set(figures["chosen"])
-    assert mean(rows, "pixtag", "p@1", "all, by signals", "difference", "reuse (shuffled)") > 0
-    for heading in ("lost without", "p@5 by tenths in time", "everyone weighs the same"):
+    assert set(figures["chosen"]) < methods
+    for heading in ("p@5 by tenths in time", "everyone weighs the same"):
         assert heading in done.stdout
     assert "expected calibration error" in done.stdout
     lines = [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()]
@@ -132,9 +132,6 @@ def test_an_oracle_is_a_ceiling_and_a_broken_one_an_error(store, pixtag):
     _, rows = read_figures(store.parent / "f.json")
     assert mean(rows, "oracle", "p@5") == pytest.approx(mean(rows, "perfect ranking", "p@5"))
     assert 0 < mean(rows, "base_level", "p@5", "all", "share of the oracle", "oracle") < 1
-    done = pixtag(*words, "--rankers")
-    assert done.returncode == 2
-    assert "leave out --bundle" in done.stderr
     n_looks = len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines())
     for text, message in (("{", "line 1 is not JSON"), ("", "lacks 84 of the 84 posts")):
         oracle.write_text(text)
@@ -143,6 +140,36 @@ def test_an_oracle_is_a_ceiling_and_a_broken_one_an_error(store, pixtag):
         assert message in done.stderr
         assert "hint:" in done.stderr
     assert len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines()) == n_looks
+
+
+def test_new_subjects_come_from_a_file(store, pixtag):
+    log = invented_log(420, n_users=12, width=0, seed=4)
+    (store.parent / "new.txt").write_text("\n".join(log.post_ids[-5:]))
+    words = ["evaluate", "--store", store, "--baselines-only", "--no-cold"]
+    done = pixtag(*words, "--new-subjects", "new.txt", "--json", "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "new subject" in done.stdout
+    _, rows = read_figures(store.parent / "f.json")
+    assert rows["new subject", "base_level", "p@5", "posts", "mean", ""]["n"] == 5
+    assert rows["familiar subject", "base_level", "p@5", "posts", "mean", ""]["n"] == 79
+
+
+def test_histories_before_labelled_photos_are_measured_as_served(tmp_path, pixtag):
+    lines = ["file,concept,tags"]
+    for concept, look in (("zebra", "stripes"), ("wood", "leaves")):
+        for i in range(2):
+            handmade.photo(tmp_path / f"{concept}{i}.jpg", look, i)
+            lines.append(f"{concept}{i}.jpg,{concept},{' '.join(handmade.LOOKS[look])}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    handmade.bundle_file(tmp_path / "model")
+    words = ["evaluate", "--protocol", "histories", "--photos", ".", "--bundle", "model"]
+    done = pixtag(*words, "--json", "f.json")
+    assert done.returncode == 0, done.stderr
+    assert "4 photos of 2 concepts" in done.stdout
+    assert "20 signed alone, photos too" in done.stdout
+    _, rows = read_figures(tmp_path / "f.json")
+    assert mean(rows, "nothing", "of a stranger's") == 1
+    assert mean(rows, "typed: the right tag", "typed first") == 1
 
 
 def test_a_store_of_few_posts_says_what_to_do(tmp_path, pixtag):

@@ -27,18 +27,20 @@ from pixtag.evaluate import (
 )
 from pixtag.evaluate.baselines import base_level, image_neighbours, popularity, random_tags
 from pixtag.evaluate.metrics import metric_names
+from pixtag.evaluate.report import tables_of
 from pixtag.evaluate.tables import (
     BY_OTHERS,
     BY_OWN,
     FIRST_FIVE,
     KNOWN,
     NOT_YET,
+    OWN_ALONE,
     PERFECT,
     SOURCES,
     WRITTEN,
 )
-from pixtag.evaluate.temporal import choose
-from pixtag.splits import Split, temporal_split
+from pixtag.evaluate.temporal import ONE_MORE, choose
+from pixtag.splits import HISTORY_SEGMENTS, Split, history_length, temporal_split
 from pixtag.types import Post, PostLog, Rankings
 
 
@@ -52,6 +54,20 @@ def model(log, start, stop, k, sources):
     ranked = ranker(log, start, stop, k)
     probs = np.tile(1 / np.arange(2, k + 2), (stop - start, 1)).astype(np.float32)
     return Rankings(ranked.rows, ranked.tag_ids, probs, ranked.tags)
+
+
+def knowing(log, chance=None):
+    """Ten tags, those of the post first; what it says is true, or `chance` of all of them."""
+
+    def ranked(log, start, stop, k, sources):
+        own = [[log.tags.index(t) for t in log.tags_of(row)] for row in range(start, stop)]
+        ids = [list(dict.fromkeys([*tags, *range(len(log.tags))]))[:10] for tags in own]
+        probs = [[float(t in tags) if chance is None else chance for t in row]
+                 for tags, row in zip(own, ids, strict=True)]  # fmt: skip
+        shown = np.array(ids), np.array(probs, np.float32)
+        return Rankings(np.arange(start, stop), *shown, log.tags)
+
+    return ranked
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +102,44 @@ def test_every_method_and_metric_is_there(figures):
         assert (row.n, row.n_people) == (80, 15)
     assert figures.about["split"]["train"]["n_posts"] == 280
     assert figures.about["split"]["measured"]["n_posts"] == 80
-    (ece,) = [row.mean for row in figures.rows if row.metric == "ece"]
-    assert 0 < ece < 1
+
+
+def test_chances_are_held_against_what_came_true_by_length_of_history(log):
+    exact = evaluate(log, model=knowing(log), split=temporal_split(log), ablation=False)
+    figures = exact.figures()
+    parts = {s: figures.find(PIXTAG, "ece", segment=s) for s in figures.values("segment")}
+    parts = {s: row for s, row in parts.items() if row}
+    assert parts.pop("all, chances").mean == pytest.approx(0, abs=1e-6)
+    shown = {s.removeprefix("chances, "): row.n for s, row in parts.items()}
+    lengths = history_length(log)[320:]
+    inside = {
+        f"history {name}": (lengths >= low) & (lengths <= (999 if high is None else high))
+        for name, low, high in HISTORY_SEGMENTS
+    }
+    assert shown == {name: 10 * int(mask.sum()) for name, mask in inside.items() if mask.any()}
+    boastful = evaluate(log, model=knowing(log, 1.0), split=temporal_split(log), ablation=False)
+    told = boastful.figures().find(PIXTAG, "ece", segment="chances, history 20+")
+    true = boastful.figures().find(PIXTAG, "came true", segment="chances, history 20+")
+    assert told.mean == pytest.approx(1 - true.mean)
+
+
+def test_a_source_that_takes_something_away_is_told(log):
+    """History hears popularity where trend speaks too."""
+
+    def worse(log, start, stop, k, sources):
+        is_heard = sources.history and not sources.trend
+        return model(log, start, stop, k, replace(sources, pixels=False, history=is_heard))
+
+    figures = evaluate(log, model=worse, split=temporal_split(log)).figures()
+    told = [note for note in figures.notes if "should not make an answer worse" in note]
+    pairs = {(more, less) for more, less in ONE_MORE if "trend" in more and "trend" not in less}
+    assert {(n.split(" has ")[0], n.split(" than ")[1].split(":")[0]) for n in told} == {
+        pair for pair in pairs if "history" in pair[1]
+    }
+    (table,) = [t for t in tables_of(figures, is_brief=True) if t.heads[-1] == "flag"]
+    assert len(table.lines) == len(ONE_MORE) == 12
+    flagged = {line[0] for line in table.lines if line[-1]}
+    assert flagged == {"trend to history", "trend to pixels+history"}
 
 
 def test_the_table_as_json_is_one_list_of_rows_that_names_the_protocol(figures):
@@ -196,21 +248,31 @@ def test_tenths_in_time_divide_the_period(figures):
     assert mean == pytest.approx(figures.find(PIXTAG, "p@5").mean)
 
 
-def test_new_tags_count_as_known_once_their_person_or_three_others_used_them():
+def test_new_tags_count_as_known_once_three_others_used_them():
     old = [Post(f"a{i:02d}", f"u{i % 8}", float(i), ("old",)) for i in range(80)]
-    users = ["ana", "ana", "ben", None, "cat", "ana", "dan"]
+    users = ["ana", "ana", "ben", None, "cat", "ana", "dan", "dan"]
     new = [Post(f"b{i}", user, 100.0 + i, ("new", "old")) for i, user in enumerate(users)]
     # At one instant nobody knows what the other posts.
     tied = [Post(f"c{i}", f"t{i}", 200.0, ("other", "old")) for i in range(5)]
     log = PostLog.of([*old, *new, *tied])
     found = evaluate(log, split=Split(70, 80, len(log)), methods=ONLY_POPULARITY).figures()
-    # Ana twice more; Cat's comes after Ana, Ben and nobody's; so does Dan's.
-    wanted = {KNOWN: 4, BY_OWN: 2, BY_OTHERS: 2, NOT_YET: 8}
+    # Cat's first comes after Ana's, Ben's and nobody's, as Dan's; Dan's second and Ana's third are
+    # repeats; Ana's second came when nobody else had used it.
+    wanted = {KNOWN: 4, BY_OTHERS: 2, BY_OWN: 2, OWN_ALONE: 1, NOT_YET: 8}
     assert sizes(found, "new tags ") == wanted
-    assert sizes(found, "new tags")["new tags"] == 12
+    assert sizes(found, "new tags")["new tags"] == 13
     # "new" is second in everyone's list once it was used at all.
     assert found.find("popularity", "r@10", segment=KNOWN, over="uses").mean == 1
     assert found.find("popularity", "r@10", segment=NOT_YET, over="uses").mean == 2 / 8
+
+
+def test_a_tag_of_the_validation_posts_is_not_new():
+    old = [Post(f"a{i:02d}", f"u{i % 8}", float(i), ("old",)) for i in range(70)]
+    late = [Post(f"b{i}", f"u{i}", 70.0 + i, ("late", "old")) for i in range(10)]
+    asked = [Post(f"c{i}", f"u{i % 8}", 80.0 + i, ("late", "old")) for i in range(20)]
+    log = PostLog.of([*old, *late, *asked])
+    found = evaluate(log, split=temporal_split(log), methods=ONLY_POPULARITY).figures()
+    assert sizes(found, "new tags ") == {}
 
 
 def test_settings_are_chosen_before_the_period(log):

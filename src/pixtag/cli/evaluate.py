@@ -15,11 +15,11 @@ from pixtag.cli import output
 from pixtag.errors import LeakError
 
 if TYPE_CHECKING:
-    from pixtag.evaluate import Figures
+    from pixtag.evaluate import Figures, Request
 
 Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
-Protocol = Literal["temporal", "ancestor", "given", "strangers", "first-user"]
+Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
 
 
@@ -30,29 +30,16 @@ def register(app: App) -> None:
 
 
 def evaluate(
-    *,
-    store: Path | None = None,
-    bundle: Path | None = None,
-    encoder: Path | None = None,
-    user: str | None = None,
-    period: Period = "test",
-    protocol: Protocol = "temporal",
+    *, store: Path | None = None, bundle: Path | None = None, encoder: Path | None = None,
+    user: str | None = None, period: Period = "test", protocol: Protocol = "temporal",
     n_given: Annotated[int, Parameter("--given"), Number(gte=1, lte=10)] = 1,
-    photos: Path | None = None,
-    photo_tags: Path | None = None,
-    new_subjects: Path | None = None,
+    photos: Path | None = None, photo_tags: Path | None = None, new_subjects: Path | None = None,
     cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
-    baselines_only: bool = False,
-    rankers: Annotated[bool, Parameter(negative="")] = False,
-    oracle: Path | None = None,
-    size: Size | None = None,
-    seed: Seed = 0,
-    json: Path | None = None,
-    predictions: Path | None = None,
-    trec: Path | None = None,
-    html: Path | None = None,
-) -> None:
+    baselines_only: bool = False, oracle: Path | None = None, size: Size | None = None,
+    seed: Seed = 0, json: Path | None = None, predictions: Path | None = None,
+    trec: Path | None = None, html: Path | None = None,
+) -> None:  # fmt: skip
     """Measure how well tags are predicted on posts that nothing was fitted on.
 
     The last fifth of the posts is replayed in time order: each is ranked with what was known
@@ -67,20 +54,20 @@ def evaluate(
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
         protocol: `ancestor`: random splits, for posts without times; `given`: some true tags are
-            given; `strangers`: labelled photos, no history; `first-user`: people whom the model
-            never met, each with their own posts alone.
+            given; `strangers`: labelled photos, no history; `histories`: the same after made-up
+            histories; `first-user`: people whom the model never met, with their own posts alone.
         n_given: Tags given, with `--protocol given`.
-        photos: Folder with manifest.csv (file, concept, tags), for `--protocol strangers`.
-        photo_tags: TOML whose table `tags` lists the tags of each concept, its plain name first.
+        photos: Folder with manifest.csv (file, concept, tags), for `strangers` and `histories`.
+        photo_tags: The tags of each concept, its plain name first: TOML with a table `tags`, or CSV
+            with topic and hashtags.
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.
         cold: Also train without a fifth of the people and measure on them; not with --bundle.
-        ablation: Also measure every set of sources, and the network without each signal.
+        ablation: Also measure every set of sources.
         baselines_only: Leave Pixtag out.
-        rankers: Also fit LightGBM's ranker on the network's examples; not with --bundle.
         oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
         size: Size of the bundle that is trained.
-        seed: Of training, splits and the random ranking.
+        seed: Of training, splits, made-up histories and the random ranking.
         json: Write all figures to this file, as one long table.
         predictions: Write ten suggestions for each post to this file, JSON Lines.
         trec: Write run files for trec_eval into this folder, or this file when it has a suffix.
@@ -90,12 +77,11 @@ def evaluate(
         pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
         pixtag evaluate --store my.sqlite --period validation --baselines-only
         pixtag evaluate --store old.sqlite --protocol ancestor
-        pixtag evaluate --protocol strangers --photos labelled --bundle my-bundle
+        pixtag evaluate --protocol histories --photos labelled --bundle my-bundle
     """
     from pixtag.cli.settings import section
-    from pixtag.evaluate import Request, report, run_protocol
+    from pixtag.evaluate import Request
     from pixtag.outputs import check_outputs
-    from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
     files = [json, predictions, html]
@@ -104,10 +90,21 @@ def evaluate(
     check_outputs(files, [store, bundle, encoder, oracle])
     request = Request(
         bundle=bundle, encoder=encoder, period=period, user=user, n_given=n_given, cold=cold,
-        ablation=ablation, baselines_only=baselines_only, rankers=rankers, oracle=oracle,
+        ablation=ablation, baselines_only=baselines_only, oracle=oracle,
         new_subjects=new_subjects, photos=photos, photo_tags=photo_tags, seed=seed, say=output.say,
         config=section(TrainConfig, "train", {"size": size, "seed": seed or None}),
     )  # fmt: skip
+    _measure(request, protocol, store, json=json, predictions=predictions, trec=trec, html=html)
+
+
+def _measure(
+    request: Request, protocol: Protocol, store: Path | None, *, json: Path | None,
+    predictions: Path | None, trec: Path | None, html: Path | None,
+) -> None:  # fmt: skip
+    """Run a protocol, note the look, show the figures and write what was asked for."""
+    from pixtag.evaluate import report, run_protocol
+    from pixtag.store import Store
+
     with nullcontext() if store is None else Store.open(store) as opened:
         with output.progress("evaluating", unit="steps") as bar:
             asked = replace(request, store=opened, on_progress=bar.update)
@@ -164,14 +161,9 @@ def _long_json(found: Figures) -> str:
 
 
 def leakcheck(
-    *,
-    store: Path,
-    bundle: Path | None = None,
-    times: Annotated[int, Number(gte=1, lte=1000)] = 12,
-    last: Annotated[int, Number(gte=50)] = 3000,
-    seed: Seed = 0,
-    json: bool = False,
-) -> int:
+    *, store: Path, bundle: Path | None = None, times: Annotated[int, Number(gte=1, lte=1000)] = 12,
+    last: Annotated[int, Number(gte=50)] = 3000, seed: Seed = 0, json: bool = False,
+) -> int:  # fmt: skip
     """Change what lies after many query times and demand the same scores.
 
     The future is permuted, altered and deleted, and the tags of the very post that is asked

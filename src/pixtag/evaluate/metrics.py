@@ -160,17 +160,12 @@ def _interval(above: float, below: float, draws: Doubles) -> Interval:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How shown probabilities compare with what came true, by bins that are not empty.
+    """How shown probabilities compare with what came true, by bins that are not empty."""
 
-    Attributes:
-        ece: Expected calibration error, 0 is perfect (Naeini et al. 2015); NaN without any.
-        shown, came_true, n: Mean probability, share of hits, and suggestions, `[bins]`.
-    """
-
-    ece: float
-    shown: Doubles
-    came_true: Doubles
-    n: Ints
+    ece: float  # expected calibration error, 0 is perfect (Naeini et al. 2015); NaN without any
+    shown: Doubles  # mean probability, [bins]
+    came_true: Doubles  # share of hits, [bins]
+    n: Ints  # suggestions, [bins]
 
 
 def reliability(probs: Floats, hits: Bools, *, n_bins: int = 15) -> Reliability:

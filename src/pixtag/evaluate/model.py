@@ -1,4 +1,8 @@
-"""How the evaluation asks a model: whole, without one signal, or with trees for its network.
+"""How the evaluation asks a model: with all it knows or given tags alone; and leak checks.
+
+Scores must not move when the future, or the post's own tags, are changed. To look for in-sample
+scores, hand in a scorer that does its fitting inside: whatever it learned from a post's own tags
+moves its score for that post.
 
 Shapes:
     B: posts. C: candidates. K: ranks.
@@ -6,30 +10,22 @@ Shapes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Literal, get_args
 
 import numpy as np
 
-from pixtag import network
 from pixtag import rank as ranking
 from pixtag.bundle import Bundle
-from pixtag.evaluate.metrics import RANKS, Comparison, find_hits, per_post
-from pixtag.evaluate.past import Ranker
-from pixtag.evaluate.temporal import Model, References
+from pixtag.errors import InputError, LeakError
+from pixtag.evaluate.temporal import Model
 from pixtag.model import evidence_of
 from pixtag.model import model_of as loaded
-from pixtag.rank import Candidates
-from pixtag.signals import FEATURES, SIGNALS, Knowledge, Questions, ask
+from pixtag.signals import Knowledge, Questions, ask
 from pixtag.signals.cooccurrence import companies
 from pixtag.signals.head import Head
-from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings, Sources
-
-if TYPE_CHECKING:
-    import lightgbm
-
-    from pixtag.train.network import Examples
+from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
 
 
 def model_of(bundle: Bundle) -> Model:
@@ -43,37 +39,6 @@ def model_of(bundle: Bundle) -> Model:
         return replace(found, rows=rows)
 
     return ranked
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """A period replayed up to the network: blocks of places in it and their candidates."""
-
-    tags: list[str]
-    most: int
-    ties: Ints
-    blocks: Iterator[tuple[Ints, Candidates]]
-
-    def order(self, found: Candidates, score: Floats) -> Ints:
-        """Places of a block's candidates, best first, as when suggestions are ranked, `[B, C]`."""
-        score = np.where(found.filled, score, -np.inf)
-        return np.lexsort((self.ties[found.tag], -score), axis=1)
-
-    def named(self, found: Candidates) -> Ints:
-        """Candidates as `tags` numbers them, `[B, C]`, the padding last."""
-        return np.where(found.filled, found.tag, len(self.tags))
-
-
-def _replayed(
-    bundle: Bundle, log: PostLog, start: int, stop: int,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Replayed:  # fmt: skip
-    model, evidence = evidence_of(bundle, log, judged_by=start)
-    view, rows = evidence.view(), np.arange(start, stop)
-    questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
-    blocks = ranking.replay(model, view, questions, then=lambda c: c, on_progress=on_progress)
-    ties = np.append(view.names.ties()[: view.n_tags], 0)
-    return Replayed(view.tags[: view.n_tags], model.config.max_candidates, ties, blocks)
 
 
 # ------------------------------------------------------------------ tags given, no photo
@@ -121,143 +86,176 @@ def _given(given: Sequence[tuple[str, ...]], *, width: int = 0) -> Questions:
     )  # fmt: skip
 
 
-# ------------------------------------------------------------------ without one signal
+# ------------------------------------------------------------------ leaks
 
-MEMORIES = {"neighbours": "near", "own_memory": "own"}
-"""The memory whose attention belongs to a signal."""
+Scorer = Callable[[PostLog, int, int], Rankings]
+"""Ranks posts `start..stop - 1` of a log: `scorer(log, start, stop)`."""
 
-WAYS = ("dropped", "shuffled")
+Change = Literal["permute", "alter", "delete", "own"]
+CHANGES: tuple[Change, ...] = get_args(Change)
+"""`own` alters nothing but the tags of the post that is asked about."""
+
+ROUNDING = 1e-5
+"""Sums over arrays of another length, as of another log, differ in their last bits."""
 
 
-def signal_lift(
-    log: PostLog, bundle: Bundle, compared: Comparison, *, start: int, stop: int, seed: int = 0,
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A score that moved when the log was changed from `cut_at` on, and the first suggestions."""
+
+    change: Change
+    cut_at: float
+    post_id: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeakReport:
+    """Query times that were tried, posts compared over all times and changes, posts that moved."""
+
+    n_times: int
+    n_compared: int
+    leaks: tuple[Leak, ...]
+
+
+def leakcheck(
+    log: PostLog, scorer: Scorer, *, n_times: int = 12, n_before: int = 16,
+    changes: tuple[Change, ...] = CHANGES, start: int | None = None, seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[str, Doubles]]:  # fmt: skip
-    """Measure the model without each of its signals: the same network on the same candidates.
+) -> LeakReport:  # fmt: skip
+    """Change the future of `n_times` query times and compare what is said about their past.
 
-    `dropped`: the signal's features at their training mean and nothing copied from its memory.
-    `shuffled`: its values dealt anew among the candidates of each post, by `seed`. The posts
-    `start..stop - 1` are replayed; those that `compared` measured count.
+    The times are spread evenly from position `start` on, by default a tenth into the log; besides
+    the post itself the `n_before` posts before it are compared.
 
-    Returns:
-        Metric name to values, `[B]`, of the whole model (`pixtag`), then of what is left without
-        a signal (`reuse (dropped)`, `reuse (shuffled)`, ...).
+    Raises:
+        InputError: The log is too short to have a past and a future.
     """
-    period = _replayed(bundle, log, start, stop, on_progress)
-    variants = {f"{s.name} ({way})": (s.name, way) for s in SIGNALS for way in WAYS}
-    shape = (stop - start, min(RANKS, period.most))
-    hits = {name: np.zeros(shape, np.bool_) for name in ("pixtag", *variants)}
-    for index, block in period.blocks:
-        none = np.zeros((0, 0), np.float32)
-        used, _ = find_hits(log, Rankings(start + index, period.named(block), none, period.tags))
-        dealt = _deal(block.filled, start + index, seed)
-        whole = block.inputs
-        for name, found in hits.items():
-            inputs = whole
-            if name in variants:
-                inputs = whole | _without(whole, *variants[name], bundle, dealt)
-            order = period.order(block, network.scores(bundle.weights, inputs))[:, : shape[1]]
-            found[index] = np.take_along_axis(used, order, axis=1)
-    place = compared.rows - start
-    return {name: per_post(found[place], compared.n_relevant) for name, found in hits.items()}
-
-
-def _without(
-    inputs: dict[str, Floats], signal: str, way: str, bundle: Bundle, dealt: Ints
-) -> dict[str, Floats]:
-    """What the network reads instead when one signal is taken away."""
-    columns = FEATURES.of_signal(signal)
-    features, dropped = inputs["features"].copy(), way == "dropped"
-    features[:, :, columns] = (
-        bundle.weights["norm/mean"][columns]
-        if dropped
-        else np.take_along_axis(features[:, :, columns], dealt[:, :, None], axis=1)
-    )
-    if signal not in MEMORIES:
-        return {"features": features}
-    name = f"{MEMORIES[signal]}_member"
-    member = np.take_along_axis(inputs[name], dealt[:, :, None], axis=1)
-    return {"features": features, name: np.zeros_like(member) if dropped else member}
-
-
-def _deal(filled: Bools, rows: Ints, seed: int) -> Ints:
-    """For each place another filled place of the same post, drawn by post, `[B, C]`."""
-    width = filled.shape[1]
-    drawn = np.stack([np.random.default_rng((seed, row)).random(width) for row in rows.tolist()])
-    order = np.argsort(np.where(filled, drawn, 2.0), axis=1, kind="stable")
-    dealt = np.empty_like(order)
-    np.put_along_axis(dealt, np.argsort(~filled, axis=1, kind="stable"), order, axis=1)
-    return dealt
-
-
-# ------------------------------------------------------------------ trees for the network
-
-LEAVES = (15, 63)
-MOST_ROUNDS, PATIENCE = 300, 30
-TREES = {
-    "objective": "lambdarank", "lambdarank_truncation_level": 10, "metric": "ndcg", "eval_at": [5],
-    "learning_rate": 0.08, "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1,
-    "deterministic": True, "force_row_wise": True, "verbose": -1,
-}  # fmt: skip
-
-
-def fitted_trees(
-    bundle: Bundle, train: Examples, valid: Examples, *, seed: int = 0
-) -> tuple[References, tuple[str, ...]]:
-    """Fit LightGBM's LambdaMART on the very examples that the network learned from.
-
-    Returns:
-        The method, its leaves and rounds chosen by nDCG@5 on `valid`, and a note where LightGBM is
-        not installed.
-    """
-    try:
-        import lightgbm
-    except ModuleNotFoundError:
-        missing = "LightGBM is not installed, so its ranker is left out"
-        return References(), (f"{missing}: pip install 'pixtag[lightgbm]'",)
-    (rows, used, group), (held, held_used, held_group) = _table(train), _table(valid)
-    fitted: list[lightgbm.Booster] = []
-    for leaves in LEAVES:
-        data = lightgbm.Dataset(rows, used, group=group, free_raw_data=False)
-        check = data.create_valid(held, held_used, group=held_group)
-        least = min(100, max(1, len(used) // 200))
-        settings = {**TREES, "num_leaves": leaves, "min_data_in_leaf": least, "seed": seed}
-        stopping = lightgbm.early_stopping(PATIENCE, verbose=False)
-        fitted.append(
-            lightgbm.train(settings, data, MOST_ROUNDS, valid_sets=[check], callbacks=[stopping])
+    first = max(log.n_untimed + 2, len(log) // 10) if start is None else start
+    last = len(log) - 2
+    if last < first:
+        raise InputError(
+            f"{len(log)} posts are too few for a leak check",
+            hint="import at least a few dozen posts with a time",
         )
-    quality = [float(trees.best_score["valid_0"]["ndcg@5"]) for trees in fitted]
-    best = int(np.argmax(quality))
-    chosen: dict[str, float] = {
-        "num_leaves": LEAVES[best], "n_rounds": fitted[best].best_iteration
-    }  # fmt: skip
-    ranker = _ranker_of_trees(bundle, fitted[best])
-    return References({"lightgbm": ranker}, {"lightgbm": chosen}), ()
+    rng = np.random.default_rng(seed)
+    cuts = np.unique(np.linspace(first, last, n_times).astype(np.int64))
+    leaks: list[Leak] = []
+    n_compared = n_done = 0
+    for row in cuts.tolist():
+        begin = max(log.n_untimed, row - n_before)
+        truth = scorer(log, begin, row + 1)
+        for change in changes:
+            other, place = _changed(log, row, change, rng)
+            again = scorer(other, min(begin, place), place + 1)
+            # Posts of the same instant as the query lie in its future.
+            earlier = [i for i in range(begin, row) if log.at[i] < log.at[row]]
+            kept = [(row, place)] if change == "own" else [*((i, i) for i in earlier), (row, place)]
+            for one, moved in kept:
+                before, after = _list(truth, one - begin), _list(again, moved - min(begin, place))
+                if not _same(before, after):
+                    shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
+                    leaks.append(Leak(change, float(log.at[row]), log.post_ids[one], *shown))
+            n_compared, n_done = n_compared + len(kept), n_done + 1
+            if on_progress:
+                on_progress(n_done, len(cuts) * len(changes))
+    return LeakReport(len(cuts), n_compared, tuple(leaks))
 
 
-def _table(examples: Examples) -> tuple[Floats, Ints, Ints]:
-    """A row for each candidate, whether it was used, and how many rows each post has."""
-    post, place = np.nonzero(examples.found.filled)
-    used = examples.used[post, place].astype(np.int64)
-    return _rows(examples.found, post, place), used, examples.found.filled.sum(axis=1)
+def _list(ranked: Rankings, place: int) -> list[tuple[str, float]]:
+    """Tags and probabilities by name, since the changed log numbers its tags anew."""
+    n_tags = len(ranked.tags)
+    return [
+        (ranked.tags[t], p)
+        for t, p in zip(ranked.tag_ids[place].tolist(), ranked.probs[place].tolist(), strict=True)
+        if t < n_tags
+    ]
 
 
-def _rows(found: Candidates, post: Ints, place: Ints) -> Floats:
-    rows = [found.features[post, place], found.context[post]]
-    return np.concatenate(rows, axis=1, dtype=np.float32)
+def _same(before: list[tuple[str, float]], after: list[tuple[str, float]]) -> bool:
+    """Whether two lists say the same, but for rounding and what ties by it."""
+    first, second = dict(before), dict(after)
+    if len(set(first.values())) <= 1:  # the order is all that is said
+        return before == after
+    ends = [said[-1][1] if said else 0.0 for said in (before, after)]
+    if len(first) != len(second):
+        return False
+    return all(
+        abs(first.get(tag, ends[0]) - second.get(tag, ends[1])) <= ROUNDING
+        for tag in first.keys() | second.keys()
+    )
 
 
-def _ranker_of_trees(bundle: Bundle, trees: lightgbm.Booster) -> Ranker:
-    def rank(log: PostLog, start: int, stop: int, k: int) -> Rankings:
-        period = _replayed(bundle, log, start, stop)
-        ids = np.full((stop - start, min(k, period.most)), len(period.tags), np.int64)
-        for index, block in period.blocks:
-            post, place = np.nonzero(block.filled)
-            score = np.zeros(block.filled.shape, np.float32)
-            score[post, place] = np.asarray(trees.predict(_rows(block, post, place)), np.float32)
-            order = period.order(block, score)[:, : ids.shape[1]]
-            ids[index] = np.take_along_axis(period.named(block), order, axis=1)
-        probs = np.zeros(ids.shape, np.float32)
-        return Rankings(np.arange(start, stop), ids, probs, period.tags)
+def _changed(
+    log: PostLog, row: int, change: Change, rng: np.random.Generator
+) -> tuple[PostLog, int]:
+    """The log with another future of a post, whose tags are exchanged too, and its place there."""
+    first = int(np.searchsorted(log.at, log.at[row], side="left"))
+    own = _other_tags(log, row, rng)
+    if change == "own":
+        return _retag(log, {row: own}), row
+    if change == "delete":
+        keep = np.arange(len(log)) < first
+        keep[row] = True
+        return _retag(log.select(keep), {first: own}), first
+    future = np.array([i for i in range(first, len(log)) if i != row], np.int64)
+    source = np.arange(len(log))
+    if change == "permute":
+        source[future] = rng.permutation(future)
+        tags = {i: log.tags_of(int(source[i])) for i in future.tolist()}
+    else:
+        tags = {i: _other_tags(log, i, rng) for i in future.tolist()}
+    users, embeddings = log.user_of_post[source], log.embeddings[source]
+    if change == "alter":
+        noise = rng.normal(size=(len(future), embeddings.shape[1])).astype(np.float16)
+        embeddings[future] = noise * log.has_photo[future, None]
+        # The person who is asked about floods the future with tags that nobody knows.
+        users[future] = np.where(rng.random(len(future)) < 0.5, users[row], users[future])
+    other = replace(log, user_of_post=users, has_photo=log.has_photo[source], embeddings=embeddings)
+    return _retag(other, {**tags, row: own}), row
 
-    return rank
+
+def _other_tags(log: PostLog, row: int, rng: np.random.Generator) -> list[str]:
+    own = log.tags_of(row)
+    drawn = [log.tags[i] for i in rng.integers(0, len(log.tags), 2 * len(own) + 4)]
+    other = [tag for tag in dict.fromkeys(drawn) if tag not in own]
+    return [*other[: len(own) + 2], f"unheardof{int(rng.integers(1 << 30))}"]
+
+
+def _retag(log: PostLog, new: dict[int, list[str]]) -> PostLog:
+    number: dict[str, int] = {}
+    tags = [new[row] if row in new else log.tags_of(row) for row in range(len(log))]
+    ids = [number.setdefault(tag, len(number)) for own in tags for tag in own]
+    start = np.cumsum([0, *map(len, tags)], dtype=np.int64)
+    return replace(log, tags=list(number), tag_start=start, tag_ids=np.array(ids, np.int64))
+
+
+def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:
+    """Refuse to measure a bundle on posts that it learned from, at positions `rows`.
+
+    Returns:
+        Things a reader of the figures should know; often none.
+
+    Raises:
+        LeakError: Training or calibration read one of the posts, or, when the bundle does not
+            say which posts it read, anything as late as the first of them.
+    """
+    hint = "train on the train period alone: `pixtag train` without --all, or leave --bundle out"
+    n_seen = int(bundle.has_seen([log.post_ids[r] for r in rows]).sum())
+    if n_seen:
+        raise LeakError(
+            f"the bundle learned from {n_seen} of the {len(rows)} posts that it would be "
+            "measured on",
+            hint=hint,
+        )
+    until = bundle.manifest.trained_until
+    if until is None or not len(rows) or until <= log.at[rows[0]]:
+        return []
+    if not len(bundle.seen):
+        raise LeakError(
+            "the bundle learned from posts as late as those that it would be measured on, and "
+            "does not say which",
+            hint=hint,
+        )
+    return ["the bundle learned from other posts of the same time, so it may know its events"]

@@ -66,7 +66,6 @@ class Past:
         self._uses = index or Uses(log)
 
     def __len__(self) -> int:
-        """How many posts are past."""
         return self._stop
 
     def _first_since(self, at: float) -> int:
@@ -277,13 +276,11 @@ def _read_line(line: str, where: str) -> tuple[str, list[str]]:
     post_id, given = fields.get("post_id"), fields.get("tags")
     if not isinstance(post_id, str) or not isinstance(given, list):
         raise InputError(f"{where} lacks post_id or tags: {line[:60]!r}", hint=_HINT)
-    raws = cast("list[object]", given)
-    named = (normalise_tag(raw) if isinstance(raw, str) else None for raw in raws)
-    tags = [tag for tag in dict.fromkeys(named) if tag]
+    raws = [raw for raw in cast("list[object]", given) if isinstance(raw, str)]
+    tags = [tag for tag in dict.fromkeys(map(normalise_tag, raws)) if tag]
     if len(tags) < N_ORACLE:
-        raise InputError(
-            f"{where}: {len(tags)} different tags where {N_ORACLE} are needed", hint=_HINT
-        )
+        lacking = f"{where}: {len(tags)} different tags where {N_ORACLE} are needed"
+        raise InputError(lacking, hint=_HINT)
     return post_id, tags[:N_ORACLE]
 
 

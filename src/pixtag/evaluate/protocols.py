@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import ConfigError, InputError
-from pixtag.evaluate.cold_start import (
-    evaluate_first_users,
+from pixtag.evaluate.labelled import (
+    LabelledPhoto,
+    evaluate_histories,
     evaluate_strangers,
     read_photos,
-    without_first_users,
-)
-from pixtag.evaluate.leaks import check_bundle
+)  # fmt: skip
 from pixtag.evaluate.metrics import Comparison, OnProgress
-from pixtag.evaluate.model import fitted_trees, model_of, rank_given, signal_lift
+from pixtag.evaluate.model import check_bundle, model_of, rank_given
 from pixtag.evaluate.past import ORACLE, read_oracle, read_post_ids
 from pixtag.evaluate.tables import Figures
-from pixtag.evaluate.temporal import Model, References, evaluate, evaluate_cold
+from pixtag.evaluate.temporal import (
+    Model,
+    References,
+    evaluate,
+    evaluate_cold,
+    evaluate_first_users,
+    without_first_users,
+)
 from pixtag.evaluate.untimed import evaluate_ancestor, evaluate_given
 from pixtag.splits import Period, Split, temporal_split
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.types import PostLog, Rankings, Sources
-
-if TYPE_CHECKING:
-    from pixtag.train.examples import Examples  # JAX takes seconds
 
 N_SPLITS = 5
 """Random splits of the protocol of given tags."""
@@ -53,7 +56,6 @@ class Request:
     cold: bool = True
     ablation: bool = True
     baselines_only: bool = False
-    rankers: bool = False
     oracle: Path | None = None
     new_subjects: Path | None = None
     photos: Path | None = None
@@ -73,6 +75,9 @@ class Request:
         if self.store is None:
             raise InputError("this protocol measures on posts", hint="name a store: --store FILE")
         return self.store
+
+
+LabelledMeasure = Callable[[Bundle, Sequence[LabelledPhoto]], Figures]
 
 
 @dataclass(frozen=True)
@@ -99,11 +104,6 @@ def run_protocol(name: str, request: Request) -> Outcome:
 
 
 def _temporal(request: Request) -> Outcome:
-    if request.rankers and (request.bundle is not None or request.baselines_only):
-        raise InputError(
-            "--rankers fits on the examples of a training, and nothing is trained here",
-            hint="leave out --bundle and --baselines-only",
-        )
     store, period = request.posts, request.period
     bundle = None if request.bundle is None else load_bundle(request.bundle)
     log = store.log(request.eyes(bundle).digest)
@@ -126,29 +126,13 @@ def _temporal(request: Request) -> Outcome:
         bundle = None if request.baselines_only else bundle
     elif not request.baselines_only:
         is_test = period == "test"
-        examples: list[tuple[Examples, Examples]] = []
         name = "evaluated" if is_test else f"evaluated-{period}"
-
-        def keep(train: Examples, valid: Examples) -> None:
-            if request.rankers:
-                examples.append((train, valid))
-
-        stop_at = None if is_test else start
-        bundle = train_beside(request, log, stop_at, name=name, on_examples=keep)
-        if examples:
-            fitted, missing = fitted_trees(bundle, *examples.pop(), seed=request.seed)
-            more, notes = fitted | more, [*notes, *missing]
+        bundle = train_beside(request, log, None if is_test else start, name=name)
     found = evaluate(
         log, model=None if bundle is None else model_of(bundle), split=split, period=period,
         user=request.user, more=more, ablation=request.ablation, notes=tuple(notes),
         new_subjects=news, seed=request.seed, on_progress=request.on_progress,
     )  # fmt: skip
-    if request.ablation and bundle is not None:
-        lift = signal_lift(
-            log, bundle, found.comparison, start=start, stop=stop, seed=request.seed,
-            on_progress=lambda done, total: request.on_progress(done, total, "signals"),
-        )  # fmt: skip
-        found = replace(found, signals=lift)
     if request.cold and request.bundle is None and request.user is None:
 
         def fit(known: PostLog, cut: Split) -> Model:
@@ -162,21 +146,11 @@ def _temporal(request: Request) -> Outcome:
     return Outcome(found.figures(), found.comparison, digest, period)
 
 
-def train_beside(
-    request: Request, log: PostLog, stop: int | None, *, name: str,
-    on_examples: Callable[[Examples, Examples], None] | None = None,
-) -> Bundle:  # fmt: skip
+def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str) -> Bundle:
     """Train a model and keep it as STORE.NAME; the store notes whose posts were used.
 
-    Args:
-        request: Of which store, with which settings.
-        log: The whole log, cut as usual, when `stop` is None.
-        stop: Hand over only what lies before this post, to fit on nine tenths of it.
-        name: After the store's name.
-        on_examples: Gets what the network learned from and what it was chosen on.
-
-    Raises:
-        ConfigError: What training needs is not installed.
+    The log is cut as usual; with `stop` only what lies before this post is handed over, to fit on
+    nine tenths of it. ConfigError when what training needs is not installed.
     """
     try:
         from pixtag.train.fit import fit
@@ -193,12 +167,12 @@ def train_beside(
     eyes = request.eyes()
     bundle = fit(
         known, out=out, config=request.config, use_all=stop is not None,
-        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name, on_examples=on_examples,
+        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name,
         on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
     )  # fmt: skip
     trained = bundle.manifest.trained
-    people = np.unique(known.user_of_post[: trained.n_posts])
-    names = [known.users[u] for u in people if u < len(known.users)]
+    people = {*known.user_of_post[: trained.n_posts].tolist()} - {len(known.users)}
+    names = [known.users[user] for user in sorted(people)]
     store.record_bundle(out, bundle.manifest.digest, trained.until_at, names)
     request.say(f"trained {out}, which is kept")
     return bundle
@@ -229,15 +203,20 @@ def _given(request: Request) -> Outcome:
     return Outcome(figures, bundle_digest=None if bundle is None else bundle.manifest.digest)
 
 
-def _strangers(request: Request) -> Outcome:
+def _labelled(request: Request, measure: LabelledMeasure) -> Outcome:
     if request.photos is None:
         raise InputError(
-            "strangers are measured on labelled photos, and none are given",
+            "this protocol asks about labelled photos, and none are given",
             hint="name a folder of photos with manifest.csv: --photos FOLDER",
         )
-    photos = read_photos(request.photos, request.photo_tags)
     bundle = load_bundle(request.bundle)
-    return Outcome(evaluate_strangers(bundle, photos), bundle_digest=bundle.manifest.digest)
+    photos = read_photos(request.photos, request.photo_tags, bundle)
+    return Outcome(measure(bundle, photos), bundle_digest=bundle.manifest.digest)
+
+
+def _histories(request: Request) -> Outcome:
+    told = {"seed": request.seed, "on_progress": request.on_progress}
+    return _labelled(request, partial(evaluate_histories, **told))
 
 
 def _first_user(request: Request) -> Outcome:
@@ -249,12 +228,13 @@ def _first_user(request: Request) -> Outcome:
         bundle = train_beside(request, known, len(known), name="evaluated-first-user")
     _, stop = split.bounds(request.period)
     figures = evaluate_first_users(
-        log, bundle, model_of(bundle), split=split, stop=stop, on_progress=request.on_progress
+        log, bundle, split=split, stop=stop, on_progress=request.on_progress
     )
     return Outcome(figures, None, bundle.manifest.digest, request.period)
 
 
 PROTOCOLS: dict[str, Callable[[Request], Outcome]] = {
-    "temporal": _temporal, "ancestor": _ancestor, "given": _given, "strangers": _strangers,
+    "temporal": _temporal, "ancestor": _ancestor, "given": _given,
+    "strangers": partial(_labelled, measure=evaluate_strangers), "histories": _histories,
     "first-user": _first_user,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """Figures for people: short tables for the terminal, all of them on one HTML page, and files.
 
-`tables_of` pivots the long table; the page is a Jinja2 template that shows the same tables, plots
-and examples. It is one file without scripts that asks for nothing.
+`tables_of` pivots the long table; the page is a Jinja2 template of the same tables, plots and
+examples: one file without scripts that asks for nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy as np
 from PIL import Image
 
 from pixtag.errors import ConfigError, ImageError
-from pixtag.evaluate import tables
+from pixtag.evaluate import tables as t
 from pixtag.evaluate.metrics import Comparison, Scored
 from pixtag.evaluate.past import ORACLE
-from pixtag.evaluate.tables import ALL, BREADTH, PERFECT, SIGNALS, SOURCES, Figures, Row
-from pixtag.evaluate.temporal import BASE, PIXTAG
+from pixtag.evaluate.tables import ALL, SOURCES, Figures, Row
+from pixtag.evaluate.temporal import BASE, LOSS_METRICS, MOST_LOSS, ONE_MORE, PIXTAG
 from pixtag.images import decode
 from pixtag.store import Store
 from pixtag.times import iso_time
@@ -72,21 +72,17 @@ def text(cell: Cell) -> str:
 
 def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:
     """Pivot the figures of any protocol; what it has not, and if brief some detail, is left out."""
-    made = [
-        *_methods(found, is_brief=is_brief),
-        *_sources(found, is_brief=is_brief),
-        _signals(found),
-        _segments(found, is_brief=is_brief),
-        _over_time(found),
-        _breadth(found, is_brief=is_brief),
-    ]
+    parts = (_methods, _sources, _segments, _chances, _over_time, _breadth)
+    made = (table for part in parts for table in part(found, is_brief))
     return [table for table in made if table.lines]
 
 
 def _pivot(
-    found: Figures, lines: Mapping[str, Wanted], columns: Mapping[str, Wanted]
+    found: Figures, lines: Mapping[str, Wanted], columns: Mapping[str, Wanted] | Iterable[str]
 ) -> list[list[Cell]]:
-    """A line for each name that has a figure in some column."""
+    """A line for each name that has a figure in some column; columns may be metrics' names."""
+    if not isinstance(columns, Mapping):
+        columns = {name: {"metric": name} for name in columns}
     made = [
         [name, *(found.find(**{**line, **column}) for column in columns.values())]
         for name, line in lines.items()
@@ -94,80 +90,68 @@ def _pivot(
     return [line for line in made if any(line[1:])]
 
 
-def _metrics(names: Iterable[str]) -> dict[str, Wanted]:
-    return {name: {"metric": name} for name in names}
-
-
-def _methods(found: Figures, *, is_brief: bool) -> Iterator[Table]:
-    metrics, first = _metrics(found.shown), found.first
+def _methods(found: Figures, is_brief: bool) -> Iterator[Table]:
+    shown, first = found.shown, found.first
     methods = found.values("method", segment=ALL, over="posts")
-    heads, drawn = ["method", *metrics], ("p@5",) * ("p@5" in metrics)
-    yield Table(
-        heads, _pivot(found, {m: {"method": m} for m in methods}, metrics), found.title, drawn=drawn
-    )
+    heads, drawn = ["method", *shown], ("p@5",) * ("p@5" in shown)
+    lines = {m: {"method": m} for m in methods}
+    yield Table(heads, _pivot(found, lines, shown), found.title, drawn)
     if not is_brief or found.protocol != "temporal":
-        pairs = [(r.method, r.other) for r in found.rows if r.segment == ALL and r.other]
-        minus = {f"{one} minus {other}": {"method": one, "minus": other} for one, other in pairs}
-        yield Table(["post by post", *metrics], _pivot(found, minus, metrics))
+        minus = {
+            f"{r.method} minus {r.other}": {"method": r.method, "minus": r.other}
+            for r in found.rows
+            if r.segment == ALL and r.other
+        }
+        yield Table(["post by post", *shown], _pivot(found, minus, shown))
     shares = {
         f"{first}, {kind}": {"method": first, "kind": kind, "minus": ORACLE}
         for kind in ("share of the oracle", "share above base_level")
     }
-    lines = _pivot(found, shares, metrics)
-    yield Table(["knowable", *metrics], lines, "How much of what can be known")
+    title = "How much of what can be known"
+    yield Table(["knowable", *shown], _pivot(found, shares, shown), title)
     if not is_brief:
         people = {m: {"method": m, "over": "people"} for m in methods}
-        yield Table(heads, _pivot(found, people, metrics), "Everyone weighs the same")
+        yield Table(heads, _pivot(found, people, shown), "Everyone weighs the same")
 
 
-def _sources(found: Figures, *, is_brief: bool) -> Iterator[Table]:
-    metrics, sets = _metrics(found.shown), found.values("method", segment=SOURCES, kind="mean")
-    sets = [name for name in sets if name != PERFECT]
-    if not sets:
+def _sources(found: Figures, is_brief: bool) -> Iterator[Table]:
+    shown, sets = found.shown, found.values("method", segment=SOURCES, kind="mean")
+    lines = {m: {"segment": SOURCES, "method": m} for m in sets if m != t.PERFECT}
+    if not lines:
         return
-    whole = {"segment": SOURCES, "method": sets[0]}
-    lines = _pivot(found, {name: {**whole, "method": name} for name in sets}, metrics)
-    title = "What each source adds"
-    yield Table(["sources", *metrics], lines, title, drawn=("p@5",) * ("p@5" in metrics))
-    sources = sets[0].split("+")
-    added = {
-        source: {**whole, "minus": "+".join(s for s in sources if s != source)}
-        for source in sources
-    }
-    lines = _pivot(found, added, metrics)
-    yield Table(["added by", *metrics], lines)
+    drawn = ("p@5",) * ("p@5" in shown)
+    yield Table(["sources", *shown], _pivot(found, lines, shown), "What each source adds", drawn)
+    added: list[list[Cell]] = []
+    few = [metric for metric in shown if metric.startswith(("p@", "r@"))]
+    for more, less in ONE_MORE:
+        (source,) = {*more.split("+")} - {*less.split("+")}
+        pair = {f"{source} to {less}": {"segment": SOURCES, "method": more, "minus": less}}
+        for line in _pivot(found, pair, few):
+            rows = (cell for cell in line if isinstance(cell, Row))
+            lost = [r.metric for r in rows if r.metric in LOSS_METRICS and r.mean < -MOST_LOSS]
+            added.append([*line, f"lowers {', '.join(lost)}" if lost else ""])
+    yield Table(["added", *few, "flag"], added)
     if not is_brief:
-        lines = _pivot(found, {name: {**whole, "minus": name} for name in sets[1:]}, metrics)
-        yield Table(["sources", *metrics], lines, "All three minus each set")
+        minus = {m: {"segment": SOURCES, "method": sets[0], "minus": m} for m in sets[1:]}
+        yield Table(["sources", *shown], _pivot(found, minus, shown), "All three minus each set")
 
 
-def _signals(found: Figures) -> Table:
-    others = found.values("other", segment=SIGNALS)
-    columns = [(metric, way) for way in ("dropped", "shuffled") for metric in ("p@1", "p@5")]
-    lines: list[list[Cell]] = []
-    for name in (o.removesuffix(" (dropped)") for o in others if o.endswith(" (dropped)")):
-        cells = [
-            found.find(PIXTAG, metric, segment=SIGNALS, minus=f"{name} ({way})")
-            for metric, way in columns
-        ]
-        if any(cell and (cell.mean or cell.low or cell.high) for cell in cells):
-            lines.append([name, *cells])
-    heads = ["lost without", *(f"{metric} {way}" for metric, way in columns)]
-    return Table(heads, lines, "What each signal adds")
+def _against(first: str, methods: Iterable[str]) -> dict[str, Wanted]:
+    """Columns of the first method minus each other."""
+    return {f"{first} - {m}": {"method": first, "minus": m} for m in methods if m != first}
 
 
-def _segments(found: Figures, *, is_brief: bool) -> Table:
+def _segments(found: Figures, is_brief: bool) -> Iterator[Table]:
     first, others = found.first, found.values("other", segment=ALL, kind="difference")
     methods = [m for m in _SHORT if m in (first, *others)]
     if BASE not in methods:
-        methods = [first, *others]
+        methods = [first] if is_brief else [first, *others]
     elif is_brief:
-        others = [BASE] * (first != BASE)
-    columns = {m: {"method": m} for m in methods}
-    columns |= {f"{first} - {m}": {"method": first, "minus": m} for m in others}
-    lines: list[list[Cell]] = []
+        others = [BASE]
+    columns = {m: {"method": m} for m in methods} | _against(first, others)
     left_out = ("all,", "tenth", "chance", *(("cold people,", "seed") if is_brief else ()))
     segments = [s for s in found.values("segment") if not s.startswith(left_out)]
+    lines: list[list[Cell]] = []
     for name, over, metric in (
         *((s, "posts", found.headline) for s in segments if s != ALL),
         *((s, "uses", "r@10") for s in segments),
@@ -180,26 +164,30 @@ def _segments(found: Figures, *, is_brief: bool) -> Table:
             n = row.n_people if over == "people" else row.n
             lines.append([label, f"{n:,} {over}", metric, *line[1:]])
     heads = ["segment", "size", "metric", *columns]
-    return Table(heads, lines, "For whom, and for which tags", drawn=tuple(methods))
+    yield Table(heads, lines, "For whom, and for which tags", drawn=tuple(methods))
 
 
-def _over_time(found: Figures) -> Table:
-    first, methods = found.first, [m for m in _SHORT if m in found.values("method", segment=ALL)]
-    columns = {m: {"method": m} for m in methods}
-    columns |= {f"{first} - {m}": {"method": first, "minus": m} for m in methods if m != first}
+def _chances(found: Figures, _: bool) -> Iterator[Table]:
+    names = [s for s in found.values("segment") if s.startswith((t.CHANCES, "chances, "))]
+    lines = {name: {"segment": name, "method": found.first} for name in names}
+    rows = _pivot(found, lines, t.RELIABILITY)
+    yield Table(["first ten", *t.RELIABILITY], rows, "Are the chances true, by length of history")
+
+
+def _over_time(found: Figures, _: bool) -> Iterator[Table]:
+    methods = [m for m in _SHORT if m in found.values("method", segment=ALL)]
+    columns = {m: {"method": m} for m in methods} | _against(found.first, methods)
     segments = (s for s in found.values("segment") if s.startswith("tenth"))
     tenths = {s: {"segment": s, "metric": "p@5"} for s in segments}
     heads = ["p@5 by tenths in time", *columns]
-    return Table(heads, _pivot(found, tenths, columns), "As time goes on")
+    yield Table(heads, _pivot(found, tenths, columns), "As time goes on")
 
 
-def _breadth(found: Figures, *, is_brief: bool) -> Table:
-    names = found.values("method", metric=BREADTH[0])
-    if is_brief:
-        names = [m for m in names if m in (*_SHORT, tables.WRITTEN)]
-    lines = {m: {"method": m, "segment": tables.FIRST_FIVE} for m in names}
-    rows = _pivot(found, lines, _metrics(BREADTH))
-    return Table(["first five", *BREADTH], rows, "Beyond accuracy")
+def _breadth(found: Figures, is_brief: bool) -> Iterator[Table]:
+    names = found.values("method", metric=t.BREADTH[0])
+    wanted = (*_SHORT, t.WRITTEN) if is_brief else names
+    lines = {m: {"method": m, "segment": t.FIRST_FIVE} for m in names if m in wanted}
+    yield Table(["first five", *t.BREADTH], _pivot(found, lines, t.BREADTH), "Beyond accuracy")
 
 
 # ------------------------------------------------------------------ files
@@ -215,15 +203,10 @@ def log_look(
     happened, with the figures that were seen.
     """
     path = store_path.with_name(store_path.name + ".looks.jsonl")
-    look = {
-        "looked_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "period": period,
-        "command": command,
-        "bundle": bundle_digest,
-        "headline": dict(headline),
-    }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    look = {"looked_at": now, "period": period, "command": command, "bundle": bundle_digest}
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(look) + "\n")
+        file.write(json.dumps(look | {"headline": dict(headline)}) + "\n")
     return path
 
 
@@ -248,24 +231,18 @@ def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
 def write_trec(path: Path, compared: Comparison) -> list[Path]:
     """Write run files and relevance judgements as trec_eval reads them.
 
-    The score falls with the rank, since trec_eval sorts by score and breaks ties in its own way.
-
-    Args:
-        path: A file name with a suffix (`pixtag.run`): the run of the first method, with the
-            judgements beside it (`pixtag.qrels`). Any other name: a folder that gets a run for
-            each method (`NAME.run`) and `qrels.txt`.
-        compared: The methods.
+    A name with a suffix (`pixtag.run`) is the run of the first method, with the judgements beside
+    it (`pixtag.qrels`); any other a folder that gets a run for each (`NAME.run`) and `qrels.txt`.
+    The score falls with the rank: trec_eval sorts by score and breaks ties in its own way.
 
     Returns:
         The files, the judgements first.
     """
-    is_folder = path.is_dir() or not path.suffix
-    if is_folder:
+    runs, judgements = {compared.first: path}, path.with_suffix(".qrels")
+    if path.is_dir() or not path.suffix:
         path.mkdir(parents=True, exist_ok=True)
         runs = {name: path / f"{name}.run" for name in compared.methods}
-    else:
-        runs = {compared.first: path}
-    judgements = path / "qrels.txt" if is_folder else path.with_suffix(".qrels")
+        judgements = path / "qrels.txt"
     rows = compared.rows.tolist()
     posts = ["_".join(compared.log.post_ids[row].split()) or "_" for row in rows]
     with judgements.open("w", encoding="utf-8") as file:
@@ -310,23 +287,16 @@ def make_report(found: Figures, compared: Comparison | None, store: Store | None
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pixtag", "evaluate"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=jinja2.PackageLoader("pixtag", "evaluate"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     return environment.get_template("report.html.j2").render(
-        found=found,
-        is_row=_is_row,
-        number=_number,
+        found=found, is_row=_is_row, number=_number,
         tables=[(table, _drawn(table)) for table in tables_of(found, is_brief=False)],
         ece=next((r for r in found.rows if r.metric == "ece"), None),
-        reliability=_reliability(found),
-        gains=_gains(compared),
-        examples=_examples(compared, store),
-        written=datetime.now(UTC),
-    )
+        reliability=_reliability(found), gains=_gains(compared),
+        examples=_examples(compared, store), written=datetime.now(UTC),
+    )  # fmt: skip
 
 
 def _is_row(cell: Cell) -> bool:
@@ -334,9 +304,7 @@ def _is_row(cell: Cell) -> bool:
 
 
 def _number(value: float, *, signed: bool = False) -> str:
-    if not isfinite(value):
-        return "\u2013"
-    return f"{value:+.3f}" if signed else f"{value:.3f}"
+    return "\u2013" if not isfinite(value) else f"{value:+.3f}" if signed else f"{value:.3f}"
 
 
 def _drawn(table: Table) -> str:
@@ -406,22 +374,16 @@ def _gains(compared: Comparison | None) -> list[list[tuple[str, int, int, int]]]
     """Tags that the first method finds more often than base-level learning, and less often."""
     if compared is None or not {PIXTAG, BASE} <= set(compared.methods):
         return []
-    gains = tables.tag_gains(compared, BASE)
+    gains = t.tag_gains(compared, BASE)
     won = [g for g in gains if g[2] > g[3]][:_N_GAINS]
     return [won, [g for g in reversed(gains) if g[2] < g[3]][:_N_GAINS]]
 
 
-@dataclass(frozen=True)
-class _Example:
-    """A post with a readable photo: its picture, suggestions (tag, chance, used), tags missed."""
+def _examples(compared: Comparison | None, store: Store | None) -> list[dict[str, Any]]:
+    """Posts with readable photos, spread over the period without looking at the outcome.
 
-    picture: str
-    suggested: list[tuple[str, str, bool]]
-    missed: list[str]
-
-
-def _examples(compared: Comparison | None, store: Store | None) -> list[_Example]:
-    """Posts with readable photos, spread over the period without looking at the outcome."""
+    Each has its picture, suggestions (tag, chance, used), and the tags that were missed.
+    """
     if compared is None or store is None:
         return []
     photographed = np.flatnonzero(compared.log.has_photo[compared.rows])
@@ -430,7 +392,7 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[_Example
     names = {compared.log.post_ids[compared.rows[i]]: i for i in chosen.tolist()}
     posts = {p.post_id: p for p in store.posts() if p.post_id in names} if names else {}
     scored = compared.methods[compared.first]
-    shown: list[_Example] = []
+    shown: list[dict[str, Any]] = []
     for name, place in names.items():
         if name not in posts or not posts[name].photos or len(shown) == _N_EXAMPLES:
             continue
@@ -444,5 +406,6 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[_Example
         chances = [f" {p:.0%}" if scored.has_probs else "" for p in probs]
         suggested = [(t, chance, t in used) for t, chance in zip(tags, chances, strict=True)]
         missed = [tag for tag in used if tag not in tags]
-        shown.append(_Example(_data_uri("jpeg", buffer), suggested, missed))
+        picture = _data_uri("jpeg", buffer)
+        shown.append({"picture": picture, "suggested": suggested, "missed": missed})
     return shown

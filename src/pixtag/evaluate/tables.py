@@ -15,41 +15,27 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pixtag.evaluate.metrics import (
-    Bootstrap,
-    Comparison,
-    Interval,
-    ceilings,
-    metric_names,
-    numbered_as,
-    reliability,
-)
-from pixtag.splits import (
-    BANDS,
-    HISTORY_SEGMENTS,
-    Split,
-    history_length,
-    is_repeated,
-    people_of,
-    subject_novelty,
-    tag_bands,
-    uses_in,
-)
+from pixtag import splits
+from pixtag.evaluate import metrics as m
+from pixtag.evaluate.metrics import Bootstrap, Comparison, Interval, metric_names, numbered_as
+from pixtag.splits import Split, people_of, uses_in
 from pixtag.types import Bools, Doubles, Ints, PostLog
 
 SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
 SEGMENT_METRICS = ("p@1", "p@5", "r@5", "r@10", "hit@5", "ndcg@5", "mrr")
-ALL, SOURCES, SIGNALS = "all", "all, by sources", "all, by signals"
+ALL, SOURCES = "all", "all, by sources"
 FIRST_FIVE, CHANCES = "all, first five", "all, chances"
 """Segments of all posts: the methods, and what else is varied or looked at there."""
 
 PERFECT, WRITTEN = "perfect ranking", "as written"
 """In place of a method: a ranking without mistakes, and the tags that people wrote."""
 
+RELIABILITY = ("shown", "came true", "ece")
 BREADTH = ("coverage", "popularity", "redundancy")
-BANDS_OF_TAGS = tuple(f"{band} tags" for band in BANDS)
-KNOWN, BY_OWN = "new tags once known", "new tags once used by the person"
-BY_OTHERS, NOT_YET = "new tags once used by three others", "new tags before that"
+BANDS_OF_TAGS = tuple(f"{band} tags" for band in splits.BANDS)
+KNOWN = "new tags that three others used"
+BY_OTHERS, BY_OWN = f"{KNOWN}: first by the person", f"{KNOWN}: again"
+OWN_ALONE, NOT_YET = "new tags that the person used", "new tags before that"
 LEAST_OTHERS = 3
 """Other people who make a new tag known to somebody who never used it."""
 
@@ -119,15 +105,9 @@ class Figures:
         return {(r.segment, r.method, r.metric, r.over, r.kind, r.other): r for r in self.rows}
 
     def find(
-        self,
-        method: str,
-        metric: str,
-        *,
-        segment: str = ALL,
-        over: str = "posts",
-        kind: str = "",
-        minus: str = "",
-    ) -> Row | None:
+        self, method: str, metric: str, *, segment: str = ALL, over: str = "posts",
+        kind: str = "", minus: str = "",
+    ) -> Row | None:  # fmt: skip
         """Look one figure up, or None; the difference to a method where `minus` names one."""
         kind = kind or ("difference" if minus else "mean")
         return self._index.get((segment, method, metric, over, kind, minus))
@@ -148,75 +128,62 @@ class Figures:
 
 
 def mean_rows(
-    found: Mapping[str, Values],
-    bootstrap: Bootstrap,
-    segment: str = ALL,
-    *,
-    metrics: Iterable[str],
-    over: Over = "posts",
-    against: Collection[str] | None = None,
-) -> list[Row]:
+    found: Mapping[str, Values], bootstrap: Bootstrap, segment: str = ALL, *,
+    metrics: Iterable[str], over: Over = "posts", against: Collection[str] | None = None,
+) -> list[Row]:  # fmt: skip
     """Average every method's values, then the first one's minus each other's, post by post.
 
     Over people, one busy person weighs no more than another. `against`: methods that the first is
     held against; all others by default.
     """
     average = bootstrap.over_people if over == "people" else bootstrap.over_posts
-    n, n_people = bootstrap.n_posts, bootstrap.n_people
+    rest = (bootstrap.n_posts, bootstrap.n_people, over)
     (first, ours), *others = found.items()
     rows = [
-        Row.of(segment, name, metric, average(values[metric]), n, n_people, over)
+        Row.of(segment, name, metric, average(values[metric]), *rest)
         for name, values in found.items()
         for metric in metrics
     ]
-    for name, theirs in others:
-        if against is None or name in against:
-            gained = {m: average(ours[m] - theirs[m]) for m in metrics}
-            rest = (n, n_people, over, "difference", name)
-            rows += [Row.of(segment, first, m, gain, *rest) for m, gain in gained.items()]
-    return rows
+    return rows + [
+        Row.of(segment, first, k, average(ours[k] - theirs[k]), *rest, "difference", name)
+        for name, theirs in others
+        if against is None or name in against
+        for k in metrics
+    ]
 
 
 def means(
-    compared: Comparison,
-    segment: str = ALL,
-    *,
-    metrics: Iterable[str] | None = None,
+    compared: Comparison, segment: str = ALL, *, metrics: Iterable[str] | None = None,
     over: Over = "posts",
-) -> list[Row]:
+) -> list[Row]:  # fmt: skip
     """Average compared methods (see `mean_rows`), with what a perfect ranking would reach."""
     names, boot = list(metrics or metric_names()), compared.bootstrap
     values = {name: scored.values for name, scored in compared.methods.items()}
     rows = mean_rows(values, boot, segment, metrics=names, over=over)
     if over == "posts":
-        best, size = ceilings(compared.n_relevant), (boot.n_posts, boot.n_people)
-        nan = float("nan")
-        rows += [
-            Row(segment, PERFECT, m, float(best[m].mean()), nan, nan, *size)
-            for m in metric_names()
-            if m in names
-        ]
+        best, nan = m.ceilings(compared.n_relevant), float("nan")
+        rest = (nan, nan, boot.n_posts, boot.n_people)
+        known = [k for k in metric_names() if k in names]
+        rows += [Row(segment, PERFECT, k, float(best[k].mean()), *rest) for k in known]
     return rows
 
 
 def segments(
-    compared: Comparison, split: Split, *, new_subjects: frozenset[str] | None = None
+    compared: Comparison, split: Split, start: int, *, new_subjects: frozenset[str] | None = None
 ) -> list[Row]:
     """Figures by length of history, tag set, subject, band of the tags, and tenth in time.
 
     A set is fresh when its person never wrote exactly these tags before. A subject is new where
-    `new_subjects` names the post; without it as `splits.subject_novelty` tells.
+    `new_subjects` names the post; without it as `splits.subject_novelty` tells. A tag is new when
+    nobody used it before the period, which begins at `start`.
     """
     log, rows = compared.log, compared.rows
-    length, repeated = history_length(log)[rows], is_repeated(log)[rows]
+    repeated = splits.is_repeated(log)[rows]
     if new_subjects is None:
-        novelty = subject_novelty(log, rows)
+        novelty = splits.subject_novelty(log, rows)
     else:
         novelty = np.array([log.post_ids[row] in new_subjects for row in rows], np.int64)
-    masks = {
-        f"history {name}": (length >= low) & (length <= (np.inf if high is None else high))
-        for name, low, high in HISTORY_SEGMENTS
-    }
+    masks = by_history(log, rows)
     masks |= {"fresh set": ~repeated, "repeated set": repeated}
     masks |= {"new subject": novelty == 1, "familiar subject": novelty == 0}
     places = np.arange(len(rows))
@@ -226,10 +193,20 @@ def segments(
         first, last = np.datetime_as_string(ends, "D")
         tenths[f"tenth {number}: {first} to {last}"] = np.isin(places, inside)
     found = _parts(compared, masks)
-    band = tag_bands(train_uses(log, split))[uses_in(log, rows)]
+    band = splits.tag_bands(_uses_before(log, split.train_stop))[uses_in(log, rows)]
     found += _recalls(compared, band, {n: (i,) for i, n in enumerate(BANDS_OF_TAGS)})
-    known = {KNOWN: (0, 1), BY_OWN: (0,), BY_OTHERS: (1,), NOT_YET: (2,)}
-    return found + _recalls(compared, _known_by(compared, split), known) + _parts(compared, tenths)
+    known = {KNOWN: (0, 1), BY_OTHERS: (1,), BY_OWN: (0,), OWN_ALONE: (2,), NOT_YET: (3,)}
+    found += _recalls(compared, _known_by(compared, start), known)
+    return found + _parts(compared, tenths)
+
+
+def by_history(log: PostLog, rows: Ints) -> dict[str, Bools]:
+    """Which posts have a history of which length: masks `[B]`."""
+    length = splits.history_length(log)[rows]
+    return {
+        f"history {name}": (length >= low) & (length <= (np.inf if high is None else high))
+        for name, low, high in splits.HISTORY_SEGMENTS
+    }
 
 
 def _parts(compared: Comparison, masks: Mapping[str, Bools]) -> list[Row]:
@@ -245,27 +222,28 @@ def _parts(compared: Comparison, masks: Mapping[str, Bools]) -> list[Row]:
 # ------------------------------------------------------------------ uses of tags
 
 
-def train_uses(log: PostLog, split: Split) -> Ints:
-    """Uses of each tag in the train period, `[T]`."""
-    train = log.tag_ids[: log.tag_start[split.train_stop]]
-    return np.bincount(train, minlength=len(log.tags)).astype(np.int64)
+def _uses_before(log: PostLog, stop: int) -> Ints:
+    """Uses of each tag in the posts before a position, `[T]`."""
+    uses = np.bincount(log.tag_ids[: log.tag_start[stop]], minlength=len(log.tags))
+    return uses.astype(np.int64)
 
 
-def _known_by(compared: Comparison, split: Split) -> Ints:
-    """Through whom the tag of each use was known, `[E]`; -1 for tags of the training posts.
+def _known_by(compared: Comparison, start: int) -> Ints:
+    """Through whom the tag of each use was known, `[E]`; -1 for tags of the posts before `start`.
 
-    0 when the person used the tag before, else 1 when three other people did, else 2. A post of
-    nobody is a person of its own.
+    0 when three other people and the person used it before, 1 when those others alone did, 2 when
+    the person but fewer others did, else 3. A post of nobody is a person of its own.
     """
     log, label = compared.log, np.full(int(compared.n_relevant.sum()), -1, np.int64)
-    is_new = train_uses(log, split) == 0
+    is_new = _uses_before(log, start) == 0
     person, rows_of = people_of(log, np.arange(len(log))), _posts_by_tag(log)
     asked = np.repeat(compared.rows, compared.n_relevant)
     for i, tag in enumerate(uses_in(log, compared.rows).tolist()):
         if is_new[tag]:
             rows = rows_of[tag]
             people = set(person[rows[log.at[rows] < log.at[asked[i]]]].tolist())
-            label[i] = 0 if person[asked[i]] in people else 1 + (len(people) < LEAST_OTHERS)
+            is_own = person[asked[i]] in people
+            label[i] = 2 * (len(people) - is_own < LEAST_OTHERS) + (not is_own)
     return label
 
 
@@ -281,7 +259,7 @@ def _posts_by_tag(log: PostLog, stop: int | None = None) -> list[Ints]:
 def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, ...]]) -> list[Row]:
     """Share of the uses of each group (by `label` of each use, `[E]`) that are found."""
     log, boot, n_posts = compared.log, compared.bootstrap, len(compared.rows)
-    n_keys = len(log.tags) + 1
+    n_keys, first = len(log.tags) + 1, compared.first
     place = np.repeat(np.arange(n_posts), compared.n_relevant)
     keys = place * n_keys + uses_in(log, compared.rows)
     order = np.argsort(keys)
@@ -298,11 +276,8 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
         n_people = len(np.unique(people_of(log, compared.rows)[total > 0]))
         rest = (int(total.sum()), n_people, "uses")
         for k in (5, 10):
-            recalled = {
-                name: np.isin(ranks[:, :k], labels).sum(axis=1).astype(np.float64)
-                for name, ranks in found_in.items()
-            }
-            first = compared.first
+            hits = {name: np.isin(ranks[:, :k], labels) for name, ranks in found_in.items()}
+            recalled = {name: hit.sum(axis=1).astype(np.float64) for name, hit in hits.items()}
             for name, values in recalled.items():
                 share = boot.ratio(values, total)
                 rows.append(Row.of(group, name, f"r@{k}", share, *rest))
@@ -318,17 +293,30 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
 def calibration(compared: Comparison, *, n_shown: int = 10) -> list[Row]:
     """Compare the first method's shown probabilities with what came true.
 
-    The expected calibration error (`ece`), and for the bins `chance 1`, `chance 2`, ... mean
-    probability (`shown`) and share of hits (`came true`).
+    The expected calibration error (`ece`) with mean probability (`shown`) and share of hits (`came
+    true`), of all posts and by length of history; the latter two also by bins `chance 1`, ...
     """
     name = compared.first
     scored = compared.methods[name]
-    filled = scored.rankings.tag_ids[:, :n_shown] < len(scored.rankings.tags)
-    made = reliability(scored.rankings.probs[:, :n_shown][filled], scored.hits[:, :n_shown][filled])
-    rows = [Row(CHANCES, name, "ece", made.ece, n=int(made.n.sum()))]
-    for i, n in enumerate(made.n.tolist()):
-        rows.append(Row(f"chance {i + 1}", name, "shown", float(made.shown[i]), n=n))
-        rows.append(Row(f"chance {i + 1}", name, "came true", float(made.came_true[i]), n=n))
+    rows: list[Row] = []
+    everything = {CHANCES: np.ones(len(compared.rows), np.bool_)}
+    parts = everything | by_history(compared.log, compared.rows)
+    for segment, mask in parts.items():
+        filled = scored.rankings.tag_ids[mask, :n_shown] < len(scored.rankings.tags)
+        probs = scored.rankings.probs[mask, :n_shown][filled]
+        made = m.reliability(probs, scored.hits[mask, :n_shown][filled])
+        n = int(made.n.sum())
+        if not n:
+            continue
+        title = segment if segment == CHANCES else f"chances, {segment}"
+        rows.append(Row(title, name, "ece", made.ece, n=n))
+        for metric, values in (("shown", made.shown), ("came true", made.came_true)):
+            rows.append(Row(title, name, metric, float(np.average(values, weights=made.n)), n=n))
+            if segment == CHANCES:
+                rows += [
+                    Row(f"chance {i + 1}", name, metric, float(values[i]), n=n_of)
+                    for i, n_of in enumerate(made.n.tolist())
+                ]
     return rows
 
 
@@ -337,11 +325,10 @@ def breadth(compared: Comparison, split: Split, *, k: int = 5) -> list[Row]:
 
     `coverage` is the share of the tags known by the end of the period that are ever suggested;
     `popularity` the mean rank by uses in training of what is suggested (1 the most used tag,
-    0 a new one); `redundancy` the mean cosine between the posts of two suggested tags, 0 when
-    they never meet, 1 when they always do.
+    0 a new one); `redundancy` the mean cosine between the posts of two suggested tags.
     """
     log = compared.log
-    uses = train_uses(log, split)
+    uses = _uses_before(log, split.train_stop)
     order = np.argsort(np.argsort(uses, kind="stable"), kind="stable")
     percentile = np.where(uses > 0, (order + 1) / max(len(uses), 1), 0.0)
     n_known = len(np.unique(log.tag_ids[: log.tag_start[compared.rows[-1] + 1]]))

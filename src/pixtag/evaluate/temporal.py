@@ -1,25 +1,36 @@
-"""The temporal protocol: the last part of the log, which nothing was fitted on, in time order."""
+"""Two protocols in time order: posts that nothing was fitted on, and people whom it never met."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
 
-from pixtag.errors import InputError
-from pixtag.evaluate.baselines import BASELINES
-from pixtag.evaluate.metrics import Comparison, OnProgress, compare, metric_names
+from pixtag import model as models
+from pixtag import rank as ranking
+from pixtag.bundle import Bundle
+from pixtag.errors import InputError, LeakError
+from pixtag.evaluate.baselines import BASELINES, DECAYS, base_level, most_recent, most_used
+from pixtag.evaluate.metrics import (
+    Bootstrap,
+    Comparison,
+    OnProgress,
+    compare,
+    find_hits,
+    metric_names,
+    per_post,
+)
 from pixtag.evaluate.past import ORACLE, Ranker
 from pixtag.evaluate.tables import (
     ALL,
     SEGMENT_METRICS,
-    SIGNALS,
     SOURCES,
     Figures,
     Row,
+    Values,
     breadth,
     calibration,
     mean_rows,
@@ -32,6 +43,17 @@ from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
 
 PIXTAG, BASE = "pixtag", "base_level"
 ALL_SOURCES = tuple(Sources(*on) for on in product((True, False), repeat=3))
+ONE_MORE = [
+    (more.name, replace(more, **{source.name: False}).name)
+    for more in ALL_SOURCES
+    for source in fields(Sources)
+    if getattr(more, source.name)
+]
+"""Sets of sources, and each without one of them."""
+
+LOSS_METRICS, MOST_LOSS = ("p@5", "r@5"), 0.002
+"""What adding a source may not lower, and by how much it may for chance."""
+
 MOST_CHOSEN_ON = 5_000
 """Settings are chosen on at most so many posts: the last ones before the period."""
 
@@ -116,39 +138,29 @@ def reference_methods(
 class Evaluation:
     """Everything that one evaluation found, post by post.
 
-    Attributes:
-        split, period: The cut, and which part was measured.
-        comparison: All methods; `pixtag` first where a model was measured.
-        ablation: The model with each set of sources, by name; None without a model.
-        cold: Methods over the first posts of people whose past was hidden.
-        signals: Values of the model, then of what is left of it without each signal.
-        notes: Things a reader of the figures should know.
-        settings: What was chosen for the baselines before the period.
-        new_subjects: Posts on a subject that is new to their person; None to tell by photos.
+    `settings` were chosen for the baselines before the period.
     """
 
     split: Split
     period: Period
-    comparison: Comparison
-    ablation: Comparison | None = None
-    cold: Comparison | None = None
-    signals: Mapping[str, Mapping[str, Doubles]] | None = None
+    comparison: Comparison  # all methods; `pixtag` first where a model was measured
+    ablation: Comparison | None = None  # the model with each set of sources
+    cold: Comparison | None = None  # over the first posts of people whose past was hidden
     notes: tuple[str, ...] = ()
     settings: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    new_subjects: frozenset[str] | None = None
+    new_subjects: frozenset[str] | None = None  # posts on such; None to tell by photos
 
     def figures(self) -> Figures:
         """The long table."""
         compared, cold = self.comparison, self.cold
         rows = means(compared) + means(compared, over="people")
-        rows += segments(compared, self.split, new_subjects=self.new_subjects)
+        start, _ = self.split.bounds(self.period)
+        rows += segments(compared, self.split, start, new_subjects=self.new_subjects)
         rows += breadth(compared, self.split)
         if PIXTAG in compared.methods:
             rows += calibration(compared)
         if self.ablation is not None:
-            rows += means(self.ablation, SOURCES)
-        if self.signals is not None:
-            rows += mean_rows(self.signals, compared.bootstrap, SIGNALS, metrics=metric_names())
+            rows += means(self.ablation, SOURCES) + what_sources_add(self.ablation)
         if ORACLE in compared.methods:
             rows += _shares(compared)
         if cold is not None:  # everyone hidden together, then the first post of each, the second
@@ -156,18 +168,13 @@ class Evaluation:
             parts = {f", post {n}": cold.select(nth == n) for n in np.unique(nth).tolist()}
             for name, part in {"": cold, **parts}.items():
                 rows += means(part, f"cold people{name}", metrics=SEGMENT_METRICS)
-        described = self._describe()
-        about = {
-            "split": described,
-            "interval": {"level": 0.95, "resampled": compared.bootstrap.unit},
-            "chosen": self.settings,
-        }
-        measured = described["measured"]
-        title = (
-            f"{measured['n_posts']:,} posts of {measured['n_people']:,} people, "
-            f"{measured['from'][:10]} to {measured['to'][:10]} ({self.period})"
-        )
-        return Figures("temporal", title, rows, about=about, notes=self.notes)
+        described, unit = self._describe(), compared.bootstrap.unit
+        about = {"split": described, "interval": {"level": 0.95, "resampled": unit}}
+        about |= {"chosen": self.settings}
+        of = described["measured"]
+        title = f"{of['n_posts']:,} posts of {of['n_people']:,} people, {of['from'][:10]} to "
+        title += f"{of['to'][:10]} ({self.period})"
+        return Figures("temporal", title, rows, about=about, notes=self.notes + losses(rows))
 
     def _describe(self) -> dict[str, Any]:
         split, log, rows = self.split, self.comparison.log, self.comparison.rows
@@ -185,6 +192,29 @@ class Evaluation:
                 "to": iso_time(float(log.at[rows[-1]])),
             },
         }
+
+
+def what_sources_add(ablation: Comparison) -> list[Row]:
+    """Every smaller set of sources minus itself without one of them; `means` holds the whole."""
+    values = {name: scored.values for name, scored in ablation.methods.items()}
+    rows: list[Row] = []
+    for more, less in ONE_MORE:
+        if more != ablation.first:
+            pair = {name: values[name] for name in (more, less)}
+            found = mean_rows(pair, ablation.bootstrap, SOURCES, metrics=metric_names())
+            rows += [row for row in found if row.kind == "difference"]
+    return rows
+
+
+def losses(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Say where a source that is added makes the mean answer worse."""
+    return tuple(
+        f"{row.method} has {-row.mean:.4f} less {row.metric} than {row.other}: a source that is "
+        "added should not make an answer worse"
+        for row in rows
+        if (row.method, row.other) in ONE_MORE and row.segment == SOURCES
+        if row.metric in LOSS_METRICS and row.mean < -MOST_LOSS
+    )
 
 
 def _shares(compared: Comparison) -> list[Row]:
@@ -279,3 +309,147 @@ def _rows_of(log: PostLog, user: str, start: int, stop: int) -> Ints:
             hint="choose a person who posts late in the store",
         )
     return rows
+
+
+# ------------------------------------------------------------------ first users
+
+N_PEOPLE, LEAST_POSTS, FIRST_SEED = 50, 5, 20_260_106
+RANKS, LAST = 10, 50
+FIRST_SHOWN = ("p@1", "p@5", "r@5", "r@10")
+OWN: dict[str, Ranker] = {
+    "most_used": most_used,
+    "most_recent": most_recent,
+    **{f"base_level {decay}": base_level(decay) for decay in DECAYS},
+}
+"""Baselines on nothing but the person's own posts."""
+
+BEST_OF_EACH = "each person's best baseline"
+STRANGER, NO_TREND = "pixtag for a stranger", "pixtag without trend"
+STEPS = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, LAST))
+"""Posts of a person that share a segment, first and last."""
+
+
+def first_users(log: PostLog) -> Ints:
+    """Draw the people who are taken out: at most half of those with a few tagged posts."""
+    tagged = log.user_of_post[np.diff(log.tag_start) > 0]
+    n_posts = np.bincount(tagged, minlength=len(log.users) + 1)[: len(log.users)]
+    able = np.flatnonzero(n_posts >= LEAST_POSTS)
+    rng = np.random.default_rng(FIRST_SEED)
+    return np.sort(rng.choice(able, min(N_PEOPLE, len(able) // 2), replace=False))
+
+
+def without_first_users(log: PostLog, split: Split) -> PostLog:
+    """What a model for first users may learn from: the others' posts of the train period."""
+    is_other = ~np.isin(log.user_of_post, first_users(log))
+    return log.select(is_other & (np.arange(len(log)) < split.train_stop))
+
+
+def evaluate_first_users(
+    log: PostLog, bundle: Bundle, *, split: Split, stop: int,
+    on_progress: OnProgress | None = None,
+) -> Figures:  # fmt: skip
+    """Replay people whom the model never met, each with no store but their own posts.
+
+    Beside the model (of a bundle trained on `without_first_users`, or elsewhere) stand its answer
+    to a stranger and the person's own baselines, filled up with tags popular in its prior. Posts
+    from `stop` on are not read; posts without tags are part of the past and not asked about.
+
+    Raises:
+        LeakError: The bundle learned from one of the people or from what came after the cut.
+        InputError: Nobody has enough posts.
+    """
+    people = first_users(log)
+    _refuse_what_was_seen(bundle, log, split, people)
+    model = models.model_of(bundle)
+    usual = np.bincount(bundle.prior.tag_ids, minlength=len(bundle.prior.tags))
+    popular = [bundle.prior.tags[t] for t in np.argsort(-usual, kind="stable").tolist()]
+    counted = (log.at > -np.inf) & (np.arange(len(log)) < stop)
+    is_tagged = np.diff(log.tag_start) > 0
+    parts: list[dict[str, Values]] = []
+    asked: list[Ints] = []
+    for done, one in enumerate(people, 1):
+        mine = np.flatnonzero(counted & (log.user_of_post == one))[:LAST]
+        if is_tagged[mine].any():
+            parts.append(_replayed(log.select(mine), model, popular))
+            asked.append(np.stack([mine, np.arange(1, len(mine) + 1)])[:, is_tagged[mine]])
+        if on_progress:
+            on_progress(done, len(people), "people")
+    if not parts:
+        raise InputError(
+            f"nobody has {LEAST_POSTS} posts with tags", hint="import the posts of more people"
+        )
+    found = {
+        name: {m: np.concatenate([part[name][m] for part in parts]) for m in FIRST_SHOWN}
+        for name in parts[0]
+    }
+    row, which = np.concatenate(asked, axis=1)
+    who = log.user_of_post[row]
+    best = max(OWN, key=lambda name: float(found[name]["p@5"].mean()))
+    found[BEST_OF_EACH] = _best_of_each(found, who)
+    masks = {ALL: row >= 0, "after the train period": row >= split.train_stop}
+    for low, high in STEPS:
+        name = f"post {low} to {high}" if low < high else f"post {low}"
+        masks[name] = (which >= low) & (which <= high)
+    table: list[Row] = []
+    for name, mask in masks.items():
+        if mask.any():
+            part = {n: {m: v[mask] for m, v in values.items()} for n, values in found.items()}
+            table += mean_rows(part, Bootstrap(who[mask]), name, metrics=FIRST_SHOWN,
+                              against=(best, BEST_OF_EACH, STRANGER, NO_TREND))  # fmt: skip
+    title = f"From the first post on: {len(who):,} posts of {len(parts)} people"
+    about = {"best_baseline": best, "bundle": bundle.manifest.digest}
+    return Figures("first-user", title, table, FIRST_SHOWN, about=about)
+
+
+def _refuse_what_was_seen(bundle: Bundle, log: PostLog, split: Split, people: Ints) -> None:
+    mine = np.flatnonzero(np.isin(log.user_of_post, people)).tolist()
+    late = range(split.train_stop, len(log))
+    for rows, what in ((mine, "of the people taken out"), (late, "after the train period")):
+        n_seen = int(bundle.has_seen([log.post_ids[row] for row in rows]).sum())
+        if n_seen:
+            raise LeakError(
+                f"the model learned from {n_seen} posts {what}",
+                hint="leave --bundle out: one is then trained without them",
+            )
+
+
+def _replayed(log: PostLog, model: models.Model, popular: list[str]) -> dict[str, Values]:
+    """Every method over one person's posts, each with what lies before it; tagged ones count."""
+    rows = np.flatnonzero(np.diff(log.tag_start) > 0)
+    questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
+    mine, nobody = model.evidence(log).view(), model.evidence().view()
+    ranked = {
+        "pixtag": ranking.rank(model, mine, questions, k=RANKS),
+        STRANGER: ranking.rank(model, nobody, questions, k=RANKS),
+        NO_TREND: ranking.rank(model, mine, questions, k=RANKS, sources=Sources(trend=False)),
+    }
+    ranked = {name: replace(found, rows=rows) for name, found in ranked.items()}
+    for name, ranker in OWN.items():
+        found = ranker(log, 0, len(log), RANKS)
+        kept = replace(found, rows=rows, tag_ids=found.tag_ids[rows])
+        ranked[name] = _filled_up(kept, popular)
+    return {name: per_post(*find_hits(log, one)) for name, one in ranked.items()}
+
+
+def _filled_up(ranked: Rankings, popular: list[str]) -> Rankings:
+    """The same lists with popular tags after the person's own."""
+    tags = list(dict.fromkeys([*ranked.tags, *popular]))
+    index = {tag: i for i, tag in enumerate(tags)}
+    ids = np.full((len(ranked.rows), RANKS), len(tags), np.int64)
+    for row, own in enumerate(ranked.tag_ids.tolist()):
+        kept = [t for t in own if t < len(ranked.tags)]
+        more = [index[t] for t in popular[: 2 * RANKS] if index[t] not in set(kept)]
+        chosen = [*kept, *more][:RANKS]
+        ids[row, : len(chosen)] = chosen
+    return Rankings(ranked.rows, ids, np.zeros(ids.shape, np.float32), tags)
+
+
+def _best_of_each(found: Mapping[str, Values], person: Ints) -> dict[str, Doubles]:
+    """The values of the baseline that was best for each person, chosen afterwards."""
+    best = {metric: np.zeros(len(person)) for metric in FIRST_SHOWN}
+    for one in np.unique(person):
+        mine = person == one
+        for metric in FIRST_SHOWN:
+            each = (found[name][metric][mine] for name in OWN)
+            best[metric][mine] = max(each, key=lambda values: float(values.mean()))
+    return best

@@ -108,20 +108,17 @@ def evaluate_given(
     """Measure how well the other tags follow from some given ones.
 
     Each seed makes one split, of at most `n_test` posts asked about, and one draw. `model` is told
-    the given tags as accepted ones.
-
-    Returns:
-        Means over all splits with intervals of a bootstrap over posts, each split's own (segments
-        `seed 0`, ...), the signal minus the others, and with one tag given the bound.
+    the given tags as accepted ones. Intervals are of a bootstrap over posts; each split's own
+    means stand in segments `seed 0`, ...
     """
     parts: list[dict[str, dict[str, Doubles]]] = []
     asked: list[Ints] = []
-    for done, seed in enumerate(seeds):
+    for done, seed in enumerate(seeds, 1):
         task = given_task(log, n_given=n_given, seed=seed, n_test=n_test)
         parts.append(_measure(task, model))
         asked.append(task.test)
         if on_progress:
-            on_progress(done + 1, len(seeds), "splits")
+            on_progress(done, len(seeds), "splits")
     _, post = np.unique(np.concatenate(asked), return_inverse=True)
     pooled = {
         name: {m: np.concatenate([part[name][m] for part in parts]) for m in SHOWN}
@@ -134,13 +131,10 @@ def evaluate_given(
         for name, values in part.items()
         for m in SHOWN
     ]
-    n = len(post)
     if n_given == 1:
-        rows += [Row(ALL, BOUND, m, value, n=n) for m, value in one_tag_bound(log).items()]
-    title = (
-        f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
-        f"{n:,} questions in {len(asked)} random splits"
-    )
+        rows += [Row(ALL, BOUND, m, value, n=len(post)) for m, value in one_tag_bound(log).items()]
+    title = f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
+    title += f"{len(post):,} questions in {len(asked)} random splits"
     about = {"n_given": n_given, "n_posts": len(log), "n_test": min(n_test, len(log) // 7)}
     note = (
         "tag sets alone, split at random: no photo, no person, no time; "
@@ -199,26 +193,16 @@ class OldTask:
 
     Shapes:
         N: posts with a label. L: labels, most frequent first. D: embedding, 0 without photos.
-
-    Attributes:
-        labels: The most frequent tags, `[L]`.
-        answers: Which labels each post carries, `[N, L]`.
-        user: The person, `[N]`; all posts of nobody are one.
-        embeddings: `[N, D]`.
-        train, test: Positions among the N posts.
-        related: Which labels count as the same, `[L, L]`: of the posts with the rarer of the two
-            at least half carry the other.
-        rows: Positions of the posts in the log, `[N]`.
     """
 
-    labels: list[str]
-    answers: Bools
-    user: Ints
-    embeddings: Floats
-    train: Ints
+    labels: list[str]  # the most frequent tags, [L]
+    answers: Bools  # which labels each post carries, [N, L]
+    user: Ints  # the person, [N]; all posts of nobody are one
+    embeddings: Floats  # [N, D]
+    train: Ints  # positions among the N posts
     test: Ints
-    related: Bools
-    rows: Ints
+    related: Bools  # of the rarer one's posts at least half carry the other, [L, L]
+    rows: Ints  # positions of the posts in the log, [N]
 
     def history(self, *, leaky: bool) -> Floats:
         """Labels of each person, `[N, L]`: of all posts (leaky), or of other training posts."""
@@ -294,10 +278,9 @@ def evaluate_ancestor(log: PostLog, *, seed: int = 0, model: OldModel | None = N
         f"The old protocol: {len(task.labels)} labels, {len(task.train):,} posts to train on "
         f"and {len(task.test):,} to test, split at random with seed {seed}"
     )
-    related = {
-        label: [task.labels[j] for j in np.flatnonzero(task.related[i]) if j != i]
-        for i, label in enumerate(task.labels)
-    }
+    same = [[task.labels[j] for j in np.flatnonzero(row)] for row in task.related]
+    pairs = zip(task.labels, same, strict=True)
+    related = {one: [label for label in both if label != one] for one, both in pairs}
     rows = [
         Row(ALL, name, metric, value, n=len(task.test))
         for name, scores in made.items()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pixtag.evaluate import PIXTAG, References, evaluate, model_of, signal_lift
-from pixtag.evaluate.tables import SIGNALS as BY_SIGNALS
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from experiments.signals import signal_lift
+
+from pixtag.evaluate import PIXTAG, References, evaluate, model_of
+from pixtag.evaluate.metrics import metric_names
+from pixtag.evaluate.tables import Figures, mean_rows
 from pixtag.signals import FEATURES, SIGNALS
 from pixtag.splits import temporal_split
 from worlds import bundle, world
@@ -38,13 +45,14 @@ def test_the_whole_is_what_the_evaluation_measured(measured):
 
 def test_what_matters_costs(measured):
     found, lift = measured
-    figures = replace(found, signals=lift).figures()
+    rows = mean_rows(lift, found.comparison.bootstrap, metrics=metric_names())
+    figures = Figures("signals", "", rows)
 
     def lost(signal, way, metric):
-        row = figures.find(PIXTAG, metric, segment=BY_SIGNALS, minus=f"{signal} ({way})")
+        row = figures.find(PIXTAG, metric, minus=f"{signal} ({way})")
         return row.mean, row.low, row.high
 
-    others = set(figures.values("other", segment=BY_SIGNALS, kind="difference"))
+    others = set(figures.values("other", kind="difference"))
     assert others == {f"{s.name} ({w})" for s in SIGNALS for w in ("dropped", "shuffled")}
     # People repeat themselves here. Without reuse the other signals of history stand in for it.
     assert lost("reuse", "shuffled", "p@5")[0] > 0
