@@ -160,6 +160,8 @@ def read(
     )
     if asked.has_photo.any():
         asked.similar = Similar(view, asked.photo, asked.tick)
+        if asked.hidden is not None:
+            asked.similar.hide(asked.hidden)
     asked.own_memory = own_memory(asked, n_slots=config.own_slots)
     asked.near = near_memory(asked, asked.similar, n_slots=config.near_slots)
     if asked.sources.trend:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pixtag.signals.taste import Interests
 
 
+NEW_SUBJECT = 0.4
+"""Cosine of photos below which a person's posts are of another subject, in the joint space."""
+
+
 @dataclass(frozen=True)
 class Questions:
     """Who posts what when.
@@ -34,6 +38,8 @@ class Questions:
         accepted: Tags that the person has chosen already, one tuple a question; or empty.
         history: Tags that somebody typed as their history, repeated when used often, one tuple
             a question; or empty. The n-th mention of a tag counts as used n days before.
+        is_new: Whether to ask as if the person had posted nothing like this photo, `[B]`, or
+            None: training meets new subjects more often than they come.
     """
 
     at: Doubles
@@ -42,6 +48,7 @@ class Questions:
     has_photo: Bools
     accepted: tuple[tuple[str, ...], ...] = ()
     history: tuple[tuple[str, ...], ...] = ()
+    is_new: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.at)
@@ -55,6 +62,7 @@ class Questions:
             has_photo=self.has_photo[index],
             accepted=tuple(self.accepted[i] for i in index) if self.accepted else (),
             history=tuple(self.history[i] for i in index) if self.history else (),
+            is_new=None if self.is_new is None else self.is_new[index],
         )
 
 
@@ -144,6 +152,7 @@ class Asked:
         names: Names of the tags by id; may be longer than `n_tags`.
         n_tags: T, the view's and those that were typed in.
         ties: Decides between tags of equal strength, `[T]`.
+        hidden: People whose photos are no neighbours, `[B]`; `NOBODY` for none.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
         own_share: Share of the own kernel that carries each candidate, `[P]`. near_share: Of the
@@ -165,6 +174,7 @@ class Asked:
     names: list[str]
     n_tags: int
     ties: Ints
+    hidden: Ints | None = None
     looks: Looks = field(init=False)
     similar: Similar | None = field(init=False, default=None)
     own_memory: Memory = field(init=False)
@@ -242,7 +252,9 @@ def ask(
     user = asker if sources.history else np.full_like(asker, NOBODY)
     has_photo = questions.has_photo & sources.pixels
     embeddings = questions.embeddings * has_photo[:, None]
-    own = view.own(user, tick)
+    own, photo = view.own(user, tick), knowledge.head.project(embeddings)
+    if questions.is_new is not None:
+        own = own.select(~(questions.is_new[own.question] & _is_like(own, photo, view)))
     n_own = own.n
     # Posts without tags tell how often somebody tags, not what.
     own = own.select(own.n_tags > 0)
@@ -267,7 +279,7 @@ def ask(
         user=user,
         asker=asker,
         embeddings=embeddings,
-        photo=knowledge.head.project(embeddings),
+        photo=photo,
         has_photo=has_photo,
         own=own,
         n_own=np.maximum(n_own, own.n),
@@ -275,7 +287,17 @@ def ask(
         names=names,
         n_tags=n_tags,
         ties=ties,
+        hidden=np.where(questions.is_new, asker, NOBODY) if questions.is_new is not None else None,
     )
+
+
+def _is_like(own: OwnPosts, photo: Floats, view: Evidence) -> Bools:
+    """Whether earlier posts have photos like those of their questions, `[H]`."""
+    has = np.flatnonzero(own.photo >= 0)
+    out = np.zeros(len(own.question), np.bool_)
+    alike = np.einsum("hj,hj->h", view.vectors[own.photo[has]], photo[own.question[has]])
+    out[has] = alike >= NEW_SUBJECT
+    return out
 
 
 def with_typed(

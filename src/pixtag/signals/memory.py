@@ -168,6 +168,11 @@ class Similar:
         first = int(np.searchsorted(at[: self.n], tick.min())) if view.photos_in_order else 0
         self.scores[:, first:][at[None, first : self.n] >= tick[:, None]] = -np.inf
 
+    def hide(self, people: Ints) -> None:
+        """Let photos of one person a question be like nothing, `[B]`; those of nobody stay."""
+        user = self._view.user[self._view.photo_slot[: self.n]]
+        self.scores[(user[None, :] == people[:, None]) & (people >= 0)[:, None]] = -np.inf
+
     def lately(self, tick: Ints, asker: Ints, *, since: Ints) -> tuple[Floats, int]:
         """Scores of others' photos from `since` on, `[B, R]`, and the first photo of them."""
         view, at = self._view, self._view.photo_tick

@@ -41,9 +41,13 @@ class TrainConfig(BaseModel):
     teachers: Annotated[int, Field(ge=0, le=20)] = 2
     """Networks whose mean judgement the network learns from, beside the posts themselves."""
 
-    drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.4
+    drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Share of posts that training asks about once more without some of the sources, so that any
     may be missing."""
+
+    new_subjects: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of posts that training asks about once more as if their person had posted nothing like
+    their photo: new subjects are rare in a log, and matter most."""
 
     first_users: Annotated[int, Field(ge=0)] = 0
     """People who are also replayed as first users of a bundle that was made without them: for a

@@ -35,7 +35,8 @@ class Examples:
         found: N posts' candidates and their features, as fp16 to save memory.
         used: Whether each of C candidates was used, `[N, C]`.
         n_used: Tags of each post, candidates or not, `[N]`.
-        silent: Whether some source had no say when the post was replayed, `[N]`.
+        silent: Whether some source, or some of the person's posts, had no say when the post was
+            replayed, `[N]`.
     """
 
     found: Candidates
@@ -124,6 +125,7 @@ def replay_examples(
     sources: Sources | None = None,
     silent_share: float = 0.0,
     subsets: Sequence[Sources] = SUBSETS,
+    new_share: float = 0.0,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
 
@@ -139,17 +141,20 @@ def replay_examples(
         sources: Which sources may speak at all; all when None.
         silent_share: Share of the posts that are replayed again with one of the `subsets` left.
         subsets: Of sources.
+        new_share: Share of the posts that are replayed again as if their subject were new to
+            their person.
     """
     view = model.evidence(log).view()
     accepted = draw_accepted(log, rows, seed=seed) if accepts else ()
     heard = sources or Sources()
 
-    def replayed(places: Ints, speaks: Sources) -> Examples:
+    def replayed(places: Ints, speaks: Sources, *, is_new: bool = False) -> Examples:
         given = tuple(accepted[i] for i in places.tolist()) if accepted else ()
         questions = questions_of(log, rows[places], width=model.knowledge.encoder_width)
-        questions = replace(questions, accepted=given)
+        new = np.ones(len(places), np.bool_) if is_new else None
+        questions = replace(questions, accepted=given, is_new=new)
         examples = ask(model, view, questions, log, rows[places], speaks)
-        return replace(examples, silent=np.full(len(places), speaks != heard))
+        return replace(examples, silent=np.full(len(places), is_new or speaks != heard))
 
     examples = [replayed(np.arange(len(rows)), heard)]
     rng = np.random.default_rng((seed, 37))
@@ -159,6 +164,9 @@ def replay_examples(
         places, speaks = chosen[drawn == i], subset & heard
         if len(places) and speaks != heard:
             examples.append(replayed(places, speaks))
+    anew = np.flatnonzero((rng.random(len(rows)) < new_share) & log.has_photo[rows])
+    if len(anew):
+        examples.append(replayed(anew, heard, is_new=True))
     return join_examples(examples)
 
 
