@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
+from threadpoolctl import ThreadpoolController
 
 from pixtag.errors import ModelError, ShapeError
 from pixtag.types import Floats
@@ -236,3 +237,14 @@ def _no_encoder(name: str, reason: str) -> ModelError:
         f"{name} cannot be used as an encoder: {reason.splitlines()[0]}",
         hint="give an ONNX file with input [B, 3, P, P] and an output `embedding` [B, D]",
     )
+
+
+@cache
+def limit_blas() -> None:
+    """Let the matrix products of this process run on one thread, from the first call on.
+
+    For the whole process and for good: OpenBLAS ignores a limit that one thread sets after another
+    has lifted its own. Any thread may call it, as often as it likes. Libraries that are loaded
+    later keep their number of threads.
+    """
+    ThreadpoolController().select(user_api="blas").limit(limits=1)

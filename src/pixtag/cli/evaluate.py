@@ -195,8 +195,7 @@ def leakcheck(
     from pixtag.evaluate import leakcheck as check
     from pixtag.evaluate import model_of
     from pixtag.store import Store
-    from pixtag.times import iso_time
-    from pixtag.types import Sources
+    from pixtag.types import Sources, iso_time
 
     given = load_bundle(bundle)
     with Store.open(store, read_only=True) as opened:

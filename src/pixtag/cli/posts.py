@@ -11,8 +11,8 @@ from cyclopts import App, Parameter
 from pixtag.cli import output
 
 if TYPE_CHECKING:
-    from pixtag.embed import EmbedResult
     from pixtag.ingest import ImportReport
+    from pixtag.photos import EmbedResult
     from pixtag.store import Store
 
 _SHOWN_PEOPLE = 20
@@ -80,7 +80,7 @@ def import_(
         if not json:
             _show_report(report)
         if looker is not None:
-            from pixtag.embed import embed_missing
+            from pixtag.photos import embed_missing
 
             with output.progress("looking at photos", unit="photos") as bar:
                 looked = embed_missing(opened, looker, on_progress=bar.update)
@@ -129,7 +129,7 @@ def posts(*, store: Path, json: bool = False) -> None:
         pixtag posts --store my.sqlite
     """
     from pixtag.store import Store
-    from pixtag.times import iso_time
+    from pixtag.types import iso_time
 
     with Store.open(store, read_only=True) as opened:
         summary = opened.summary()
@@ -172,7 +172,7 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
     from pixtag.store import Store
-    from pixtag.times import iso_time, parse_time
+    from pixtag.types import iso_time, parse_time
 
     before = None if at is None else parse_time(at).timestamp()
     with Store.open(store, read_only=True) as opened:
@@ -269,10 +269,9 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
         pixtag doctor my.sqlite
         pixtag doctor my.sqlite --json
     """
-    from pixtag.embed import check_photos, check_store
     from pixtag.encoder import load_encoder
     from pixtag.errors import InputError
-    from pixtag.photos import photos_under
+    from pixtag.photos import check_photos, check_store, photos_under
     from pixtag.store import Store
 
     if not path.exists():

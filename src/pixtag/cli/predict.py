@@ -13,13 +13,12 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.times import iso_time, parse_time
+from pixtag.types import iso_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pixtag.lists import Lists
-    from pixtag.platforms import Platform, RestrictedTag
+    from pixtag.lists import Lists, Platform, RestrictedTag
     from pixtag.predictor import Answer
     from pixtag.types import Suggestion
 
@@ -94,7 +93,7 @@ def predict(
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
     from pixtag.cli.settings import lists_of
-    from pixtag.platforms import find_platform, restricted_tags
+    from pixtag.lists import find_platform, restricted_tags
     from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
 
@@ -231,7 +230,7 @@ class _Printer:
 
     def show(self, answer: Answer) -> None:
         """Print an answer, or say why there is none."""
-        from pixtag.platforms import warning_of
+        from pixtag.lists import warning_of
 
         error, place = answer.error, None if self.platform is None else self.platform.name
         tags = (*self.accepted, *(s.tag for s in answer.suggestions)) if error is None else ()

@@ -54,9 +54,9 @@ def train(
         pixtag train --store my.sqlite --out my-model --all
     """
     from pixtag.cli.settings import section
-    from pixtag.embed import embed_missing
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
+    from pixtag.photos import embed_missing
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 

@@ -27,8 +27,7 @@ from pixtag.evaluate.tables import (
     segments,
 )
 from pixtag.splits import Period, Split, cold_people, cold_view, occurrence
-from pixtag.times import iso_time
-from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
+from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources, iso_time
 
 PIXTAG, BASE = "pixtag", "base_level"
 ALL_SOURCES = tuple(Sources(*on) for on in product((True, False), repeat=3))

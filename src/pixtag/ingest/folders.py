@@ -10,9 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest import captions
-from pixtag.ingest.captions import as_dict, as_list, clean_name, dig
-from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context, post_id_of
+from pixtag.ingest.context import (
+    PHOTO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Comment,
+    Context,
+    as_dict,
+    as_list,
+    assign_comments,
+    clean_name,
+    dig,
+    own_comment,
+    post_id_of,
+    read_json,
+    repair_texts,
+    tags_of,
+)
 from pixtag.ingest.files import Look, read_whole, walk
 from pixtag.tags import join_surrogates, split_tags, tidy_tags
 from pixtag.types import Post
@@ -199,12 +212,12 @@ def _instaloader_post(
     # Folders of hashtags and places hold many people's.
     if not owner and profile and profile[0] not in "#:%" and not profile.endswith(":tagged"):
         owner = clean_name(profile)
-    comments: list[captions.Comment] = []
+    comments: list[Comment] = []
     for row in as_list(_json(files.comments, context) if context.join_comments else None):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
         where, report = files.base, context.report
-        comments += captions.own_comment(author, owner, dig(row, "text"), said_at, where, report)
-    (joined,) = captions.assign_comments([posted_at], comments)
+        comments += own_comment(author, owner, dig(row, "text"), said_at, where, report)
+    (joined,) = assign_comments([posted_at], comments)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)
     code = node.get("shortcode") or node.get("code") or files.code
@@ -213,7 +226,7 @@ def _instaloader_post(
         post_id=post_id_of("instaloader", *key),
         user_id=owner,
         posted_at=posted_at,
-        tags=captions.tags_of(_texts(files, node, context), joined, context.report),
+        tags=tags_of(_texts(files, node, context), joined, context.report),
         photos=tuple(context.photo_at(str(files.photos[n])) for n in numbers),
     )
 
@@ -227,12 +240,12 @@ def _texts(files: _Files, node: dict[str, object], context: Context) -> list[str
     if not any(isinstance(text, str) for text in found):
         raws = (_read(path, context) or b"" for path in files.texts)
         found = [raw.decode("utf-8-sig", "replace") for raw in raws]
-    return captions.repair_texts(found, context.report)
+    return repair_texts(found, context.report)
 
 
 def _json(path: Path | None, context: Context) -> object:
     raw = None if path is None else _read(path, context)
-    return captions.read_json(raw, str(path), context.report)
+    return read_json(raw, str(path), context.report)
 
 
 def _read(path: Path, context: Context) -> bytes | None:

@@ -9,9 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest import captions
-from pixtag.ingest.captions import Comment, as_dict, as_list, dig
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context, ImportReport, post_id_of
+from pixtag.ingest.context import (
+    VIDEO_SUFFIXES,
+    Comment,
+    Context,
+    ImportReport,
+    as_dict,
+    as_list,
+    assign_comments,
+    clean_name,
+    dig,
+    own_comment,
+    post_id_of,
+    read_json,
+    repair_texts,
+    tags_of,
+)
 from pixtag.ingest.files import Entry, Look, Tree
 from pixtag.types import Photo, Post
 
@@ -107,7 +120,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     drafts = _drafts(tree, paths, context)
     _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
     comments = _own_comments(tree, owner, context) if context.join_comments else []
-    joined = captions.assign_comments([draft.posted_at for draft in drafts], comments)
+    joined = assign_comments([draft.posted_at for draft in drafts], comments)
     context.report.n_expected += len(drafts)
     for draft, extra in zip(drafts, joined, strict=True):
         media = [_photo(tree, uri, context) for uri in draft.uris]
@@ -118,7 +131,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
                 post_id=post_id_of("instagram", owner.casefold(), draft.posted_at, first),
                 user_id=owner,
                 posted_at=draft.posted_at,
-                tags=captions.tags_of(draft.texts, extra, context.report),
+                tags=tags_of(draft.texts, extra, context.report),
                 photos=tuple(photo for _, photo in media if photo is not None),
             )
 
@@ -157,7 +170,7 @@ def _draft(row: object, entry: Entry, context: Context) -> list[_Draft]:
         context.report.add("post without media", entry.name)
         return []
     # Files differ in where the caption stands; some say it twice.
-    texts = captions.repair_texts((dig(one, "title") for one in (row, *media)), context.report)
+    texts = repair_texts((dig(one, "title") for one in (row, *media)), context.report)
     stamps = (dig(one, "creation_timestamp") for one in (row, *media))
     at = context.report.read_time(next(filter(None, stamps), None), entry.name)
     return [_Draft(texts, at, uris)]
@@ -178,7 +191,7 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
             drafts[key].uris.append(uri)
         else:
             at = context.report.read_time(taken_at or None, entry.name)
-            drafts[key] = _Draft(captions.repair_texts([caption], context.report), at, [uri])
+            drafts[key] = _Draft(repair_texts([caption], context.report), at, [uri])
     return list(drafts.values())
 
 
@@ -244,7 +257,7 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
                 stamp, text = dig(parts, "Time", "timestamp"), dig(parts, "Comment", "value")
                 author = dig(parts, "Media Owner", "value")
             where, report = entry.name, context.report
-            comments += captions.own_comment(author, owner, text, stamp, where, report)
+            comments += own_comment(author, owner, text, stamp, where, report)
     return comments
 
 
@@ -258,7 +271,7 @@ def _stated_owner(tree: Tree, paths: list[Path]) -> str | None:
     for entry in _matching(tree, _OLD_OWNER):
         names.append(dig(_json(tree, entry, quiet), "username"))
     names += [found[1] for found in (_DOWNLOAD_NAME.match(path.name) for path in paths) if found]
-    return next(filter(None, map(captions.clean_name, names)), None)
+    return next(filter(None, map(clean_name, names)), None)
 
 
 def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
@@ -276,4 +289,4 @@ def _rows(value: object) -> list[object] | None:
 
 
 def _json(tree: Tree, entry: Entry, report: ImportReport) -> object:
-    return captions.read_json(tree.read(entry), entry.name, report)
+    return read_json(tree.read(entry), entry.name, report)

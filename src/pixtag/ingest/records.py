@@ -19,8 +19,7 @@ from pixtag.ingest.files import Look
 from pixtag.outputs import replacing
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
-from pixtag.times import iso_time
-from pixtag.types import Photo, Post
+from pixtag.types import Photo, Post, iso_time
 
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
