@@ -1,11 +1,11 @@
-"""Frozen data classes that the rest of the package passes around."""
+"""Frozen data classes that the package passes around, and the reading and writing of instants."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,12 +36,10 @@ class Post:
     """Something that a person published: photos (perhaps none), tags, a time.
 
     Attributes:
-        post_id: Unique in a store.
-        user_id: The person, or None when nobody is named.
+        post_id: Unique in a store; `user_id` is None when nobody is named.
         posted_at: Unix seconds UTC to the microsecond, or None: posts without a time teach pixels
             and co-occurrence and never enter history or trend.
         tags: Normalised, without '#', in the order of writing; `InputError` when one comes twice.
-        photos: The images in order.
     """
 
     post_id: str
@@ -53,10 +51,8 @@ class Post:
     def __post_init__(self) -> None:
         if len(set(self.tags)) != len(self.tags):
             twice = next(tag for i, tag in enumerate(self.tags) if tag in self.tags[:i])
-            raise InputError(
-                f"post {self.post_id!r} has the tag {twice!r} twice",
-                hint="give each tag once: tuple(dict.fromkeys(tags))",
-            )
+            what = f"post {self.post_id!r} has the tag {twice!r} twice"
+            raise InputError(what, hint="give each tag once: tuple(dict.fromkeys(tags))")
 
 
 @dataclass(frozen=True)
@@ -95,22 +91,17 @@ class PostLog:
         """Lay posts, in any order, out as columns; embeddings `[D]` by post_id."""
         known = embeddings or {}
         ordered = sorted(posts, key=lambda p: (_time(p), p.post_id))
-        users: dict[str, int] = {}
-        tags: dict[str, int] = {}
-        for post in ordered:
-            if post.user_id is not None:
-                users.setdefault(post.user_id, len(users))
-            for tag in post.tags:
-                tags.setdefault(tag, len(tags))
+        users = list(dict.fromkeys(p.user_id for p in ordered if p.user_id is not None))
+        tags = {tag: i for i, tag in enumerate(dict.fromkeys(t for p in ordered for t in p.tags))}
         width = len(next(iter(known.values()))) if known else 0
         matrix = np.zeros((len(ordered), width), np.float16)
         has_photo = np.array([post.post_id in known for post in ordered], np.bool_)
         for row in np.flatnonzero(has_photo):
             matrix[row] = known[ordered[row].post_id]
-        index: dict[str | None, int] = {None: len(users), **users}
+        index = {user: i for i, user in enumerate([*users, None])}
         return cls(
             post_ids=[p.post_id for p in ordered],
-            users=list(users),
+            users=users,
             tags=list(tags),
             user_of_post=np.array([index[p.user_id] for p in ordered], np.int64),
             at=np.array([_time(p) for p in ordered], np.float64),
@@ -180,59 +171,38 @@ class Sources:
     @property
     def name(self) -> str:
         """As written in reports: `pixels+history`, or `nothing`."""
-        on = [n for n in ("pixels", "history", "trend") if getattr(self, n)]
-        return "+".join(on) or "nothing"
+        return "+".join(name for name, is_on in asdict(self).items() if is_on) or "nothing"
 
     def __and__(self, other: Sources) -> Sources:
         """Those that speak in both."""
-        return Sources(
-            self.pixels and other.pixels, self.history and other.history, self.trend and other.trend
-        )
+        return Sources(*(a and b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
 class Rankings:
-    """Ranked tags for B posts, K each.
+    """Ranked tags for B posts, K each."""
 
-    Attributes:
-        rows: Positions of the posts in the log, `[B]`.
-        tag_ids: Index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows.
-        probs: Calibrated probability of each, `[B, K]`; 0 in the padding.
-    """
-
-    rows: Ints
-    tag_ids: Ints
-    probs: Floats
+    rows: Ints  # positions of the posts in the log, `[B]`
+    tag_ids: Ints  # index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows
+    probs: Floats  # calibrated probability of each, `[B, K]`; 0 in the padding
     tags: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One piece of evidence behind a suggestion.
+    """One piece of evidence behind a suggestion."""
 
-    Attributes:
-        source: `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`.
-        text: For a person: "you used it 3 days ago, 12 times".
-        weight: What it added to the score, natural log units.
-    """
-
-    source: str
-    text: str
-    weight: float
+    source: str  # `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`
+    text: str  # for a person: "you used it 3 days ago, 12 times"
+    weight: float  # what it added to the score, natural log units
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A hashtag offered for a photo.
-
-    Attributes:
-        tag: Normalised, without '#'.
-        prob: Calibrated probability of use; 0 for an always-added tag of which nothing is known.
-        reasons: Strongest first.
-    """
+    """A hashtag offered for a photo: normalised, its reasons strongest first."""
 
     tag: str
-    prob: float
+    prob: float  # calibrated, of use; 0 for an always-added tag of which nothing is known
     reasons: tuple[Reason, ...] = ()
 
 
@@ -277,13 +247,11 @@ def read_time(value: object) -> tuple[float | None, str]:
     if value is None or value == "" or isinstance(value, bool):
         return None, ""
     oddity = ""
-    number = _number(value)
-    moment = value if isinstance(value, datetime) else None
+    number, moment = _number(value), value if isinstance(value, datetime) else None
     try:
         if (date := _DATE.fullmatch(str(value))) is not None:
             year, month, day = date[1] or date[4], date[2] or date[5] or 1, date[3] or 1
-            moment = datetime(int(year), int(month), int(day), tzinfo=UTC)
-            oddity = NO_ZONE
+            moment, oddity = datetime(int(year), int(month), int(day), tzinfo=UTC), NO_ZONE
         elif number is None and isinstance(value, str):
             moment = datetime.fromisoformat(value)
     except ValueError:
@@ -307,10 +275,8 @@ def parse_time(text: str) -> datetime:
     at, oddity = read_time(text)
     if at is None:
         reason = {OUT_OF_RANGE: "is too far away", DOUBTFUL: "is a doubtful time"}
-        raise InputError(
-            f"{text!r} {reason.get(oddity, 'is no time')}",
-            hint="write it as 2026-05-01 or 2026-05-01T18:30+02:00",
-        )
+        what = f"{text!r} {reason.get(oddity, 'is no time')}"
+        raise InputError(what, hint="write it as 2026-05-01 or 2026-05-01T18:30+02:00")
     return as_datetime(at)
 
 
@@ -332,10 +298,8 @@ def microseconds(at: float) -> int:
 
 
 def _number(value: object) -> float | None:
-    if not isinstance(value, str | int | float):
-        return None
     try:
-        return float(value)
+        return float(value) if isinstance(value, str | int | float) else None
     except ValueError:
         return None
     except OverflowError:  # a whole number of more than 308 digits

@@ -1,32 +1,38 @@
-"""Importing: from paths to posts in a store, and a report."""
+"""Reading posts from files, folders and archives into a store, with a report, and writing them.
+
+with Store.open("my.sqlite", create=True) as store:
+    report = import_posts(find_sources(["archive.zip"]), store, user_id="ana")
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import folders, instagram, records
 from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport
 from pixtag.ingest.files import Look
+from pixtag.outputs import replacing
 from pixtag.store import Store
-from pixtag.types import Post
+from pixtag.types import Post, iso_time
 
 
 class Reader(NamedTuple):
-    """How to read one kind of source, which may be zips, several of them together.
+    """How to read one kind of source; several zips are read together."""
 
-    `looks_like` gives what of a path is to be read when it looks like this kind, else None.
-    """
-
-    looks_like: Callable[[Look], Path | None]
+    looks_like: Callable[[Look], Path | None]  # what of a path is to be read, if this kind
     read: Callable[[Sequence[Path], Context], Iterable[Post]]
     reads_zips: bool = False
 
 
+# Every kind of source, the more particular before the more general: the first that fits reads.
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
     "instaloader": Reader(folders.looks_like_instaloader, folders.read_instaloader),
@@ -36,8 +42,6 @@ READERS: dict[str, Reader] = {
     },
     "folders": Reader(folders.looks_labelled, folders.read_labelled),
 }
-"""Every kind of source, the more particular before the more general: the first that fits reads."""
-
 KINDS = tuple(READERS)
 _ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
 
@@ -52,8 +56,7 @@ class Source(NamedTuple):
 def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
     """Tell what to read and how: a `kind` of `KINDS` for all paths, or by looking at each.
 
-    Returns:
-        Sources in the order of the paths; then the zips, all of one kind together as one archive.
+    Gives sources in the order of the paths; then the zips, those of one kind as one archive.
 
     Raises:
         InputError: An unknown kind.
@@ -126,14 +129,11 @@ def import_posts(
     now: float | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> ImportReport:
-    """Read posts into a store in batches: what is committed stays when this is interrupted.
+    """Read posts into a store in batches, of which a finished one stays; nothing comes twice.
 
-    Running it again adds nothing twice.
-
-    `user_id` is the person of sources that name nobody. With `join_comments`, hashtags of own
-    comments made within ten minutes belong to a post; with `keep_copies`, every photo is copied
-    beside the store, not only those inside zips. Posts after `now` (Unix seconds UTC; the clock
-    when None) are told as a problem. `on_progress` gets posts read and, once known, expected.
+    `user_id`, `join_comments` and `keep_copies` as for `Context`. Posts after `now` (Unix seconds
+    UTC; the clock when None) are told as a problem. `on_progress` gets posts read and, once known,
+    expected.
 
     Raises:
         ArchiveError: A source cannot be read at all.
@@ -157,3 +157,43 @@ def import_posts(
     result = store.add_posts(counted(), on_progress=tell)
     report.added, report.updated, report.unchanged = result.added, result.updated, result.unchanged
     return report
+
+
+def export_posts(
+    store: Store,
+    out: Path,
+    *,
+    user_id: str | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> int:
+    """Write one person's or all posts as JSON Lines; importing them gives the same posts again.
+
+    The file is replaced at once when all is written; a name in .gz is compressed. Gives, and calls
+    `on_progress` with, the number of posts. InputError: it is the store itself or no plain file.
+    """
+    n_posts = 0
+    with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
+        is_packed = out.suffix == ".gz"
+        packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain) if is_packed else plain
+        file = stack.enter_context(cast("IO[bytes]", packed))
+        for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
+            file.write(_post_line(post))
+            if on_progress is not None:
+                on_progress(n_posts)
+    return n_posts
+
+
+def _post_line(post: Post) -> bytes:
+    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
+    paths = [photo.path for photo in post.photos]
+    record = {
+        "post_id": post.post_id,
+        "user_id": post.user_id,
+        "posted_at": iso_time(post.posted_at),
+        "image": "" if not paths else paths[0] if len(paths) == 1 else paths,
+        "tags": list(post.tags),
+    }
+    try:
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a path that is no valid Unicode: escaped, it reads back the same
+        return json.dumps(record).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""What every reader of posts is given: a report to count in, a place for photos, the person."""
+"""What readers of posts share: a report, a place for photos, loose JSON, captions, comments."""
 
 from __future__ import annotations
 
@@ -38,32 +38,24 @@ BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Run
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import read and met: readers count in it while they read.
+    """What an import read and met: readers count in it while they read."""
 
-    Attributes:
-        sources: Path and kind of each source.
-        problems: What was not as it should be, by kind; `examples` has each kind's first case.
-        n_expected: Posts that will come, as far as readers know; 0 while unknown.
-        n_photos: Readable photos; `n_photos_copied` of them are copied beside the store.
-        first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
-    """
-
-    sources: tuple[tuple[str, str], ...] = ()
-    problems: Counter[str] = field(default_factory=Counter[str])
-    examples: dict[str, str] = field(default_factory=dict[str, str])
+    sources: tuple[tuple[str, str], ...] = ()  # path and kind of each
+    problems: Counter[str] = field(default_factory=Counter[str])  # by kind
+    examples: dict[str, str] = field(default_factory=dict[str, str])  # of each kind the first case
     tags: TagTally = field(default_factory=TagTally)
-    n_expected: int = 0
+    n_expected: int = 0  # posts that will come, as far as readers know; 0 while unknown
     n_posts: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
-    n_photos: int = 0
+    n_photos: int = 0  # those that are readable
     n_photos_copied: int = 0
     n_people: int = 0
     n_tags: int = 0
     n_tag_uses: int = 0
     n_untimed: int = 0
-    first_at: str | None = None
+    first_at: str | None = None  # earliest and latest time, ISO 8601 UTC
     last_at: str | None = None
     n_videos_skipped: int = 0
     n_stories_skipped: int = 0
@@ -124,20 +116,13 @@ class ImportReport:
 
 @dataclass(slots=True)
 class Context:
-    """What every reader of posts is given.
-
-    Attributes:
-        photos_folder: Where copies of photos go; made when the first one comes.
-        keep_copies: Whether to copy every photo, not only those inside archives.
-        user_id: The person, for sources that do not name one; None when unknown.
-        join_comments: Whether own first comments belong to the post.
-    """
+    """What every reader of posts is given."""
 
     report: ImportReport
-    photos_folder: Path
-    keep_copies: bool = False
-    user_id: str | None = None
-    join_comments: bool = True
+    photos_folder: Path  # where copies of photos go; made when the first one comes
+    keep_copies: bool = False  # of every photo, not only of those inside archives
+    user_id: str | None = None  # the person, for sources that do not name one
+    join_comments: bool = True  # whether own first comments belong to the post
     _part: Path | None = None
 
     def photo_at(self, path: str) -> Photo:
@@ -163,10 +148,9 @@ class Context:
             self.report.add("photo is missing", name)
         except (OSError, ValueError, *BROKEN_ZIP) as error:
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreError(
-                    f"no space left for copies of photos in {self.photos_folder}",
-                    hint="make room on the disk and run it again: what was finished is kept",
-                ) from error
+                what = f"no space left for copies of photos in {self.photos_folder}"
+                hint = "make room on the disk and run it again: what was finished is kept"
+                raise StoreError(what, hint=hint) from error
             self.report.add("photo cannot be read", f"{name}: {error}")
         return None
 
@@ -207,11 +191,12 @@ def post_id_of(kind: str, *parts: object) -> str:
 
 
 def _is_running(process_id: int) -> bool:
-    with suppress(PermissionError):  # it is somebody else's
-        try:
-            os.kill(process_id, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
+    try:
+        os.kill(process_id, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
     return True
 
 
@@ -257,13 +242,12 @@ def tags_of(texts: Iterable[str], comments: list[Comment], report: ImportReport)
 
 
 def repair_text(text: object, report: ImportReport) -> str:
-    """Restore a caption or comment; anything but text gives "".
+    """Restore a caption or comment, without HTML entities and control characters; "" if no text.
 
     Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
-    is restored; text that holds real Unicode does not and stays. HTML entities become their
-    characters, control characters vanish.
+    is restored; text that holds real Unicode does not and stays.
     """
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
         return ""
     if not text.isascii():
         try:
@@ -295,13 +279,12 @@ def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
     decoder = json.JSONDecoder(strict=False)
     try:
         return decoder.decode(text)
-    except RecursionError:
-        report.add("broken JSON", f"{where}: nested too deeply")
-    except ValueError as error:
-        if rows := _rows_before_break(decoder, text):
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValueError) and (rows := _rows_before_break(decoder, text)):
             report.add("JSON breaks off, read up to there", where)
             return rows
-        report.add("broken JSON", f"{where}: {error}")
+        why = error if isinstance(error, ValueError) else "nested too deeply"
+        report.add("broken JSON", f"{where}: {why}")
     return None
 
 
@@ -325,12 +308,10 @@ def as_list(value: object) -> list[object]:
 def _rows_before_break(decoder: json.JSONDecoder, text: str) -> list[object]:
     rows: list[object] = []
     at = 1
-    while text.startswith("["):
-        while (mark := text[at : at + 1]) == "," or mark.isspace():
-            at += 1
-        try:
+    with suppress(ValueError, RecursionError):
+        while text.startswith("["):
+            while (mark := text[at : at + 1]) == "," or mark.isspace():
+                at += 1
             row, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            break
-        rows.append(row)
+            rows.append(row)
     return rows

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
@@ -43,9 +43,8 @@ def open_bytes(path: Path) -> IO[bytes]:
             return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", stream)))
         return path.open("rb")
     except OSError as error:
-        raise ArchiveError(
-            f"{path} cannot be read: {error.strerror or error}", hint="check the path"
-        ) from error
+        what = f"{path} cannot be read: {error.strerror or error}"
+        raise ArchiveError(what, hint="check the path") from error
 
 
 def compression(path: Path) -> str:
@@ -110,21 +109,16 @@ def walk(root: Path, skipped: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
 
 
 class Look:
-    """What is seen of a path before it is read; readers tell their own kind by it.
-
-    Attributes:
-        head: First bytes of a file, decompressed; `text` without byte order mark and blanks.
-        names: Names inside a folder or zip, enough to tell what it is; folders end in `/`.
-        post_files: Files directly inside that are named as files of posts: they say most.
-        zips: Zips directly inside.
-    """
+    """What is seen of a path before it is read; readers tell their own kind by it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.head = b"" if path.is_dir() else read_head(path)
+        self.head = b"" if path.is_dir() else read_head(path)  # first bytes, decompressed
         self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
         self.is_zip = self.head.startswith(b"PK")
+        # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
+        # Directly inside: files that are named as files of posts, which say most, and zips.
         self.post_files = sorted(path / one for one in self.names if _POST_FILES.fullmatch(one))
         zips = (one for one in self.names if "/" not in one and one.lower().endswith(".zip"))
         self.zips = sorted(path / one for one in zips)
@@ -159,19 +153,12 @@ class Entry(NamedTuple):
 
 
 class Tree:
-    """The files of an archive by name: a folder, or zips that `opened` closes.
-
-    Raises:
-        ArchiveError: A zip is damaged or grows beyond all measure.
-    """
+    """The files of an archive by name: a folder, or zips (`ArchiveError`) that `opened` closes."""
 
     def __init__(self, paths: Sequence[Path], report: ImportReport, opened: ExitStack) -> None:
         self._report, self._opened = report, opened
-        self.entries = [
-            entry
-            for path in paths
-            for entry in (_in_folder(path) if path.is_dir() else self._in_zip(path))
-        ]
+        parts = (_in_folder(path) if path.is_dir() else self._in_zip(path) for path in paths)
+        self.entries = list(chain.from_iterable(parts))
         self._by_ending: dict[str, list[Entry]] = {}
         for entry in self.entries:
             self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
@@ -180,9 +167,8 @@ class Tree:
         """Find what a path in the archive's JSON means, wherever its top lies; never outside it."""
         uri = uri.strip().replace("\\", "/").lstrip("/")
         candidates = self._by_ending.get(PurePosixPath(uri).name, [])
-        exact = (entry for entry in candidates if entry.name == uri)
-        deeper = (entry for entry in candidates if entry.name.endswith("/" + uri))
-        return next(exact, None) or next(deeper, None)
+        fitting = [one for one in candidates if f"/{one.name}".endswith(f"/{uri}")]
+        return min(fitting, key=lambda one: one.name != uri, default=None)
 
     def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
         """Read an entry whole, or its head; None (counted) when it is broken or too large."""
@@ -203,17 +189,13 @@ class Tree:
         try:
             archive = self._opened.enter_context(zipfile.ZipFile(path))
         except (OSError, *BROKEN_ZIP) as error:
-            raise ArchiveError(
-                f"{path} is no whole zip: {error}",
-                hint="download it again; a download that was cut off looks like this",
-            ) from error
+            hint = "download it again; a download that was cut off looks like this"
+            raise ArchiveError(f"{path} is no whole zip: {error}", hint=hint) from error
         infos = [info for info in archive.infolist() if not info.is_dir()]
         total_bytes = sum(info.file_size for info in infos)
         if total_bytes > _MAX_TOTAL_RATIO * path.stat().st_size + _SPARE_BYTES:
-            raise ArchiveError(
-                f"{path} would grow to {total_bytes:,} bytes: a zip bomb",
-                hint="get the archive from Instagram itself",
-            )
+            what = f"{path} would grow to {total_bytes:,} bytes: a zip bomb"
+            raise ArchiveError(what, hint="get the archive from Instagram itself")
         for info in infos:
             name = info.filename.replace("\\", "/")
             if fault := _zip_fault(info, name):

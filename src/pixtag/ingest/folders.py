@@ -52,10 +52,9 @@ def looks_labelled(look: Look) -> Path | None:
 
 
 def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read photos with a text file beside them, without a time, in order of folder and name.
+    """Read photos with a text file beside them (else ArchiveError), in order of folder and name.
 
-    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post. Raises ArchiveError when
-    no photo has a text file.
+    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
     """
     (root,) = paths
     n_posts = 0
@@ -71,10 +70,8 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             post_id = post_id_of("folder", folder.name, stem, user_id or "", *digests)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
-        raise ArchiveError(
-            f"no photo in {root} has a text file beside it",
-            hint="put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user",
-        )
+        hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
+        raise ArchiveError(f"no photo in {root} has a text file beside it", hint=hint)
 
 
 def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
@@ -134,10 +131,9 @@ def looks_like_instaloader(look: Look) -> Path | None:
 
 
 def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read folders that instaloader wrote, and all below, in time order within a folder.
+    """Read folders that instaloader wrote (else ArchiveError), in time order within a folder.
 
-    Videos (their poster pictures too), stories and profile pictures are left out. Raises
-    ArchiveError when no file is named as instaloader names them.
+    Videos (their poster pictures too), stories and profile pictures are left out.
     """
     (root,) = paths
     n_groups = 0
@@ -155,10 +151,8 @@ def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
                 context.report.n_expected -= 1
                 context.report.n_stories_skipped += kind == "story"
     if not n_groups:
-        raise ArchiveError(
-            f"{root} holds no files named as instaloader names them",
-            hint="they look like 2026-03-01_18-30-00_UTC.jpg",
-        )
+        what = f"{root} holds no files named as instaloader names them"
+        raise ArchiveError(what, hint="they look like 2026-03-01_18-30-00_UTC.jpg")
 
 
 def _grouped(folder: Path, names: list[str], context: Context) -> list[_Files]:

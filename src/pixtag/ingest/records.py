@@ -1,25 +1,21 @@
-"""Posts as records, one a post: read from JSON Lines, CSV and Parquet, written as JSON Lines."""
+"""Posts as records, one a post, in JSON Lines, CSV and Parquet."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
 from pixtag.ingest.context import Context, post_id_of
 from pixtag.ingest.files import Look
-from pixtag.outputs import replacing
-from pixtag.store import Store
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
-from pixtag.types import Photo, Post, iso_time
+from pixtag.types import Photo, Post
 
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
@@ -38,8 +34,7 @@ def looks_like(kind: str, look: Look) -> Path | None:
 def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read posts from a file of `KINDS`, plain or compressed; broken rows are counted, left out.
 
-    Raises:
-        ArchiveError: The file cannot be opened, no line is a post, or no column is known.
+    ArchiveError: it cannot be opened, no line is a post, or no column is known.
     """
     (path,) = paths
     for where, record in _READ[kind](path, context):
@@ -64,11 +59,9 @@ def _read_json_lines(path: Path, context: Context) -> _Records:
                 start = line[:60].decode(errors="replace").strip()
                 context.report.add(kind, f"{path}:{number}: {start}")
     if n_broken and not n_good:
-        raise ArchiveError(
-            f"no line of {path} is a JSON object with a post",
-            hint='each line needs the form {"post_id": .., "user_id": .., "posted_at": .., '
-            '"image": .., "tags": [..]}',
-        )
+        form = '{"post_id": .., "user_id": .., "posted_at": .., "image": .., "tags": [..]}'
+        what = f"no line of {path} is a JSON object with a post"
+        raise ArchiveError(what, hint=f"each line needs the form {form}")
 
 
 def _read_csv(path: Path, context: Context) -> _Records:
@@ -98,14 +91,12 @@ def _read_parquet(path: Path, context: Context) -> _Records:
 
     try:
         with files.open_bytes(path) as file:
-            table = pq.ParquetFile(
-                pa.BufferReader(file.read()) if files.compression(path) else path
-            )
+            is_packed = files.compression(path)
+            table = pq.ParquetFile(pa.BufferReader(file.read()) if is_packed else path)
         names = [name for name in table.schema_arrow.names if name in COLUMNS]
     except (*files.DAMAGED, pa.ArrowException) as error:
-        raise ArchiveError(
-            f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
-        ) from error
+        what = f"{path} is no readable Parquet file: {error}"
+        raise ArchiveError(what, hint="write it again, or use CSV") from error
     _check_columns(table.schema_arrow.names, path)
     context.report.n_expected += table.metadata.num_rows
     number = 0
@@ -144,57 +135,12 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     return Post(post_id, user_id, posted_at, kept, tuple(photos))
 
 
-def export_posts(
-    store: Store,
-    out: Path,
-    *,
-    user_id: str | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> int:
-    """Write posts as JSON Lines. Importing the file gives the same posts again.
-
-    The file is replaced at once when all is written; a name in .gz is compressed. A `user_id`
-    selects one person's posts. Gives, and calls `on_progress` with, the number of posts written.
-
-    Raises:
-        InputError: The file is the store itself or no plain file.
-    """
-    n_posts = 0
-    with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
-        is_packed = out.suffix == ".gz"
-        packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain) if is_packed else plain
-        file = stack.enter_context(cast("IO[bytes]", packed))
-        for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
-            file.write(_post_line(post))
-            if on_progress is not None:
-                on_progress(n_posts)
-    return n_posts
-
-
-def _post_line(post: Post) -> bytes:
-    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
-    paths = [photo.path for photo in post.photos]
-    record = {
-        "post_id": post.post_id,
-        "user_id": post.user_id,
-        "posted_at": iso_time(post.posted_at),
-        "image": "" if not paths else paths[0] if len(paths) == 1 else paths,
-        "tags": list(post.tags),
-    }
-    try:
-        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # a path that is no valid Unicode: escaped, it reads back the same
-        return json.dumps(record).encode() + b"\n"
-
-
 def _check_columns(heading: list[str], path: Path) -> None:
     """Make sure that a table has something to learn from."""
     if not {name.strip().lower() for name in heading} & _CONTENT:
-        raise ArchiveError(
-            f"{path} has no column named tags, caption or image, only: "
-            + ", ".join(repr(name) for name in heading[:12]),
-            hint=f"rename its columns: {', '.join(COLUMNS)}",
-        )
+        found = ", ".join(repr(name) for name in heading[:12])
+        what = f"{path} has no column named tags, caption or image, only: {found}"
+        raise ArchiveError(what, hint=f"rename its columns: {', '.join(COLUMNS)}")
 
 
 def _separator(path: Path) -> str:
