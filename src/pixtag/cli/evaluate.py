@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
@@ -21,12 +21,6 @@ Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
-
-
-def register(app: App) -> None:
-    """Add this group's verbs to the command line."""
-    app.command(evaluate)
-    app.command(leakcheck)
 
 
 def evaluate(
@@ -92,7 +86,7 @@ def evaluate(
         pixtag evaluate --store old.sqlite --protocol ancestor
         pixtag evaluate --protocol strangers --photos labelled --bundle my-bundle
     """
-    from pixtag.cli.settings import section
+    from pixtag.cli.main import section
     from pixtag.evaluate import Request, report, run_protocol
     from pixtag.outputs import check_outputs
     from pixtag.store import Store

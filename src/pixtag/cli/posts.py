@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from pixtag.cli import output
 
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
 _SHOWN_PEOPLE = 20
 _SHOWN_ROWS = 50
-
-
-def register(app: App) -> None:
-    """Add this group's verbs to the command line that is being built."""
-    app.command(import_, name="import")
-    for verb in (export, posts, history, forget, doctor):
-        app.command(verb)
 
 
 def import_(

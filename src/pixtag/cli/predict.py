@@ -1,4 +1,4 @@
-"""`pixtag predict` and `pixtag trending`: hashtags for photos, and what is rising."""
+"""Verbs that suggest: predict, trending, lists."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
+from pixtag.errors import InputError
 from pixtag.types import iso_time, parse_time
 
 if TYPE_CHECKING:
@@ -23,15 +24,10 @@ if TYPE_CHECKING:
     from pixtag.types import Suggestion
 
 Format = Literal["table", "json", "txt"]
+ListName = Literal["deny", "allow", "always"]
 
 _SHOWN_REASONS = 3
 _SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
-
-
-def register(app: App) -> None:
-    """Add this group's verbs."""
-    app.command(predict)
-    app.command(trending)
 
 
 def predict(
@@ -92,7 +88,6 @@ def predict(
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
-    from pixtag.cli.settings import lists_of
     from pixtag.lists import find_platform, restricted_tags
     from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
@@ -307,3 +302,94 @@ def _why(suggestion: Suggestion) -> str:
     """The reasons that matter beside the strongest one."""
     reasons = suggestion.reasons[:_SHOWN_REASONS]
     return "; ".join(r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
+
+
+def lists(
+    name: ListName | None = None,
+    action: Literal["add", "remove"] | None = None,
+    /,
+    *tags: str,
+    user: str | None = None,
+    store: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Show or change the hashtags that are never, only or always suggested.
+
+    deny: never suggested, whatever else is said. allow: as long as it holds any, only these are
+    suggested. always: added after the suggestions, within their number. `pixtag predict` obeys
+    all three; --no-lists there switches them off.
+
+    The lists hold for everybody, or with --user for one person of a store, beside those for
+    everybody. The latter are a plain file, named on stderr, that you may edit; a person's are
+    in the store, and `pixtag forget` removes them.
+
+    Args:
+        name: Which list: deny, allow or always; all when absent.
+        action: add or remove; without it the lists are shown.
+        tags: Hashtags, with or without the sign.
+        user: A person of the store, for lists of their own.
+        store: The store of the person.
+        json: Print one JSON object instead of a table.
+
+    Examples:
+        pixtag lists
+        pixtag lists deny add love instagood
+        pixtag lists always add studioana --user ana --store my.sqlite
+        pixtag lists deny remove love
+    """
+    from pixtag.lists import LIST_NAMES, Lists, edit_global_lists, global_lists, global_lists_path
+    from pixtag.store import Store
+    from pixtag.tags import split_tags
+
+    if user is not None and store is None:
+        what = f"lists of {user!r} need the store that they belong to"
+        raise InputError(what, hint="add --store my.sqlite")
+    given = [tag for text in tags for tag in split_tags(text)]
+    is_removal = action == "remove"
+    if action and name and not given:
+        raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
+
+    def say_changed(changed: list[str], place: Path) -> None:
+        n_same = len(given) - len(changed)
+        same = f", {n_same} {'not there' if is_removal else 'there already'}" if n_same else ""
+        what = "removed" if is_removal else "added"
+        output.say(f"{name}: {len(changed)} {what}{same}; {place}")
+
+    path = global_lists_path()
+    if user is None and action and name:
+        say_changed(edit_global_lists(name, given, remove=is_removal), path)
+    found = {"everybody": global_lists()}
+    if store is not None and user is not None:
+        with Store.open(store, read_only=not (action and name)) as opened:
+            if user not in dict(opened.summary().posts_per_person):
+                output.say(f"note: {user!r} has no posts in {store}")
+            if action and name:
+                changed = opened.edit_lists(name, given, user_id=user, remove=is_removal)
+                say_changed(changed, store)
+            found[user] = opened.lists(user)
+            if opened.lists() != Lists():  # taken in from a file of an earlier version
+                found[f"everybody in {store.name}"] = opened.lists()
+    names = LIST_NAMES if name is None else (name,)
+    shown = {whose: {n: getattr(lists, n) for n in names} for whose, lists in found.items()}
+    if json:
+        output.print_json(shown)
+        return
+    rows = [
+        (n, whose, " ".join(f"#{tag}" for tag in shown[whose][n]) or "none")
+        for n in names
+        for whose in shown
+    ]
+    output.print_table({"list": "left", "for": "left", "hashtags": "left"}, rows)
+    output.say(f"{'read' if path.exists() else 'not there'}: {path}")
+
+
+def lists_of(user: str | None, store: Path | None) -> Lists:
+    """Give the lists that hold for a person: everybody's, the store's and their own."""
+    from pixtag.lists import global_lists
+    from pixtag.store import Store
+
+    if store is None:
+        return global_lists()
+    with Store.open(store, read_only=True) as opened:
+        found = global_lists().joined(opened.lists())
+        return found if user is None else found.joined(opened.lists(user))

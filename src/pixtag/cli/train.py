@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pixtag.cli import output
 
-if TYPE_CHECKING:
-    from cyclopts import App
-
 Size = Literal["tiny", "small", "base"]
 _SHOWN = 40
-
-
-def register(app: App) -> None:
-    """Add this group's verbs."""
-    app.command(train)
-    app.command(tags)
 
 
 def train(
@@ -53,7 +44,7 @@ def train(
         pixtag train --store my.sqlite --out my-model --size tiny --tags labels.txt
         pixtag train --store my.sqlite --out my-model --all
     """
-    from pixtag.cli.settings import section
+    from pixtag.cli.main import section
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
     from pixtag.photos import embed_missing
