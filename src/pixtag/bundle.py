@@ -9,11 +9,9 @@ metadata   JSON: manifest, vocabulary, tags of the prior, model card
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,12 +22,13 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import InputError, ModelError
+from pixtag.outputs import replacing
 from pixtag.types import Bools, PostLog
 
 FORMAT = 2  # version of the layout above; 1 was a folder
@@ -39,14 +38,12 @@ Hashes = NDArray[np.uint64]
 
 _KEY = "pixtag"
 _START = b'{"__metadata__":{"pixtag":'
-_TRAIN_HINT = "train a new one with `pixtag train`, or leave --bundle out for the shipped one"
+_TRAIN_HINT = "train a new one with `pixtag train`, or leave --model out for the shipped one"
 _COPY_HINT = "copy the model again from where it came, or " + _TRAIN_HINT
 
 
-class Trained(BaseModel):
+class Trained(BaseModel, frozen=True, extra="forbid"):
     """What a model learned from; times are Unix seconds UTC, None when no post has one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_posts: Annotated[int, Field(ge=0)]
     first_at: float | None = None
@@ -54,7 +51,7 @@ class Trained(BaseModel):
     calibrated_until: float | None = None
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, frozen=True, extra="forbid"):
     """What a model is and what made it.
 
     Attributes:
@@ -65,8 +62,6 @@ class Manifest(BaseModel):
             nothing and no table can be made ahead. Who holds the file can still test an id.
         digests: SHA-256 in hex of each part of the file, filled in by `save_bundle`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Annotated[int, Field(ge=1)] = FORMAT
     pixtag: str
@@ -98,26 +93,16 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model as its file holds it.
-
-    Attributes:
-        vocabulary: Tags that the pixel head was fitted on, `[V]`.
-        weights: Network, calibration, pixel head and topics, by flat names.
-        prior: Anonymous posts without a time, for strangers; embeddings in the joint space.
-        extras: Further arrays: people behind the prior, class-to-tag matrices.
-        seen: Hashes of the post ids that training read (`hash_post_ids` with the manifest's salt).
-        card: The model card, Markdown.
-        encoder: ONNX bytes of the encoder that it was trained with; None for the shipped one.
-    """
+    """A trained model as its file holds it."""
 
     manifest: Manifest
-    vocabulary: list[str]
-    weights: Arrays
-    prior: PostLog
-    extras: Arrays = field(default_factory=dict)
-    seen: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
-    card: str = ""
-    encoder: bytes | None = None
+    vocabulary: list[str]  # tags that the pixel head was fitted on, `[V]`
+    weights: Arrays  # network, calibration, pixel head and topics, by flat names
+    prior: PostLog  # anonymous posts without a time; embeddings in the joint space
+    extras: Arrays = field(default_factory=dict)  # people behind the prior, class-to-tag matrices
+    seen: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))  # `hash_post_ids` of all
+    card: str = ""  # the model card, Markdown
+    encoder: bytes | None = None  # ONNX, of the encoder it was trained with; None: the shipped one
 
     def group(self, name: str) -> dict[str, NDArray[Any]]:
         """Arrays of the weights and extras whose names begin with `NAME/`, without that."""
@@ -210,10 +195,8 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     check_replaceable(path)
     prior = bundle.prior
     if prior.users or prior.n_untimed != len(prior):
-        raise ModelError(
-            "the prior of a model must not hold people or times",
-            hint="build it with pixtag.bundle.anonymous_log",
-        )
+        what = "the prior of a model must not hold people or times"
+        raise ModelError(what, hint="build it with pixtag.bundle.anonymous_log")
     log = {name: getattr(prior, name) for name in ("tag_start", "has_photo", "embeddings")}
     log["tag_ids"] = prior.tag_ids.astype(np.int32)
     seen = {"hashes": np.unique(bundle.seen)}
@@ -233,11 +216,10 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, to_safetensors(arrays, {_KEY: json.dumps(document)}))
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise ModelError(
-            f"cannot write the model {path}: {error.strerror or error}",
-            hint="make room and run again" if full else "choose a folder that you can write to",
-        ) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "make room and run again" if is_full else "choose a folder that you can write to"
+        what = f"cannot write the model {path}: {error.strerror or error}"
+        raise ModelError(what, hint=hint) from error
     return replace(bundle, manifest=manifest, seen=seen["hashes"])
 
 
@@ -248,10 +230,8 @@ def load_bundle(path: Path | None = None) -> Bundle:
         ModelError: Not a model, damaged, of another format, or not readable.
     """
     if path is None and not default_bundle_path().is_file():
-        raise ModelError(
-            "no model came with this installation",
-            hint="train one with `pixtag train --store FILE --out FILE` and give it by --bundle",
-        )
+        hint = "train one with `pixtag train --store FILE --out FILE` and give it by --model"
+        raise ModelError("no model came with this installation", hint=hint)
     path = path or default_bundle_path()
     try:
         if not _is_model(path):
@@ -308,7 +288,7 @@ def _prior_log(
 ) -> PostLog:
     n = len(has_photo)
     return PostLog(
-        post_ids=[f"{PRIOR_ID}{i}" for i in range(n)],
+        [f"{PRIOR_ID}{i}" for i in range(n)],
         users=[],
         tags=tags,
         user_of_post=np.zeros(n, np.int64),
@@ -346,14 +326,6 @@ def _digest_of_json(value: object) -> str:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside `path`, sync it, and rename it into place: it is whole or not there."""
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        with made.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            made.unlink(missing_ok=True)
+    """Write a file that is whole or not there, as `outputs.replacing`."""
+    with replacing(path) as file:
+        file.write(content)

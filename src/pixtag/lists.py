@@ -1,14 +1,16 @@
-"""Lists of tags that are never (`deny`), only (`allow`) or always suggested.
+"""Which tags may be suggested: lists of never, only and always; platforms' caps; restricted tags.
 
-Those of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit
-(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`.
+Lists of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit
+(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`. Caps and
+restricted tags come from dated files in the package (`data/`); a file of the same form and name in
+`~/.config/pixtag`, or one that is named, adds entries and replaces those of the same name.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -26,6 +28,7 @@ from pixtag.tags import normalise_tag
 ListName = Literal["deny", "allow", "always"]
 LIST_NAMES: tuple[ListName, ...] = get_args(ListName)
 
+_DATA = Path(__file__).parent / "data"
 _HEAD = """\
 # Lists of tags for `pixtag predict`: edit them here or with `pixtag lists`, which keeps the
 # entries and not further comments.
@@ -39,12 +42,9 @@ _HEAD = """\
 class Lists:
     """Three lists of normalised tags, each tag once."""
 
-    deny: tuple[str, ...] = ()
-    """Never suggested; stronger than the other two."""
-    allow: tuple[str, ...] = ()
-    """When not empty, only these are suggested."""
-    always: tuple[str, ...] = ()
-    """Added to every set, within its size."""
+    deny: tuple[str, ...] = ()  # never suggested; stronger than the other two
+    allow: tuple[str, ...] = ()  # when not empty, only these are suggested
+    always: tuple[str, ...] = ()  # added to every set, within its size
 
     def joined(self, other: Lists) -> Lists:
         """These lists with the entries of others after them."""
@@ -64,10 +64,9 @@ class Lists:
     def edited(
         self, name: ListName, tags: Iterable[str], *, remove: bool
     ) -> tuple[Lists, list[str]]:
-        """Add tags, as somebody wrote them, to a list or remove them from it.
+        """Add tags, as somebody wrote them (`InputError` for none), to a list or remove them.
 
-        Gives the lists after that, and which tags were added or removed, normalised. InputError:
-        one is no tag.
+        Gives the lists after that, and which tags were added or removed, normalised.
         """
         wanted = dict.fromkeys(_tag(raw, InputError, "the command line") for raw in tags)
         before: tuple[str, ...] = getattr(self, name)
@@ -168,9 +167,6 @@ def _locked(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
-_DATA = Path(__file__).parent / "data"
-
-
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -178,11 +174,6 @@ class _Entry(BaseModel):
     source: str = ""
     as_of: date | None = None
     note: str = ""
-
-    @staticmethod
-    def name_of(key: str) -> str | None:
-        """The name that a key of the file stands for; None when it is none."""
-        return key.casefold()
 
     @property
     def origin(self) -> str:
@@ -202,11 +193,6 @@ class RestrictedTag(_Entry):
 
     platforms: tuple[str, ...]
 
-    @staticmethod
-    def name_of(key: str) -> str | None:
-        """The tag that a key of the file stands for; None when it is none."""
-        return normalise_tag(key)
-
 
 EntryT = TypeVar("EntryT", bound=_Entry)
 
@@ -216,7 +202,7 @@ def platforms(path: Path | None = None) -> dict[str, Platform]:
 
     ConfigError: A file holds what cannot be, or the named one is not there.
     """
-    return _merged(Platform, "platforms.toml", path)
+    return _merged(Platform, "platforms.toml", path, str.casefold)
 
 
 def find_platform(name: str, path: Path | None = None) -> Platform:
@@ -232,7 +218,7 @@ def find_platform(name: str, path: Path | None = None) -> Platform:
 
 def restricted_tags(path: Path | None = None) -> dict[str, RestrictedTag]:
     """Read which tags are reported as hidden or limited; `path` and errors as for `platforms`."""
-    found = _merged(RestrictedTag, "restricted_tags.toml", path)
+    found = _merged(RestrictedTag, "restricted_tags.toml", path, normalise_tag)
     return {tag: entry for tag, entry in found.items() if entry.platforms}
 
 
@@ -246,27 +232,29 @@ def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | Non
     return said + origin + (f": {entry.note}" if entry.note else "")
 
 
-def _merged(model: type[EntryT], file: str, path: Path | None) -> dict[str, EntryT]:
+def _merged(
+    model: type[EntryT], file: str, path: Path | None, name_of: Callable[[str], str | None]
+) -> dict[str, EntryT]:
     own = config_folder() / file if path is None else path
-    is_given = path is not None or own.exists()
-    return _read(model, _DATA / file) | (_read(model, own) if is_given else {})
+    files = [_DATA / file] + [own] * (path is not None or own.exists())
+    return {name: entry for one in files for name, entry in _entries(model, one, name_of)}
 
 
-def _read(model: type[EntryT], path: Path) -> dict[str, EntryT]:
+def _entries(
+    model: type[EntryT], path: Path, name_of: Callable[[str], str | None]
+) -> Iterator[tuple[str, EntryT]]:
     content = read_toml(path)
     if content is None:
         raise ConfigError(f"there is no file {path}", hint="check the path")
-    found: dict[str, EntryT] = {}
     for key, table in content.items():
-        name = model.name_of(key)
+        name = name_of(key)
         if name is None or not isinstance(table, dict):
             what = "is no tag" if name is None else "is no table"
             raise ConfigError(f"{key!r} in {path} {what}", hint="write a table such as [instagram]")
         try:
-            found[name] = model.model_validate({**cast("dict[str, object]", table), "name": name})
+            yield name, model.model_validate({**cast("dict[str, object]", table), "name": name})
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join([key, *map(str, problem["loc"])])
             hint = f"an entry may have {', '.join(f for f in model.model_fields if f != 'name')}"
             raise ConfigError(f"{where} in {path}: {problem['msg']}", hint=hint) from error
-    return found

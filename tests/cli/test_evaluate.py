@@ -134,7 +134,7 @@ def test_an_oracle_is_a_ceiling_and_a_broken_one_an_error(store, pixtag):
     assert 0 < mean(rows, "base_level", "p@5", "all", "share of the oracle", "oracle") < 1
     done = pixtag(*words, "--rankers")
     assert done.returncode == 2
-    assert "leave out --bundle" in done.stderr
+    assert "leave out --model" in done.stderr
     n_looks = len((store.parent / "my.sqlite.looks.jsonl").read_text().splitlines())
     for text, message in (("{", "line 1 is not JSON"), ("", "lacks 84 of the 84 posts")):
         oracle.write_text(text)

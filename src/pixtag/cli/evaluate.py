@@ -21,12 +21,13 @@ Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
+Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
 
 
 def evaluate(
     *,
     store: Path | None = None,
-    bundle: Path | None = None,
+    bundle: Model = None,
     encoder: Path | None = None,
     user: str | None = None,
     period: Period = "test",
@@ -55,9 +56,9 @@ def evaluate(
 
     Args:
         store: The store.
-        bundle: Measure this bundle; else one is trained first and kept as STORE.evaluated.
+        bundle: Measure this model; else one is trained first and kept as STORE.evaluated.
         encoder: Whose embeddings of the store's photos are read: an ONNX file, as for `import`; a
-            bundle brings its own.
+            model brings its own.
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
         protocol: `ancestor`: random splits, for posts without times; `given`: some true tags are
@@ -68,12 +69,12 @@ def evaluate(
         photo_tags: TOML whose table `tags` lists the tags of each concept, its plain name first.
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.
-        cold: Also train without a fifth of the people and measure on them; not with --bundle.
+        cold: Also train without a fifth of the people and measure on them; not with --model.
         ablation: Also measure every set of sources, and the network without each signal.
         baselines_only: Leave Pixtag out.
-        rankers: Also fit LightGBM's ranker on the network's examples; not with --bundle.
+        rankers: Also fit LightGBM's ranker on the network's examples; not with --model.
         oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
-        size: Size of the bundle that is trained.
+        size: Size of the model that is trained.
         seed: Of training, splits and the random ranking.
         json: Write all figures to this file, as one long table.
         predictions: Write ten suggestions for each post to this file, JSON Lines.
@@ -81,10 +82,10 @@ def evaluate(
         html: Write a page with tables and plots to this file.
 
     Examples:
-        pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
+        pixtag evaluate --store my.sqlite --model my-model --json figures.json --html report.html
         pixtag evaluate --store my.sqlite --period validation --baselines-only
         pixtag evaluate --store old.sqlite --protocol ancestor
-        pixtag evaluate --protocol strangers --photos labelled --bundle my-bundle
+        pixtag evaluate --protocol strangers --photos labelled --model my-model
     """
     from pixtag.cli.main import section
     from pixtag.evaluate import Request, report, run_protocol
@@ -160,7 +161,7 @@ def _long_json(found: Figures) -> str:
 def leakcheck(
     *,
     store: Path,
-    bundle: Path | None = None,
+    bundle: Model = None,
     times: Annotated[int, Number(gte=1, lte=1000)] = 12,
     last: Annotated[int, Number(gte=50)] = 3000,
     seed: Seed = 0,
@@ -173,7 +174,7 @@ def leakcheck(
 
     Args:
         store: The store.
-        bundle: The bundle whose scores are checked; the shipped one by default.
+        bundle: The model whose scores are checked; the shipped one by default.
         times: How many query times, spread evenly.
         last: Check within this many of the last posts.
         seed: Of the changes.
@@ -181,7 +182,7 @@ def leakcheck(
 
     Examples:
         pixtag leakcheck --store my.sqlite
-        pixtag leakcheck --store my.sqlite --bundle my-bundle --times 40
+        pixtag leakcheck --store my.sqlite --model my-model --times 40
     """
     import numpy as np
 

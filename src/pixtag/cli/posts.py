@@ -202,7 +202,7 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
 def forget(user: str, *, store: Path, json: bool = False) -> None:
     """Remove a person from a store: posts, embeddings, lists, kept copies and derived files.
 
-    The person's own files elsewhere and bundles that were trained on them are not touched; the
+    The person's own files elsewhere and models that were trained on them are not touched; the
     latter are named, so that you can train them again.
 
     Args:
@@ -234,10 +234,10 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
             f"hint: {store} could not shrink yet, because another process has it open or the disk "
             f"is full; the next command that writes to it tries again"
         )
-    for bundle in result.bundles:
+    for model in result.bundles:
         output.say(
-            f"the bundle {bundle.path} was trained on this person and is unchanged; to be rid of "
-            f"what it learned: pixtag train --store {store} --out {bundle.path}"
+            f"the model {model.path} was trained on this person and is unchanged; to be rid of "
+            f"what it learned: pixtag train --store {store} --out {model.path}"
         )
     output.say(
         f"forgot {user}: {_count(result.posts, 'post')} gone from {store} "

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "txt"]
 ListName = Literal["deny", "allow", "always"]
+Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
 
 _SHOWN_REASONS = 3
 _SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
@@ -44,7 +45,7 @@ def predict(
     refuse: list[str] | None = None,
     similar: bool = False,
     lists: Annotated[bool, Parameter(negative="--no-lists")] = True,
-    bundle: Path | None = None,
+    bundle: Model = None,
     platforms: Path | None = None,
     restricted: Path | None = None,
     format: Format = "table",
@@ -53,7 +54,7 @@ def predict(
     """Suggest hashtags for photos, with how likely each is and why.
 
     A photo that the store knows, or that has a sidecar (NAME.txt, comma-separated tags), shows
-    its own tags too, and each suggestion is marked right or wrong; it is then judged as of the
+    its own tags too, and each suggestion is marked right or wrong; it is then judged at the
     moment when it was posted, without its own post.
 
     Of hashtags that say the same (the same photos, the same company, in whatever spelling), the
@@ -271,8 +272,7 @@ class _Printer:
             tags = output.printable(" ".join(f"#{tag}" for tag in own)) or "none"
             output.print_line(f"its own tags ({n_hits} suggested): {tags}")
             if answer.is_trained_on:
-                of = "the bundle was trained on this post, so it says little of others"
-                output.print_line(of)
+                output.print_line("the model was trained on this post: it says little of others")
             output.print_line("")
 
     def _record(self, answer: Answer, warnings: Mapping[str, str]) -> dict[str, object]:

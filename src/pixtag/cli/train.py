@@ -1,13 +1,16 @@
-"""Verbs about bundles: train, tags."""
+"""Verbs about models: train, tags."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from pixtag.cli import output
 
 Size = Literal["tiny", "small", "base"]
+Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
 _SHOWN = 40
 
 
@@ -89,21 +92,21 @@ def train(
     )
 
 
-def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = False) -> None:
-    """List the tags of a bundle or of a store, with uses, people and band.
+def tags(*, store: Path | None = None, bundle: Model = None, json: bool = False) -> None:
+    """List the tags of a model or of a store, with uses, people and how common they are.
 
-    Bands by uses: the head holds the most used tags that make up half of all uses, the torso the
-    next 40 %, the tail the rest. Without --store and --bundle it lists the shipped bundle's.
+    The head holds the most used tags that make up half of all uses, the torso the next 40 %, the
+    tail the rest. Without --store and --model it lists the shipped model's.
 
     Args:
         store: List what this store's people used.
-        bundle: List what this bundle knows.
+        bundle: List what this model knows.
         json: Print JSON Lines with every tag.
 
     Examples:
         pixtag tags
         pixtag tags --store my.sqlite
-        pixtag tags --bundle my-bundle --json
+        pixtag tags --model my-model --json
     """
     import numpy as np
 
@@ -124,15 +127,14 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
     of_log = dict(zip(log.tags, np.bincount(log.tag_ids, minlength=len(log.tags)), strict=True))
     uses = np.array([of_log.get(name, 0) for name in names], np.int64)
     bands = [BANDS[b] for b in tag_bands(uses)]
-    rows: list[tuple[str, int, int, str]]
-    rows = list(zip(names, uses.tolist(), people.tolist(), bands, strict=True))
-    rows.sort(key=lambda row: (-row[1], row[0]))
+    found = zip(names, uses.tolist(), people.tolist(), bands, strict=True)
+    rows: list[tuple[str, int, int, str]] = sorted(found, key=lambda row: (-row[1], row[0]))
     if json:
         for row in rows:
-            output.print_json_line(dict(zip(("tag", "uses", "people", "band"), row, strict=True)))
+            output.print_json_line(dict(zip(("tag", "uses", "people", "part"), row, strict=True)))
         return
     output.print_table(
-        {"tag": "left", "uses": "right", "people": "right", "band": "left"},
+        {"tag": "left", "uses": "right", "people": "right", "part": "left"},
         [(f"#{tag}", f"{n:,}", f"{p:,}", band) for tag, n, p, band in rows[:_SHOWN]],
     )
     if len(rows) > _SHOWN:

@@ -214,7 +214,7 @@ def _refuse_what_was_seen(bundle: Bundle, log: PostLog, split: Split, people: In
         if n_seen:
             raise LeakError(
                 f"the model learned from {n_seen} posts {what}",
-                hint="leave --bundle out: one is then trained without them",
+                hint="leave --model out: one is then trained without them",
             )
 
 

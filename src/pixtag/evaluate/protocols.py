@@ -102,7 +102,7 @@ def _temporal(request: Request) -> Outcome:
     if request.rankers and (request.bundle is not None or request.baselines_only):
         raise InputError(
             "--rankers fits on the examples of a training, and nothing is trained here",
-            hint="leave out --bundle and --baselines-only",
+            hint="leave out --model and --baselines-only",
         )
     store, period = request.posts, request.period
     bundle = None if request.bundle is None else load_bundle(request.bundle)

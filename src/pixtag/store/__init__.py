@@ -1,4 +1,8 @@
-"""The store's reading and writing."""
+"""The store: posts, tag uses, photos, embeddings and lists in one SQLite file.
+
+Beside the file lie, where they were made, `FILE.photos/` (kept copies of photos) and
+`FILE.snapshot*` (derived data that can be made again).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,9 @@ from pixtag.lists import ListName, Lists, read_lists_file, store_lists_path
 from pixtag.store import rows
 from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
 from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
-from pixtag.types import Halfs, Photo, Post, PostLog
+from pixtag.types import Halfs, Photo, Post, PostLog, microseconds
+
+__all__ = ["AddResult", "BundleRecord", "Changes", "Failure", "ForgetResult", "Store", "Summary"]
 
 _BATCH_POSTS = 1000
 _BATCH_S = 2.0
@@ -37,17 +43,11 @@ class AddResult:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a reader who was up to date at some revision has to do to be so again.
+    """What a reader who was up to date at some revision has to do to be so again."""
 
-    Attributes:
-        last_seq: The revision that this leads to; ask for the changes since then next.
-        changed: Posts to read again: new, replaced, or with other embeddings.
-        gone: Posts of the reader's that the store no longer has.
-    """
-
-    last_seq: int
-    changed: tuple[str, ...]
-    gone: tuple[str, ...]
+    last_seq: int  # the revision that this leads to; ask for the changes since then next
+    changed: tuple[str, ...]  # posts to read again: new, replaced, or with other embeddings
+    gone: tuple[str, ...]  # posts of the reader's that the store no longer has
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +82,13 @@ class Store:
     """Posts, photos and embeddings in one SQLite file. Open it with `Store.open`.
 
     One object may be shared by threads. Reads see what was committed when they began.
-
-    Attributes:
-        path: The file, absolute; there is none when `is_in_memory`.
-        photos_folder: Where kept copies of photos lie; it may not exist.
     """
 
     def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
-        self._db = db
-        self.path = path
-        self.is_in_memory = path == MEMORY
-        self.photos_folder = path.with_name(path.name + ".photos")
-        self.is_read_only = read_only
-        self._lock = threading.RLock()
+        self._db, self._lock = db, threading.RLock()
+        self.path = path  # absolute; there is no such file when in memory
+        self.is_in_memory, self.is_read_only = path == MEMORY, read_only
+        self.photos_folder = path.with_name(path.name + ".photos")  # of kept copies; may not exist
 
     @classmethod
     def open(
@@ -227,13 +221,10 @@ class Store:
         *,
         seen_before: float | None = None,
     ) -> PostLog:
-        """Read posts as columns, in time order, ties by post_id, those without a time first.
+        """Read all posts, or those of `post_ids` that are there, as columns in a log's order.
 
-        Args:
-            encoder_digest: Whose embeddings to read, a post's the mean over its photos; else D = 0.
-            post_ids: Only those of these posts that the store has; all posts when None.
-            seen_before: Only posts that the store had learned of before, Unix seconds UTC: what an
-                answer of that moment could know.
+        Embeddings are the encoder's, a post's the mean over its photos; without one D = 0. With
+        `seen_before` (Unix seconds UTC) only posts that the store had learned of before that.
         """
         with self._reading():
             return rows.read_log(self._db, encoder_digest, post_ids, seen_before=seen_before)
@@ -260,10 +251,7 @@ class Store:
             return Summary(*counts, **span, posts_per_person=people)
 
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
-        """List readable photos without an embedding, each digest once, in order of their posts.
-
-        Those that are recorded as failed, by digest or by path, are left out.
-        """
+        """List readable photos without embedding or failure, each digest once, in posts' order."""
         query = """SELECT min(path), digest FROM photos WHERE digest != '' AND NOT EXISTS (
                 SELECT 1 FROM embeddings JOIN encoders ON encoders.id = encoder
                 WHERE embeddings.digest = photos.digest AND encoders.digest = ?)
@@ -317,11 +305,9 @@ class Store:
         with self._writing():
             old = "(SELECT id FROM bundles WHERE path = ?)"
             self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN {old}", (key,))  # noqa: S608
-            made = self._db.execute(
-                "INSERT OR REPLACE INTO bundles (path, bundle_digest, trained_until_us) "
-                "VALUES (?, ?, ?)",
-                (key, digest, rows.microseconds(trained_until)),
-            )
+            until_us = None if trained_until is None else microseconds(trained_until)
+            query = "INSERT OR REPLACE INTO bundles (path, bundle_digest, trained_until_us)"
+            made = self._db.execute(f"{query} VALUES (?, ?, ?)", (key, digest, until_us))
             users = ((made.lastrowid, safe_text(user)) for user in user_ids)
             self._db.executemany("INSERT OR IGNORE INTO bundle_users VALUES (?, ?)", users)
 
@@ -397,9 +383,8 @@ class Store:
             return rows.load_posts(self._db, ids)
 
     def _put_lists(self, user_id: str | None, lists: Lists) -> None:
-        user = user_id or ""
-        self._db.execute("DELETE FROM lists WHERE user_name = ?", (user,))
-        entries = ((user, name, tag) for name, tag in lists.entries())
+        self._db.execute("DELETE FROM lists WHERE user_name = ?", (user_id or "",))
+        entries = ((user_id or "", name, tag) for name, tag in lists.entries())
         query = "INSERT INTO lists (user_name, list, tag) VALUES (?, ?, ?)"
         self._db.executemany(query, entries)
 

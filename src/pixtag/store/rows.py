@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sqlite3
 import time
@@ -18,7 +17,7 @@ import numpy as np
 
 from pixtag.errors import InputError, ShapeError
 from pixtag.store.schema import MEMORY, guarded
-from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog
+from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog, microseconds
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
@@ -46,26 +45,17 @@ class BundleRecord:
 
 @dataclass(frozen=True, slots=True)
 class ForgetResult:
-    """What was removed for a person, and what remains elsewhere.
-
-    Attributes:
-        photos: Photos of theirs that nobody else's post shows.
-        files: Copies of photos and derived files removed beside the store.
-        bytes_before: Size of the store's files, and so `bytes_after`.
-        bundles: Models that were trained on the person. They are not changed.
-        is_compacted: False when another process or a full disk kept the file from shrinking; the
-            next opening for writing tries again.
-    """
+    """What was removed for a person, and what remains elsewhere."""
 
     posts: int
     tag_uses: int
-    photos: int
+    photos: int  # of theirs that nobody else's post shows
     embeddings: int
-    files: int
-    bytes_before: int
+    files: int  # copies of photos and derived files beside the store
+    bytes_before: int  # of the store's files, and so `bytes_after`
     bytes_after: int
-    bundles: tuple[BundleRecord, ...] = ()
-    is_compacted: bool = True
+    bundles: tuple[BundleRecord, ...] = ()  # models trained on the person, which are not changed
+    is_compacted: bool = True  # False when another process or a full disk kept it from shrinking
     had_lists: bool = False
 
 
@@ -78,7 +68,8 @@ def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> Non
     now = microseconds(time.time())
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
-        head = (user, microseconds(post.posted_at), revision, post.post_id)
+        at_us = None if post.posted_at is None else microseconds(post.posted_at)
+        head = (user, at_us, revision, post.post_id)
         if post.post_id in row_of:
             row = (row_of[post.post_id],)
             columns = "user = ?, posted_at_us = ?, changed = ?"
@@ -91,11 +82,8 @@ def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> Non
             row_of[post.post_id] = int(made.lastrowid or 0)
     uses = [(row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags)]
     db.executemany("INSERT INTO tag_uses VALUES (?, ?, ?)", uses)
-    photos = [
-        (row_of[p.post_id], i, path_to_db(photo.path), photo.digest)
-        for p in posts
-        for i, photo in enumerate(p.photos)
-    ]
+    shown = [(row_of[p.post_id], i, one) for p in posts for i, one in enumerate(p.photos)]
+    photos = [(row, i, path_to_db(one.path), one.digest) for row, i, one in shown]
     db.executemany("INSERT INTO photos VALUES (?, ?, ?, ?)", photos)
     readable = ((path,) for _, _, path, digest in photos if digest)
     db.executemany("DELETE FROM failures WHERE target = ?", readable)
@@ -125,11 +113,10 @@ def write_vectors(
     if known != width:
         what = f"embeddings {width} wide from an encoder whose earlier ones"
         raise ShapeError(f"{what} are {known} wide")
-    db.executemany(
-        "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
-        "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
-        ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
-    )
+    query = """INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?)
+        ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector"""
+    made = ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True))
+    db.executemany(query, made)
     query = "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)"
     db.executemany(query, ((revision, digest) for digest in digests))
 
@@ -254,10 +241,7 @@ def remove_rows(
     user_id: str | None = None,
     post_ids: Collection[str] = (),
 ) -> ForgetResult:
-    """Remove posts, a person's posts, lists and records, and what is derived from them.
-
-    `writing` opens a transaction on `db`, which is in the file `path`.
-    """
+    """Remove posts, or a person's posts, lists and records, with all that derives from them."""
     bytes_before = _size_bytes(path)
     db.execute("PRAGMA secure_delete = ON")
     with writing():
@@ -286,8 +270,8 @@ def remove_rows(
 def compact(db: sqlite3.Connection, path: Path) -> bool:
     """Rewrite the file without what was deleted, and empty the write-ahead log.
 
-    False when another process has the store open or the disk has no room for the new file; the
-    next opening for writing tries again.
+    False when another process has the store open or the disk has no room; the next opening for
+    writing tries again.
     """
     with guarded(path):
         try:
@@ -374,15 +358,6 @@ def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
     new = ((name,) for name in ordered)
     db.executemany(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", new)  # noqa: S608
     return dict(_fetch(db, f"SELECT name, id FROM {table}", "name", ordered))  # noqa: S608
-
-
-def microseconds(at: float | None) -> int | None:
-    """Turn Unix seconds into the whole number that is kept; exact within `MAX_SECONDS` of 1970."""
-    if at is None:
-        return None
-    # `at * 1e6` in one go would be off by one from 2041 on.
-    whole = math.floor(at)
-    return whole * 1_000_000 + round((at - whole) * 1e6)
 
 
 def seconds(at_us: int | None) -> float | None:
