@@ -14,16 +14,10 @@ import pytest
 from PIL import Image
 
 import pixtag
+from handmade import class_names
 from onnx_file import HALF, write_mean_colour
 from pixtag import images
-from pixtag.encoder import (
-    SHIPPED_DIGEST,
-    OnnxEncoder,
-    class_names,
-    class_synonyms,
-    classifier,
-    load_encoder,
-)
+from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder, class_synonyms, classifier, load_encoder
 from pixtag.errors import ModelError, ShapeError
 from pixtag.store import Store
 

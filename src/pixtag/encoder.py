@@ -32,17 +32,11 @@ SHIPPED_DIGEST = "48b42517f9b26281c95b7f1b24c2b0b78f95b2f270eacbbe7b218c203e6166
 
 
 class Encoder(Protocol):
-    """What turns photos into embeddings; safe to call from several threads at once.
+    """What turns photos into embeddings; safe to call from several threads at once."""
 
-    Attributes:
-        digest: Name of the weights and preprocessing; embeddings are kept under it, and never mix.
-        width: Width D of an embedding.
-        input_px: Side P of the pixels that it wants.
-    """
-
-    digest: str
-    width: int
-    input_px: int
+    digest: str  # names weights and preprocessing; embeddings are kept under it, and never mix
+    width: int  # D of an embedding
+    input_px: int  # side P of the pixels that it wants
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
         """Embed RGB photos `[B, P, P, 3]` as `[B, D]`; `ShapeError` for another shape."""
@@ -52,15 +46,13 @@ class Encoder(Protocol):
 class OnnxEncoder:
     """An ONNX graph with input `[B, 3, P, P]` and an output `embedding` `[B, D]`, both float32.
 
-    Raises:
-        ModelError: The bytes are no such graph, or the backend is not installed.
+    ModelError: the bytes are no such graph, or the backend is not installed.
     """
 
     def __init__(
         self, model: bytes, *, name: str, n_threads: int, backend: Backend = "onnxruntime"
     ) -> None:
-        self.model = model
-        self._name = name
+        self.model, self._name = model, name
         self._backend: Backend = backend
         start = _start_openvino if backend == "openvino" else _start_onnxruntime
         self._graph = graph = start(model, name, n_threads)
@@ -84,10 +76,8 @@ class OnnxEncoder:
         """Embed photos `[B, P, P, 3]` as `Encoder.embed` says."""
         side = self.input_px
         if images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            raise ShapeError(
-                f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}",
-                hint=f"use images.decode(photo, target_px={side})",
-            )
+            what = f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}"
+            raise ShapeError(what, hint=f"use images.decode(photo, target_px={side})")
         if not len(images):
             return np.empty((0, self.width), np.float32)
         pixels = np.empty((len(images), 3, side, side), np.float32)
@@ -119,10 +109,8 @@ def load_encoder(
         try:
             model = file.read_bytes()
         except OSError as error:
-            raise ModelError(
-                f"cannot read {name}: {error.strerror or error}",
-                hint="install pixtag again" if source is None else "check the path",
-            ) from error
+            hint = "install pixtag again" if source is None else "check the path"
+            raise ModelError(f"cannot read {name}: {error.strerror or error}", hint=hint) from error
     return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors(), backend=backend)
 
 
@@ -132,9 +120,15 @@ def n_processors() -> int:
 
 
 @cache
-def class_names() -> tuple[str, ...]:
-    """Name the 1,000 ImageNet classes, each once, in index order."""
-    return tuple(synonyms[0] for synonyms in class_synonyms())
+def limit_blas() -> None:
+    """Let the matrix products of this process run on one thread, for good, whoever calls it.
+
+    A thread of the BLAS library spins for a while after each product, and the product waits for
+    its slowest thread: with others at work on the same cores one of .3 ms takes 50. The number of
+    threads also decides the last bits of a product. OpenBLAS ignores a limit that one thread sets
+    after another has lifted its own; libraries that are loaded later keep their threads.
+    """
+    ThreadpoolController().select(user_api="blas").limit(limits=1)
 
 
 @cache
@@ -211,10 +205,8 @@ def _start_openvino(model: bytes, name: str, n_threads: int) -> _Graph:
     try:
         import openvino  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise ModelError(
-            "OpenVINO is not installed",
-            hint="pip install 'pixtag[openvino]', or use the backend onnxruntime",
-        ) from error
+        hint = "pip install 'pixtag[openvino]', or use the backend onnxruntime"
+        raise ModelError("OpenVINO is not installed", hint=hint) from error
     known = _start_onnxruntime(model, name, 1)  # for shapes and metadata
     core: Any = openvino.Core()
     try:
@@ -233,18 +225,6 @@ def _start_openvino(model: bytes, name: str, n_threads: int) -> _Graph:
 
 
 def _no_encoder(name: str, reason: str) -> ModelError:
-    return ModelError(
-        f"{name} cannot be used as an encoder: {reason.splitlines()[0]}",
-        hint="give an ONNX file with input [B, 3, P, P] and an output `embedding` [B, D]",
-    )
-
-
-@cache
-def limit_blas() -> None:
-    """Let the matrix products of this process run on one thread, from the first call on.
-
-    For the whole process and for good: OpenBLAS ignores a limit that one thread sets after another
-    has lifted its own. Any thread may call it, as often as it likes. Libraries that are loaded
-    later keep their number of threads.
-    """
-    ThreadpoolController().select(user_api="blas").limit(limits=1)
+    what = f"{name} cannot be used as an encoder: {reason.splitlines()[0]}"
+    hint = "give an ONNX file with input [B, 3, P, P] and an output `embedding` [B, D]"
+    return ModelError(what, hint=hint)
