@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import folders, instagram, records
@@ -172,10 +172,10 @@ def export_posts(
     `on_progress` with, the number of posts. InputError: it is the store itself or no plain file.
     """
     n_posts = 0
-    with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
-        is_packed = out.suffix == ".gz"
-        packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain) if is_packed else plain
-        file = stack.enter_context(cast("IO[bytes]", packed))
+    with replacing(out, inputs=[store.path]) as plain, ExitStack() as opened:
+        file: IO[bytes] | gzip.GzipFile = plain
+        if out.suffix == ".gz":
+            file = opened.enter_context(gzip.GzipFile("", "wb", mtime=0, fileobj=plain))
         for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
             file.write(_post_line(post))
             if on_progress is not None:

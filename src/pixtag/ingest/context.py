@@ -1,18 +1,16 @@
-"""What readers of posts share: a report, a place for photos, loose JSON, captions, comments."""
+"""What readers of posts share: a report, a place for photos, captions and comments."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import html
-import json
 import os
 import zipfile
 import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from io import BufferedReader
@@ -31,6 +29,8 @@ PHOTO_SUFFIXES = frozenset(
 )
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 MAX_PHOTO_BYTES = 512 * 2**20
+COMMENT_WINDOW_S = 600.0
+_CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading a damaged or encrypted zip raises, beside OSError."""
@@ -114,6 +114,14 @@ class ImportReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """An own comment on own media: Unix seconds UTC, and its hashtags as written."""
+
+    at: float
+    tags: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Context:
     """What every reader of posts is given."""
@@ -124,6 +132,12 @@ class Context:
     user_id: str | None = None  # the person, for sources that do not name one
     join_comments: bool = True  # whether own first comments belong to the post
     _part: Path | None = None
+
+    @staticmethod
+    def post_id(kind: str, *parts: object) -> str:
+        """Name a post by what identifies it in its source, the same whenever that is read again."""
+        key = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+        return f"{kind}-{hashlib.sha256(key).hexdigest()[:24]}"
 
     def photo_at(self, path: str) -> Photo:
         """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
@@ -136,6 +150,54 @@ class Context:
     def photo_in(self, opener: Opener, name: str) -> Photo | None:
         """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
         return self._photo(opener, name, is_copied=True)
+
+    def assign_comments(
+        self, posted_at: list[float | None], comments: list[Comment]
+    ) -> list[list[Comment]]:
+        """Give each comment to the latest post (Unix seconds UTC) of the ten minutes before it."""
+        timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
+        given: list[list[Comment]] = [[] for _ in posted_at]
+        for comment in sorted(comments, key=lambda one: one.at):
+            place = bisect_right(timed, comment.at, key=lambda one: one[0]) - 1
+            if place >= 0 and comment.at - timed[place][0] <= COMMENT_WINDOW_S:
+                given[timed[place][1]].append(comment)
+                self.report.n_comments_joined += 1
+        return given
+
+    def own_comment(
+        self, author: object, owner: str | None, text: object, stamp: object, where: str
+    ) -> list[Comment]:
+        """Read a comment; none when it is of somebody else, without a hashtag or without a time."""
+        if owner is None or clean_name(author).casefold() != owner.casefold():
+            return []
+        tags = find_hashtags(self._repaired(text))
+        at = self.report.read_time(stamp or None, where) if tags else None
+        return [] if at is None else [Comment(at, tuple(tags))]
+
+    def tags_of(self, texts: Iterable[str], comments: list[Comment]) -> tuple[str, ...]:
+        """Find and normalise the hashtags of a post's captions and comments, in that order."""
+        found = [tag for text in texts for tag in find_hashtags(text)]
+        return tidy_tags([*found, *(t for said in comments for t in said.tags)], self.report.tags)
+
+    def repair_texts(self, texts: Iterable[object]) -> list[str]:
+        """Restore captions of one post that may stand in several places, each once, none empty."""
+        return list(dict.fromkeys(filter(None, map(self._repaired, texts))))
+
+    def _repaired(self, text: object) -> str:
+        """Restore a text, without HTML entities and control characters; "" for anything else.
+
+        Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
+        is restored; text that holds real Unicode does not and stays.
+        """
+        if not isinstance(text, str):
+            return ""
+        if not text.isascii():
+            try:
+                text = text.encode("latin-1").decode("utf-8")
+                self.report.n_texts_repaired += 1
+            except (UnicodeEncodeError, UnicodeDecodeError):
+                text = join_surrogates(text)
+        return _CONTROLS.sub("", html.unescape(text)).strip()
 
     def _photo(self, opener: Opener, name: str, *, is_copied: bool) -> Photo | None:
         try:
@@ -184,12 +246,6 @@ class Context:
         return self.photos_folder / f"{os.getpid()}.part"
 
 
-def post_id_of(kind: str, *parts: object) -> str:
-    """Name a post by what identifies it in its source, the same whenever that is read again."""
-    key = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return f"{kind}-{hashlib.sha256(key).hexdigest()[:24]}"
-
-
 def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
@@ -200,118 +256,6 @@ def _is_running(process_id: int) -> bool:
     return True
 
 
-COMMENT_WINDOW_S = 600.0
-_CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True, slots=True)
-class Comment:
-    """An own comment on own media: Unix seconds UTC, and its hashtags as written."""
-
-    at: float
-    tags: tuple[str, ...]
-
-
-def assign_comments(posted_at: list[float | None], comments: list[Comment]) -> list[list[Comment]]:
-    """Give each comment to the latest post (Unix seconds UTC) of the ten minutes before it."""
-    timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
-    given: list[list[Comment]] = [[] for _ in posted_at]
-    for comment in sorted(comments, key=lambda one: one.at):
-        place = bisect_right(timed, comment.at, key=lambda one: one[0]) - 1
-        if place >= 0 and comment.at - timed[place][0] <= COMMENT_WINDOW_S:
-            given[timed[place][1]].append(comment)
-    return given
-
-
-def own_comment(
-    author: object, owner: str | None, text: object, stamp: object, where: str, report: ImportReport
-) -> list[Comment]:
-    """Read a comment; none when it is of somebody else, without a hashtag or without a time."""
-    if owner is None or clean_name(author).casefold() != owner.casefold():
-        return []
-    tags = find_hashtags(repair_text(text, report))
-    at = report.read_time(stamp or None, where) if tags else None
-    return [] if at is None else [Comment(at, tuple(tags))]
-
-
-def tags_of(texts: Iterable[str], comments: list[Comment], report: ImportReport) -> tuple[str, ...]:
-    """Find the hashtags of a post's captions and comments, in that order, and normalise them."""
-    report.n_comments_joined += len(comments)
-    found = [tag for text in texts for tag in find_hashtags(text)]
-    return tidy_tags([*found, *(tag for said in comments for tag in said.tags)], report.tags)
-
-
-def repair_text(text: object, report: ImportReport) -> str:
-    """Restore a caption or comment, without HTML entities and control characters; "" if no text.
-
-    Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
-    is restored; text that holds real Unicode does not and stays.
-    """
-    if not isinstance(text, str):
-        return ""
-    if not text.isascii():
-        try:
-            text = text.encode("latin-1").decode("utf-8")
-            report.n_texts_repaired += 1
-        except (UnicodeEncodeError, UnicodeDecodeError):
-            text = join_surrogates(text)
-    return _CONTROLS.sub("", html.unescape(text)).strip()
-
-
-def repair_texts(texts: Iterable[object], report: ImportReport) -> list[str]:
-    """Restore captions of one post that may stand in several places, each once, no empty one."""
-    return list(dict.fromkeys(filter(None, (repair_text(text, report) for text in texts))))
-
-
 def clean_name(name: object) -> str:
     """Make a person's name sound; "" for anything but text."""
     return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
-
-
-def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
-    """Parse JSON with a byte order mark, blanks, raw control characters; None for no bytes.
-
-    Of a list that breaks off (counted) it gives what came before; None for broken JSON (counted).
-    """
-    if raw is None:
-        return None
-    text = raw.decode("utf-8-sig", "surrogateescape").strip("\ufeff\0 \t\r\n")
-    decoder = json.JSONDecoder(strict=False)
-    try:
-        return decoder.decode(text)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ValueError) and (rows := _rows_before_break(decoder, text)):
-            report.add("JSON breaks off, read up to there", where)
-            return rows
-        why = error if isinstance(error, ValueError) else "nested too deeply"
-        report.add("broken JSON", f"{where}: {why}")
-    return None
-
-
-def dig(value: object, *names: str) -> object:
-    """Look up names in nested JSON objects, one after the other; None where one is missing."""
-    for name in names:
-        value = as_dict(value).get(name)
-    return value
-
-
-def as_dict(value: object) -> dict[str, object]:
-    """Take a JSON object as it is and anything else as an empty one."""
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[object]:
-    """Take a JSON list as it is and anything else as an empty one."""
-    return cast("list[object]", value) if isinstance(value, list) else []
-
-
-def _rows_before_break(decoder: json.JSONDecoder, text: str) -> list[object]:
-    rows: list[object] = []
-    at = 1
-    with suppress(ValueError, RecursionError):
-        while text.startswith("["):
-            while (mark := text[at : at + 1]) == "," or mark.isspace():
-                at += 1
-            row, at = decoder.raw_decode(text, at)
-            rows.append(row)
-    return rows

@@ -1,9 +1,10 @@
-"""What lies at a path: a file (plain, .gz, .zst), a folder, or zips that are one archive."""
+"""What lies at a path: a file (plain, .gz, .zst), a folder, zips of one archive; loose JSON."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import lzma
 import os
 import re
@@ -222,3 +223,52 @@ def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
     if info.file_size > max(_HARMLESS_BYTES, MAX_RATIO * info.compress_size):
         return "file in a zip grows too much (a zip bomb), refused"
     return ""
+
+
+def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
+    """Parse JSON with a byte order mark, blanks, raw control characters; None for no bytes.
+
+    Of a list that breaks off (counted) it gives what came before; None for broken JSON (counted).
+    """
+    if raw is None:
+        return None
+    text = raw.decode("utf-8-sig", "surrogateescape").strip("\ufeff\0 \t\r\n")
+    decoder = json.JSONDecoder(strict=False)
+    try:
+        return decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValueError) and (rows := _rows_before_break(decoder, text)):
+            report.add("JSON breaks off, read up to there", where)
+            return rows
+        why = error if isinstance(error, ValueError) else "nested too deeply"
+        report.add("broken JSON", f"{where}: {why}")
+    return None
+
+
+def dig(value: object, *names: str) -> object:
+    """Look up names in nested JSON objects, one after the other; None where one is missing."""
+    for name in names:
+        value = as_dict(value).get(name)
+    return value
+
+
+def as_dict(value: object) -> dict[str, object]:
+    """Take a JSON object as it is and anything else as an empty one."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[object]:
+    """Take a JSON list as it is and anything else as an empty one."""
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+def _rows_before_break(decoder: json.JSONDecoder, text: str) -> list[object]:
+    rows: list[object] = []
+    at = 1
+    with suppress(ValueError, RecursionError):
+        while text.startswith("["):
+            while (mark := text[at : at + 1]) == "," or mark.isspace():
+                at += 1
+            row, at = decoder.raw_decode(text, at)
+            rows.append(row)
+    return rows

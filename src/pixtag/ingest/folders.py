@@ -10,23 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import (
-    PHOTO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Comment,
-    Context,
-    as_dict,
-    as_list,
-    assign_comments,
-    clean_name,
-    dig,
-    own_comment,
-    post_id_of,
-    read_json,
-    repair_texts,
-    tags_of,
-)
-from pixtag.ingest.files import Look, read_whole, walk
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Comment, Context, clean_name
+from pixtag.ingest.files import Look, as_dict, as_list, dig, read_json, read_whole, walk
 from pixtag.tags import join_surrogates, split_tags, tidy_tags
 from pixtag.types import Post
 
@@ -67,7 +52,7 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
             # Named by folder, name and content: the same after a move, and in parent or child.
             digests = (photo.digest for photo in photos)
-            post_id = post_id_of("folder", folder.name, stem, user_id or "", *digests)
+            post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
@@ -209,18 +194,17 @@ def _instaloader_post(
     comments: list[Comment] = []
     for row in as_list(_json(files.comments, context) if context.join_comments else None):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
-        where, report = files.base, context.report
-        comments += own_comment(author, owner, dig(row, "text"), said_at, where, report)
-    (joined,) = assign_comments([posted_at], comments)
+        comments += context.own_comment(author, owner, dig(row, "text"), said_at, files.base)
+    (joined,) = context.assign_comments([posted_at], comments)
     # A picture with a video's number is the video's poster.
     numbers = sorted(files.photos.keys() - files.videos)
     code = node.get("shortcode") or node.get("code") or files.code
     key = (code,) if isinstance(code, str) else (owner, files.base)
     return Post(
-        post_id=post_id_of("instaloader", *key),
+        post_id=context.post_id("instaloader", *key),
         user_id=owner,
         posted_at=posted_at,
-        tags=tags_of(_texts(files, node, context), joined, context.report),
+        tags=context.tags_of(_texts(files, node, context), joined),
         photos=tuple(context.photo_at(str(files.photos[n])) for n in numbers),
     )
 
@@ -234,7 +218,7 @@ def _texts(files: _Files, node: dict[str, object], context: Context) -> list[str
     if not any(isinstance(text, str) for text in found):
         raws = (_read(path, context) or b"" for path in files.texts)
         found = [raw.decode("utf-8-sig", "replace") for raw in raws]
-    return repair_texts(found, context.report)
+    return context.repair_texts(found)
 
 
 def _json(path: Path | None, context: Context) -> object:

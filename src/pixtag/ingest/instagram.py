@@ -5,27 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import (
-    VIDEO_SUFFIXES,
-    Comment,
-    Context,
-    ImportReport,
-    as_dict,
-    as_list,
-    assign_comments,
-    clean_name,
-    dig,
-    own_comment,
-    post_id_of,
-    read_json,
-    repair_texts,
-    tags_of,
-)
-from pixtag.ingest.files import Entry, Look, Tree
+from pixtag.ingest.context import VIDEO_SUFFIXES, Comment, Context, ImportReport, clean_name
+from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_json
 from pixtag.types import Photo, Post
 
 NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
@@ -60,8 +45,7 @@ _HOW_TO_GET_POSTS = (
 )
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(NamedTuple):
     """A post while it is read: texts and paths as the JSON has them."""
 
     texts: list[str]
@@ -87,10 +71,8 @@ def looks_like(look: Look) -> Path | None:
 def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read posts with at least one photo in the order of the files; the rest is only counted.
 
-    Zips of different people are different archives, all others parts of one.
-
-    Raises:
-        ArchiveError: It is damaged, in HTML, or holds no posts.
+    Zips of different people are different archives, all others parts of one. ArchiveError: it is
+    damaged, in HTML, or holds no posts.
     """
     for group in _archives(paths):
         with ExitStack() as opened:
@@ -120,7 +102,7 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     drafts = _drafts(tree, paths, context)
     _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
     comments = _own_comments(tree, owner, context) if context.join_comments else []
-    joined = assign_comments([draft.posted_at for draft in drafts], comments)
+    joined = context.assign_comments([draft.posted_at for draft in drafts], comments)
     context.report.n_expected += len(drafts)
     for draft, extra in zip(drafts, joined, strict=True):
         media = [_photo(tree, uri, context) for uri in draft.uris]
@@ -128,10 +110,10 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
             # The same post keeps its name in every form of archive: only folders change.
             first = PurePosixPath(draft.uris[0]).name
             yield Post(
-                post_id=post_id_of("instagram", owner.casefold(), draft.posted_at, first),
+                post_id=context.post_id("instagram", owner.casefold(), draft.posted_at, first),
                 user_id=owner,
                 posted_at=draft.posted_at,
-                tags=tags_of(draft.texts, extra, context.report),
+                tags=context.tags_of(draft.texts, extra),
                 photos=tuple(photo for _, photo in media if photo is not None),
             )
 
@@ -170,7 +152,7 @@ def _draft(row: object, entry: Entry, context: Context) -> list[_Draft]:
         context.report.add("post without media", entry.name)
         return []
     # Files differ in where the caption stands; some say it twice.
-    texts = repair_texts((dig(one, "title") for one in (row, *media)), context.report)
+    texts = context.repair_texts(dig(one, "title") for one in (row, *media))
     stamps = (dig(one, "creation_timestamp") for one in (row, *media))
     at = context.report.read_time(next(filter(None, stamps), None), entry.name)
     return [_Draft(texts, at, uris)]
@@ -191,7 +173,7 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
             drafts[key].uris.append(uri)
         else:
             at = context.report.read_time(taken_at or None, entry.name)
-            drafts[key] = _Draft(repair_texts([caption], context.report), at, [uri])
+            drafts[key] = _Draft(context.repair_texts([caption]), at, [uri])
     return list(drafts.values())
 
 
@@ -256,8 +238,7 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
                 parts = dig(row, "string_map_data")
                 stamp, text = dig(parts, "Time", "timestamp"), dig(parts, "Comment", "value")
                 author = dig(parts, "Media Owner", "value")
-            where, report = entry.name, context.report
-            comments += own_comment(author, owner, text, stamp, where, report)
+            comments += context.own_comment(author, owner, text, stamp, entry.name)
     return comments
 
 

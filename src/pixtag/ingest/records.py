@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
-from pixtag.ingest.context import Context, post_id_of
+from pixtag.ingest.context import Context
 from pixtag.ingest.files import Look
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
 from pixtag.types import Photo, Post
@@ -125,7 +125,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
     if not post_id:
-        post_id = post_id_of("row", json.dumps([user_id, posted_at, images, kept]))
+        post_id = context.post_id("row", json.dumps([user_id, posted_at, images, kept]))
     photos: list[Photo] = []
     for image in images:
         if "://" in image:
