@@ -142,6 +142,11 @@ def _build_app(verbs: Sequence[str]) -> App:
         version=lambda: f"pixtag {version('pixtag')}",
         config=fill_flags,
         default_parameter=Parameter(negative=(), show_default=_shown_default),
+        console=output.stdout_console(max_width=100),
+        error_console=output.stderr_console(),
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
     )
     for position, verb in enumerate(verbs):
         function_name = f"{verb}_" if iskeyword(verb) else verb
@@ -160,14 +165,7 @@ def _dispatch(words: list[str]) -> int:
     else:
         _refuse_misspelt_verb(words[0])
         tokens, verbs = ["predict", *words], ["predict"]
-    result: object = _build_app(verbs)(
-        tokens,
-        console=output.stdout_console(max_width=100),
-        error_console=output.stderr_console(),
-        exit_on_error=False,
-        print_error=False,
-        result_action="return_value",
-    )
+    result: object = _build_app(verbs)(tokens)
     return result if isinstance(result, int) else DONE
 
 

@@ -76,12 +76,12 @@ def print_line(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Write one JSON document, indented, to stdout."""
-    sys.stdout.write(to_json(value, indent=2) + "\n")
+    print_line(to_json(value, indent=2))
 
 
 def print_json_line(value: object) -> None:
     """Write one line of JSON Lines to stdout at once, so that a reader can follow."""
-    sys.stdout.write(to_json(value) + "\n")
+    print_line(to_json(value))
     sys.stdout.flush()
 
 
@@ -103,11 +103,9 @@ def to_json(value: object, *, indent: int | None = None) -> str:
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
-    for name in ("model_dump", "tolist", "isoformat"):  # pydantic, numpy, datetime
-        method = getattr(value, name, None)
-        if callable(method):
-            return method()
-    return str(value)
+    names = ("model_dump", "tolist", "isoformat")  # pydantic, numpy, datetime
+    method = next(filter(callable, (getattr(value, name, None) for name in names)), None)
+    return str(value) if method is None else method()
 
 
 Align = Literal["left", "right"]
@@ -133,7 +131,7 @@ def print_table(
     stdout_console().print(made)
 
 
-class Bar:
+class progress:  # noqa: N801 - used as a function
     """A bar with rate and time left on stderr, on a terminal and after two seconds of work.
 
     Call `advance()`, or pass `update` as a callback.
@@ -158,23 +156,18 @@ class Bar:
         if self._progress is None:
             from rich import progress as rich
 
+            texts = ("{task.description}", "{task.fields[rate]}")
+            title, rate_shown = (rich.TextColumn(text, markup=False) for text in texts)
+            columns = (title, rich.BarColumn(), rich.MofNCompleteColumn(), rate_shown)
+            console = stderr_console()
             self._progress = rich.Progress(
-                rich.TextColumn("{task.description}", markup=False),
-                rich.BarColumn(),
-                rich.MofNCompleteColumn(),
-                rich.TextColumn("{task.fields[rate]}", markup=False),
-                rich.TimeRemainingColumn(),
-                console=stderr_console(),
-                transient=True,
+                *columns, rich.TimeRemainingColumn(), console=console, transient=True
             )
             self._progress.add_task("", rate=shown)
             self._progress.start()
+        task, title = self._progress.task_ids[0], printable(self._title)
         self._progress.update(
-            self._progress.task_ids[0],
-            completed=n_done,
-            total=self._total,
-            description=printable(self._title),
-            rate=shown,
+            task, completed=n_done, total=self._total, description=title, rate=shown
         )
 
     def __enter__(self) -> Self:
@@ -183,9 +176,6 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         if self._progress is not None:
             self._progress.stop()
-
-
-progress = Bar
 
 
 def describe(record: Mapping[str, Any]) -> None:

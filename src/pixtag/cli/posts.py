@@ -63,13 +63,9 @@ def import_(
     with Store.open(store, create=True) as opened:
         with output.progress("reading posts") as bar:
             report = import_posts(
-                sources,
-                opened,
-                user_id=user,
-                join_comments=comments,
-                keep_copies=copy,
+                sources, opened, user_id=user, join_comments=comments, keep_copies=copy,
                 on_progress=bar.update,
-            )
+            )  # fmt: skip
         if not json:
             _show_report(report)
         if looker is not None:
@@ -173,10 +169,9 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
         posts = list(opened.posts(user_id=user))  # those without a time, then in time order
     if before is not None:
         posts = [post for post in posts if post.posted_at is not None and post.posted_at < before]
-    n_uses = Counter(tag for post in posts for tag in post.tags)
-    timed = [
-        (tag, post.posted_at) for post in posts for tag in post.tags if post.posted_at is not None
-    ]
+    uses = [(tag, post.posted_at) for post in posts for tag in post.tags]
+    n_uses = Counter(tag for tag, _ in uses)
+    timed = [(tag, at) for tag, at in uses if at is not None]
     last, first = dict(timed), dict(reversed(timed))
     tags = sorted(n_uses, key=lambda tag: (-n_uses[tag], -last.get(tag, 0.0), tag))
     names = ("tag", "uses", "first_at", "last_at")
@@ -230,19 +225,15 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     }
     output.print_json(result) if json else output.describe(removed)
     if not result.is_compacted:
-        output.say(
-            f"hint: {store} could not shrink yet, because another process has it open or the disk "
-            f"is full; the next command that writes to it tries again"
-        )
+        why = "because another process has it open or the disk is full"
+        later = "the next command that writes to it tries again"
+        output.say(f"hint: {store} could not shrink yet, {why}; {later}")
     for model in result.bundles:
-        output.say(
-            f"the model {model.path} was trained on this person and is unchanged; to be rid of "
-            f"what it learned: pixtag train --store {store} --out {model.path}"
-        )
-    output.say(
-        f"forgot {user}: {_count(result.posts, 'post')} gone from {store} "
-        f"({result.bytes_before:,} to {result.bytes_after:,} bytes)"
-    )
+        again = f"pixtag train --store {store} --out {model.path}"
+        learned = "was trained on this person and is unchanged; to be rid of what it learned"
+        output.say(f"the model {model.path} {learned}: {again}")
+    sizes = f"{result.bytes_before:,} to {result.bytes_after:,} bytes"
+    output.say(f"forgot {user}: {_count(result.posts, 'post')} gone from {store} ({sizes})")
 
 
 def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> int:
@@ -309,11 +300,9 @@ def _require_person(store: Store, user: str) -> None:
     people = [name for name, _ in store.summary().posts_per_person]
     if user in people:
         return
-    close = get_close_matches(user, people, n=3)
-    raise InputError(
-        f"{user!r} has no posts in {store.path}",
-        hint=f"did you mean {', '.join(close)}?" if close else "`pixtag posts` lists the people",
-    )
+    close = ", ".join(get_close_matches(user, people, n=3))
+    hint = f"did you mean {close}?" if close else "`pixtag posts` lists the people"
+    raise InputError(f"{user!r} has no posts in {store.path}", hint=hint)
 
 
 def _show_report(report: ImportReport) -> None:
@@ -339,13 +328,14 @@ def _show_report(report: ImportReport) -> None:
             "texts repaired": some(report.n_texts_repaired),
         }
     )
-    noted: list[tuple[str, str, str]] = []
-    for title, counts, examples in (
-        ("hashtag changed: ", report.tags.changed, report.tags.examples),
-        ("hashtag dropped: ", report.tags.dropped, report.tags.examples),
-        ("", report.problems, report.examples),
-    ):
-        noted += [(title + what, f"{n:,}", examples[what]) for what, n in counts.most_common()]
+    tags = report.tags
+    kinds = [("hashtag changed: ", tags.changed), ("hashtag dropped: ", tags.dropped)]
+    examples = tags.examples | report.examples
+    noted = [
+        (title + what, f"{n:,}", examples[what])
+        for title, counts in [*kinds, ("", report.problems)]
+        for what, n in counts.most_common()
+    ]
     if noted:
         output.print_table({"noted": "left", "count": "right", "example": "left"}, noted)
 

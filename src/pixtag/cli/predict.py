@@ -118,7 +118,7 @@ def _predict(
     ask: partial[Iterator[Answer]],
     printer: _Printer,
 ) -> int:
-    """Show answers as they come."""
+    """Show answers as they come, and say how many photos could not be read."""
     from pixtag.photos import photos_under
     from pixtag.predictor import Predictor
 
@@ -205,9 +205,8 @@ def _fitted(k: int, platform: Platform | None, accept: list[str]) -> tuple[int, 
         if platform.cap is None:
             output.say(f"note: {name} has no known cap {about}")
         elif platform.cap < k:
-            output.say(
-                f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {name} {about}"
-            )
+            what = f"{k} hashtags cut to {platform.cap}: {platform.kind} of {name}"
+            output.say(f"note: {what} {about}")
             k = platform.cap
     if len(accepted) > k:
         output.say(f"note: {len(accepted)} accepted hashtags cut to {k}")
@@ -374,11 +373,8 @@ def lists(
     if json:
         output.print_json(shown)
         return
-    rows = [
-        (n, whose, " ".join(f"#{tag}" for tag in shown[whose][n]) or "none")
-        for n in names
-        for whose in shown
-    ]
+    pairs = ((n, whose, shown[whose][n]) for n in names for whose in shown)
+    rows = [(n, whose, " ".join(f"#{t}" for t in tags) or "none") for n, whose, tags in pairs]
     output.print_table({"list": "left", "for": "left", "hashtags": "left"}, rows)
     output.say(f"{'read' if path.exists() else 'not there'}: {path}")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from pixtag.cli import output
+from pixtag.errors import ConfigError, InputError
 
 Size = Literal["tiny", "small", "base"]
 Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
@@ -61,35 +62,25 @@ def train(
     labels = None if tags is None else _read_labels(tags)
     eyes = load_encoder(encoder)
     if encoder is not None:
-        with (
-            Store.open(store) as opened,
-            output.progress("looking at photos", unit="photos") as bar,
-        ):
+        bar = output.progress("looking at photos", unit="photos")
+        with Store.open(store) as opened, bar:
             embed_missing(opened, eyes, on_progress=bar.update)
     with Store.open(store, read_only=True) as opened:
         log = opened.log(eyes.digest)
     with output.progress("training", unit="steps") as bar:
         bundle = fit(
-            log,
-            out=out,
-            config=config,
-            labels=labels,
-            use_all=all,
-            encoder_digest=eyes.digest,
-            encoder=eyes,
-            title=store.name,
+            log, out=out, config=config, labels=labels, use_all=all, encoder=eyes,
+            encoder_digest=eyes.digest, title=store.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
-        )
+        )  # fmt: skip
     manifest, n_seen = bundle.manifest, bundle.manifest.trained.n_posts
     people = [log.users[u] for u in sorted(set(log.user_of_post[:n_seen])) if u < len(log.users)]
     with Store.open(store) as opened:
         opened.record_bundle(out, manifest.digest, manifest.trained.until_at, people)
     if json:
         output.print_json(manifest)
-    output.say(
-        f"wrote {out}: {len(bundle.vocabulary):,} tags, trained on {n_seen:,} posts; "
-        f"curves in {out}.curves.jsonl and {out}.curves.png"
-    )
+    made = f"{len(bundle.vocabulary):,} tags, trained on {n_seen:,} posts"
+    output.say(f"wrote {out}: {made}; curves in {' and '.join(map(str, curves))}")
 
 
 def tags(*, store: Path | None = None, bundle: Model = None, json: bool = False) -> None:
@@ -142,27 +133,21 @@ def tags(*, store: Path | None = None, bundle: Model = None, json: bool = False)
 
 
 def _import_fit():  # noqa: ANN202 - a function of the extra
-    from pixtag.errors import ConfigError
-
     try:
         from pixtag.train.fit import fit
     except ImportError as error:
-        raise ConfigError(
-            f"training needs the extra packages that {error.name} belongs to",
-            hint="pip install 'pixtag[train]'",
-        ) from error
+        what = f"training needs the extra packages that {error.name} belongs to"
+        raise ConfigError(what, hint="pip install 'pixtag[train]'") from error
     return fit
 
 
 def _read_labels(path: Path) -> list[str]:
-    from pixtag.errors import InputError
     from pixtag.tags import tidy_tags
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text in UTF-8", hint="save it as UTF-8") from error
-    labels = tidy_tags(lines)
-    if not labels:
-        raise InputError(f"{path} holds no tag", hint="write one tag a line")
-    return list(labels)
+    if labels := tidy_tags(lines):
+        return list(labels)
+    raise InputError(f"{path} holds no tag", hint="write one tag a line")
