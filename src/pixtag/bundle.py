@@ -33,7 +33,8 @@ from pixtag.types import Bools, PostLog
 
 FORMAT = 2  # version of the layout above; 1 was a folder
 PRIOR_ID = "\0prior "  # start of the post ids of a prior; no store takes a NUL in an id
-Arrays = Mapping[str, NDArray[Any]]
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
 Hashes = NDArray[np.uint64]
 
 _KEY = "pixtag"
@@ -104,7 +105,7 @@ class Bundle:
     card: str = ""  # the model card, Markdown
     encoder: bytes | None = None  # ONNX, of the encoder it was trained with; None: the shipped one
 
-    def group(self, name: str) -> dict[str, NDArray[Any]]:
+    def group(self, name: str) -> dict[str, Array]:
         """Arrays of the weights and extras whose names begin with `NAME/`, without that."""
         start, both = f"{name}/", {**self.weights, **self.extras}.items()
         return {k.removeprefix(start): a for k, a in both if k.startswith(start)}
@@ -123,11 +124,10 @@ class Bundle:
         """Raise `ModelError` for an encoder whose embeddings this model does not understand."""
         wanted = self.manifest
         if (digest, width) != (wanted.encoder_digest, wanted.encoder_width):
-            raise ModelError(
-                f"this model needs the encoder {wanted.encoder_digest[:12]} "
-                f"({wanted.encoder_width} wide), not {digest[:12]} ({width} wide)",
-                hint="use the encoder that it was trained with, or " + _TRAIN_HINT,
-            )
+            needed = f"{wanted.encoder_digest[:12]} ({wanted.encoder_width} wide)"
+            what = f"this model needs the encoder {needed}, not {digest[:12]} ({width} wide)"
+            hint = "use the encoder that it was trained with, or " + _TRAIN_HINT
+            raise ModelError(what, hint=hint)
 
     def check_features(self, names: Mapping[str, Sequence[str]]) -> None:
         """Raise `ModelError`, naming some, for other network inputs (by group) than `names`."""
@@ -137,11 +137,9 @@ class Bundle:
             differing = [f"{there} (here {here})" for there, here in pairs if there != here]
             if differing:
                 more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-                raise ModelError(
-                    f"this model was made by Pixtag {self.manifest.pixtag}, whose signals were "
-                    f"others; its {group.replace('_', ' ')} have {', '.join(differing[:3])}{more}",
-                    hint=_TRAIN_HINT,
-                )
+                what = f"its {group.replace('_', ' ')} have {', '.join(differing[:3])}{more}"
+                made = f"this model was made by Pixtag {self.manifest.pixtag}"
+                raise ModelError(f"{made}, whose signals were others; {what}", hint=_TRAIN_HINT)
 
 
 def hash_post_ids(post_ids: Iterable[str], *, salt: str) -> Hashes:
@@ -156,7 +154,7 @@ def hash_post_ids(post_ids: Iterable[str], *, salt: str) -> Hashes:
 def anonymous_log(
     tags: Sequence[str],
     tag_lists: Sequence[Sequence[int]],
-    embeddings: NDArray[Any],
+    embeddings: Array,
     has_photo: NDArray[np.bool_] | None = None,
 ) -> PostLog:
     """Make a log of N posts of nobody and of no time, as a prior holds them.
@@ -187,9 +185,8 @@ def check_replaceable(path: Path) -> None:
 def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     """Write a model, replacing an older one whole, and return it with its final manifest.
 
-    Raises:
-        InputError: `path` holds something that is not a model.
-        ModelError: The prior names people or times; the disk is full or not writable.
+    InputError: `path` holds something that is not a model. ModelError: the prior names people or
+    times; the disk is full or not writable.
     """
     path = path.absolute()
     check_replaceable(path)
@@ -226,8 +223,7 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
 def load_bundle(path: Path | None = None) -> Bundle:
     """Read a model (the shipped one by default), its arrays read-only, and check its digests.
 
-    Raises:
-        ModelError: Not a model, damaged, of another format, or not readable.
+    ModelError: not a model, damaged, of another format, or not readable.
     """
     if path is None and not default_bundle_path().is_file():
         hint = "train one with `pixtag train --store FILE --out FILE` and give it by --model"
@@ -243,10 +239,10 @@ def load_bundle(path: Path | None = None) -> Bundle:
         with safe_open(path, framework="numpy") as file:
             document = json.loads(file.metadata()[_KEY])
             manifest = _manifest(path, document)
-            arrays: dict[str, NDArray[Any]] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+            arrays: dict[str, Array] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         texts = {name: document[name] for name in ("vocabulary", "prior_tags", "card")}
         _check_digests(_digests(arrays, texts), manifest.digests)
-        parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "extras": {}}
+        parts: dict[str, dict[str, Array]] = {"weights": {}, "extras": {}}
         for name, array in arrays.items():
             array.flags.writeable = False
             part, _, rest = name.partition("/")
@@ -270,21 +266,15 @@ def _manifest(path: Path, document: dict[str, Any]) -> Manifest:
     version = held["format"]
     if isinstance(version, int) and version != FORMAT:
         # Another layout may have any shape, so its version is looked at before the rest.
-        newer = version > FORMAT
-        raise ModelError(
-            f"the model {path} has format {version}; this Pixtag reads {FORMAT}",
-            hint=("update Pixtag (`pip install -U pixtag`), or " if newer else "") + _TRAIN_HINT,
-        )
+        hint = "update Pixtag (`pip install -U pixtag`), or " if version > FORMAT else ""
+        what = f"the model {path} has format {version}; this Pixtag reads {FORMAT}"
+        raise ModelError(what, hint=hint + _TRAIN_HINT)
     _check_digests({"manifest": _digest_of_json(held)}, {"manifest": document["sha256"]})
     return Manifest.model_validate(held)
 
 
 def _prior_log(
-    tags: list[str],
-    tag_start: NDArray[Any],
-    tag_ids: NDArray[Any],
-    has_photo: NDArray[Any],
-    embeddings: NDArray[Any],
+    tags: list[str], tag_start: Array, tag_ids: Array, has_photo: Array, embeddings: Array
 ) -> PostLog:
     n = len(has_photo)
     return PostLog(

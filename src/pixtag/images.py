@@ -91,6 +91,7 @@ _DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     "webp": WebPImageFile,
 }
 _ORIENTATION = 0x0112
+_CUT_SHORT = ("truncated", "not enough", "unexpected end", "premature", "eof")
 
 
 def sniff(head: bytes) -> str | None:
@@ -272,14 +273,11 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 def _explain(error: Exception, kind: str, name: str) -> ImageError:
     """Say in one line what a decoder stumbled over."""
-    text, signs = (
-        str(error).lower(),
-        ("truncated", "not enough", "unexpected end", "premature", "eof"),
-    )
+    text = str(error).lower()
     if isinstance(error, MemoryError | Image.DecompressionBombError):
         return _error(Fault.TOO_LARGE, f"{name} does not fit into memory")
     is_short = isinstance(error, EOFError | struct.error)
-    if is_short or any(sign in text for sign in signs):
+    if is_short or any(sign in text for sign in _CUT_SHORT):
         what = f"{name} is truncated: its {kind.upper()} data end too early"
         return _error(Fault.TRUNCATED, what)
     return _error(Fault.BROKEN, f"{name} is a broken {kind.upper()} file: {error}")

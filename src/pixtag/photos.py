@@ -153,10 +153,8 @@ class PhotoReader:
             try:
                 source = Path(photo) if isinstance(photo, str) else photo
                 if isinstance(source, Path) and source.is_dir():
-                    raise ImageError(
-                        f"no photo in the folder {source}",
-                        hint="give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files",
-                    )
+                    hint = "give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
+                    raise ImageError(f"no photo in the folder {source}", hint=hint)
                 return images.decode(source, target_px=encoder.input_px)
             except PixtagError as error:
                 return error
@@ -204,11 +202,8 @@ def embed_missing(
     A finished batch is kept: an interrupted run loses little and the next one goes on. A photo
     that vanished, changed or is broken is recorded as a failure and tried again by the next run.
     Each worker encodes a batch on one processor: two batches with a thread each are faster than
-    one with two. `on_progress` gets photos done (failed ones too) and in all.
-
-    Raises:
-        StoreError: The store cannot be written to.
-        ModelError: The encoder's embeddings do not fit half precision.
+    one with two. `on_progress` gets photos done (failed ones too) and in all. StoreError: the
+    store cannot be written to. ModelError: the embeddings do not fit half precision.
     """
     store.clear_failures()
     missing = store.missing_photos(encoder.digest)
@@ -295,10 +290,8 @@ def _embedded(
     with np.errstate(over="ignore"):
         embeddings = encoder.embed(pixels[: len(digests)]).astype(np.float16)
     if not np.isfinite(embeddings).all():
-        raise ModelError(
-            f"the encoder {encoder.digest[:12]} gives embeddings beyond half precision",
-            hint="scale its output `embedding` to at most 65,504",
-        )
+        what = f"the encoder {encoder.digest[:12]} gives embeddings beyond half precision"
+        raise ModelError(what, hint="scale its output `embedding` to at most 65,504")
     return digests, embeddings, failures
 
 

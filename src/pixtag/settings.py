@@ -154,21 +154,15 @@ def load_settings(
 ) -> Settings:
     """Read and check the settings of some classes, by table (`""` is the top level).
 
-    Args:
-        sections: The class of each table.
-        other_tables: Tables that may appear and that this caller has no use for.
-        flags: Values by dotted name (`train.epochs`); None where a flag was not given.
-        environment: Variables; those of the process when None.
-        files: TOML files, lowest rank first; `default_files` when None. A missing one is skipped.
+    `other_tables` may appear and are skipped. `flags` are by dotted name (`train.epochs`), None
+    where one was not given; `environment` and `files` (lowest rank first; a missing one is
+    skipped) those of this process when None.
 
-    Raises:
-        ConfigError: A file is no TOML, a key is unknown, or a value is out of bounds.
+    ConfigError: a file is no TOML, a key is unknown, or a value is out of bounds.
     """
     variables = os.environ if environment is None else environment
     skipped = {*other_tables} - {*sections, ""}
-    knobs: dict[str, _Knob] = {}
-    for table, model in sections.items():
-        knobs |= _knobs(model, table)
+    knobs = {name: knob for t, m in sections.items() for name, knob in _knobs(m, t).items()}
     given: dict[str, _Given] = {}
     for path in default_files(variables) if files is None else files:
         for name, value in _leaves(read_toml(path) or {}, knobs):

@@ -30,22 +30,14 @@ if TYPE_CHECKING:
 
     from pixtag.settings import ConfigT
 
-VERBS: dict[str, str] = {
-    "predict": "predict",
-    "trending": "predict",
-    "lists": "predict",
-    "import": "posts",
-    "export": "posts",
-    "posts": "posts",
-    "history": "posts",
-    "forget": "posts",
-    "train": "train",
-    "tags": "train",
-    "evaluate": "evaluate",
-    "leakcheck": "evaluate",
-    "doctor": "posts",
-    "config": "main",
+_FILES = {
+    "predict": ("predict", "trending", "lists"),
+    "posts": ("import", "export", "posts", "history", "forget", "doctor"),
+    "train": ("train", "tags"),
+    "evaluate": ("evaluate", "leakcheck"),
+    "main": ("config",),
 }
+VERBS = {verb: file for file, verbs in _FILES.items() for verb in verbs}
 """Each verb and the file in this folder that holds it, in the order of the help."""
 
 TABLES: dict[str, str] = {"": "pixtag.settings:Common", "train": "pixtag.train.config:TrainConfig"}
@@ -53,16 +45,13 @@ TABLES: dict[str, str] = {"": "pixtag.settings:Common", "train": "pixtag.train.c
 
 DONE, WORLD_IS_WRONG, COMMAND_IS_WRONG, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
 
-_OWNER, _PATH = "check who owns the file and its folder", "check the path"
 _OS_HINTS = {
     errno.ENOSPC: "make room on the disk and run it again: what was finished is kept",
     errno.EDQUOT: "make room in your quota and run it again: what was finished is kept",
-    errno.EACCES: _OWNER,
-    errno.EPERM: _OWNER,
     errno.EROFS: "choose a place that can be written to",
-    errno.ENOENT: _PATH,
     errno.EISDIR: "give a file, not a folder",
-    errno.ENOTDIR: _PATH,
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check who owns the file and its folder"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the path"),
 }
 
 _HELP = """Predict the hashtags that a person will put on a photo.
@@ -160,11 +149,11 @@ def _dispatch(words: list[str]) -> int:
         tokens, verbs = ["--help"], list(VERBS)
     elif words[0] == "--version":
         tokens, verbs = words[:1], []
-    elif words[0] in VERBS:
-        tokens, verbs = words, [words[0]]
     else:
-        _refuse_misspelt_verb(words[0])
-        tokens, verbs = ["predict", *words], ["predict"]
+        if words[0] not in VERBS:
+            _refuse_misspelt_verb(words[0])
+            words = ["predict", *words]
+        tokens, verbs = words, words[:1]
     result: object = _build_app(verbs)(tokens)
     return result if isinstance(result, int) else DONE
 
@@ -247,10 +236,7 @@ def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) 
 
 
 def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> ConfigT:
-    """Give the settings of one of `TABLES`, with the flags of this call (or None) by key on top.
-
-    ConfigError: A file, a variable or a flag holds what cannot be.
-    """
+    """Give the settings of one of `TABLES`, with the flags of this call (or None) by key on top."""
     from pixtag.settings import Common, load_settings
 
     dotted = {f"{table}.{key}" if table else key: value for key, value in flags.items()}

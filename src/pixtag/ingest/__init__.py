@@ -36,10 +36,7 @@ class Reader(NamedTuple):
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
     "instaloader": Reader(folders.looks_like_instaloader, folders.read_instaloader),
-    **{
-        kind: Reader(partial(records.looks_like, kind), partial(records.read, kind))
-        for kind in records.KINDS
-    },
+    **{k: Reader(partial(records.looks_like, k), partial(records.read, k)) for k in records.KINDS},
     "folders": Reader(folders.looks_labelled, folders.read_labelled),
 }
 KINDS = tuple(READERS)
@@ -57,10 +54,7 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
     """Tell what to read and how: a `kind` of `KINDS` for all paths, or by looking at each.
 
     Gives sources in the order of the paths; then the zips, those of one kind as one archive.
-
-    Raises:
-        InputError: An unknown kind.
-        ArchiveError: Nothing is there, or nothing that is known.
+    InputError: an unknown kind. ArchiveError: nothing is there, or nothing that is known.
     """
     if kind is not None and kind not in READERS:
         raise InputError(f"unknown kind of source: {kind!r}", hint=f"one of {', '.join(KINDS)}")
@@ -133,11 +127,7 @@ def import_posts(
 
     `user_id`, `join_comments` and `keep_copies` as for `Context`. Posts after `now` (Unix seconds
     UTC; the clock when None) are told as a problem. `on_progress` gets posts read and, once known,
-    expected.
-
-    Raises:
-        ArchiveError: A source cannot be read at all.
-        StoreError: The store cannot be written.
+    expected. ArchiveError: a source cannot be read. StoreError: the store cannot be written.
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))

@@ -101,10 +101,9 @@ class Store:
     ) -> Self:
         """Open a store's file, made when missing if `create`; an older one is brought up to date.
 
-        Raises:
-            StoreError: It is missing, no store, newer, damaged, cannot be opened, or another
-                process held it for longer than `busy_timeout_s`.
-            ConfigError: A file of lists of an earlier version lies beside it and is broken.
+        StoreError: it is missing, no store, newer, damaged, cannot be opened, or another process
+        held it for longer than `busy_timeout_s`. ConfigError: a file of lists of an earlier
+        version lies beside it and is broken.
         """
         file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
         lists_file = store_lists_path(file)
@@ -161,10 +160,8 @@ class Store:
         The encoder's `embeddings`, `[D]` by digest of a photo, go in the commit of their posts;
         `on_progress` is told the number of posts taken so far.
 
-        Raises:
-            InputError: A name is no valid Unicode, a time is out of range (1698 to 2242).
-            ShapeError: As for `put_embeddings`, and InputError too.
-            StoreError: The store cannot be written. Earlier batches stay.
+        InputError: a name is no valid Unicode, a time is out of range (1698 to 2242), embeddings
+        as for `put_embeddings`. StoreError: the store cannot be written; earlier batches stay.
         """
         known = embeddings or {}
         if known and encoder_digest is None:

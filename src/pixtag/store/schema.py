@@ -168,21 +168,17 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 _BUSY = "another process is writing to {path}", "wait until it has finished, then try again"
 _OWNER = "{path} cannot be written to", "check who owns the file and its folder"
+_FULL = "make room on the disk and run it again: what was finished is kept"
+_BROKEN_DISK = "check the disk and the space left on it, then run it again"
 _EXPLAINED = {
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
-    sqlite3.SQLITE_FULL: (
-        "no space left for {path}",
-        "make room on the disk and run it again: what was finished is kept",
-    ),
+    sqlite3.SQLITE_FULL: ("no space left for {path}", _FULL),
     sqlite3.SQLITE_NOTADB: ("{path} is not a Pixtag store", "check the path"),
     sqlite3.SQLITE_READONLY: _OWNER,
     sqlite3.SQLITE_PERM: _OWNER,
     sqlite3.SQLITE_CANTOPEN: ("{path} cannot be opened", _OWNER[1]),
-    sqlite3.SQLITE_IOERR: (
-        "reading or writing {path} failed ({error})",
-        "check the disk and the space left on it, then run it again",
-    ),
+    sqlite3.SQLITE_IOERR: ("reading or writing {path} failed ({error})", _BROKEN_DISK),
 }
 
 
