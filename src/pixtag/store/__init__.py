@@ -197,11 +197,6 @@ class Store:
             stored = {row[0] for row in self._db.execute("SELECT post_id FROM posts")}
         return Changes(last, changed, tuple(name for name in known if name not in stored))
 
-    def posts_by_id(self, post_ids: Collection[str]) -> dict[str, Post]:
-        """Read those of some posts that the store has."""
-        with self._reading():
-            return rows.known_posts(self._db, post_ids)
-
     def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
         """Read a person's or all posts in time order, ties by post_id, untimed ones first."""
         whose = "" if user_id is None else "WHERE user = (SELECT id FROM users WHERE name = ?)"
@@ -359,10 +354,9 @@ class Store:
         latest = dict(stored)
         counts: Counter[str] = Counter()
         for post in batch:
-            before = latest.get(post.post_id)
+            before, latest[post.post_id] = latest.get(post.post_id), post
             is_same = before == post
             counts["added" if before is None else "unchanged" if is_same else "updated"] += 1
-            latest[post.post_id] = post
         fresh = [post for name, post in latest.items() if stored.get(name) != post]
         if fresh:
             rows.write_posts(self._db, fresh, self._next_revision())

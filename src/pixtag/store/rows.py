@@ -61,25 +61,21 @@ class ForgetResult:
 
 def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> None:
     """Insert posts, or replace those that are known, as changed by a revision."""
-    names = [post.post_id for post in posts]
-    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
     now = microseconds(time.time())
+    query = """INSERT INTO posts (post_id, user, posted_at_us, changed, seen_at_us)
+        VALUES (?, ?, ?, ?, ?) ON CONFLICT (post_id) DO UPDATE SET user = excluded.user,
+        posted_at_us = excluded.posted_at_us, changed = excluded.changed"""
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
         at_us = None if post.posted_at is None else microseconds(post.posted_at)
-        head = (user, at_us, revision, post.post_id)
-        if post.post_id in row_of:
-            row = (row_of[post.post_id],)
-            columns = "user = ?, posted_at_us = ?, changed = ?"
-            db.execute(f"UPDATE posts SET {columns} WHERE post_id = ?", head)  # noqa: S608
-            db.execute("DELETE FROM tag_uses WHERE post = ?", row)
-            db.execute("DELETE FROM photos WHERE post = ?", row)
-        else:
-            columns = "user, posted_at_us, changed, post_id, seen_at_us"
-            made = db.execute(f"INSERT INTO posts ({columns}) VALUES (?, ?, ?, ?, ?)", (*head, now))  # noqa: S608
-            row_of[post.post_id] = int(made.lastrowid or 0)
+        db.execute(query, (post.post_id, user, at_us, revision, now))
+    names = [post.post_id for post in posts]
+    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
+    for table in ("tag_uses", "photos"):
+        stale = ((row,) for row in row_of.values())
+        db.executemany(f"DELETE FROM {table} WHERE post = ?", stale)  # noqa: S608
     uses = [(row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags)]
     db.executemany("INSERT INTO tag_uses VALUES (?, ?, ?)", uses)
     shown = [(row_of[p.post_id], i, one) for p in posts for i, one in enumerate(p.photos)]
