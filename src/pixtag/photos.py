@@ -122,18 +122,12 @@ class PhotoReader:
         self._decoders = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="pixtag-decode")
 
     def close(self) -> None:
-        """Finish what is being decoded."""
+        """Finish what is being loaded or decoded."""
         self._decoders.shutdown()
 
     def prepare(self) -> None:
-        """Begin to load the encoder while others work."""
-
-        def load() -> None:
-            # What is wrong is said when somebody waits for the encoder.
-            with contextlib.suppress(PixtagError):
-                self._ready()
-
-        threading.Thread(target=load, daemon=True).start()
+        """Begin to load the encoder; what is wrong is said when somebody waits for it."""
+        self._decoders.submit(self._ready)
 
     def _ready(self) -> Encoder:
         with self._loading:
@@ -301,10 +295,8 @@ def _difference(photo: Photo) -> ImageError | None:
         digest = images.digest(Path(photo.path))
     except ImageError as error:
         return error
-    if digest == photo.digest:
-        return None
     if photo.digest:
-        return images.changed(photo.path)
+        return None if digest == photo.digest else images.changed(photo.path)
     return images.changed(photo.path, "could not be read when it was imported, but can be now")
 
 

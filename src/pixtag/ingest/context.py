@@ -249,10 +249,8 @@ class Context:
 def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is somebody else's
-        return True
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)  # it is somebody else's
     return True
 
 

@@ -15,7 +15,7 @@ from pixtag.ingest import files
 from pixtag.ingest.context import Context
 from pixtag.ingest.files import Look
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
-from pixtag.types import Photo, Post
+from pixtag.types import Post
 
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
 _CONTENT = {"image", "tags", "caption"}
@@ -126,13 +126,10 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     post_id = _name(record.get("post_id"))
     if not post_id:
         post_id = context.post_id("row", json.dumps([user_id, posted_at, images, kept]))
-    photos: list[Photo] = []
-    for image in images:
-        if "://" in image:
-            context.report.add("photo is a link, not fetched", image)
-        else:
-            photos.append(context.photo_at(image))
-    return Post(post_id, user_id, posted_at, kept, tuple(photos))
+    for link in (one for one in images if "://" in one):
+        context.report.add("photo is a link, not fetched", link)
+    photos = tuple(context.photo_at(one) for one in images if "://" not in one)
+    return Post(post_id, user_id, posted_at, kept, photos)
 
 
 def _check_columns(heading: list[str], path: Path) -> None:
@@ -184,8 +181,6 @@ def _name(value: object) -> str | None:
 def _images(value: object, path: Path) -> list[str]:
     """List the paths of photos, absolute (one that is stays as it is), and links to them."""
     items = cast("list[object]", value) if isinstance(value, list) else [value]
-    images = [item for item in items if isinstance(item, str) and item]
-    return [
-        one if "://" in one or os.path.isabs(one) else os.path.abspath(path.parent / one)  # noqa: PTH100, PTH117
-        for one in images
-    ]
+    texts = (item for item in items if isinstance(item, str) and item)
+    names = ((one, "://" in one or os.path.isabs(one)) for one in texts)  # noqa: PTH117
+    return [one if is_whole else os.path.abspath(path.parent / one) for one, is_whole in names]  # noqa: PTH100

@@ -267,10 +267,9 @@ class Store:
                 self._write_vectors(encoder_digest, digests, vectors)
 
     def record_failure(self, target: str, kind: str, message: str) -> None:
-        """Note that a photo cannot be used, so that it is not tried again and again.
+        """Note that a photo, by digest or by a path out of reach, is not to be tried for now.
 
-        `target` is its digest, or its path where the file was out of reach. Importing a post that
-        shows it readable again clears a path's note.
+        Importing a post that shows it readable again clears a path's note.
         """
         with self._writing():
             row = rows.path_to_db(target), safe_text(kind), safe_text(message)
