@@ -88,7 +88,6 @@ class _Knob:
 
     path: tuple[str, ...]
     owner: type[BaseModel]
-
     field: FieldInfo
 
     @property

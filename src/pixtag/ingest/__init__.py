@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
-from pixtag.ingest import folders, instagram, records
+from pixtag.ingest import instagram, records
 from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport
 from pixtag.ingest.files import Look
 from pixtag.outputs import replacing
@@ -35,9 +35,9 @@ class Reader(NamedTuple):
 # Every kind of source, the more particular before the more general: the first that fits reads.
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
-    "instaloader": Reader(folders.looks_like_instaloader, folders.read_instaloader),
+    "instaloader": Reader(instagram.looks_like_instaloader, instagram.read_instaloader),
     **{k: Reader(partial(records.looks_like, k), partial(records.read, k)) for k in records.KINDS},
-    "folders": Reader(folders.looks_labelled, folders.read_labelled),
+    "folders": Reader(records.looks_labelled, records.read_labelled),
 }
 KINDS = tuple(READERS)
 _ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]

@@ -134,6 +134,11 @@ class Context:
     _part: Path | None = None
 
     @staticmethod
+    def clean_name(name: object) -> str:
+        """Make a person's name sound; "" for anything but text."""
+        return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+
+    @staticmethod
     def post_id(kind: str, *parts: object) -> str:
         """Name a post by what identifies it in its source, the same whenever that is read again."""
         key = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
@@ -168,7 +173,7 @@ class Context:
         self, author: object, owner: str | None, text: object, stamp: object, where: str
     ) -> list[Comment]:
         """Read a comment; none when it is of somebody else, without a hashtag or without a time."""
-        if owner is None or clean_name(author).casefold() != owner.casefold():
+        if owner is None or self.clean_name(author).casefold() != owner.casefold():
             return []
         tags = find_hashtags(self._repaired(text))
         at = self.report.read_time(stamp or None, where) if tags else None
@@ -252,8 +257,3 @@ def _is_running(process_id: int) -> bool:
     except (OSError, OverflowError) as error:
         return isinstance(error, PermissionError)  # it is somebody else's
     return True
-
-
-def clean_name(name: object) -> str:
-    """Make a person's name sound; "" for anything but text."""
-    return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""

@@ -81,7 +81,7 @@ def lines(file: IO[bytes], path: Path, report: ImportReport) -> Iterator[tuple[i
                 report.add("line too long", f"{path}:{number}")
 
 
-def read_whole(
+def read_all(
     opener: Callable[[], IO[bytes] | lzma.LZMAFile],
     name: str,
     report: ImportReport,
@@ -174,7 +174,7 @@ class Tree:
     def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
         """Read an entry whole, or its head; None (counted) when it is broken or too large."""
         what, limit = "file in the archive", MAX_ENTRY_BYTES
-        return read_whole(entry.open, entry.name, self._report, what, limit, head_bytes)
+        return read_all(entry.open, entry.name, self._report, what, limit, head_bytes)
 
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""

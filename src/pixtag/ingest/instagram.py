@@ -1,16 +1,18 @@
-"""Instagram's own archive ("Download your information", JSON), in the forms since 2018."""
+"""Posts from Instagram: its own archive (JSON, all forms since 2018) and instaloader's folders."""
 
 from __future__ import annotations
 
+import lzma
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import VIDEO_SUFFIXES, Comment, Context, ImportReport, clean_name
-from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_json
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Comment, Context, ImportReport
+from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_all, read_json, walk
 from pixtag.types import Photo, Post
 
 NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
@@ -34,6 +36,17 @@ _OWNER = re.compile(r"(?:^|/)(?:account|personal)_information/personal_informati
 _OLD_OWNER = re.compile(r"^(?:[^/]+/)?profile\.json$")
 _POST_FOLDERS = frozenset({"content", "media"})
 _DOWNLOAD_NAME = re.compile(r"instagram-(.+?)-\d{4}-\d\d-\d\d")
+
+# Names that instaloader gives.
+_TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
+# A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
+# has up to three.
+_STEM = re.compile(
+    rf"(?P<base>{_TIME}(?:_(?P<code>[\w-]{{11}}|[\w-]{{4,48}}?))?)(?:_(?P<number>\d{{1,3}}))?",
+    re.ASCII,
+)
+_COMMENTS_END, _PROFILE_END = "_comments", "_profile_pic"
+_JSON = (".json", ".json.xz")
 
 _HOW_TO_GET_JSON = (
     "request it again at accountscenter.instagram.com > Your information and permissions > "
@@ -252,7 +265,7 @@ def _stated_owner(tree: Tree, paths: list[Path]) -> str | None:
     for entry in _matching(tree, _OLD_OWNER):
         names.append(dig(_json(tree, entry, quiet), "username"))
     names += [found[1] for found in (_DOWNLOAD_NAME.match(path.name) for path in paths) if found]
-    return next(filter(None, map(clean_name, names)), None)
+    return next(filter(None, map(Context.clean_name, names)), None)
 
 
 def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
@@ -271,3 +284,139 @@ def _rows(value: object) -> list[object] | None:
 
 def _json(tree: Tree, entry: Entry, report: ImportReport) -> object:
     return read_json(tree.read(entry), entry.name, report)
+
+
+@dataclass(slots=True)
+class _PostFiles:
+    """The files of one instaloader post: photos by number (0 without one), videos' numbers, ..."""
+
+    base: str
+    code: str | None
+    photos: dict[int, Path] = field(default_factory=dict[int, Path])
+    videos: set[int] = field(default_factory=set[int])
+    texts: list[Path] = field(default_factory=list[Path])
+    metadata: Path | None = None
+    comments: Path | None = None
+
+
+def looks_like_instaloader(look: Look) -> Path | None:
+    """Tell a folder with files named by the time of their post."""
+    is_named = any(re.match(_TIME, Path(name).name) for name in look.names)
+    return look.path if is_named else None
+
+
+def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read folders that instaloader wrote (else ArchiveError), in time order within a folder.
+
+    Videos (their poster pictures too), stories and profile pictures are left out.
+    """
+    (root,) = paths
+    n_groups = 0
+    for folder, names in walk(root):
+        groups = _grouped(folder, names, context)
+        n_groups += len(groups)
+        context.report.n_expected += len(groups)
+        for files in groups:
+            document = as_dict(_json_file(files.metadata, context))
+            node = as_dict(document.get("node")) or document
+            kind = _kind(files, node, dig(document, "instaloader", "node_type"), folder)
+            if kind == "post":
+                yield _instaloader_post(files, node, folder, context)
+            else:
+                context.report.n_expected -= 1
+                context.report.n_stories_skipped += kind == "story"
+    if not n_groups:
+        what = f"{root} holds no files named as instaloader names them"
+        raise ArchiveError(what, hint="they look like 2026-03-01_18-30-00_UTC.jpg")
+
+
+def _grouped(folder: Path, names: list[str], context: Context) -> list[_PostFiles]:
+    groups: dict[str, _PostFiles] = {}
+    for name in names:
+        stem, _, suffix = name.partition(".")
+        suffix = "." + suffix.lower()
+        is_comments = stem.endswith(_COMMENTS_END) and suffix in _JSON
+        found = _STEM.fullmatch(stem.removesuffix(_COMMENTS_END) if is_comments else stem)
+        if found is None or stem.endswith(_PROFILE_END):
+            continue
+        files = groups.setdefault(found["base"], _PostFiles(found["base"], found["code"]))
+        number = int(found["number"] or 0)
+        if is_comments:
+            files.comments = folder / name
+        elif suffix in _JSON:
+            files.metadata = folder / name
+        elif suffix == ".txt":
+            files.texts.append(folder / name)
+        elif suffix in VIDEO_SUFFIXES:
+            files.videos.add(number)
+            context.report.n_videos_skipped += 1
+        elif suffix in PHOTO_SUFFIXES:
+            files.photos[number] = folder / name
+    return [groups[base] for base in sorted(groups)]
+
+
+def _kind(files: _PostFiles, node: dict[str, object], node_type: object, folder: Path) -> str:
+    """Tell `post`, `video`, `story` or `profile`."""
+    if node_type == "StoryItem" or folder.name.endswith(":stories"):
+        return "story"
+    if node_type and node_type != "Post":
+        return "profile"
+    if files.photos.keys() - files.videos:
+        return "post"
+    # Without media (captions only were saved) it is a post, unless it is known to be a video.
+    is_video = files.videos or node.get("is_video") or node.get("__typename") == "GraphVideo"
+    return "video" if is_video else "post"
+
+
+def _instaloader_post(
+    files: _PostFiles, node: dict[str, object], folder: Path, context: Context
+) -> Post:
+    stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
+    posted_at = context.report.read_time(stamp, files.base)
+    if posted_at is None:
+        named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
+        posted_at = context.report.read_time(named, files.base)
+    owner = Context.clean_name(dig(node, "owner", "username")) or context.user_id
+    profile = folder.name.removesuffix(":stories")
+    # Folders of hashtags and places hold many people's.
+    if not owner and profile and profile[0] not in "#:%" and not profile.endswith(":tagged"):
+        owner = Context.clean_name(profile)
+    comments: list[Comment] = []
+    for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
+        author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
+        comments += context.own_comment(author, owner, dig(row, "text"), said_at, files.base)
+    (joined,) = context.assign_comments([posted_at], comments)
+    # A picture with a video's number is the video's poster.
+    numbers = sorted(files.photos.keys() - files.videos)
+    code = node.get("shortcode") or node.get("code") or files.code
+    key = (code,) if isinstance(code, str) else (owner, files.base)
+    return Post(
+        post_id=context.post_id("instaloader", *key),
+        user_id=owner,
+        posted_at=posted_at,
+        tags=context.tags_of(_texts(files, node, context), joined),
+        photos=tuple(context.photo_at(str(files.photos[n])) for n in numbers),
+    )
+
+
+def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list[str]:
+    """Collect captions: from the metadata, else from text files (one a post or one a picture)."""
+    edges = as_list(dig(node, "edge_media_to_caption", "edges"))
+    found = [dig(edge, "node", "text") for edge in edges]
+    caption = node.get("caption")
+    found.append(dig(caption, "text") if isinstance(caption, dict) else caption)
+    if not any(isinstance(text, str) for text in found):
+        raws = (_read(path, context) or b"" for path in files.texts)
+        found = [raw.decode("utf-8-sig", "replace") for raw in raws]
+    return context.repair_texts(found)
+
+
+def _json_file(path: Path | None, context: Context) -> object:
+    raw = None if path is None else _read(path, context)
+    return read_json(raw, str(path), context.report)
+
+
+def _read(path: Path, context: Context) -> bytes | None:
+    """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
+    opener = lzma.open if path.suffix == ".xz" else open
+    return read_all(lambda: opener(path, "rb"), str(path), context.report)

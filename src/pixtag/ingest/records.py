@@ -1,4 +1,4 @@
-"""Posts as records, one a post, in JSON Lines, CSV and Parquet."""
+"""Posts as somebody wrote them: records in JSON Lines, CSV or Parquet, photos beside text files."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
-from pixtag.ingest.context import Context
-from pixtag.ingest.files import Look
-from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context
+from pixtag.ingest.files import Look, walk
+from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
 from pixtag.types import Post
 
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
+# Folders beside labelled photos that hold other forms of them.
+SKIPPED_FOLDERS = frozenset({"extra", "original"})
+_NUMBERED = re.compile(r"(.+)_(\d+)")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
 _Records = Iterator[tuple[str, dict[str, Any]]]  # where it stands, its values by column name
@@ -184,3 +188,71 @@ def _images(value: object, path: Path) -> list[str]:
     texts = (item for item in items if isinstance(item, str) and item)
     names = ((one, "://" in one or os.path.isabs(one)) for one in texts)  # noqa: PTH117
     return [one if is_whole else os.path.abspath(path.parent / one) for one, is_whole in names]  # noqa: PTH100
+
+
+def looks_labelled(look: Look) -> Path | None:
+    """Tell a folder of photos with text files beside them."""
+    photos = {n.rsplit(".", 1)[0] for n in look.names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
+    photos |= {re.sub(r"_\d+$", "", name) for name in photos}
+    is_labelled = any(n[:-4] in photos for n in look.names if n.lower().endswith(".txt"))
+    return look.path if is_labelled and not look.post_files else None
+
+
+def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read photos with a text file beside them (else ArchiveError), in order of folder and name.
+
+    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
+    """
+    (root,) = paths
+    n_posts = 0
+    for folder, names in walk(root, SKIPPED_FOLDERS):
+        posts = _labelled(folder, [name for name in names if name[0] != "."], context)
+        context.report.n_expected += len(posts)
+        for stem, label, photo_names in posts:
+            n_posts += 1
+            tags, user_id = _read_label(folder / label, context)
+            photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
+            # Named by folder, name and content: the same after a move, and in parent or child.
+            digests = (photo.digest for photo in photos)
+            post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
+            yield Post(post_id, user_id, None, tags, photos)
+    if not n_posts:
+        hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
+        raise ArchiveError(f"no photo in {root} has a text file beside it", hint=hint)
+
+
+def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
+    """Group the files of one folder: name of the post, label file, photos in order."""
+    labels = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
+    photos: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - as text
+        context.report.n_videos_skipped += suffix.lower() in VIDEO_SUFFIXES
+        if suffix.lower() not in PHOTO_SUFFIXES:
+            continue
+        numbered = _NUMBERED.fullmatch(stem)
+        if stem in labels:
+            photos.setdefault(stem, []).append((0, name))
+        elif numbered is not None and numbered[1] in labels:
+            photos.setdefault(numbered[1], []).append((int(numbered[2]), name))
+        else:
+            context.report.add("photo without a text file", str(folder / name))
+    for stem in sorted(labels.keys() - photos.keys()):
+        context.report.add("text file without a photo", str(folder / labels[stem]))
+    return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
+
+
+def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(2**20).decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        context.report.add("text file cannot be read", f"{path}: {error.strerror}")
+        return (), context.user_id
+    first, second = (*join_surrogates(text).replace("\0", "").splitlines(), "", "")[:2]
+    if not first.strip():
+        context.report.add("text file without tags", str(path))
+    user_id = second.strip() or context.user_id
+    if user_id is None:
+        context.report.add("text file without a user", str(path))
+    return tidy_tags(split_tags(first), context.report.tags), user_id
