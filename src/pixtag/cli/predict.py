@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from pixtag.lists import Lists, Platform, RestrictedTag
     from pixtag.predictor import Answer
-    from pixtag.types import Suggestion
 
 Format = Literal["table", "json", "txt"]
 ListName = Literal["deny", "allow", "always"]
@@ -182,13 +181,13 @@ def trending(
         for one in found:
             output.print_json_line({**asdict(one), "at": iso_time(when)})
     elif found:
-        columns: dict[str, output.Align] = {"hashtag": "left", "rate": "right", "people": "right"}
         rows: list[tuple[object, ...]] = []
         for one in found:
             n = one.window_hours
             window = f"{n:.0f} hours" if n < 48 else f"{n / 24:.0f} days"
             rows.append((f"#{one.tag}", f"{one.times_usual:.1f} times usual", one.n_people, window))
-        output.print_table({**columns, "in the last": "right"}, rows)
+        right: dict[str, output.Align] = dict.fromkeys(("rate", "people", "in the last"), "right")
+        output.print_table({"hashtag": "left", **right}, rows)
     if not found:
         last = float(log.at[-1]) if len(log) else float("-inf")
         tail = f"; the latest post is of {minute_of(last)}" if last > float("-inf") else ""
@@ -258,13 +257,15 @@ class _Printer:
         for s in suggestions:
             percent = "<1%" if s.prob < 0.005 else f"{s.prob:.0%}"
             mark = "right" if s.tag in (own or ()) else "wrong"
-            rows.append([f"#{s.tag}", percent, mark, _why(s)])
+            reasons = s.reasons[:_SHOWN_REASONS]
+            why = (r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
+            rows.append([f"#{s.tag}", percent, mark, "; ".join(why)])
         if own is None:
             columns.pop("own")
             rows = [[*row[:2], row[3]] for row in rows]
         title = answer.photo + ("" if answer.user is None else f"  for {answer.user}")
         if answer.is_as_posted or self.is_dated:
-            title += f"  as of {minute_of(answer.at)}"
+            title += f"  at {minute_of(answer.at)}"
         output.print_table({**columns, "why": "left"}, rows, title=title)
         if own is not None:
             n_hits = sum(s.tag in own for s in suggestions)
@@ -295,12 +296,6 @@ class _Printer:
             suggestions.append(entry | {"reasons": reasons})
         said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
         return record | {"suggestions": suggestions, "warnings": said}
-
-
-def _why(suggestion: Suggestion) -> str:
-    """The reasons that matter beside the strongest one."""
-    reasons = suggestion.reasons[:_SHOWN_REASONS]
-    return "; ".join(r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
 
 
 def lists(
