@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +282,17 @@ def test_a_log_of_some_posts_is_that_part_of_the_whole(store, encoder):
         np.testing.assert_array_equal(part.at, whole.at[rows])
         np.testing.assert_array_equal(part.has_photo, whole.has_photo[rows])
         np.testing.assert_array_equal(part.embeddings, whole.embeddings[rows])
+
+
+def test_a_store_whose_maker_was_killed_before_its_first_table_is_made(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+    assert path.stat().st_size
+    with pytest.raises(StoreError, match="empty"):
+        Store.open(path, read_only=True)
+    with Store.open(path) as store:
+        assert store.add_posts([SOME[0]]).added == 1
 
 
 # Following changes

@@ -137,6 +137,8 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
             raise StoreError(what, hint="check the path, or choose a new name")
         if read_only:
             raise _not_yet(path, _EMPTY)
+        _migrate(db)  # whoever made the file was killed before its first table
+        return True
     version = _version(db)
     if version > len(MIGRATIONS):
         versions = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
