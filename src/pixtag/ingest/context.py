@@ -72,7 +72,7 @@ class ImportReport:
         self.examples.setdefault(kind, example[:160])
 
     def read_time(self, value: object, where: str) -> float | None:
-        """Read a time as `times.read_time` does, and count what is odd about it."""
+        """Read a time as `types.read_time` does, and count what is odd about it."""
         at, oddity = read_time(value)
         if oddity:
             self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
@@ -156,8 +156,9 @@ class Context:
         """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
         return self._photo(opener, name, is_copied=True)
 
+    @staticmethod
     def assign_comments(
-        self, posted_at: list[float | None], comments: list[Comment]
+        posted_at: list[float | None], comments: list[Comment]
     ) -> list[list[Comment]]:
         """Give each comment to the latest post (Unix seconds UTC) of the ten minutes before it."""
         timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
@@ -166,7 +167,6 @@ class Context:
             place = bisect_right(timed, comment.at, key=lambda one: one[0]) - 1
             if place >= 0 and comment.at - timed[place][0] <= COMMENT_WINDOW_S:
                 given[timed[place][1]].append(comment)
-                self.report.n_comments_joined += 1
         return given
 
     def own_comment(
@@ -181,6 +181,7 @@ class Context:
 
     def tags_of(self, texts: Iterable[str], comments: list[Comment]) -> tuple[str, ...]:
         """Find and normalise the hashtags of a post's captions and comments, in that order."""
+        self.report.n_comments_joined += len(comments)
         found = [tag for text in texts for tag in find_hashtags(text)]
         return tidy_tags([*found, *(t for said in comments for t in said.tags)], self.report.tags)
 
