@@ -135,16 +135,14 @@ def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     """Read the posts' texts, times and paths from whichever form is there."""
     drafts: list[_Draft] = []
     n_files = n_read = 0
-    for entry in _matching(tree, _POSTS):
-        n_files += 1
-        rows = _rows(_json(tree, entry, context.report))
-        n_read += rows is not None
-        drafts += [draft for row in rows or [] for draft in _draft(row, entry, context)]
-    for entry in _matching(tree, _OLD_POSTS):
-        value = as_dict(_json(tree, entry, context.report))
-        if {"photos", "videos", "stories", "profile", "direct"} & value.keys():
+    for name, value in _documents(tree, _POSTS, context.report):
+        rows = _rows(value)
+        n_files, n_read = n_files + 1, n_read + (rows is not None)
+        drafts += [draft for row in rows or [] for draft in _draft(row, name, context)]
+    for name, value in _documents(tree, _OLD_POSTS, context.report):
+        if {"photos", "videos", "stories", "profile", "direct"} & as_dict(value).keys():
             n_files, n_read = n_files + 1, n_read + 1
-            drafts += _old_drafts(value, entry, context)
+            drafts += _old_drafts(as_dict(value), name, context)
     if n_read:
         return drafts
     where = ", ".join(str(path) for path in paths)
@@ -157,21 +155,21 @@ def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     raise ArchiveError(what, hint=hint)
 
 
-def _draft(row: object, entry: Entry, context: Context) -> list[_Draft]:
+def _draft(row: object, where: str, context: Context) -> list[_Draft]:
     """Read one post of `posts_N.json`: one medium, or several with a common title."""
     media = as_list(dig(row, "media")) or [row]
     uris = [uri for uri in (dig(one, "uri") for one in media) if isinstance(uri, str) and uri]
     if not uris:
-        context.report.add("post without media", entry.name)
+        context.report.add("post without media", where)
         return []
     # Files differ in where the caption stands; some say it twice.
     texts = context.repair_texts(dig(one, "title") for one in (row, *media))
     stamps = (dig(one, "creation_timestamp") for one in (row, *media))
-    at = context.report.read_time(next(filter(None, stamps), None), entry.name)
+    at = context.report.read_time(next(filter(None, stamps), None), where)
     return [_Draft(texts, at, uris)]
 
 
-def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> list[_Draft]:
+def _old_drafts(value: dict[str, object], where: str, context: Context) -> list[_Draft]:
     """Read `media.json`: a post with several photos is several rows, alike in time and caption."""
     context.report.n_videos_skipped += len(as_list(value.get("videos")))
     context.report.n_stories_skipped += len(as_list(value.get("stories")))
@@ -181,11 +179,11 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
         # Without a time nothing tells which rows belong together.
         key = (str(taken_at), str(caption)) if taken_at else (number,)
         if not isinstance(uri, str) or not uri:
-            context.report.add("post without media", entry.name)
+            context.report.add("post without media", where)
         elif key in drafts:
             drafts[key].uris.append(uri)
         else:
-            at = context.report.read_time(taken_at or None, entry.name)
+            at = context.report.read_time(taken_at or None, where)
             drafts[key] = _Draft(context.repair_texts([caption]), at, [uri])
     return list(drafts.values())
 
@@ -213,8 +211,8 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     """Count reels and stories that are no posts, without reading them as photos."""
 
     def n_media(pattern: re.Pattern[str]) -> int:
-        values = (_json(tree, entry, context.report) for entry in _matching(tree, pattern))
-        return sum(len(_media_uris(value) - known_uris) for value in values)
+        documents = _documents(tree, pattern, context.report)
+        return sum(len(_media_uris(value) - known_uris) for _, value in documents)
 
     context.report.n_reels_skipped += n_media(_REELS)
     context.report.n_stories_skipped += n_media(_STORIES)
@@ -241,8 +239,7 @@ def _media_uris(value: object) -> set[str]:
 
 def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
     comments: list[Comment] = []
-    for entry in _matching(tree, _COMMENTS):
-        value = _json(tree, entry, context.report)
+    for name, value in _documents(tree, _COMMENTS, context.report):
         inner = (row for rows in as_dict(value).values() for row in as_list(rows))
         for row in as_list(value) or inner:
             if isinstance(row, list):  # before 2021
@@ -251,7 +248,7 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
                 parts = dig(row, "string_map_data")
                 stamp, text = dig(parts, "Time", "timestamp"), dig(parts, "Comment", "value")
                 author = dig(parts, "Media Owner", "value")
-            comments += context.own_comment(author, owner, text, stamp, entry.name)
+            comments += context.own_comment(author, owner, text, stamp, name)
     return comments
 
 
@@ -259,11 +256,10 @@ def _stated_owner(tree: Tree, paths: list[Path]) -> str | None:
     """Find the user name that the archive states, or else a file name as Instagram gives it."""
     quiet = ImportReport()
     names: list[object] = []
-    for entry in _matching(tree, _OWNER):
-        users = as_list(dig(_json(tree, entry, quiet), "profile_user"))
+    for _, value in _documents(tree, _OWNER, quiet):
+        users = as_list(dig(value, "profile_user"))
         names += [dig(user, "string_map_data", "Username", "value") for user in users]
-    for entry in _matching(tree, _OLD_OWNER):
-        names.append(dig(_json(tree, entry, quiet), "username"))
+    names += [dig(value, "username") for _, value in _documents(tree, _OLD_OWNER, quiet)]
     names += [found[1] for found in (_DOWNLOAD_NAME.match(path.name) for path in paths) if found]
     return next(filter(None, map(Context.clean_name, names)), None)
 
@@ -275,15 +271,19 @@ def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
     return sorted(found, key=lambda one: [int(n) for n in re.findall(r"\d+", one.name)])
 
 
+def _documents(
+    tree: Tree, pattern: re.Pattern[str], report: ImportReport
+) -> Iterator[tuple[str, object]]:
+    """Read the JSON of entries of a name, each with its own name."""
+    for entry in _matching(tree, pattern):
+        yield entry.name, read_json(tree.read(entry), entry.name, report)
+
+
 def _rows(value: object) -> list[object] | None:
     if isinstance(value, dict):  # a single post without its list, or a list under a name
         inner = [one for one in as_dict(value).values() if isinstance(one, list)]
         return [value] if "media" in value else as_list(inner[0]) if inner else []
     return as_list(value) if isinstance(value, list) else None
-
-
-def _json(tree: Tree, entry: Entry, report: ImportReport) -> object:
-    return read_json(tree.read(entry), entry.name, report)
 
 
 @dataclass(slots=True)
