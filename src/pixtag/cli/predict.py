@@ -96,17 +96,12 @@ def predict(
     k, chosen = _fitted(k, place, accept or [])
     known, when = restricted_tags(restricted), None if at is None else parse_time(at)
     printer = _Printer("json" if json else format, chosen, known, place, when is not None)
+    refused = [tag for text in refuse or [] for tag in split_tags(text)]
     ask = partial(
-        Predictor.answers,
-        user=user,
-        history=None if history is None else split_tags(history),
-        at=when,
-        k=k,
-        accepted=chosen,
-        refused=[tag for text in refuse or [] for tag in split_tags(text)],
-        allow_similar=similar,
+        Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
+        history=None if history is None else split_tags(history), allow_similar=similar,
         lists=lists_of(user, store) if lists else None,
-    )
+    )  # fmt: skip
     return _predict(photos, bundle, store, ask, printer)
 
 

@@ -40,6 +40,7 @@ READERS: dict[str, Reader] = {
     "folders": Reader(records.looks_labelled, records.read_labelled),
 }
 KINDS = tuple(READERS)
+OnWritten = Callable[[int], None]
 _ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
 
 
@@ -150,11 +151,7 @@ def import_posts(
 
 
 def export_posts(
-    store: Store,
-    out: Path,
-    *,
-    user_id: str | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    store: Store, out: Path, *, user_id: str | None = None, on_progress: OnWritten | None = None
 ) -> int:
     """Write one person's or all posts as JSON Lines; importing them gives the same posts again.
 

@@ -122,13 +122,10 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
         if any(is_photo for is_photo, _ in media):
             # The same post keeps its name in every form of archive: only folders change.
             first = PurePosixPath(draft.uris[0]).name
-            yield Post(
-                post_id=context.post_id("instagram", owner.casefold(), draft.posted_at, first),
-                user_id=owner,
-                posted_at=draft.posted_at,
-                tags=context.tags_of(draft.texts, extra),
-                photos=tuple(photo for _, photo in media if photo is not None),
-            )
+            post_id = context.post_id("instagram", owner.casefold(), draft.posted_at, first)
+            photos = tuple(photo for _, photo in media if photo is not None)
+            tags = context.tags_of(draft.texts, extra)
+            yield Post(post_id, owner, draft.posted_at, tags, photos)
 
 
 def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
@@ -390,13 +387,9 @@ def _instaloader_post(
     numbers = sorted(files.photos.keys() - files.videos)
     code = node.get("shortcode") or node.get("code") or files.code
     key = (code,) if isinstance(code, str) else (owner, files.base)
-    return Post(
-        post_id=context.post_id("instaloader", *key),
-        user_id=owner,
-        posted_at=posted_at,
-        tags=context.tags_of(_texts(files, node, context), joined),
-        photos=tuple(context.photo_at(str(files.photos[n])) for n in numbers),
-    )
+    tags = context.tags_of(_texts(files, node, context), joined)
+    photos = tuple(context.photo_at(str(files.photos[n])) for n in numbers)
+    return Post(context.post_id("instaloader", *key), owner, posted_at, tags, photos)
 
 
 def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list[str]:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -159,17 +159,9 @@ def read_log(
     users, user_of_post = _users(db, [head[2] for head in heads])
     tags, tag_start, tag_ids = _tags(db, rows, only)
     has_photo, embeddings = _embeddings(db, rows, encoder_digest, only)
-    return PostLog(
-        post_ids=[head[1] for head in heads],
-        users=users,
-        tags=tags,
-        user_of_post=user_of_post,
-        at=np.array([-np.inf if h[3] is None else h[3] / 1e6 for h in heads], np.float64),
-        tag_start=tag_start,
-        tag_ids=tag_ids,
-        has_photo=has_photo,
-        embeddings=embeddings,
-    )
+    names = [head[1] for head in heads]
+    at = np.array([-np.inf if head[3] is None else head[3] / 1e6 for head in heads], np.float64)
+    return PostLog(names, users, tags, user_of_post, at, tag_start, tag_ids, has_photo, embeddings)
 
 
 def _users(db: sqlite3.Connection, user_rows: list[int | None]) -> tuple[list[str], Ints]:
@@ -250,17 +242,10 @@ def remove_rows(
         used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
     n_files = 0 if path == MEMORY else _remove_files(path, used)
     is_compacted = compact(db, path)
-    return ForgetResult(
-        posts=removed["posts"],
-        tag_uses=removed["tag_uses"],
-        photos=removed["photos"],
-        embeddings=removed["embeddings"],
-        files=n_files,
-        bytes_before=bytes_before,
-        bytes_after=_size_bytes(path),
-        is_compacted=is_compacted,
-        had_lists=bool(removed["lists"]),
-    )
+    tables = ("posts", "tag_uses", "photos", "embeddings")
+    posts, uses, photos, embeddings = (removed[table] for table in tables)
+    found = ForgetResult(posts, uses, photos, embeddings, n_files, bytes_before, _size_bytes(path))
+    return replace(found, is_compacted=is_compacted, had_lists=removed["lists"] > 0)
 
 
 def compact(db: sqlite3.Connection, path: Path) -> bool:
