@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pixtag.cli import output
+from pixtag.errors import InputError
 
 if TYPE_CHECKING:
     from pixtag.ingest import ImportReport
@@ -254,7 +255,6 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
         pixtag doctor my.sqlite --json
     """
     from pixtag.encoder import load_encoder
-    from pixtag.errors import InputError
     from pixtag.photos import check_photos, check_store, photos_under
     from pixtag.store import Store
 
@@ -294,8 +294,6 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
 
 def _require_person(store: Store, user: str) -> None:
     from difflib import get_close_matches
-
-    from pixtag.errors import InputError
 
     people = [name for name, _ in store.summary().posts_per_person]
     if user in people:

@@ -14,7 +14,6 @@ from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.errors import InputError
-from pixtag.types import iso_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,6 +90,7 @@ def predict(
     from pixtag.lists import find_platform, restricted_tags
     from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
+    from pixtag.types import parse_time
 
     place = None if platform is None else find_platform(platform, platforms)
     k, chosen = _fitted(k, place, accept or [])
@@ -164,6 +164,7 @@ def trending(
     from pixtag.predictor import minute_of, moment_of
     from pixtag.signals.trend import rising_tags
     from pixtag.store import Store
+    from pixtag.types import iso_time, parse_time
 
     with Store.open(store, read_only=True) as opened:
         log = opened.log()
@@ -271,6 +272,8 @@ class _Printer:
             output.print_line("")
 
     def _record(self, answer: Answer, warnings: Mapping[str, str]) -> dict[str, object]:
+        from pixtag.types import iso_time
+
         record: dict[str, object] = {"photo": answer.photo}
         if (error := answer.error) is not None:
             about = {"kind": error.kind, "message": error.message, "hint": error.hint}
