@@ -9,11 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,16 +29,9 @@ from pixtag.errors import ImageError
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a photo may cost; a sequential JPEG, decoded at a fraction, `max_draft_pixels`."""
-
-    max_bytes: int = 200 * 2**20
-    max_pixels: int = 120_000_000
-    max_draft_pixels: int = 260_000_000
-
-
-LIMITS = Limits()  # the limits that `decode` holds to
+# What a photo may cost; sequential JPEGs, which are decoded at a fraction, may have more pixels.
+MAX_BYTES = 200 * 2**20
+MAX_PIXELS, MAX_DRAFT_PIXELS = 120_000_000, 260_000_000
 
 
 class Fault(StrEnum):
@@ -82,14 +73,8 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 HEAD_BYTES = 64  # how much of a file `sniff` wants to see
 
 # Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
-_DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
-    "jpeg": JpegImageFile,
-    "png": PngImageFile,
-    "gif": GifImageFile,
-    "bmp": BmpImageFile,
-    "tiff": TiffImageFile,
-    "webp": WebPImageFile,
-}
+_CLASSES = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
+_DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
 _ORIENTATION = 0x0112
 _CUT_SHORT = ("truncated", "not enough", "unexpected end", "premature", "eof")
 
@@ -126,20 +111,20 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """Read a photo's bytes; `ImageError` when missing, unreadable or over `LIMITS.max_bytes`."""
+    """Read a photo's bytes; `ImageError` when missing, unreadable or over `MAX_BYTES`."""
     try:
         # Opening a pipe would wait for its writer, perhaps for ever.
         if path.exists() and not path.is_file():
             raise IsADirectoryError(0, "not a file")
         with path.open("rb") as file:
-            data = file.read(LIMITS.max_bytes + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise _error(Fault.MISSING, f"no photo at {path}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _error(Fault.UNREADABLE, f"cannot read {path}: {reason}") from error
-    if len(data) > LIMITS.max_bytes:
-        raise _error(Fault.TOO_LARGE, f"{path} is larger than {LIMITS.max_bytes // 2**20} MiB")
+    if len(data) > MAX_BYTES:
+        raise _error(Fault.TOO_LARGE, f"{path} is larger than {MAX_BYTES // 2**20} MiB")
     return data
 
 
@@ -219,8 +204,8 @@ def _check_size(image: Image.Image, kind: str, name: str) -> None:
     if width < 1 or height < 1:
         raise _error(Fault.BROKEN, f"{name} has no pixels ({width} x {height})")
     is_sequential = kind == "jpeg" and not image.info.get("progressive")
-    if width * height > (LIMITS.max_draft_pixels if is_sequential else LIMITS.max_pixels):
-        hint = f"export a smaller copy; {LIMITS.max_pixels // 10**6} million pixels are decoded"
+    if width * height > (MAX_DRAFT_PIXELS if is_sequential else MAX_PIXELS):
+        hint = f"export a smaller copy; {MAX_PIXELS // 10**6} million pixels are decoded"
         raise _error(Fault.TOO_LARGE, f"{name} is too large: {width} x {height} pixels", hint)
 
 
