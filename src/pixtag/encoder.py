@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -25,6 +24,7 @@ from threadpoolctl import ThreadpoolController
 from pixtag.errors import ModelError, ShapeError
 from pixtag.types import Floats
 
+_DATA = Path(__file__).parent / "data"
 Backend = Literal["onnxruntime", "openvino"]
 
 # Digest of the shipped encoder, known without reading it; the classes belong to it alone
@@ -105,7 +105,7 @@ def load_encoder(
         name, model = "the model's own encoder", source
     else:
         name = "the shipped encoder" if source is None else str(source)
-        file = source or files("pixtag").joinpath("data", "encoder.onnx")
+        file = source or _DATA / "encoder.onnx"
         try:
             model = file.read_bytes()
         except OSError as error:
@@ -134,15 +134,14 @@ def limit_blas() -> None:
 @cache
 def class_synonyms() -> tuple[tuple[str, ...], ...]:
     """Give all WordNet names of the 1,000 classes, the clearest first, in index order."""
-    text = files("pixtag").joinpath("data", "imagenet_classes.txt").read_text("utf-8")
+    text = (_DATA / "imagenet_classes.txt").read_text("utf-8")
     return tuple(tuple(line.split(", ")) for line in text.splitlines())
 
 
 @cache
 def classifier() -> tuple[Floats, Floats]:
     """Give the shipped encoder's last layer: weight `[1000, 1280]` and bias `[1000]`."""
-    data = files("pixtag").joinpath("data", "classifier.safetensors").read_bytes()
-    tensors = load_safetensors(data)
+    tensors = load_safetensors((_DATA / "classifier.safetensors").read_bytes())
     return tensors["weight"].astype(np.float32), tensors["bias"].astype(np.float32)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from difflib import get_close_matches
@@ -90,10 +90,15 @@ def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> l
 
     ConfigError: The file holds what cannot be, or cannot be written.
     """
+    import fcntl
+
     path = global_lists_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent):
+        with ExitStack() as opened:
+            folder = os.open(path.parent, os.O_RDONLY)
+            opened.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)  # a writer that is killed holds nothing
             after, changed = global_lists().edited(name, tags, remove=remove)
             if changed:
                 with replacing(path) as file:
@@ -152,19 +157,6 @@ def _tag(raw: object, error: type[ConfigError | InputError], place: str) -> str:
         hint = "a tag is letters, digits and underscores, and not only digits"
         raise error(f"{raw!r} in {place} is no tag", hint=hint)
     return tag
-
-
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    """Hold a folder against other writers of lists; a killed one holds nothing."""
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 class _Entry(BaseModel):
