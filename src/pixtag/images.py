@@ -263,7 +263,6 @@ def _explain(error: Exception, kind: str, name: str) -> ImageError:
         return _error(Fault.TOO_LARGE, f"{name} does not fit into memory")
     is_short = isinstance(error, EOFError | struct.error)
     if is_short or any(sign in text for sign in _CUT_SHORT):
-        return _error(
-            Fault.TRUNCATED, f"{name} is truncated: its {kind.upper()} data end too early"
-        )
+        what = f"{name} is truncated: its {kind.upper()} data end too early"
+        return _error(Fault.TRUNCATED, what)
     return _error(Fault.BROKEN, f"{name} is a broken {kind.upper()} file: {error}")
