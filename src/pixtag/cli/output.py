@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
@@ -92,20 +91,17 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     """
     import pydantic_core
 
+    plain = pydantic_core.to_jsonable_python(value, inf_nan_mode="null", fallback=_plain)
     try:
-        made = pydantic_core.to_json(value, indent=indent, inf_nan_mode="null", fallback=_plain)
+        return pydantic_core.to_json(plain, indent=indent).decode()
     except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):
         # A lone surrogate, from a file name that is not UTF-8: escaped, it reads back the same.
-        return json.dumps(value, indent=indent, default=_plain)
-    return made.decode()
+        return json.dumps(plain, indent=indent)
 
 
 def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    names = ("model_dump", "tolist", "isoformat")  # pydantic, numpy, datetime
-    method = next(filter(callable, (getattr(value, name, None) for name in names)), None)
-    return str(value) if method is None else method()
+    to_list = getattr(value, "tolist", None)  # numpy's
+    return to_list() if callable(to_list) else str(value)
 
 
 Align = Literal["left", "right"]
