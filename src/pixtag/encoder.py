@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from pixtag.errors import ModelError, ShapeError
 from pixtag.types import Floats
 
 _DATA = Path(__file__).parent / "data"
-Backend = Literal["onnxruntime", "openvino"]
 
 # Digest of the shipped encoder, known without reading it; the classes belong to it alone
 SHIPPED_DIGEST = "48b42517f9b26281c95b7f1b24c2b0b78f95b2f270eacbbe7b218c203e6166f3"
@@ -46,26 +44,24 @@ class Encoder(Protocol):
 class OnnxEncoder:
     """An ONNX graph with input `[B, 3, P, P]` and an output `embedding` `[B, D]`, both float32.
 
-    ModelError: the bytes are no such graph, or the backend is not installed.
+    ModelError: the bytes are no such graph.
     """
 
-    def __init__(
-        self, model: bytes, *, name: str, n_threads: int, backend: Backend = "onnxruntime"
-    ) -> None:
+    def __init__(self, model: bytes, *, name: str, n_threads: int) -> None:
         self.model, self._name = model, name
-        self._backend: Backend = backend
-        start = _start_openvino if backend == "openvino" else _start_onnxruntime
-        self._graph = graph = start(model, name, n_threads)
-        shape = graph.input_shape
+        self._session, (source,), outputs = _start(model, name, n_threads)
+        shape, output_shape = list(source.shape), list(outputs["embedding"].shape)
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise _no_encoder(name, f"it wants input {shape}, not [B, 3, P, P]")
         if isinstance(shape[0], int) or not isinstance(shape[2], int):
             raise _no_encoder(name, f"its input {shape} needs a free batch size and a fixed side")
-        if len(graph.output_shape) != 2 or not isinstance(graph.output_shape[1], int):
-            raise _no_encoder(name, f"its output is {graph.output_shape}, not [B, D] with D fixed")
+        if len(output_shape) != 2 or not isinstance(output_shape[1], int):
+            raise _no_encoder(name, f"its output is {output_shape}, not [B, D] with D fixed")
+        self._input_name: str = source.name
         self.input_px: int = shape[2]
-        self.width: int = graph.output_shape[1]
-        mean, std = (_channels(graph.metadata, key, name) for key in ("image_mean", "image_std"))
+        self.width: int = output_shape[1]
+        metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        mean, std = (_channels(metadata, key, name) for key in ("image_mean", "image_std"))
         if 0 in std:
             raise _no_encoder(name, f"its metadata image_std has a zero: {std}")
         self.digest = hashlib.sha256(_preparation(mean, std) + model).hexdigest()
@@ -83,23 +79,21 @@ class OnnxEncoder:
         pixels = np.empty((len(images), 3, side, side), np.float32)
         np.multiply(images.transpose(0, 3, 1, 2), self._scale, out=pixels)
         pixels -= self._shift[:, None, None]
-        return self._graph.run(pixels)
+        return np.asarray(
+            self._session.run(["embedding"], {self._input_name: pixels})[0], np.float32
+        )
 
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
-        return OnnxEncoder(self.model, name=self._name, n_threads=n_threads, backend=self._backend)
+        return OnnxEncoder(self.model, name=self._name, n_threads=n_threads)
 
 
 def load_encoder(
-    source: Path | bytes | None = None,
-    *,
-    n_threads: int | None = None,
-    backend: Backend = "onnxruntime",
+    source: Path | bytes | None = None, *, n_threads: int | None = None
 ) -> OnnxEncoder:
-    """Load an ONNX file or its bytes; the shipped encoder by default.
+    """Load an ONNX file or its bytes (the shipped encoder by default); `ModelError` for none.
 
-    One call uses a thread per processor by default. `ModelError`: the file is missing or no
-    encoder, or the backend is not installed.
+    One call uses a thread per processor by default.
     """
     if isinstance(source, bytes):
         name, model = "the model's own encoder", source
@@ -111,7 +105,7 @@ def load_encoder(
         except OSError as error:
             hint = "install pixtag again" if source is None else "check the path"
             raise ModelError(f"cannot read {name}: {error.strerror or error}", hint=hint) from error
-    return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors(), backend=backend)
+    return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors())
 
 
 def n_processors() -> int:
@@ -145,16 +139,6 @@ def classifier() -> tuple[Floats, Floats]:
     return tensors["weight"].astype(np.float32), tensors["bias"].astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    """A graph that is ready to run; a dimension that is free is text in its shapes."""
-
-    run: Callable[[Floats], Floats]
-    input_shape: list[int | str]
-    output_shape: list[int | str]
-    metadata: Mapping[str, str]
-
-
 def _preparation(mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
     """How pixels are prepared; part of the digest."""
     by, over = (str(c[0]) if len(set(c)) == 1 else str(list(c)) for c in (mean, std))
@@ -170,7 +154,8 @@ def _channels(metadata: Mapping[str, str], key: str, name: str) -> tuple[float, 
         raise _no_encoder(name, reason) from error
 
 
-def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> _Graph:
+def _start(model: bytes, name: str, n_threads: int) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Make a session, and give it with its one input and its outputs by name."""
     import onnxruntime  # takes long, and the names of the classes need none of it
 
     options = onnxruntime.SessionOptions()
@@ -191,36 +176,7 @@ def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> _Graph:
     types = {inputs[0].type, outputs["embedding"].type}
     if types != {"tensor(float)"}:
         raise _no_encoder(name, f"it computes in {', '.join(sorted(types))}, not in float32")
-    source: str = inputs[0].name
-
-    def run(pixels: Floats) -> Floats:
-        return np.asarray(session.run(["embedding"], {source: pixels})[0], np.float32)
-
-    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    return _Graph(run, list(inputs[0].shape), list(outputs["embedding"].shape), metadata)
-
-
-def _start_openvino(model: bytes, name: str, n_threads: int) -> _Graph:
-    try:
-        import openvino  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        hint = "pip install 'pixtag[openvino]', or use the backend onnxruntime"
-        raise ModelError("OpenVINO is not installed", hint=hint) from error
-    known = _start_onnxruntime(model, name, 1)  # for shapes and metadata
-    core: Any = openvino.Core()
-    try:
-        # Without the hint OpenVINO computes in bfloat16 where it can; its features then differ.
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": n_threads}
-        compiled: Any = core.compile_model(core.read_model(model), "CPU", settings)
-    except RuntimeError as error:
-        raise _no_encoder(name, str(error)) from error
-
-    def run(pixels: Floats) -> Floats:
-        # A request of its own for each call, since one request serves one thread.
-        request: Any = compiled.create_infer_request()
-        return np.array(request.infer({0: pixels})["embedding"], np.float32)
-
-    return _Graph(run, known.input_shape, known.output_shape, known.metadata)
+    return session, inputs, outputs
 
 
 def _no_encoder(name: str, reason: str) -> ModelError:
