@@ -81,8 +81,12 @@ def global_lists_path() -> Path:
 
 
 def global_lists() -> Lists:
-    """Read the lists that hold for everybody here, as `read_lists_file`."""
-    return read_lists_file(global_lists_path()).get(None, Lists())
+    """Read the lists that hold for everybody here.
+
+    ConfigError: The file is no TOML, a list has another name, or an entry is no tag.
+    """
+    path = global_lists_path()
+    return _lists(read_toml(path, hint="correct that line, or delete the file") or {}, str(path))
 
 
 def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> list[str]:
@@ -111,27 +115,6 @@ def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> l
     return changed
 
 
-def store_lists_path(store: Path) -> Path:
-    """Where earlier versions kept the lists of a store's people; opening the store takes it in."""
-    return store.with_name(store.name + ".lists.toml")
-
-
-def read_lists_file(path: Path) -> dict[str | None, Lists]:
-    """Read a file of lists: everybody's as None's, and each person's from `[users."ana"]`.
-
-    ConfigError: It is no TOML, a list has another name, or an entry is no tag.
-    """
-    content = read_toml(path, hint="correct that line, or delete the file")
-    if content is None:
-        return {}
-    people = content.pop("users", {})
-    found: dict[str | None, Lists] = {None: _lists(content, str(path))}
-    for user, table in _table(people, f"users in {path}").items():
-        place = f'{path} [users."{user}"]'
-        found[user] = _lists(_table(table, place), place)
-    return found
-
-
 def _lists(table: Mapping[str, object], place: str) -> Lists:
     entries: list[tuple[str, str]] = []
     for name, values in table.items():
@@ -143,12 +126,6 @@ def _lists(table: Mapping[str, object], place: str) -> Lists:
             raise ConfigError(f"{where} is no list", hint=f'write {name} = ["tag"]')
         entries += [(name, _tag(raw, ConfigError, where)) for raw in cast("list[object]", values)]
     return Lists().with_entries(entries)
-
-
-def _table(value: object, place: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{place} is no table", hint='write [users."ana"]')
-    return cast("dict[str, object]", value)
 
 
 def _tag(raw: object, error: type[ConfigError | InputError], place: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pixtag.errors import InputError, StoreError
-from pixtag.lists import ListName, Lists, read_lists_file, store_lists_path
+from pixtag.lists import ListName, Lists
 from pixtag.store import rows
 from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
 from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
@@ -102,18 +102,12 @@ class Store:
         """Open a store's file, made when missing if `create`; an older one is brought up to date.
 
         StoreError: it is missing, no store, newer, damaged, cannot be opened, or another process
-        held it for longer than `busy_timeout_s`. ConfigError: a file of lists of an earlier
-        version lies beside it and is broken.
+        held it for longer than `busy_timeout_s`.
         """
         file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
-        lists_file = store_lists_path(file)
-        if read_only and lists_file.exists() and os.access(file, os.W_OK):
-            cls.open(file, busy_timeout_s=busy_timeout_s).close()
         db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
         store = cls(db, file, read_only=read_only)
         try:
-            if not read_only and lists_file.exists():
-                store._take_in_lists(lists_file)
             if not read_only and store._meta("needs_compacting"):
                 rows.compact(db, file)  # a forgetting that was interrupted
         except BaseException:
@@ -377,15 +371,6 @@ class Store:
         entries = ((user_id or "", name, tag) for name, tag in lists.entries())
         query = "INSERT INTO lists (user_name, list, tag) VALUES (?, ?, ?)"
         self._db.executemany(query, entries)
-
-    def _take_in_lists(self, path: Path) -> None:
-        """Move the lists of an earlier version's file into the store."""
-        found = read_lists_file(path)
-        with self._writing():
-            for user, lists in found.items():
-                if user is None or (user and is_safe(user)):
-                    self._put_lists(user, self.lists(user).joined(lists))
-        path.unlink(missing_ok=True)
 
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
         with self._lock, guarded(self.path), consistent(self.path):
