@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 
 from pixtag import images
-from pixtag.embed import embed_missing
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.ingest import find_sources, import_posts
+from pixtag.photos import embed_missing
 from pixtag.store import Store
 
 WIDTH_PX, HEIGHT_PX = 1080, 1350

@@ -18,7 +18,7 @@ import numpy as np
 import pixtag
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.cli import output
-from pixtag.cli.settings import section
+from pixtag.cli.main import section
 from pixtag.encoder import load_encoder
 from pixtag.errors import PixtagError
 from pixtag.evaluate import Comparison, Figures, compare, log_look, model_of

@@ -32,10 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
-MAY_BE_SKIPPED = frozenset({"test_openvino_sees_the_same"})
-"""Tests of what no environment of the project installs: an optional package, a second backend."""
-
-
 def must_run_everything() -> bool:
     """Whether a skipped test is a failure: set where every part should be there."""
     return os.environ.get("EVERY_TEST_MUST_RUN", "") not in {"", "0"}
@@ -46,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.CallI
     outcome = yield
     report = outcome.get_result()
     is_skipped = report.skipped and not hasattr(report, "wasxfail")
-    if is_skipped and must_run_everything() and item.name not in MAY_BE_SKIPPED:
+    if is_skipped and must_run_everything():
         report.outcome = "failed"
         report.longrepr = (
             f"{item.nodeid} was skipped, and here every test must run: {report.longrepr}"

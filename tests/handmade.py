@@ -11,7 +11,7 @@ from PIL import Image
 
 from pixtag import network
 from pixtag.bundle import Bundle, Manifest, Trained, anonymous_log, hash_post_ids, save_bundle
-from pixtag.encoder import OnnxEncoder, load_encoder
+from pixtag.encoder import OnnxEncoder, class_synonyms, load_encoder
 from pixtag.images import decode
 from pixtag.signals import FEATURES, INPUT_NAMES
 
@@ -29,6 +29,11 @@ LINEAR = {
 }
 WIDTH = 16
 SALT = "5a17"
+
+
+def class_names() -> list[str]:
+    """The clearest name of each ImageNet class, in index order."""
+    return [names[0] for names in class_synonyms()]
 
 
 def picture(look: str, seed: int = 0, side_px: int = 256) -> Image.Image:

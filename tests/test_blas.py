@@ -13,7 +13,7 @@ COMMON = """
     import threading
     import numpy as np
     from threadpoolctl import ThreadpoolController
-    from pixtag.blas import limit_blas
+    from pixtag.encoder import limit_blas
 
     def n_threads():
         return {row["num_threads"] for row in ThreadpoolController().select(user_api="blas").info()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -337,7 +338,7 @@ def test_failed_writing_keeps_the_old_one(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    owner = files.os if step == "fsync" else Path
+    owner = os if step == "fsync" else Path
     monkeypatch.setattr(owner, step, fail)
     with pytest.raises(ModelError, match="cannot write the model") as caught:
         save_bundle(saved, make_bundle(card="new"))

@@ -12,9 +12,9 @@ from PIL import Image
 
 from onnx_file import write_mean_colour
 from pixtag import images
-from pixtag.embed import BATCH_PHOTOS, embed_missing
 from pixtag.encoder import load_encoder
 from pixtag.errors import ModelError
+from pixtag.photos import BATCH, embed_missing
 from pixtag.store import Store
 from pixtag.types import Photo, Post
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-N_PHOTOS = 3 * BATCH_PHOTOS + 5
+N_PHOTOS = 3 * BATCH + 5
 
 
 class MeanColour:
@@ -91,13 +91,13 @@ def test_a_second_run_looks_at_nothing(store: Store) -> None:
 
 def test_an_interrupted_run_keeps_what_was_done_and_the_next_goes_on(store: Store) -> None:
     def interrupt(n_done: int, n_total: int) -> None:
-        if n_done >= 2 * BATCH_PHOTOS:
+        if n_done >= 2 * BATCH:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         embed_missing(store, MeanColour(), on_progress=interrupt)
     n_kept = store.summary().n_embeddings
-    assert n_kept == 2 * BATCH_PHOTOS
+    assert n_kept == 2 * BATCH
     encoder = MeanColour()
     result = embed_missing(store, encoder)
     assert result.embedded == encoder.n_seen == N_PHOTOS - n_kept
@@ -162,6 +162,6 @@ def test_the_shipped_encoder_gives_the_same_as_one_by_one(store: Store, folder: 
     encoder = load_encoder()
     embed_missing(store, encoder)
     log = store.log(encoder.digest)
-    for i in (0, BATCH_PHOTOS, N_PHOTOS - 1):
+    for i in (0, BATCH, N_PHOTOS - 1):
         alone = encoder.embed(images.decode(folder / f"{i:02d}.png")[None])[0]
         assert np.abs(log.embeddings[i] - alone).max() < 0.01

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,16 +13,10 @@ import pytest
 from PIL import Image
 
 import pixtag
+from handmade import class_names
 from onnx_file import HALF, write_mean_colour
 from pixtag import images
-from pixtag.encoder import (
-    SHIPPED_DIGEST,
-    OnnxEncoder,
-    class_names,
-    class_synonyms,
-    classifier,
-    load_encoder,
-)
+from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder, class_synonyms, classifier, load_encoder
 from pixtag.errors import ModelError, ShapeError
 from pixtag.store import Store
 
@@ -88,15 +81,6 @@ class EncoderContract:
         for shape in ((side, side, 3), (1, side, side, 4), (1, 3, side, side), (1, 7, 7, 3)):
             with pytest.raises(ShapeError, match=f"{side}, {side}, 3"):
                 encoder.embed(np.zeros(shape, np.uint8))
-
-    def test_openvino_sees_the_same(
-        self, encoder: OnnxEncoder, path: Path | None, photos: np.ndarray
-    ) -> None:
-        pytest.importorskip("openvino", reason="the optional package openvino is not installed")
-        other = load_encoder(path, n_threads=2, backend="openvino")
-        assert other.digest == encoder.digest
-        assert (other.width, other.input_px) == (encoder.width, encoder.input_px)
-        assert np.abs(other.embed(photos) - encoder.embed(photos)).max() < 1e-2
 
 
 class TestShipped(EncoderContract):
@@ -253,9 +237,3 @@ class TestLoading:
         own = load_encoder(SHIPPED)
         assert own.digest == shipped.digest
         assert np.abs(own.embed(noise(224)) - shipped.embed(noise(224))).max() < 1e-4
-
-    def test_openvino_where_it_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "openvino", None)
-        with pytest.raises(ModelError, match="OpenVINO") as caught:
-            load_encoder(backend="openvino")
-        assert "pip install" in caught.value.hint

@@ -276,7 +276,7 @@ class TestDamage:
         large = tmp_path / "large.jpg"
         with large.open("wb") as file:
             file.write(b"\xff\xd8\xff")
-            file.truncate(images.LIMITS.max_bytes + 1)  # sparse: takes no room on the disk
+            file.truncate(images.MAX_BYTES + 1)  # sparse: takes no room on the disk
         assert fault_of(large) == Fault.TOO_LARGE
 
     def test_vanished(self, tmp_path: Path) -> None:

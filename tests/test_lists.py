@@ -11,15 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixtag.errors import ConfigError, InputError
-from pixtag.lists import (
-    LIST_NAMES,
-    Lists,
-    edit_global_lists,
-    global_lists,
-    global_lists_path,
-    read_lists_file,
-    store_lists_path,
-)
+from pixtag.lists import LIST_NAMES, Lists, edit_global_lists, global_lists, global_lists_path
 from pixtag.store import Store
 from pixtag.tags import normalise_tag
 
@@ -80,9 +72,7 @@ def test_a_file_edited_by_hand_is_read_and_its_entries_survive(home: Path) -> No
         ('deny = "a"', "deny in .* is no list"),
         ("deny = [3]", "3 in deny .* is no tag"),
         ('deny = ["!!"]', "is no tag"),
-        ("users = 3", "users in .* is no table"),
-        ("[users]\nana = 3", r'\[users."ana"\] is no table'),
-        ('[users.ana]\nallow = "x"', 'users."ana".* is no list'),
+        ("[users]\nana = 3", "unknown list 'users'"),
     ],
 )
 def test_a_broken_file_is_named_and_never_overwritten(home: Path, text: str, said: str) -> None:
@@ -149,23 +139,6 @@ def test_forgetting_a_person_leaves_the_others(tmp_path: Path) -> None:
         assert b"kalliope" not in file.read_bytes()
 
 
-@pytest.mark.parametrize("read_only", [True, False])
-def test_the_file_of_an_earlier_version_is_taken_in(tmp_path: Path, read_only: bool) -> None:
-    path = tmp_path / "s.sqlite"
-    Store.open(path, create=True).close()
-    file = store_lists_path(path)
-    file.write_text('allow = ["#Café"]\n[users."an\\"a"]\nalways = ["me"]\n[users.bo]\ndeny = []\n')
-    with Store.open(path, read_only=read_only) as store:
-        assert store.lists() == Lists(allow=("café",))
-        assert store.lists('an"a') == Lists(always=("me",))
-        assert store.lists("bo") == Lists()
-    assert not file.exists()
-    file.write_text("[users")
-    with pytest.raises(ConfigError, match=r"s\.sqlite\.lists\.toml is not valid TOML"):
-        Store.open(path)
-    assert file.exists()
-
-
 some_tags = st.lists(st.text(max_size=6).filter(normalise_tag), max_size=4)
 
 
@@ -176,7 +149,7 @@ def test_what_is_written_is_read(tmp_path_factory, deny, always) -> None:
         edit_global_lists("deny", deny, remove=False)
         edit_global_lists("always", always, remove=False)
         wanted = [tuple(dict.fromkeys(normalise_tag(t) for t in tags)) for tags in (deny, always)]
-        found = read_lists_file(global_lists_path()).get(None, Lists())
+        found = global_lists()
     assert found == Lists(deny=wanted[0], always=wanted[1])
     assert [name for name, _ in found.entries()] == sorted(
         (name for name, _ in found.entries()), key=LIST_NAMES.index

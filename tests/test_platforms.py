@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import pixtag.platforms as known
+import pixtag.lists as known
 from pixtag.errors import ConfigError, InputError
 from pixtag.tags import normalise_tag
 

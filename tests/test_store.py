@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -281,7 +282,17 @@ def test_a_log_of_some_posts_is_that_part_of_the_whole(store, encoder):
         np.testing.assert_array_equal(part.at, whole.at[rows])
         np.testing.assert_array_equal(part.has_photo, whole.has_photo[rows])
         np.testing.assert_array_equal(part.embeddings, whole.embeddings[rows])
-    assert store.posts_by_id(["b", "unknown"]) == {"b": SOME[2]}
+
+
+def test_a_store_whose_maker_was_killed_before_its_first_table_is_made(tmp_path):
+    path = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+    assert path.stat().st_size
+    with pytest.raises(StoreError, match="empty"):
+        Store.open(path, read_only=True)
+    with Store.open(path) as store:
+        assert store.add_posts([SOME[0]]).added == 1
 
 
 # Following changes
@@ -323,7 +334,7 @@ def test_a_reader_who_follows_the_changes_has_what_the_store_has(steps, data):
                 seq = found.last_seq
                 for name in found.gone:
                     del reader[name]
-                reader |= store.posts_by_id(found.changed)
+                reader |= {p.post_id: p for p in store.posts() if p.post_id in found.changed}
                 assert reader == {one.post_id: one for one in store.posts()}
 
 

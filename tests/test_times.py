@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixtag.errors import InputError
-from pixtag.times import (
+from pixtag.types import (
     DOUBTFUL,
     EARLIEST_US,
     LATEST_US,

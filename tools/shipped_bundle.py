@@ -28,10 +28,10 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from pixtag.cli import output
-from pixtag.embed import embed_missing
 from pixtag.encoder import load_encoder
 from pixtag.images import digest
 from pixtag.ingest import find_sources, import_posts
+from pixtag.photos import embed_missing
 from pixtag.splits import history_length
 from pixtag.store import Store
 from pixtag.train.config import TrainConfig

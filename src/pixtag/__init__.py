@@ -32,30 +32,10 @@ if TYPE_CHECKING:
     from pixtag.store import Store
     from pixtag.types import Photo, Post, PostLog, Rankings, Reason, Sources, Suggestion
 
-__all__ = [
-    "Answer",
-    "ArchiveError",
-    "Bundle",
-    "ConfigError",
-    "ImageError",
-    "InputError",
-    "LeakError",
-    "ModelError",
-    "Photo",
-    "PixtagError",
-    "Post",
-    "PostLog",
-    "Predictor",
-    "Rankings",
-    "Reason",
-    "Rising",
-    "ShapeError",
-    "Sources",
-    "Store",
-    "StoreError",
-    "Suggestion",
-    "load_bundle",
-]
+__all__ = ["Answer", "ArchiveError", "Bundle", "ConfigError", "ImageError", "InputError"]
+__all__ += ["LeakError", "ModelError", "Photo", "PixtagError", "Post", "PostLog", "Predictor"]
+__all__ += ["Rankings", "Reason", "Rising", "ShapeError", "Sources", "Store", "StoreError"]
+__all__ += ["Suggestion", "load_bundle"]
 
 _HOME = {
     "bundle": ("Bundle", "load_bundle"),

@@ -9,11 +9,9 @@ metadata   JSON: manifest, vocabulary, tags of the prior, model card
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,29 +22,29 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.errors import InputError, ModelError
+from pixtag.outputs import replacing
 from pixtag.types import Bools, PostLog
 
 FORMAT = 2  # version of the layout above; 1 was a folder
 PRIOR_ID = "\0prior "  # start of the post ids of a prior; no store takes a NUL in an id
-Arrays = Mapping[str, NDArray[Any]]
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
 Hashes = NDArray[np.uint64]
 
 _KEY = "pixtag"
 _START = b'{"__metadata__":{"pixtag":'
-_TRAIN_HINT = "train a new one with `pixtag train`, or leave --bundle out for the shipped one"
+_TRAIN_HINT = "train a new one with `pixtag train`, or leave --model out for the shipped one"
 _COPY_HINT = "copy the model again from where it came, or " + _TRAIN_HINT
 
 
-class Trained(BaseModel):
+class Trained(BaseModel, frozen=True, extra="forbid"):
     """What a model learned from; times are Unix seconds UTC, None when no post has one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_posts: Annotated[int, Field(ge=0)]
     first_at: float | None = None
@@ -54,7 +52,7 @@ class Trained(BaseModel):
     calibrated_until: float | None = None
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, frozen=True, extra="forbid"):
     """What a model is and what made it.
 
     Attributes:
@@ -65,8 +63,6 @@ class Manifest(BaseModel):
             nothing and no table can be made ahead. Who holds the file can still test an id.
         digests: SHA-256 in hex of each part of the file, filled in by `save_bundle`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Annotated[int, Field(ge=1)] = FORMAT
     pixtag: str
@@ -98,28 +94,18 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model as its file holds it.
-
-    Attributes:
-        vocabulary: Tags that the pixel head was fitted on, `[V]`.
-        weights: Network, calibration, pixel head and topics, by flat names.
-        prior: Anonymous posts without a time, for strangers; embeddings in the joint space.
-        extras: Further arrays: people behind the prior, class-to-tag matrices.
-        seen: Hashes of the post ids that training read (`hash_post_ids` with the manifest's salt).
-        card: The model card, Markdown.
-        encoder: ONNX bytes of the encoder that it was trained with; None for the shipped one.
-    """
+    """A trained model as its file holds it."""
 
     manifest: Manifest
-    vocabulary: list[str]
-    weights: Arrays
-    prior: PostLog
-    extras: Arrays = field(default_factory=dict)
-    seen: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
-    card: str = ""
-    encoder: bytes | None = None
+    vocabulary: list[str]  # tags that the pixel head was fitted on, `[V]`
+    weights: Arrays  # network, calibration, pixel head and topics, by flat names
+    prior: PostLog  # anonymous posts without a time; embeddings in the joint space
+    extras: Arrays = field(default_factory=dict)  # people behind the prior, class-to-tag matrices
+    seen: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))  # `hash_post_ids` of all
+    card: str = ""  # the model card, Markdown
+    encoder: bytes | None = None  # ONNX, of the encoder it was trained with; None: the shipped one
 
-    def group(self, name: str) -> dict[str, NDArray[Any]]:
+    def group(self, name: str) -> dict[str, Array]:
         """Arrays of the weights and extras whose names begin with `NAME/`, without that."""
         start, both = f"{name}/", {**self.weights, **self.extras}.items()
         return {k.removeprefix(start): a for k, a in both if k.startswith(start)}
@@ -138,11 +124,10 @@ class Bundle:
         """Raise `ModelError` for an encoder whose embeddings this model does not understand."""
         wanted = self.manifest
         if (digest, width) != (wanted.encoder_digest, wanted.encoder_width):
-            raise ModelError(
-                f"this model needs the encoder {wanted.encoder_digest[:12]} "
-                f"({wanted.encoder_width} wide), not {digest[:12]} ({width} wide)",
-                hint="use the encoder that it was trained with, or " + _TRAIN_HINT,
-            )
+            needed = f"{wanted.encoder_digest[:12]} ({wanted.encoder_width} wide)"
+            what = f"this model needs the encoder {needed}, not {digest[:12]} ({width} wide)"
+            hint = "use the encoder that it was trained with, or " + _TRAIN_HINT
+            raise ModelError(what, hint=hint)
 
     def check_features(self, names: Mapping[str, Sequence[str]]) -> None:
         """Raise `ModelError`, naming some, for other network inputs (by group) than `names`."""
@@ -152,11 +137,9 @@ class Bundle:
             differing = [f"{there} (here {here})" for there, here in pairs if there != here]
             if differing:
                 more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-                raise ModelError(
-                    f"this model was made by Pixtag {self.manifest.pixtag}, whose signals were "
-                    f"others; its {group.replace('_', ' ')} have {', '.join(differing[:3])}{more}",
-                    hint=_TRAIN_HINT,
-                )
+                what = f"its {group.replace('_', ' ')} have {', '.join(differing[:3])}{more}"
+                made = f"this model was made by Pixtag {self.manifest.pixtag}"
+                raise ModelError(f"{made}, whose signals were others; {what}", hint=_TRAIN_HINT)
 
 
 def hash_post_ids(post_ids: Iterable[str], *, salt: str) -> Hashes:
@@ -171,7 +154,7 @@ def hash_post_ids(post_ids: Iterable[str], *, salt: str) -> Hashes:
 def anonymous_log(
     tags: Sequence[str],
     tag_lists: Sequence[Sequence[int]],
-    embeddings: NDArray[Any],
+    embeddings: Array,
     has_photo: NDArray[np.bool_] | None = None,
 ) -> PostLog:
     """Make a log of N posts of nobody and of no time, as a prior holds them.
@@ -202,18 +185,15 @@ def check_replaceable(path: Path) -> None:
 def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     """Write a model, replacing an older one whole, and return it with its final manifest.
 
-    Raises:
-        InputError: `path` holds something that is not a model.
-        ModelError: The prior names people or times; the disk is full or not writable.
+    InputError: `path` holds something that is not a model. ModelError: the prior names people or
+    times; the disk is full or not writable.
     """
     path = path.absolute()
     check_replaceable(path)
     prior = bundle.prior
     if prior.users or prior.n_untimed != len(prior):
-        raise ModelError(
-            "the prior of a model must not hold people or times",
-            hint="build it with pixtag.bundle.anonymous_log",
-        )
+        what = "the prior of a model must not hold people or times"
+        raise ModelError(what, hint="build it with pixtag.bundle.anonymous_log")
     log = {name: getattr(prior, name) for name in ("tag_start", "has_photo", "embeddings")}
     log["tag_ids"] = prior.tag_ids.astype(np.int32)
     seen = {"hashes": np.unique(bundle.seen)}
@@ -233,25 +213,21 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, to_safetensors(arrays, {_KEY: json.dumps(document)}))
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise ModelError(
-            f"cannot write the model {path}: {error.strerror or error}",
-            hint="make room and run again" if full else "choose a folder that you can write to",
-        ) from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "make room and run again" if is_full else "choose a folder that you can write to"
+        what = f"cannot write the model {path}: {error.strerror or error}"
+        raise ModelError(what, hint=hint) from error
     return replace(bundle, manifest=manifest, seen=seen["hashes"])
 
 
 def load_bundle(path: Path | None = None) -> Bundle:
     """Read a model (the shipped one by default), its arrays read-only, and check its digests.
 
-    Raises:
-        ModelError: Not a model, damaged, of another format, or not readable.
+    ModelError: not a model, damaged, of another format, or not readable.
     """
     if path is None and not default_bundle_path().is_file():
-        raise ModelError(
-            "no model came with this installation",
-            hint="train one with `pixtag train --store FILE --out FILE` and give it by --bundle",
-        )
+        hint = "train one with `pixtag train --store FILE --out FILE` and give it by --model"
+        raise ModelError("no model came with this installation", hint=hint)
     path = path or default_bundle_path()
     try:
         if not _is_model(path):
@@ -263,10 +239,10 @@ def load_bundle(path: Path | None = None) -> Bundle:
         with safe_open(path, framework="numpy") as file:
             document = json.loads(file.metadata()[_KEY])
             manifest = _manifest(path, document)
-            arrays: dict[str, NDArray[Any]] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+            arrays: dict[str, Array] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         texts = {name: document[name] for name in ("vocabulary", "prior_tags", "card")}
         _check_digests(_digests(arrays, texts), manifest.digests)
-        parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "extras": {}}
+        parts: dict[str, dict[str, Array]] = {"weights": {}, "extras": {}}
         for name, array in arrays.items():
             array.flags.writeable = False
             part, _, rest = name.partition("/")
@@ -290,25 +266,19 @@ def _manifest(path: Path, document: dict[str, Any]) -> Manifest:
     version = held["format"]
     if isinstance(version, int) and version != FORMAT:
         # Another layout may have any shape, so its version is looked at before the rest.
-        newer = version > FORMAT
-        raise ModelError(
-            f"the model {path} has format {version}; this Pixtag reads {FORMAT}",
-            hint=("update Pixtag (`pip install -U pixtag`), or " if newer else "") + _TRAIN_HINT,
-        )
+        hint = "update Pixtag (`pip install -U pixtag`), or " if version > FORMAT else ""
+        what = f"the model {path} has format {version}; this Pixtag reads {FORMAT}"
+        raise ModelError(what, hint=hint + _TRAIN_HINT)
     _check_digests({"manifest": _digest_of_json(held)}, {"manifest": document["sha256"]})
     return Manifest.model_validate(held)
 
 
 def _prior_log(
-    tags: list[str],
-    tag_start: NDArray[Any],
-    tag_ids: NDArray[Any],
-    has_photo: NDArray[Any],
-    embeddings: NDArray[Any],
+    tags: list[str], tag_start: Array, tag_ids: Array, has_photo: Array, embeddings: Array
 ) -> PostLog:
     n = len(has_photo)
     return PostLog(
-        post_ids=[f"{PRIOR_ID}{i}" for i in range(n)],
+        [f"{PRIOR_ID}{i}" for i in range(n)],
         users=[],
         tags=tags,
         user_of_post=np.zeros(n, np.int64),
@@ -346,14 +316,6 @@ def _digest_of_json(value: object) -> str:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside `path`, sync it, and rename it into place: it is whole or not there."""
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        with made.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            made.unlink(missing_ok=True)
+    """Write a file that is whole or not there, as `outputs.replacing`."""
+    with replacing(path) as file:
+        file.write(content)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pixtag.evidence import LAST_TICK, is_first
-from pixtag.lists import Lists
-from pixtag.platforms import Platform, find_platform
+from pixtag.lists import Lists, Platform, find_platform
 from pixtag.signals import FEATURES, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags

@@ -10,38 +10,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
+from threadpoolctl import ThreadpoolController
 
 from pixtag.errors import ModelError, ShapeError
 from pixtag.types import Floats
 
-Backend = Literal["onnxruntime", "openvino"]
+_DATA = Path(__file__).parent / "data"
 
 # Digest of the shipped encoder, known without reading it; the classes belong to it alone
 SHIPPED_DIGEST = "48b42517f9b26281c95b7f1b24c2b0b78f95b2f270eacbbe7b218c203e6166f3"
 
 
 class Encoder(Protocol):
-    """What turns photos into embeddings; safe to call from several threads at once.
+    """What turns photos into embeddings; safe to call from several threads at once."""
 
-    Attributes:
-        digest: Name of the weights and preprocessing; embeddings are kept under it, and never mix.
-        width: Width D of an embedding.
-        input_px: Side P of the pixels that it wants.
-    """
-
-    digest: str
-    width: int
-    input_px: int
+    digest: str  # names weights and preprocessing; embeddings are kept under it, and never mix
+    width: int  # D of an embedding
+    input_px: int  # side P of the pixels that it wants
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
         """Embed RGB photos `[B, P, P, 3]` as `[B, D]`; `ShapeError` for another shape."""
@@ -51,28 +44,24 @@ class Encoder(Protocol):
 class OnnxEncoder:
     """An ONNX graph with input `[B, 3, P, P]` and an output `embedding` `[B, D]`, both float32.
 
-    Raises:
-        ModelError: The bytes are no such graph, or the backend is not installed.
+    ModelError: the bytes are no such graph.
     """
 
-    def __init__(
-        self, model: bytes, *, name: str, n_threads: int, backend: Backend = "onnxruntime"
-    ) -> None:
-        self.model = model
-        self._name = name
-        self._backend: Backend = backend
-        start = _start_openvino if backend == "openvino" else _start_onnxruntime
-        self._graph = graph = start(model, name, n_threads)
-        shape = graph.input_shape
+    def __init__(self, model: bytes, *, name: str, n_threads: int) -> None:
+        self.model, self._name = model, name
+        self._session, (source,), outputs = _start(model, name, n_threads)
+        shape, output_shape = list(source.shape), list(outputs["embedding"].shape)
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
             raise _no_encoder(name, f"it wants input {shape}, not [B, 3, P, P]")
         if isinstance(shape[0], int) or not isinstance(shape[2], int):
             raise _no_encoder(name, f"its input {shape} needs a free batch size and a fixed side")
-        if len(graph.output_shape) != 2 or not isinstance(graph.output_shape[1], int):
-            raise _no_encoder(name, f"its output is {graph.output_shape}, not [B, D] with D fixed")
+        if len(output_shape) != 2 or not isinstance(output_shape[1], int):
+            raise _no_encoder(name, f"its output is {output_shape}, not [B, D] with D fixed")
+        self._input_name: str = source.name
         self.input_px: int = shape[2]
-        self.width: int = graph.output_shape[1]
-        mean, std = (_channels(graph.metadata, key, name) for key in ("image_mean", "image_std"))
+        self.width: int = output_shape[1]
+        metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        mean, std = (_channels(metadata, key, name) for key in ("image_mean", "image_std"))
         if 0 in std:
             raise _no_encoder(name, f"its metadata image_std has a zero: {std}")
         self.digest = hashlib.sha256(_preparation(mean, std) + model).hexdigest()
@@ -83,46 +72,40 @@ class OnnxEncoder:
         """Embed photos `[B, P, P, 3]` as `Encoder.embed` says."""
         side = self.input_px
         if images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            raise ShapeError(
-                f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}",
-                hint=f"use images.decode(photo, target_px={side})",
-            )
+            what = f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}"
+            raise ShapeError(what, hint=f"use images.decode(photo, target_px={side})")
         if not len(images):
             return np.empty((0, self.width), np.float32)
         pixels = np.empty((len(images), 3, side, side), np.float32)
         np.multiply(images.transpose(0, 3, 1, 2), self._scale, out=pixels)
         pixels -= self._shift[:, None, None]
-        return self._graph.run(pixels)
+        return np.asarray(
+            self._session.run(["embedding"], {self._input_name: pixels})[0], np.float32
+        )
 
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
-        return OnnxEncoder(self.model, name=self._name, n_threads=n_threads, backend=self._backend)
+        return OnnxEncoder(self.model, name=self._name, n_threads=n_threads)
 
 
 def load_encoder(
-    source: Path | bytes | None = None,
-    *,
-    n_threads: int | None = None,
-    backend: Backend = "onnxruntime",
+    source: Path | bytes | None = None, *, n_threads: int | None = None
 ) -> OnnxEncoder:
-    """Load an ONNX file or its bytes; the shipped encoder by default.
+    """Load an ONNX file or its bytes (the shipped encoder by default); `ModelError` for none.
 
-    One call uses a thread per processor by default. `ModelError`: the file is missing or no
-    encoder, or the backend is not installed.
+    One call uses a thread per processor by default.
     """
     if isinstance(source, bytes):
         name, model = "the model's own encoder", source
     else:
         name = "the shipped encoder" if source is None else str(source)
-        file = source or files("pixtag").joinpath("data", "encoder.onnx")
+        file = source or _DATA / "encoder.onnx"
         try:
             model = file.read_bytes()
         except OSError as error:
-            raise ModelError(
-                f"cannot read {name}: {error.strerror or error}",
-                hint="install pixtag again" if source is None else "check the path",
-            ) from error
-    return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors(), backend=backend)
+            hint = "install pixtag again" if source is None else "check the path"
+            raise ModelError(f"cannot read {name}: {error.strerror or error}", hint=hint) from error
+    return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors())
 
 
 def n_processors() -> int:
@@ -131,34 +114,29 @@ def n_processors() -> int:
 
 
 @cache
-def class_names() -> tuple[str, ...]:
-    """Name the 1,000 ImageNet classes, each once, in index order."""
-    return tuple(synonyms[0] for synonyms in class_synonyms())
+def limit_blas() -> None:
+    """Let the matrix products of this process run on one thread, for good, whoever calls it.
+
+    A thread of the BLAS library spins for a while after each product, and the product waits for
+    its slowest thread: with others at work on the same cores one of .3 ms takes 50. The number of
+    threads also decides the last bits of a product. OpenBLAS ignores a limit that one thread sets
+    after another has lifted its own; libraries that are loaded later keep their threads.
+    """
+    ThreadpoolController().select(user_api="blas").limit(limits=1)
 
 
 @cache
 def class_synonyms() -> tuple[tuple[str, ...], ...]:
     """Give all WordNet names of the 1,000 classes, the clearest first, in index order."""
-    text = files("pixtag").joinpath("data", "imagenet_classes.txt").read_text("utf-8")
+    text = (_DATA / "imagenet_classes.txt").read_text("utf-8")
     return tuple(tuple(line.split(", ")) for line in text.splitlines())
 
 
 @cache
 def classifier() -> tuple[Floats, Floats]:
     """Give the shipped encoder's last layer: weight `[1000, 1280]` and bias `[1000]`."""
-    data = files("pixtag").joinpath("data", "classifier.safetensors").read_bytes()
-    tensors = load_safetensors(data)
+    tensors = load_safetensors((_DATA / "classifier.safetensors").read_bytes())
     return tensors["weight"].astype(np.float32), tensors["bias"].astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    """A graph that is ready to run; a dimension that is free is text in its shapes."""
-
-    run: Callable[[Floats], Floats]
-    input_shape: list[int | str]
-    output_shape: list[int | str]
-    metadata: Mapping[str, str]
 
 
 def _preparation(mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
@@ -176,7 +154,8 @@ def _channels(metadata: Mapping[str, str], key: str, name: str) -> tuple[float, 
         raise _no_encoder(name, reason) from error
 
 
-def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> _Graph:
+def _start(model: bytes, name: str, n_threads: int) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Make a session, and give it with its one input and its outputs by name."""
     import onnxruntime  # takes long, and the names of the classes need none of it
 
     options = onnxruntime.SessionOptions()
@@ -197,42 +176,10 @@ def _start_onnxruntime(model: bytes, name: str, n_threads: int) -> _Graph:
     types = {inputs[0].type, outputs["embedding"].type}
     if types != {"tensor(float)"}:
         raise _no_encoder(name, f"it computes in {', '.join(sorted(types))}, not in float32")
-    source: str = inputs[0].name
-
-    def run(pixels: Floats) -> Floats:
-        return np.asarray(session.run(["embedding"], {source: pixels})[0], np.float32)
-
-    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
-    return _Graph(run, list(inputs[0].shape), list(outputs["embedding"].shape), metadata)
-
-
-def _start_openvino(model: bytes, name: str, n_threads: int) -> _Graph:
-    try:
-        import openvino  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise ModelError(
-            "OpenVINO is not installed",
-            hint="pip install 'pixtag[openvino]', or use the backend onnxruntime",
-        ) from error
-    known = _start_onnxruntime(model, name, 1)  # for shapes and metadata
-    core: Any = openvino.Core()
-    try:
-        # Without the hint OpenVINO computes in bfloat16 where it can; its features then differ.
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": n_threads}
-        compiled: Any = core.compile_model(core.read_model(model), "CPU", settings)
-    except RuntimeError as error:
-        raise _no_encoder(name, str(error)) from error
-
-    def run(pixels: Floats) -> Floats:
-        # A request of its own for each call, since one request serves one thread.
-        request: Any = compiled.create_infer_request()
-        return np.array(request.infer({0: pixels})["embedding"], np.float32)
-
-    return _Graph(run, known.input_shape, known.output_shape, known.metadata)
+    return session, inputs, outputs
 
 
 def _no_encoder(name: str, reason: str) -> ModelError:
-    return ModelError(
-        f"{name} cannot be used as an encoder: {reason.splitlines()[0]}",
-        hint="give an ONNX file with input [B, 3, P, P] and an output `embedding` [B, D]",
-    )
+    what = f"{name} cannot be used as an encoder: {reason.splitlines()[0]}"
+    hint = "give an ONNX file with input [B, 3, P, P] and an output `embedding` [B, D]"
+    return ModelError(what, hint=hint)

@@ -6,23 +6,16 @@ from typing import ClassVar
 
 
 class PixtagError(Exception):
-    """Something that a person can act on.
+    """Something that a person can act on: what happened, with the value, and the next step."""
 
-    Args:
-        message: What happened, with the offending value.
-        hint: The next step, or empty when there is none.
-    """
-
-    kind: ClassVar[str] = "error"
-    """The class in a word: `input` for `InputError`."""
+    kind: ClassVar[str] = "error"  # the class in a word: `input` for `InputError`
 
     def __init_subclass__(cls) -> None:
         cls.kind = cls.__name__.removesuffix("Error").lower()
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
 
 class InputError(PixtagError):

@@ -9,41 +9,29 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from pixtag.errors import ImageError
 
 Pixels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a photo may cost; a sequential JPEG, decoded at a fraction, `max_draft_pixels`."""
-
-    max_bytes: int = 200 * 2**20
-    max_pixels: int = 120_000_000
-    max_draft_pixels: int = 260_000_000
-
-
-LIMITS = Limits()  # the limits that `decode` holds to
+# What a photo may cost; sequential JPEGs, which are decoded at a fraction, may have more pixels.
+MAX_BYTES = 200 * 2**20
+MAX_PIXELS, MAX_DRAFT_PIXELS = 120_000_000, 260_000_000
 
 
 class Fault(StrEnum):
@@ -85,23 +73,14 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 HEAD_BYTES = 64  # how much of a file `sniff` wants to see
 
 # Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
-_DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
-    "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngImagePlugin.PngImageFile,
-    "gif": GifImagePlugin.GifImageFile,
-    "bmp": BmpImagePlugin.BmpImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
-    "webp": WebPImagePlugin.WebPImageFile,
-}
+_CLASSES = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
+_DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
 _ORIENTATION = 0x0112
+_CUT_SHORT = ("truncated", "not enough", "unexpected end", "premature", "eof")
 
 
 def sniff(head: bytes) -> str | None:
-    """Tell what a file is by its first `HEAD_BYTES` bytes; None for anything unknown.
-
-    `decode` reads `jpeg`, `png`, `gif`, `bmp`, `tiff`, `webp` and `heif`, but no `video`, `avif`,
-    `pdf` and others.
-    """
+    """Tell what a file is by its first `HEAD_BYTES` bytes; None for anything unknown."""
     for kind, signatures in _SIGNATURES.items():
         if head.startswith(signatures):
             return kind
@@ -132,38 +111,32 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """Read a photo's bytes; `ImageError` when missing, unreadable or over `LIMITS.max_bytes`."""
+    """Read a photo's bytes; `ImageError` when missing, unreadable or over `MAX_BYTES`."""
     try:
         # Opening a pipe would wait for its writer, perhaps for ever.
         if path.exists() and not path.is_file():
             raise IsADirectoryError(0, "not a file")
         with path.open("rb") as file:
-            data = file.read(LIMITS.max_bytes + 1)
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise _error(Fault.MISSING, f"no photo at {path}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise _error(Fault.UNREADABLE, f"cannot read {path}: {reason}") from error
-    if len(data) > LIMITS.max_bytes:
-        raise _error(Fault.TOO_LARGE, f"{path} is larger than {LIMITS.max_bytes // 2**20} MiB")
+    if len(data) > MAX_BYTES:
+        raise _error(Fault.TOO_LARGE, f"{path} is larger than {MAX_BYTES // 2**20} MiB")
     return data
 
 
 def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pixels:
     """Turn a photo into the square of pixels that an encoder looks at: RGB, `[P, P, 3]`.
 
-    The largest centred square, scaled with an antialiasing bilinear filter (compared with others
-    in docs/log.md). A JPEG is decoded at about twice the target, which looks the same and is twice
-    as fast. EXIF orientation is applied, transparency is laid on white, and of an animation the
-    first frame counts.
+    The largest centred square, scaled to P = `target_px` with an antialiasing bilinear filter
+    (compared with others in docs/log.md). A JPEG is decoded at about twice the target, which looks
+    the same and is twice as fast. EXIF orientation is applied, transparency is laid on white, and
+    of an animation the first frame counts. Messages call the photo by `name`, else by its path.
 
-    Args:
-        source: A file, or the bytes of one.
-        target_px: P.
-        name: What to call the photo in messages; its path where it has one.
-
-    Raises:
-        ImageError: The photo cannot be decoded; `fault` says which `Fault` it has.
+    ImageError: it cannot be decoded; `fault` says which `Fault` it has.
     """
     name = name or ("the photo" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else read(source)
@@ -217,11 +190,9 @@ def _open(kind: str, data: bytes, name: str) -> Image.Image:
     try:
         from pillow_heif import open_heif
     except ImportError as error:
-        raise _error(
-            Fault.UNSUPPORTED,
-            f"{name} is a HEIC photo, which needs the package pillow-heif",
-            "pip install 'pixtag[heif]', or save the photo as JPEG",
-        ) from error
+        what = f"{name} is a HEIC photo, which needs the package pillow-heif"
+        hint = "pip install 'pixtag[heif]', or save the photo as JPEG"
+        raise _error(Fault.UNSUPPORTED, what, hint) from error
     heif: Any = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
     # Its pixels are decoded as soon as they are asked for, so the size is checked here already.
     _check_size(heif, kind, name)
@@ -233,12 +204,9 @@ def _check_size(image: Image.Image, kind: str, name: str) -> None:
     if width < 1 or height < 1:
         raise _error(Fault.BROKEN, f"{name} has no pixels ({width} x {height})")
     is_sequential = kind == "jpeg" and not image.info.get("progressive")
-    if width * height > (LIMITS.max_draft_pixels if is_sequential else LIMITS.max_pixels):
-        raise _error(
-            Fault.TOO_LARGE,
-            f"{name} is too large: {width} x {height} pixels",
-            f"export a smaller copy; {LIMITS.max_pixels // 10**6} million pixels are decoded",
-        )
+    if width * height > (MAX_DRAFT_PIXELS if is_sequential else MAX_PIXELS):
+        hint = f"export a smaller copy; {MAX_PIXELS // 10**6} million pixels are decoded"
+        raise _error(Fault.TOO_LARGE, f"{name} is too large: {width} x {height} pixels", hint)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -272,9 +240,8 @@ def _plain(image: Image.Image) -> Image.Image:
         return image
     if mode.startswith("I") or mode == "F":
         return _from_deep(image)
-    return image.convert(
-        "RGBA" if is_clear or mode in {"RGBA", "LA", "PA", "La", "RGBa"} else "RGB"
-    )
+    has_alpha = is_clear or mode in {"RGBA", "LA", "PA", "La", "RGBa"}
+    return image.convert("RGBA" if has_alpha else "RGB")
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
@@ -291,11 +258,11 @@ def _from_deep(image: Image.Image) -> Image.Image:
 
 def _explain(error: Exception, kind: str, name: str) -> ImageError:
     """Say in one line what a decoder stumbled over."""
-    text, signs = str(error).lower(), ("truncated", "not enough", "unexpected end", "premature")
+    text = str(error).lower()
     if isinstance(error, MemoryError | Image.DecompressionBombError):
         return _error(Fault.TOO_LARGE, f"{name} does not fit into memory")
     is_short = isinstance(error, EOFError | struct.error)
-    if is_short or any(sign in text for sign in (*signs, "eof")):
-        message = f"{name} is truncated: its {kind.upper()} data end too early"
-        return _error(Fault.TRUNCATED, message)
+    if is_short or any(sign in text for sign in _CUT_SHORT):
+        what = f"{name} is truncated: its {kind.upper()} data end too early"
+        return _error(Fault.TRUNCATED, what)
     return _error(Fault.BROKEN, f"{name} is a broken {kind.upper()} file: {error}")

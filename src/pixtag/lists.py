@@ -1,18 +1,24 @@
-"""Lists of tags that are never (`deny`), only (`allow`) or always suggested.
+"""Which tags may be suggested: lists of never, only and always; platforms' caps; restricted tags.
 
-Those of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit
-(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`.
+Lists of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit
+(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`. Caps and
+restricted tags come from dated files in the package (`data/`); a file of the same form and name in
+`~/.config/pixtag`, or one that is named, adds entries and replaces those of the same name.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixtag.errors import ConfigError, InputError
 from pixtag.outputs import replacing
@@ -22,6 +28,7 @@ from pixtag.tags import normalise_tag
 ListName = Literal["deny", "allow", "always"]
 LIST_NAMES: tuple[ListName, ...] = get_args(ListName)
 
+_DATA = Path(__file__).parent / "data"
 _HEAD = """\
 # Lists of tags for `pixtag predict`: edit them here or with `pixtag lists`, which keeps the
 # entries and not further comments.
@@ -35,12 +42,9 @@ _HEAD = """\
 class Lists:
     """Three lists of normalised tags, each tag once."""
 
-    deny: tuple[str, ...] = ()
-    """Never suggested; stronger than the other two."""
-    allow: tuple[str, ...] = ()
-    """When not empty, only these are suggested."""
-    always: tuple[str, ...] = ()
-    """Added to every set, within its size."""
+    deny: tuple[str, ...] = ()  # never suggested; stronger than the other two
+    allow: tuple[str, ...] = ()  # when not empty, only these are suggested
+    always: tuple[str, ...] = ()  # added to every set, within its size
 
     def joined(self, other: Lists) -> Lists:
         """These lists with the entries of others after them."""
@@ -60,10 +64,9 @@ class Lists:
     def edited(
         self, name: ListName, tags: Iterable[str], *, remove: bool
     ) -> tuple[Lists, list[str]]:
-        """Add tags, as somebody wrote them, to a list or remove them from it.
+        """Add tags, as somebody wrote them (`InputError` for none), to a list or remove them.
 
-        Gives the lists after that, and which tags were added or removed, normalised. InputError:
-        one is no tag.
+        Gives the lists after that, and which tags were added or removed, normalised.
         """
         wanted = dict.fromkeys(_tag(raw, InputError, "the command line") for raw in tags)
         before: tuple[str, ...] = getattr(self, name)
@@ -78,8 +81,12 @@ def global_lists_path() -> Path:
 
 
 def global_lists() -> Lists:
-    """Read the lists that hold for everybody here, as `read_lists_file`."""
-    return read_lists_file(global_lists_path()).get(None, Lists())
+    """Read the lists that hold for everybody here.
+
+    ConfigError: The file is no TOML, a list has another name, or an entry is no tag.
+    """
+    path = global_lists_path()
+    return _lists(read_toml(path, hint="correct that line, or delete the file") or {}, str(path))
 
 
 def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> list[str]:
@@ -87,10 +94,15 @@ def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> l
 
     ConfigError: The file holds what cannot be, or cannot be written.
     """
+    import fcntl
+
     path = global_lists_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent):
+        with ExitStack() as opened:
+            folder = os.open(path.parent, os.O_RDONLY)
+            opened.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)  # a writer that is killed holds nothing
             after, changed = global_lists().edited(name, tags, remove=remove)
             if changed:
                 with replacing(path) as file:
@@ -101,27 +113,6 @@ def edit_global_lists(name: ListName, tags: Iterable[str], *, remove: bool) -> l
         what = f"cannot write {path}: {error.strerror}"
         raise ConfigError(what, hint="check who owns the file and its folder") from error
     return changed
-
-
-def store_lists_path(store: Path) -> Path:
-    """Where earlier versions kept the lists of a store's people; opening the store takes it in."""
-    return store.with_name(store.name + ".lists.toml")
-
-
-def read_lists_file(path: Path) -> dict[str | None, Lists]:
-    """Read a file of lists: everybody's as None's, and each person's from `[users."ana"]`.
-
-    ConfigError: It is no TOML, a list has another name, or an entry is no tag.
-    """
-    content = read_toml(path, hint="correct that line, or delete the file")
-    if content is None:
-        return {}
-    people = content.pop("users", {})
-    found: dict[str | None, Lists] = {None: _lists(content, str(path))}
-    for user, table in _table(people, f"users in {path}").items():
-        place = f'{path} [users."{user}"]'
-        found[user] = _lists(_table(table, place), place)
-    return found
 
 
 def _lists(table: Mapping[str, object], place: str) -> Lists:
@@ -137,12 +128,6 @@ def _lists(table: Mapping[str, object], place: str) -> Lists:
     return Lists().with_entries(entries)
 
 
-def _table(value: object, place: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise ConfigError(f"{place} is no table", hint='write [users."ana"]')
-    return cast("dict[str, object]", value)
-
-
 def _tag(raw: object, error: type[ConfigError | InputError], place: str) -> str:
     tag = normalise_tag(raw) if isinstance(raw, str) else None
     if tag is None:
@@ -151,14 +136,94 @@ def _tag(raw: object, error: type[ConfigError | InputError], place: str) -> str:
     return tag
 
 
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    """Hold a folder against other writers of lists; a killed one holds nothing."""
-    import fcntl
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    name: str  # as in the file
+    source: str = ""
+    as_of: date | None = None
+    note: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Source and date in a few words."""
+        return ", ".join(part for part in (self.source, f"{self.as_of or ''}") if part)
+
+
+class Platform(_Entry):
+    """How many tags a post may carry on a platform, which enforces it, or somebody advises it."""
+
+    cap: int | None = Field(None, ge=1, le=1000)  # None where no bound is known
+    kind: Literal["limit", "advice"] = "advice"
+
+
+class RestrictedTag(_Entry):
+    """A tag that platforms are reported to hide or to limit; none take the package's entry back."""
+
+    platforms: tuple[str, ...]
+
+
+EntryT = TypeVar("EntryT", bound=_Entry)
+
+
+def platforms(path: Path | None = None) -> dict[str, Platform]:
+    """Read what is known of platforms, with a person's own file (that among the settings if None).
+
+    ConfigError: A file holds what cannot be, or the named one is not there.
+    """
+    return _merged(Platform, "platforms.toml", path, str.casefold)
+
+
+def find_platform(name: str, path: Path | None = None) -> Platform:
+    """Look one of the `platforms` up, in any case of letters; InputError if there is none."""
+    known = platforms(path)
+    found = known.get(name.strip().casefold())
+    if found is None:
+        close = get_close_matches(name.casefold(), known, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"unknown platform {name!r}", hint=f"{guess}known: {', '.join(known)}")
+    return found
+
+
+def restricted_tags(path: Path | None = None) -> dict[str, RestrictedTag]:
+    """Read which tags are reported as hidden or limited; `path` and errors as for `platforms`."""
+    found = _merged(RestrictedTag, "restricted_tags.toml", path, normalise_tag)
+    return {tag: entry for tag, entry in found.items() if entry.platforms}
+
+
+def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | None) -> str:
+    """Say what is reported of a normalised tag, on a platform or anywhere; empty for nothing."""
+    entry = known.get(tag)
+    if entry is None or (platform is not None and platform not in entry.platforms):
+        return ""
+    said = f"#{tag} is reported as hidden or limited on {', '.join(entry.platforms)}"
+    origin = f" ({entry.origin})" if entry.origin else ""
+    return said + origin + (f": {entry.note}" if entry.note else "")
+
+
+def _merged(
+    model: type[EntryT], file: str, path: Path | None, name_of: Callable[[str], str | None]
+) -> dict[str, EntryT]:
+    own = config_folder() / file if path is None else path
+    files = [_DATA / file] + [own] * (path is not None or own.exists())
+    return {name: entry for one in files for name, entry in _entries(model, one, name_of)}
+
+
+def _entries(
+    model: type[EntryT], path: Path, name_of: Callable[[str], str | None]
+) -> Iterator[tuple[str, EntryT]]:
+    content = read_toml(path)
+    if content is None:
+        raise ConfigError(f"there is no file {path}", hint="check the path")
+    for key, table in content.items():
+        name = name_of(key)
+        if name is None or not isinstance(table, dict):
+            what = "is no tag" if name is None else "is no table"
+            raise ConfigError(f"{key!r} in {path} {what}", hint="write a table such as [instagram]")
+        try:
+            yield name, model.model_validate({**cast("dict[str, object]", table), "name": name})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join([key, *map(str, problem["loc"])])
+            hint = f"an entry may have {', '.join(f for f in model.model_fields if f != 'name')}"
+            raise ConfigError(f"{where} in {path}: {problem['msg']}", hint=hint) from error

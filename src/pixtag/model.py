@@ -139,7 +139,7 @@ def readers_of_classes(
         raise ModelError(
             f"the encoder {encoder_digest[:12] or 'without a name'} does not name the classes "
             "that the bridge and the words read",
-            hint="train a bundle with the encoder that ships with this version of Pixtag",
+            hint="train a model with the encoder that ships with this version of Pixtag",
         )
     shared = Classifier(*classifier())
     bridge = None if matrix is None else Bridge(matrix, shared)

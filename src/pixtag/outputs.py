@@ -1,10 +1,11 @@
-"""Files that a command writes: never over what it reads, whole or not at all."""
+"""Files that are written: never over what the command reads, whole or not at all."""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -35,7 +36,7 @@ def check_outputs(
 
 @contextmanager
 def replacing(path: Path, *, inputs: Iterable[Path | None] = ()) -> Generator[IO[bytes]]:
-    """Open a file that takes its place at once when all is written, or else leaves no trace.
+    """Open a file that takes its place at once when all is on the disk, or else leaves no trace.
 
     `inputs` are read meanwhile; `check_outputs` is called.
     """
@@ -44,11 +45,14 @@ def replacing(path: Path, *, inputs: Iterable[Path | None] = ()) -> Generator[IO
     try:
         with part.open("xb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         if path.exists():
             part.chmod(path.stat().st_mode & 0o777)
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -1,29 +1,33 @@
-"""Photo files: finding them, reading and embedding them, and the tags that lie beside them."""
+"""Photo files: finding them, their sidecar tags, and embedding those of a question or a store."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
+import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pixtag import images
 from pixtag.bundle import Bundle
-from pixtag.errors import ImageError, PixtagError
+from pixtag.encoder import Encoder, OnnxEncoder, n_processors
+from pixtag.errors import ImageError, ModelError, PixtagError, StoreError
+from pixtag.store import Store
+from pixtag.store.schema import connect
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import Floats, Photo, Post
+from pixtag.types import Floats, Halfs, Photo, Post
 
-if TYPE_CHECKING:
-    from pixtag.encoder import Encoder
-
-BATCH = 16  # photos that are decoded and embedded together
+BATCH = 16  # photos that are decoded and embedded, and in a store kept and lost, together
 N_AT_ONCE = min(4, os.cpu_count() or 1)
 """Photos that are decoded at once, each up to half a gigabyte of pixels, and batches that are
 embedded at once: more would only crowd out questions that need neither."""
@@ -32,15 +36,28 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 )
 _MAX_SIDECAR_BYTES = 65_536
+_WAITING_PER_WORKER = 2
+_OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
+_DAMAGE = (
+    ("PRAGMA integrity_check(20)", "SQLite reports: {0}"),
+    ("PRAGMA foreign_key_check", "table {0}, row {1} points to nothing in {2}"),
+    (
+        "SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder "
+        "WHERE length(vector) != 2 * width LIMIT 20",
+        "the embedding of photo {0} has the wrong length",
+    ),
+)  # queries that find damage in a store, and a sentence for each row
+
+OnProgress = Callable[[int, int], None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def photos_under(paths: Iterable[Path]) -> Iterator[Path]:
-    """List the photos that files and folders stand for.
+    """List the photos of files and folders: a file is one, whatever its name.
 
-    Yields:
-        A file as it is, whatever its name; a folder's photos at any depth, sorted by path,
-        without hidden ones. A folder that holds none stands for itself, so that whoever reads
-        it can say so.
+    A folder's are found at any depth, sorted by path, without hidden ones. One that holds none
+    stands for itself, so that whoever reads it can say so.
     """
     for path in paths:
         yield from (sorted(_photos_in(path)) or [path]) if path.is_dir() else [path]
@@ -105,18 +122,12 @@ class PhotoReader:
         self._decoders = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="pixtag-decode")
 
     def close(self) -> None:
-        """Finish what is being decoded."""
+        """Finish what is being loaded or decoded."""
         self._decoders.shutdown()
 
     def prepare(self) -> None:
-        """Begin to load the encoder while others work."""
-
-        def load() -> None:
-            # What is wrong is said when somebody waits for the encoder.
-            with contextlib.suppress(PixtagError):
-                self._ready()
-
-        threading.Thread(target=load, daemon=True).start()
+        """Begin to load the encoder; what is wrong is said when somebody waits for it."""
+        self._decoders.submit(self._ready)
 
     def _ready(self) -> Encoder:
         with self._loading:
@@ -136,10 +147,8 @@ class PhotoReader:
             try:
                 source = Path(photo) if isinstance(photo, str) else photo
                 if isinstance(source, Path) and source.is_dir():
-                    raise ImageError(
-                        f"no photo in the folder {source}",
-                        hint="give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files",
-                    )
+                    hint = "give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
+                    raise ImageError(f"no photo in the folder {source}", hint=hint)
                 return images.decode(source, target_px=encoder.input_px)
             except PixtagError as error:
                 return error
@@ -153,11 +162,180 @@ class PhotoReader:
     def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
         """Embeddings `[D]` of those photos of posts that can be read, by path."""
         paths = list(dict.fromkeys(photo.path for post in posts for photo in post.photos))
-        if not self._bundle.manifest.encoder_width:
-            return {}
         found: dict[str, Floats] = {}
-        for start in range(0, len(paths), BATCH):
-            batch = paths[start : start + BATCH]
+        for batch in _batches(paths) if self._bundle.manifest.encoder_width else ():
             rows = zip(batch, self.look_at(batch), strict=True)
             found |= {path: row for path, row in rows if not isinstance(row, PixtagError)}
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """How many photos got an embedding and how many failed, in all and of each `images.Fault`."""
+
+    embedded: int
+    failed: int
+    faults: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: the path, an `images.Fault` or `damaged` or `no embedding`, why."""
+
+    target: str
+    fault: str
+    message: str
+    hint: str
+
+
+def embed_missing(
+    store: Store, encoder: Encoder, *, on_progress: OnProgress | None = None
+) -> EmbedResult:
+    """Embed the photos of a store that have no embedding by this encoder, batch by batch.
+
+    A finished batch is kept: an interrupted run loses little and the next one goes on. A photo
+    that vanished, changed or is broken is recorded as a failure and tried again by the next run.
+    Each worker encodes a batch on one processor: two batches with a thread each are faster than
+    one with two. `on_progress` gets photos done (failed ones too) and in all. StoreError: the
+    store cannot be written to. ModelError: the embeddings do not fit half precision.
+    """
+    store.clear_failures()
+    missing = store.missing_photos(encoder.digest)
+    n_total = len(missing)
+    if isinstance(encoder, OnnxEncoder) and n_total > BATCH:
+        encoder = encoder.with_threads(1)
+    embedded = 0
+    failed: dict[str, str] = {}
+    # A photo that lies in several places is tried in the next one when it fails in the first.
+    while missing:
+        work = partial(_embedded, encoder=encoder)
+        for _, (digests, embeddings, failures) in _in_parallel(work, list(_batches(missing))):
+            store.put_embeddings(encoder.digest, digests, embeddings)
+            for photo, error in failures:
+                # The file where it is out of reach, else the photo wherever it lies.
+                target = photo.path if error.fault in _OUT_OF_REACH else photo.digest
+                store.record_failure(target, error.fault, error.message)
+                failed[photo.digest] = error.fault
+            for digest in digests:
+                failed.pop(digest, None)
+            embedded += len(digests)
+            if on_progress is not None:
+                on_progress(embedded + len(failed), n_total)
+        missing = store.missing_photos(encoder.digest)
+    return EmbedResult(embedded, len(failed), dict(Counter(failed.values()).most_common()))
+
+
+def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = None) -> list[Problem]:
+    """Decode photos and list those that cannot be; progress is photos done and photos in all."""
+    checked = _in_parallel(images.check, list(photos), on_progress)
+    return [_problem(str(path), error) for path, error in checked if error is not None]
+
+
+def check_store(
+    store: Store, encoder_digest: str, *, on_progress: OnProgress | None = None
+) -> list[Problem]:
+    """Check a store: its file, that its photos are there and unchanged, an encoder's embeddings.
+
+    Gives damage of the file alone; else photos in order of their posts, then what lacks an
+    embedding although its photo is in order.
+    """
+    if problems := _damage(store.path):
+        return problems  # what a damaged file says about photos cannot be trusted
+    photos = list(dict.fromkeys(photo for post in store.posts() for photo in post.photos))
+    known = {failure.target: failure for failure in store.failures()}
+    in_order: set[str] = set()
+    for photo, error in _in_parallel(_difference, photos, on_progress):
+        failure = known.get(photo.digest)
+        if error is not None:
+            problems.append(_problem(photo.path, error))
+        elif failure is not None:
+            hint = "copy the photo again from where it came from, then import its posts again"
+            problems.append(Problem(photo.path, failure.kind, failure.message, hint))
+        else:
+            in_order.add(photo.digest)
+    hint = "run `pixtag import` on the same posts again, with the same --encoder if one was given"
+    unseen = [one.path for one in store.missing_photos(encoder_digest) if one.digest in in_order]
+    why = "{} has not been looked at yet"
+    return problems + [Problem(path, "no embedding", why.format(path), hint) for path in unseen]
+
+
+def _problem(path: str, error: ImageError) -> Problem:
+    return Problem(path, str(error.fault), error.message, error.hint)
+
+
+def _embedded(
+    photos: Sequence[Photo], encoder: Encoder
+) -> tuple[list[str], Halfs, list[tuple[Photo, ImageError]]]:
+    """Give the digests of those that can be read, their embeddings `[M, D]`, and the others."""
+    side = encoder.input_px
+    pixels = np.empty((len(photos), side, side, 3), np.uint8)
+    digests: list[str] = []
+    failures: list[tuple[Photo, ImageError]] = []
+    for photo in photos:
+        try:
+            data = images.read(Path(photo.path))
+            # An embedding is kept under the digest, so it must be of these very bytes.
+            if hashlib.sha256(data).hexdigest() != photo.digest:
+                raise images.changed(photo.path)
+            pixels[len(digests)] = images.decode(data, target_px=side, name=photo.path)
+            digests.append(photo.digest)
+        except ImageError as error:
+            failures.append((photo, error))
+    with np.errstate(over="ignore"):
+        embeddings = encoder.embed(pixels[: len(digests)]).astype(np.float16)
+    if not np.isfinite(embeddings).all():
+        what = f"the encoder {encoder.digest[:12]} gives embeddings beyond half precision"
+        raise ModelError(what, hint="scale its output `embedding` to at most 65,504")
+    return digests, embeddings, failures
+
+
+def _difference(photo: Photo) -> ImageError | None:
+    """Compare a file with what was imported."""
+    try:
+        digest = images.digest(Path(photo.path))
+    except ImageError as error:
+        return error
+    if photo.digest:
+        return None if digest == photo.digest else images.changed(photo.path)
+    return images.changed(photo.path, "could not be read when it was imported, but can be now")
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], on_progress: OnProgress | None = None
+) -> Iterator[tuple[Item, Result]]:
+    """Apply a function on all processors; results come in order, as they are ready."""
+    n_ahead = n_processors() * _WAITING_PER_WORKER
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(n_processors(), thread_name_prefix="photos") as workers:
+        try:
+            for place, item in enumerate(items):
+                coming = items[place + len(waiting) : place + n_ahead]
+                waiting.extend(workers.submit(function, one) for one in coming)
+                yield item, waiting.popleft().result()
+                if on_progress is not None:
+                    on_progress(place + 1, len(items))
+        finally:
+            # On Ctrl-C nobody needs what has not begun.
+            workers.shutdown(wait=True, cancel_futures=True)
+
+
+def _damage(path: Path) -> list[Problem]:
+    """Let SQLite check every page of the file, and check what it cannot know."""
+    hint = "restore it from a backup, or move it away and import again"
+    found: list[str] = []
+    try:
+        with contextlib.closing(connect(path, read_only=True)) as db:
+            for query, sentence in _DAMAGE:
+                rows: list[tuple[Any, ...]] = db.execute(query).fetchall()
+                found += [sentence.format(*row) for row in rows if row != ("ok",)]
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            raise StoreError(
+                f"{path} cannot be checked: {error}", hint="close what else uses it, then try again"
+            ) from error
+        found.append(f"SQLite reports: {error}")
+    return [Problem(str(path), "damaged", f"{path} is damaged: {what}", hint) for what in found]

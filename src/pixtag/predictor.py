@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from pixtag.blas import limit_blas
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.choose import Seen, Wishes, names_first, usage_of, worth_of
+from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, StoreError
 from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
 from pixtag.evidence.snapshot import load_evidence, save_evidence
-from pixtag.lists import Lists
+from pixtag.lists import Lists, Platform
 from pixtag.model import Model, model_of, snapshot_key
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
-from pixtag.platforms import Platform
 from pixtag.rank import Candidates, best_of, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, Asked, Questions
@@ -145,7 +144,7 @@ class Predictor:
             k: How many in all, accepted ones included.
             accepted: Tags chosen already: not suggested again, they draw in what goes with them.
             refused: Tags not to suggest; what says the same counts less.
-            platform: Its name, or as `pixtag.platforms` gives it: cuts `k` to what it allows.
+            platform: Its name, or as `pixtag.lists` gives it: cuts `k` to what it allows.
             allow_similar: Let the second of two that say the same, as #dog and #dogs, count in
                 full; else it counts half, unless the person has used it.
             lists: Tags never, only or always suggested, as `Store.lists` gives them.

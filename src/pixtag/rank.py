@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pixtag.blas import limit_blas
+from pixtag.encoder import limit_blas
 from pixtag.errors import ShapeError
 from pixtag.evidence import Evidence
 from pixtag.model import Model, RankConfig

@@ -70,19 +70,16 @@ class Common(Config):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One knob, by its dotted name, with its resolved value, also in words, and where it is from.
-
-    The origin is a file's path, a variable's name, a flag, or `default`; verbs as for `Reads`.
-    """
+    """One knob, by its dotted name, with its value and where that is from."""
 
     name: str
     value: object
-    shown: str
+    shown: str  # the value in words
     source: Source
-    origin: str
+    origin: str  # a file's path, a variable's name, a flag, or `default`
     default: object
     meaning: str
-    verbs: tuple[str, ...] | None = None
+    verbs: tuple[str, ...] | None = None  # as for `Reads`
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +88,7 @@ class _Knob:
 
     path: tuple[str, ...]
     owner: type[BaseModel]
-
-    @property
-    def field(self) -> FieldInfo:
-        return self.owner.model_fields[self.path[-1]]
+    field: FieldInfo
 
     @property
     def is_path(self) -> bool:
@@ -103,12 +97,9 @@ class _Knob:
     @property
     def meaning(self) -> str:
         """Its own docstring, or its lines among the `Attributes:` of the class."""
-        text = self.field.description
-        if text is None:
-            lines = rf"^    {self.path[-1]}: (.+(?:\n {{8,}}.+)*)"
-            found = re.search(lines, inspect.getdoc(self.owner) or "", re.MULTILINE)
-            text = found[1] if found else ""
-        return " ".join(text.split())
+        lines = rf"^    {self.path[-1]}: (.+(?:\n {{8,}}.+)*)"
+        found = re.search(lines, inspect.getdoc(self.owner) or "", re.MULTILINE)
+        return " ".join((self.field.description or (found[1] if found else "")).split())
 
 
 _Given = tuple[object, Source, str]
@@ -127,19 +118,17 @@ class Settings:
 
     def explain(self) -> list[Setting]:
         """List every knob with its value and origin, in the order of the classes."""
-        return [
-            self._explained(name, knob, config)
-            for table, config in self._sections.items()
-            for name, knob in _knobs(type(config), table).items()
-        ]
-
-    def _explained(self, name: str, knob: _Knob, config: BaseModel) -> Setting:
-        value: object = reduce(getattr, knob.path, cast("object", config))
-        _, source, origin = self._given.get(name, (None, "default", "default"))
-        reads = next((one for one in knob.field.metadata if isinstance(one, Reads)), Reads())
-        shown = reads.when_none if value is None else str(value)
-        default = cast("object", knob.field.get_default(call_default_factory=True))
-        return Setting(name, value, shown, source, origin, default, knob.meaning, reads.verbs)
+        found: list[Setting] = []
+        for table, config in self._sections.items():
+            for name, knob in _knobs(type(config), table).items():
+                value: object = reduce(getattr, knob.path, cast("object", config))
+                _, source, origin = self._given.get(name, (None, "default", "default"))
+                reads = next((x for x in knob.field.metadata if isinstance(x, Reads)), Reads())
+                shown = reads.when_none if value is None else str(value)
+                default = cast("object", knob.field.get_default(call_default_factory=True))
+                about = (source, origin, default, knob.meaning, reads.verbs)
+                found.append(Setting(name, value, shown, *about))
+        return found
 
 
 def config_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -162,23 +151,17 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     files: Sequence[Path] | None = None,
 ) -> Settings:
-    """Read and check the settings of some classes.
+    """Read and check the settings of some classes, by table (`""` is the top level).
 
-    Args:
-        sections: The class of each table; `""` is the top level.
-        other_tables: Tables that may appear and that this caller has no use for.
-        flags: Values by dotted name (`train.epochs`); None where a flag was not given.
-        environment: Variables; those of the process when None.
-        files: TOML files, lowest rank first; `default_files` when None. A missing one is skipped.
+    `other_tables` may appear and are skipped. `flags` are by dotted name (`train.epochs`), None
+    where one was not given; `environment` and `files` (lowest rank first; a missing one is
+    skipped) those of this process when None.
 
-    Raises:
-        ConfigError: A file is no TOML, a key is unknown, or a value is out of bounds.
+    ConfigError: a file is no TOML, a key is unknown, or a value is out of bounds.
     """
     variables = os.environ if environment is None else environment
     skipped = {*other_tables} - {*sections, ""}
-    knobs: dict[str, _Knob] = {}
-    for table, model in sections.items():
-        knobs |= _knobs(model, table)
+    knobs = {name: knob for t, m in sections.items() for name, knob in _knobs(m, t).items()}
     given: dict[str, _Given] = {}
     for path in default_files(variables) if files is None else files:
         for name, value in _leaves(read_toml(path) or {}, knobs):
@@ -197,8 +180,7 @@ def load_settings(
     for name, value in (flags or {}).items():
         if value is not None:
             _require_known(name, knobs, set(), "the command line")
-            flag = "--" + name.rpartition(".")[2].replace("_", "-")
-            given[name] = (value, "flag", flag)
+            given[name] = (value, "flag", "--" + name.rpartition(".")[2].replace("_", "-"))
     checked = {name: _check(model, _knobs(model, name), given) for name, model in sections.items()}
     return Settings(checked, given)
 
@@ -224,7 +206,7 @@ def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> di
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= _knobs(inner, name, (*path, key))
         else:
-            found[name] = _Knob((*path, key), model)
+            found[name] = _Knob((*path, key), model, field)
     return found
 
 
@@ -240,9 +222,9 @@ def _leaves(
 
 
 def _require_known(name: str, known: Iterable[str], tables: set[str], place: str) -> None:
-    if name in (names := list(known)):
+    names, parts = [*known], name.split(".")
+    if name in names:
         return
-    parts = name.split(".")
     for depth, part in enumerate(parts):
         table = "".join(f"{one}." for one in parts[:depth])
         siblings = {n[len(table) :].partition(".")[0] for n in names if n.startswith(table)}

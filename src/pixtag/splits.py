@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -25,27 +25,21 @@ class Split:
 
     def bounds(self, period: Period) -> tuple[int, int]:
         """First position of a period and the one after its last."""
-        return {
-            "train": (0, self.train_stop),
-            "validation": (self.train_stop, self.valid_stop),
-            "test": (self.valid_stop, self.test_stop),
-        }[period]
+        stops = (0, self.train_stop, self.valid_stop, self.test_stop)
+        place = get_args(Period).index(period)
+        return stops[place], stops[place + 1]
 
 
 def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> Split:
-    """Split a log by count in time order.
+    """Split a log by count in time order; InputError for shares that are not in order.
 
     Of the n posts with a time, train holds 0 to floor(train n) - 1, validation up to
     floor(valid n) - 1 and test the rest. Posts without a time belong to train. Periods of a tiny
     log may be empty.
-
-    Raises:
-        InputError: The shares are not in order.
     """
     if not 0 < train <= valid <= 1:
-        raise InputError(
-            f"the split {train}, {valid} is not in order", hint="use 0 < train <= valid <= 1"
-        )
+        what = f"the split {train}, {valid} is not in order"
+        raise InputError(what, hint="use 0 < train <= valid <= 1")
     untimed, n_timed = log.n_untimed, len(log) - log.n_untimed
     # A product such as .7 * 10 may fall just below its integer in binary.
     stops = (untimed + int(share * n_timed + 1e-9) for share in (train, valid))
@@ -54,10 +48,8 @@ def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> S
 
 def cold_people(log: PostLog, *, share: float = 0.2, seed: int = 0) -> Bools:
     """Draw the people whom the cold protocol holds out of training: a mask `[U]`."""
-    n_users = len(log.users)
-    mask = np.zeros(n_users, np.bool_)
-    mask[np.random.default_rng(seed).permutation(n_users)[: round(share * n_users)]] = True
-    return mask
+    order = np.random.default_rng(seed).permutation(len(log.users))
+    return np.isin(np.arange(len(order)), order[: round(share * len(order))])
 
 
 @dataclass(frozen=True)
@@ -93,8 +85,7 @@ def uses_in(log: PostLog, rows: Ints) -> Ints:
 
 def people_of(log: PostLog, rows: Ints) -> Ints:
     """Tell whose each post is; a post of nobody is a person of its own, `[B]`."""
-    user = log.user_of_post[rows]
-    return np.where(user < len(log.users), user, len(log.users) + rows)
+    return log.person_of_post[rows]
 
 
 def occurrence(values: Ints) -> Ints:
@@ -132,10 +123,10 @@ def is_repeated(log: PostLog) -> Bools:
 
 
 def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float = 0.9) -> Ints:
-    """Sort tags into head, torso, tail and new by their uses in training: places in `BANDS`, `[T]`.
+    """Sort tags by their uses in training: places in `BANDS`, `[T]`.
 
     The most used tags that make up half of all uses are the head, those up to 90 % the torso,
-    the other used ones the tail. Equal counts may fall into neighbouring bands.
+    the other used ones the tail. Equal counts may fall into neighbouring ones.
     """
     bands = np.full(len(train_uses), BANDS.index("new"), np.int64)
     order = np.argsort(-train_uses, kind="stable")
@@ -161,9 +152,8 @@ def subject_novelty(log: PostLog, asked: Ints, *, max_cosine: float = 0.5) -> In
     used none of its tags before. With the shipped encoder half of a person's posts that share a
     tag with an earlier one have a cosine above .6.
 
-    Returns:
-        Of the posts at positions `asked`, `[B]`: 1 for a new subject, 0 for a familiar one; -1
-        where nothing can be told: without photo, person, time or earlier photo.
+    Gives `[B]` for the posts at positions `asked`: 1 for a new subject, 0 for a familiar one, -1
+    where nothing can be told: without photo, person, time or earlier photo.
     """
     novelty = np.full(len(log), -1, np.int64)
     is_asked = np.isin(np.arange(len(log)), asked)

@@ -10,13 +10,12 @@ import ast
 import json
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import regex
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # Longest tag kept, in code points; longer ones are no words that anybody reuses
 MAX_TAG_LENGTH = 100
@@ -83,10 +82,9 @@ def join_surrogates(text: str) -> str:
 def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     """Bring one tag into the form that Pixtag keeps; doing it twice changes nothing more.
 
-    Returns:
-        NFKC, casefolded, without characters that no hashtag holds (the sign, blanks, punctuation,
-        variation selectors). None for what is empty, only digits or underscores, or longer than
-        `MAX_TAG_LENGTH`.
+    That is NFKC, casefolded, without characters that no hashtag holds (the sign, blanks,
+    punctuation, variation selectors). None for what is empty, only digits or underscores, or
+    longer than `MAX_TAG_LENGTH`.
 
     Example:
         >>> normalise_tag("#New York"), normalise_tag("ＣＡＦÉ"), normalise_tag("2026")
@@ -116,7 +114,7 @@ def find_hashtags(text: str) -> list[str]:
         >>> find_hashtags("Dusk #photography#surfboards, it's #mum's &#039; a.com/b#c #空")
         ['photography', 'surfboards', 'mum', '空']
     """
-    found: list[str | None] = [m.group(1) for m in _HASHTAG.finditer(join_surrogates(text))]
+    found = (one[1] for one in _HASHTAG.finditer(join_surrogates(text)))
     return [tag for tag in found if tag is not None]
 
 
@@ -148,13 +146,10 @@ def split_tags(text: str) -> list[str]:
         (['new york', 'dusk'], ['a', 'b', 'c'], ['a', 'b'])
     """
     text = text.strip()
-    if text.startswith("[") and text.endswith("]"):
-        written = _written_list(text)
-        if written is not None:
-            return written
+    if (written := _written_list(text)) is not None:
+        return written
     if _SEPARATORS.search(text):
-        parts = _SEPARATORS.split(text)
-        return [inner for part in parts for inner in _by_sign(part)]
+        return [inner for part in _SEPARATORS.split(text) for inner in _by_sign(part)]
     if _GIVEN_SIGNS.search(text):
         return _by_sign(text)
     return text.split()
@@ -178,13 +173,10 @@ def _by_sign(text: str) -> list[str]:
 
 
 def _written_list(text: str) -> list[str] | None:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(value, list):
-            return [str(item) for item in cast("list[object]", value) if item is not None]
+    for read in (json.loads, ast.literal_eval) if text[:1] + text[-1:] == "[]" else ():
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            value = cast("list[object]", read(text))
+            return [str(item) for item in value if item is not None]
     return None
 
 

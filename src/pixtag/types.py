@@ -1,9 +1,12 @@
-"""Frozen data classes that the rest of the package passes around."""
+"""Frozen data classes that the package passes around, and the reading and writing of instants."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -33,12 +36,10 @@ class Post:
     """Something that a person published: photos (perhaps none), tags, a time.
 
     Attributes:
-        post_id: Unique in a store.
-        user_id: The person, or None when nobody is named.
+        post_id: Unique in a store; `user_id` is None when nobody is named.
         posted_at: Unix seconds UTC to the microsecond, or None: posts without a time teach pixels
             and co-occurrence and never enter history or trend.
         tags: Normalised, without '#', in the order of writing; `InputError` when one comes twice.
-        photos: The images in order.
     """
 
     post_id: str
@@ -50,10 +51,8 @@ class Post:
     def __post_init__(self) -> None:
         if len(set(self.tags)) != len(self.tags):
             twice = next(tag for i, tag in enumerate(self.tags) if tag in self.tags[:i])
-            raise InputError(
-                f"post {self.post_id!r} has the tag {twice!r} twice",
-                hint="give each tag once: tuple(dict.fromkeys(tags))",
-            )
+            what = f"post {self.post_id!r} has the tag {twice!r} twice"
+            raise InputError(what, hint="give each tag once: tuple(dict.fromkeys(tags))")
 
 
 @dataclass(frozen=True)
@@ -92,22 +91,17 @@ class PostLog:
         """Lay posts, in any order, out as columns; embeddings `[D]` by post_id."""
         known = embeddings or {}
         ordered = sorted(posts, key=lambda p: (_time(p), p.post_id))
-        users: dict[str, int] = {}
-        tags: dict[str, int] = {}
-        for post in ordered:
-            if post.user_id is not None:
-                users.setdefault(post.user_id, len(users))
-            for tag in post.tags:
-                tags.setdefault(tag, len(tags))
+        users = list(dict.fromkeys(p.user_id for p in ordered if p.user_id is not None))
+        tags = {tag: i for i, tag in enumerate(dict.fromkeys(t for p in ordered for t in p.tags))}
         width = len(next(iter(known.values()))) if known else 0
         matrix = np.zeros((len(ordered), width), np.float16)
         has_photo = np.array([post.post_id in known for post in ordered], np.bool_)
         for row in np.flatnonzero(has_photo):
             matrix[row] = known[ordered[row].post_id]
-        index: dict[str | None, int] = {None: len(users), **users}
+        index = {user: i for i, user in enumerate([*users, None])}
         return cls(
             post_ids=[p.post_id for p in ordered],
-            users=list(users),
+            users=users,
             tags=list(tags),
             user_of_post=np.array([index[p.user_id] for p in ordered], np.int64),
             at=np.array([_time(p) for p in ordered], np.float64),
@@ -177,61 +171,136 @@ class Sources:
     @property
     def name(self) -> str:
         """As written in reports: `pixels+history`, or `nothing`."""
-        on = [n for n in ("pixels", "history", "trend") if getattr(self, n)]
-        return "+".join(on) or "nothing"
+        return "+".join(name for name, is_on in asdict(self).items() if is_on) or "nothing"
 
     def __and__(self, other: Sources) -> Sources:
         """Those that speak in both."""
-        return Sources(
-            self.pixels and other.pixels, self.history and other.history, self.trend and other.trend
-        )
+        return Sources(*(a and b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
 class Rankings:
-    """Ranked tags for B posts, K each.
+    """Ranked tags for B posts, K each."""
 
-    Attributes:
-        rows: Positions of the posts in the log, `[B]`.
-        tag_ids: Index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows.
-        probs: Calibrated probability of each, `[B, K]`; 0 in the padding.
-    """
-
-    rows: Ints
-    tag_ids: Ints
-    probs: Floats
+    rows: Ints  # positions of the posts in the log, `[B]`
+    tag_ids: Ints  # index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows
+    probs: Floats  # calibrated probability of each, `[B, K]`; 0 in the padding
     tags: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One piece of evidence behind a suggestion.
+    """One piece of evidence behind a suggestion."""
 
-    Attributes:
-        source: `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`.
-        text: For a person: "you used it 3 days ago, 12 times".
-        weight: What it added to the score, natural log units.
-    """
-
-    source: str
-    text: str
-    weight: float
+    source: str  # `pixels`, `history`, `trend`, `general` (popularity, co-occurrence), or `lists`
+    text: str  # for a person: "you used it 3 days ago, 12 times"
+    weight: float  # what it added to the score, natural log units
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A hashtag offered for a photo.
-
-    Attributes:
-        tag: Normalised, without '#'.
-        prob: Calibrated probability of use; 0 for an always-added tag of which nothing is known.
-        reasons: Strongest first.
-    """
+    """A hashtag offered for a photo: normalised, its reasons strongest first."""
 
     tag: str
-    prob: float
+    prob: float  # calibrated, of use; 0 for an always-added tag of which nothing is known
     reasons: tuple[Reason, ...] = ()
 
 
 def _time(post: Post) -> float:
     return -np.inf if post.posted_at is None else post.posted_at
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+EARLIEST_US = (datetime(1700, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+# Times outside are slips; inside, a float of Unix seconds is exact to the microsecond
+LATEST_US = (datetime(2240, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+NO_ZONE = "time without a zone, read as UTC"
+UNREADABLE = "unreadable time"
+OUT_OF_RANGE = "time out of range"
+DOUBTFUL = "doubtful time, left out: neither a date nor Unix time since September 2001"
+
+_DATE = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})?)?(?:\.0+)?|([0-9]{4})-([0-9]{2})")
+# What counts thousandths or millionths of a second is told by its size: as seconds the smallest
+# of each would lie after the year 5138.
+_UNITS_US = ((1e14, 1.0), (1e11, 1e3), (0.0, 1e6))
+_PLAUSIBLE_US = 10**9 * 10**6  # Unix time with ten digits, nearly all that cameras and sites made
+
+
+def read_time(value: object) -> tuple[float | None, str]:
+    """Read an instant: ISO 8601 text (UTC unless it names a zone), a number, or a datetime.
+
+    Digits alone of 4, 6 or 8 places are a date, as text or number, never seconds. Other numbers
+    are Unix seconds, milliseconds or microseconds, told apart by size.
+
+    Returns:
+        Unix seconds UTC or None, and what is odd: `NO_ZONE` with an instant; `UNREADABLE`,
+        `OUT_OF_RANGE`, `DOUBTFUL` without one; "" for nothing odd, also where no value was given.
+
+    Example:
+        >>> read_time("2026-05-01T02:00+02:00"), read_time("20260501")[0], read_time(12345)[0]
+        ((1777593600.0, ''), 1777593600.0, None)
+    """
+    if isinstance(value, str):
+        value = value.strip()
+    if value is None or value == "" or isinstance(value, bool):
+        return None, ""
+    oddity = ""
+    number, moment = _number(value), value if isinstance(value, datetime) else None
+    try:
+        if (date := _DATE.fullmatch(str(value))) is not None:
+            year, month, day = date[1] or date[4], date[2] or date[5] or 1, date[3] or 1
+            moment, oddity = datetime(int(year), int(month), int(day), tzinfo=UTC), NO_ZONE
+        elif number is None and isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None, UNREADABLE
+    if moment is not None:
+        if moment.tzinfo is None:
+            moment, oddity = moment.replace(tzinfo=UTC), NO_ZONE
+        at_us = (moment - _EPOCH) // _MICROSECOND
+    elif number is None or not math.isfinite(number):
+        return None, UNREADABLE
+    else:
+        unit_us = next(unit for least, unit in _UNITS_US if abs(number) >= least)
+        at_us = microseconds(number) if unit_us == 1e6 else round(number * unit_us)
+        if at_us < _PLAUSIBLE_US:
+            return None, DOUBTFUL if at_us >= EARLIEST_US else OUT_OF_RANGE
+    return (at_us / 1e6, oddity) if EARLIEST_US <= at_us < LATEST_US else (None, OUT_OF_RANGE)
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time as a person types it, or raise `InputError`; UTC when no zone is given."""
+    at, oddity = read_time(text)
+    if at is None:
+        reason = {OUT_OF_RANGE: "is too far away", DOUBTFUL: "is a doubtful time"}
+        what = f"{text!r} {reason.get(oddity, 'is no time')}"
+        raise InputError(what, hint="write it as 2026-05-01 or 2026-05-01T18:30+02:00")
+    return as_datetime(at)
+
+
+def as_datetime(at: float) -> datetime:
+    """Turn Unix seconds into a datetime in UTC, exact to the microsecond."""
+    return _EPOCH + timedelta(microseconds=microseconds(at))
+
+
+def iso_time(at: float | None) -> str | None:
+    """Write Unix seconds as ISO 8601 in UTC, exact to the microsecond; None stays None."""
+    return None if at is None else as_datetime(at).isoformat()
+
+
+def microseconds(at: float) -> int:
+    """Turn Unix seconds into whole microseconds, exact from 1700 to 2240."""
+    # `at * 1e6` in one go would be off by one from 2041 on.
+    whole = math.floor(at)
+    return whole * 1_000_000 + round((at - whole) * 1e6)
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except ValueError:
+        return None
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf

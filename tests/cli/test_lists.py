@@ -64,16 +64,6 @@ def test_somebody_with_lists_and_no_posts_can_be_forgotten(pixtag, home, store) 
     assert pixtag("forget", "Cy", "--store", store, env=home).returncode == 2
 
 
-def test_a_broken_file_of_lists_keeps_forgetting_from_half_the_work(pixtag, home, store) -> None:
-    store.with_name("my.sqlite.lists.toml").write_text("[users")
-    done = pixtag("forget", "ana", "--store", store, env=home)
-    assert done.returncode == 2
-    assert "my.sqlite.lists.toml is not valid TOML" in done.stderr
-    store.with_name("my.sqlite.lists.toml").unlink()
-    with Store.open(store, read_only=True) as opened:
-        assert [post.user_id for post in opened.posts()] == ["ana", "bo"]
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -118,7 +118,7 @@ def test_a_photo_of_the_store_is_judged_as_posted(
     reasons = "; ".join(r["text"] for r in suggested["coffee"]["reasons"])
     assert "you used it 22 hours ago, 8 times" in reasons
     table = pixtag("p.jpg", "--bundle", bundle, "--store", store, "--user", "ana").stdout
-    assert "as of 2026-04-25 10:00 UTC" in table
+    assert "  at 2026-04-25 10:00 UTC" in table
 
 
 def test_history_by_store_and_by_word(pixtag, bundle: Path, store: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from archives import MP4, jpeg, write_tree, write_zip
 from pixtag.errors import ArchiveError
 from pixtag.ingest import find_sources
-from pixtag.times import iso_time
+from pixtag.types import iso_time
 
 AT = 1_772_366_400  # 2026-03-01T12:00:00Z
 

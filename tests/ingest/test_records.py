@@ -20,8 +20,7 @@ from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import export_posts, find_sources, import_posts
 from pixtag.store import Store
 from pixtag.tags import normalise_tag
-from pixtag.times import DOUBTFUL, EARLIEST_US, LATEST_US, iso_time
-from pixtag.types import Photo, Post
+from pixtag.types import DOUBTFUL, EARLIEST_US, LATEST_US, Photo, Post, iso_time
 
 ROWS = [
     {

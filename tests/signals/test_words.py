@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtag.encoder import class_names, class_synonyms, classifier, load_encoder
+from handmade import class_names
+from pixtag.encoder import class_synonyms, classifier, load_encoder
 from pixtag.errors import ModelError, ShapeError
 from pixtag.images import decode
 from pixtag.model import readers_of_classes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pixtag.encoder import class_names, class_synonyms
+from handmade import class_names
+from pixtag.encoder import class_synonyms
 from pixtag.tags import normalise_tag
 
 MAP = Path(__file__).parent.parent.parent / "tools" / "class_tags.toml"

@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 import pytest
 
+from handmade import class_names
 from pixtag.bundle import load_bundle
-from pixtag.encoder import SHIPPED_DIGEST, class_names, classifier, load_encoder
+from pixtag.encoder import SHIPPED_DIGEST, classifier, load_encoder
 from pixtag.errors import ModelError
 from pixtag.model import evidence_of, model_of
 from pixtag.rank import candidates, questions_of

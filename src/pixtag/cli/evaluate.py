@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
@@ -21,16 +21,11 @@ Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
-
-
-def register(app: App) -> None:
-    """Add this group's verbs to the command line."""
-    app.command(evaluate)
-    app.command(leakcheck)
+Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
 
 
 def evaluate(
-    *, store: Path | None = None, bundle: Path | None = None, encoder: Path | None = None,
+    *, store: Path | None = None, bundle: Model = None, encoder: Path | None = None,
     user: str | None = None, period: Period = "test", protocol: Protocol = "temporal",
     n_given: Annotated[int, Parameter("--given"), Number(gte=1, lte=10)] = 1,
     photos: Path | None = None, photo_tags: Path | None = None, new_subjects: Path | None = None,
@@ -48,9 +43,9 @@ def evaluate(
 
     Args:
         store: The store.
-        bundle: Measure this bundle; else one is trained first and kept as STORE.evaluated.
+        bundle: Measure this model; else one is trained first and kept as STORE.evaluated.
         encoder: Whose embeddings of the store's photos are read: an ONNX file, as for `import`; a
-            bundle brings its own.
+            model brings its own.
         user: Count only this person's posts; everyone's are replayed.
         period: The last fifth, or, while tuning, the tenth before it.
         protocol: `ancestor`: random splits, for posts without times; `given`: some true tags are
@@ -62,11 +57,11 @@ def evaluate(
             with topic and hashtags.
         new_subjects: Names of posts, one a line, on a subject that is new to their person; without
             it photos and tags tell.
-        cold: Also train without a fifth of the people and measure on them; not with --bundle.
+        cold: Also train without a fifth of the people and measure on them; not with --model.
         ablation: Also measure every set of sources.
         baselines_only: Leave Pixtag out.
         oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
-        size: Size of the bundle that is trained.
+        size: Size of the model that is trained.
         seed: Of training, splits, made-up histories and the random ranking.
         json: Write all figures to this file, as one long table.
         predictions: Write ten suggestions for each post to this file, JSON Lines.
@@ -74,12 +69,12 @@ def evaluate(
         html: Write a page with tables and plots to this file.
 
     Examples:
-        pixtag evaluate --store my.sqlite --bundle my-bundle --json figures.json --html report.html
+        pixtag evaluate --store my.sqlite --model my-model --json figures.json --html report.html
         pixtag evaluate --store my.sqlite --period validation --baselines-only
         pixtag evaluate --store old.sqlite --protocol ancestor
-        pixtag evaluate --protocol histories --photos labelled --bundle my-bundle
+        pixtag evaluate --protocol histories --photos labelled --model my-model
     """
-    from pixtag.cli.settings import section
+    from pixtag.cli.main import section
     from pixtag.evaluate import Request
     from pixtag.outputs import check_outputs
     from pixtag.train.config import TrainConfig
@@ -161,7 +156,7 @@ def _long_json(found: Figures) -> str:
 
 
 def leakcheck(
-    *, store: Path, bundle: Path | None = None, times: Annotated[int, Number(gte=1, lte=1000)] = 12,
+    *, store: Path, bundle: Model = None, times: Annotated[int, Number(gte=1, lte=1000)] = 12,
     last: Annotated[int, Number(gte=50)] = 3000, seed: Seed = 0, json: bool = False,
 ) -> int:  # fmt: skip
     """Change what lies after many query times and demand the same scores.
@@ -171,7 +166,7 @@ def leakcheck(
 
     Args:
         store: The store.
-        bundle: The bundle whose scores are checked; the shipped one by default.
+        bundle: The model whose scores are checked; the shipped one by default.
         times: How many query times, spread evenly.
         last: Check within this many of the last posts.
         seed: Of the changes.
@@ -179,7 +174,7 @@ def leakcheck(
 
     Examples:
         pixtag leakcheck --store my.sqlite
-        pixtag leakcheck --store my.sqlite --bundle my-bundle --times 40
+        pixtag leakcheck --store my.sqlite --model my-model --times 40
     """
     import numpy as np
 
@@ -187,8 +182,7 @@ def leakcheck(
     from pixtag.evaluate import leakcheck as check
     from pixtag.evaluate import model_of
     from pixtag.store import Store
-    from pixtag.times import iso_time
-    from pixtag.types import Sources
+    from pixtag.types import Sources, iso_time
 
     given = load_bundle(bundle)
     with Store.open(store, read_only=True) as opened:

@@ -1,9 +1,9 @@
-"""Entry of the `pixtag` command: finds the verb, runs it, turns failures into exit codes.
+"""Entry of the `pixtag` command: finds the verb, fills in settings, makes failures exit codes.
 
-A verb is a function in a file of this folder, added by its `register(app)` and named in `VERBS`.
-Its signature is the command line, its docstring the help (`Examples:` are printed below the
-options); it imports what is heavy inside, gives an exit code or nothing, raises errors of
-`pixtag.errors`, and prints with `pixtag.cli.output`.
+A verb is a function of its name in a file of this folder, which `VERBS` tells. Its signature is
+the command line, its docstring the help (`Examples:` are printed below the options); it imports
+what is heavy inside, gives an exit code or nothing, raises errors of `pixtag.errors`, and prints
+with `pixtag.cli.output`.
 """
 
 from __future__ import annotations
@@ -16,44 +16,42 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
+from keyword import iskeyword
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 
 from pixtag.cli import output
-from pixtag.cli.settings import fill_flags
 from pixtag.errors import ConfigError, InputError, PixtagError
 
-VERBS: dict[str, str] = {
-    "predict": "predict",
-    "trending": "predict",
-    "lists": "settings",
-    "import": "posts",
-    "export": "posts",
-    "posts": "posts",
-    "history": "posts",
-    "forget": "posts",
-    "train": "train",
-    "tags": "train",
-    "evaluate": "evaluate",
-    "leakcheck": "evaluate",
-    "doctor": "posts",
-    "config": "settings",
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from pixtag.settings import ConfigT
+
+_FILES = {
+    "predict": ("predict", "trending", "lists"),
+    "posts": ("import", "export", "posts", "history", "forget", "doctor"),
+    "train": ("train", "tags"),
+    "evaluate": ("evaluate", "leakcheck"),
+    "main": ("config",),
 }
-"""Each verb and the file in this folder that registers it, in the order of the help."""
+VERBS = {verb: file for file, verbs in _FILES.items() for verb in verbs}
+"""Each verb and the file in this folder that holds it, in the order of the help."""
+
+TABLES: dict[str, str] = {"": "pixtag.settings:Common", "train": "pixtag.train.config:TrainConfig"}
+"""The class of each table of the settings file, imported only when its values are asked for."""
 
 DONE, WORLD_IS_WRONG, COMMAND_IS_WRONG, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
 
-_OWNER, _PATH = "check who owns the file and its folder", "check the path"
 _OS_HINTS = {
     errno.ENOSPC: "make room on the disk and run it again: what was finished is kept",
     errno.EDQUOT: "make room in your quota and run it again: what was finished is kept",
-    errno.EACCES: _OWNER,
-    errno.EPERM: _OWNER,
     errno.EROFS: "choose a place that can be written to",
-    errno.ENOENT: _PATH,
     errno.EISDIR: "give a file, not a folder",
-    errno.ENOTDIR: _PATH,
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check who owns the file and its folder"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the path"),
 }
 
 _HELP = """Predict the hashtags that a person will put on a photo.
@@ -117,17 +115,14 @@ def _explained(error: Exception, words: list[str]) -> tuple[int, str, str]:
         hint = _OS_HINTS.get(error.errno or 0, "")
         return WORLD_IS_WRONG, (error.strerror or str(error)) + place, hint
     if isinstance(error, MemoryError):
-        return (
-            WORLD_IS_WRONG,
-            "out of memory",
-            "close other programs or work on fewer posts at once",
-        )
+        hint = "close other programs or work on fewer posts at once"
+        return WORLD_IS_WRONG, "out of memory", hint
     hint = "run it again with -v and report what it prints, with the command that you typed"
     return OUR_BUG, f"this is a bug in Pixtag: {type(error).__name__}: {error}", hint
 
 
 def _build_app(verbs: Sequence[str]) -> App:
-    """Make the parser with some verbs; only their groups are imported."""
+    """Make the parser with some verbs; only their files are imported."""
     app = App(
         "pixtag",
         help=_HELP,
@@ -136,13 +131,16 @@ def _build_app(verbs: Sequence[str]) -> App:
         version=lambda: f"pixtag {version('pixtag')}",
         config=fill_flags,
         default_parameter=Parameter(negative=(), show_default=_shown_default),
+        console=output.stdout_console(max_width=100),
+        error_console=output.stderr_console(),
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
     )
-    for group in dict.fromkeys(VERBS[verb] for verb in verbs):
-        import_module(f"pixtag.cli.{group}").register(app)
-    for position, name in enumerate(VERBS):
-        if name in app:  # else of a group that was not asked for
-            app[name].sort_key = position
-            app[name].help_epilogue = _examples(app[name].default_command)
+    for position, verb in enumerate(verbs):
+        function_name = f"{verb}_" if iskeyword(verb) else verb
+        function = getattr(import_module(f"pixtag.cli.{VERBS[verb]}"), function_name)
+        app.command(function, name=verb, sort_key=position, help_epilogue=_examples(function))
     return app
 
 
@@ -151,19 +149,12 @@ def _dispatch(words: list[str]) -> int:
         tokens, verbs = ["--help"], list(VERBS)
     elif words[0] == "--version":
         tokens, verbs = words[:1], []
-    elif words[0] in VERBS:
-        tokens, verbs = words, [words[0]]
     else:
-        _refuse_misspelt_verb(words[0])
-        tokens, verbs = ["predict", *words], ["predict"]
-    result: object = _build_app(verbs)(
-        tokens,
-        console=output.stdout_console(max_width=100),
-        error_console=output.stderr_console(),
-        exit_on_error=False,
-        print_error=False,
-        result_action="return_value",
-    )
+        if words[0] not in VERBS:
+            _refuse_misspelt_verb(words[0])
+            words = ["predict", *words]
+        tokens, verbs = words, words[:1]
+    result: object = _build_app(verbs)(tokens)
     return result if isinstance(result, int) else DONE
 
 
@@ -195,6 +186,62 @@ def _examples(function: object) -> str | None:
 def _shown_default(value: object) -> str | None:
     """Leave out of the help what is plain: off, or nothing."""
     return None if value is False or value is None else str(value)
+
+
+def config(*, json: bool = False) -> None:
+    """Show every setting, its value and where it came from.
+
+    Settings come from ~/.config/pixtag/config.toml, then pixtag.toml in the working folder, then
+    variables such as PIXTAG_STORE, then flags; the last that speaks wins.
+
+    Args:
+        json: Print one JSON object instead of a table.
+
+    Examples:
+        pixtag config
+        PIXTAG_K=10 pixtag config --json
+    """
+    from pixtag.settings import default_files, load_settings
+
+    classes: dict[str, type[BaseModel]] = {}
+    for table, place in TABLES.items():
+        module, _, name = place.partition(":")
+        classes[table] = getattr(import_module(module), name)
+    settings = load_settings(classes).explain()
+    files = [{"path": str(path), "exists": path.exists()} for path in default_files()]
+    if json:
+        shown = ("value", "source", "origin", "default", "meaning")
+        named = {one.name: {key: getattr(one, key) for key in shown} for one in settings}
+        output.print_json({"settings": named, "files": files})
+        return
+    output.print_table(
+        {"setting": "left", "value": "left", "from": "left", "what it is": "left"},
+        [(one.name, one.shown, one.origin, one.meaning) for one in settings],
+    )
+    for file in files:
+        output.say(f"{'read' if file['exists'] else 'not there'}: {file['path']}")
+
+
+def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Give flags that were not typed the value of their setting (a hook of cyclopts)."""
+    from cyclopts.config import Dict
+
+    from pixtag.settings import Common, load_settings
+
+    for one in load_settings({"": Common}, other_tables=TABLES).explain():
+        if one.source != "default" and (one.verbs is None or {*one.verbs} & {*verbs}):
+            value = {one.name: str(one.value)}
+            fill = Dict(value, source=one.origin, use_commands_as_keys=False, allow_unknown=True)
+            fill(app, verbs, arguments)
+
+
+def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> ConfigT:
+    """Give the settings of one of `TABLES`, with the flags of this call (or None) by key on top."""
+    from pixtag.settings import Common, load_settings
+
+    dotted = {f"{table}.{key}" if table else key: value for key, value in flags.items()}
+    sections: dict[str, type[BaseModel]] = {"": Common, table: model}
+    return load_settings(sections, other_tables=TABLES, flags=dotted).of(model)
 
 
 def _drop_stdout() -> None:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rich.console import Console
@@ -76,12 +75,12 @@ def print_line(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Write one JSON document, indented, to stdout."""
-    sys.stdout.write(to_json(value, indent=2) + "\n")
+    print_line(to_json(value, indent=2))
 
 
 def print_json_line(value: object) -> None:
     """Write one line of JSON Lines to stdout at once, so that a reader can follow."""
-    sys.stdout.write(to_json(value) + "\n")
+    print_line(to_json(value))
     sys.stdout.flush()
 
 
@@ -92,22 +91,17 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     """
     import pydantic_core
 
+    plain = pydantic_core.to_jsonable_python(value, inf_nan_mode="null", fallback=_plain)
     try:
-        made = pydantic_core.to_json(value, indent=indent, inf_nan_mode="null", fallback=_plain)
+        return pydantic_core.to_json(plain, indent=indent).decode()
     except (pydantic_core.PydanticSerializationError, UnicodeEncodeError):
         # A lone surrogate, from a file name that is not UTF-8: escaped, it reads back the same.
-        return json.dumps(value, indent=indent, default=_plain)
-    return made.decode()
+        return json.dumps(plain, indent=indent)
 
 
 def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    for name in ("model_dump", "tolist", "isoformat"):  # pydantic, numpy, datetime
-        method = getattr(value, name, None)
-        if callable(method):
-            return method()
-    return str(value)
+    to_list = getattr(value, "tolist", None)  # numpy's
+    return to_list() if callable(to_list) else str(value)
 
 
 Align = Literal["left", "right"]
@@ -133,7 +127,7 @@ def print_table(
     stdout_console().print(made)
 
 
-class Bar:
+class progress:  # noqa: N801 - used as a function
     """A bar with rate and time left on stderr, on a terminal and after two seconds of work.
 
     Call `advance()`, or pass `update` as a callback.
@@ -158,23 +152,18 @@ class Bar:
         if self._progress is None:
             from rich import progress as rich
 
+            texts = ("{task.description}", "{task.fields[rate]}")
+            title, rate_shown = (rich.TextColumn(text, markup=False) for text in texts)
+            columns = (title, rich.BarColumn(), rich.MofNCompleteColumn(), rate_shown)
+            console = stderr_console()
             self._progress = rich.Progress(
-                rich.TextColumn("{task.description}", markup=False),
-                rich.BarColumn(),
-                rich.MofNCompleteColumn(),
-                rich.TextColumn("{task.fields[rate]}", markup=False),
-                rich.TimeRemainingColumn(),
-                console=stderr_console(),
-                transient=True,
+                *columns, rich.TimeRemainingColumn(), console=console, transient=True
             )
             self._progress.add_task("", rate=shown)
             self._progress.start()
+        task, title = self._progress.task_ids[0], printable(self._title)
         self._progress.update(
-            self._progress.task_ids[0],
-            completed=n_done,
-            total=self._total,
-            description=printable(self._title),
-            rate=shown,
+            task, completed=n_done, total=self._total, description=title, rate=shown
         )
 
     def __enter__(self) -> Self:
@@ -183,9 +172,6 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         if self._progress is not None:
             self._progress.stop()
-
-
-progress = Bar
 
 
 def describe(record: Mapping[str, Any]) -> None:

@@ -6,24 +6,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from pixtag.cli import output
+from pixtag.errors import InputError
 
 if TYPE_CHECKING:
-    from pixtag.embed import EmbedResult
     from pixtag.ingest import ImportReport
+    from pixtag.photos import EmbedResult
     from pixtag.store import Store
 
 _SHOWN_PEOPLE = 20
 _SHOWN_ROWS = 50
-
-
-def register(app: App) -> None:
-    """Add this group's verbs to the command line that is being built."""
-    app.command(import_, name="import")
-    for verb in (export, posts, history, forget, doctor):
-        app.command(verb)
 
 
 def import_(
@@ -70,17 +64,13 @@ def import_(
     with Store.open(store, create=True) as opened:
         with output.progress("reading posts") as bar:
             report = import_posts(
-                sources,
-                opened,
-                user_id=user,
-                join_comments=comments,
-                keep_copies=copy,
+                sources, opened, user_id=user, join_comments=comments, keep_copies=copy,
                 on_progress=bar.update,
-            )
+            )  # fmt: skip
         if not json:
             _show_report(report)
         if looker is not None:
-            from pixtag.embed import embed_missing
+            from pixtag.photos import embed_missing
 
             with output.progress("looking at photos", unit="photos") as bar:
                 looked = embed_missing(opened, looker, on_progress=bar.update)
@@ -129,7 +119,7 @@ def posts(*, store: Path, json: bool = False) -> None:
         pixtag posts --store my.sqlite
     """
     from pixtag.store import Store
-    from pixtag.times import iso_time
+    from pixtag.types import iso_time
 
     with Store.open(store, read_only=True) as opened:
         summary = opened.summary()
@@ -172,7 +162,7 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
     from pixtag.store import Store
-    from pixtag.times import iso_time, parse_time
+    from pixtag.types import iso_time, parse_time
 
     before = None if at is None else parse_time(at).timestamp()
     with Store.open(store, read_only=True) as opened:
@@ -180,10 +170,9 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
         posts = list(opened.posts(user_id=user))  # those without a time, then in time order
     if before is not None:
         posts = [post for post in posts if post.posted_at is not None and post.posted_at < before]
-    n_uses = Counter(tag for post in posts for tag in post.tags)
-    timed = [
-        (tag, post.posted_at) for post in posts for tag in post.tags if post.posted_at is not None
-    ]
+    uses = [(tag, post.posted_at) for post in posts for tag in post.tags]
+    n_uses = Counter(tag for tag, _ in uses)
+    timed = [(tag, at) for tag, at in uses if at is not None]
     last, first = dict(timed), dict(reversed(timed))
     tags = sorted(n_uses, key=lambda tag: (-n_uses[tag], -last.get(tag, 0.0), tag))
     names = ("tag", "uses", "first_at", "last_at")
@@ -209,7 +198,7 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
 def forget(user: str, *, store: Path, json: bool = False) -> None:
     """Remove a person from a store: posts, embeddings, lists, kept copies and derived files.
 
-    The person's own files elsewhere and bundles that were trained on them are not touched; the
+    The person's own files elsewhere and models that were trained on them are not touched; the
     latter are named, so that you can train them again.
 
     Args:
@@ -237,19 +226,15 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
     }
     output.print_json(result) if json else output.describe(removed)
     if not result.is_compacted:
-        output.say(
-            f"hint: {store} could not shrink yet, because another process has it open or the disk "
-            f"is full; the next command that writes to it tries again"
-        )
-    for bundle in result.bundles:
-        output.say(
-            f"the bundle {bundle.path} was trained on this person and is unchanged; to be rid of "
-            f"what it learned: pixtag train --store {store} --out {bundle.path}"
-        )
-    output.say(
-        f"forgot {user}: {_count(result.posts, 'post')} gone from {store} "
-        f"({result.bytes_before:,} to {result.bytes_after:,} bytes)"
-    )
+        why = "because another process has it open or the disk is full"
+        later = "the next command that writes to it tries again"
+        output.say(f"hint: {store} could not shrink yet, {why}; {later}")
+    for model in result.bundles:
+        again = f"pixtag train --store {store} --out {model.path}"
+        learned = "was trained on this person and is unchanged; to be rid of what it learned"
+        output.say(f"the model {model.path} {learned}: {again}")
+    sizes = f"{result.bytes_before:,} to {result.bytes_after:,} bytes"
+    output.say(f"forgot {user}: {_count(result.posts, 'post')} gone from {store} ({sizes})")
 
 
 def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> int:
@@ -269,10 +254,8 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
         pixtag doctor my.sqlite
         pixtag doctor my.sqlite --json
     """
-    from pixtag.embed import check_photos, check_store
     from pixtag.encoder import load_encoder
-    from pixtag.errors import InputError
-    from pixtag.photos import photos_under
+    from pixtag.photos import check_photos, check_store, photos_under
     from pixtag.store import Store
 
     if not path.exists():
@@ -312,16 +295,12 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
 def _require_person(store: Store, user: str) -> None:
     from difflib import get_close_matches
 
-    from pixtag.errors import InputError
-
     people = [name for name, _ in store.summary().posts_per_person]
     if user in people:
         return
-    close = get_close_matches(user, people, n=3)
-    raise InputError(
-        f"{user!r} has no posts in {store.path}",
-        hint=f"did you mean {', '.join(close)}?" if close else "`pixtag posts` lists the people",
-    )
+    close = ", ".join(get_close_matches(user, people, n=3))
+    hint = f"did you mean {close}?" if close else "`pixtag posts` lists the people"
+    raise InputError(f"{user!r} has no posts in {store.path}", hint=hint)
 
 
 def _show_report(report: ImportReport) -> None:
@@ -347,13 +326,14 @@ def _show_report(report: ImportReport) -> None:
             "texts repaired": some(report.n_texts_repaired),
         }
     )
-    noted: list[tuple[str, str, str]] = []
-    for title, counts, examples in (
-        ("hashtag changed: ", report.tags.changed, report.tags.examples),
-        ("hashtag dropped: ", report.tags.dropped, report.tags.examples),
-        ("", report.problems, report.examples),
-    ):
-        noted += [(title + what, f"{n:,}", examples[what]) for what, n in counts.most_common()]
+    tags = report.tags
+    kinds = [("hashtag changed: ", tags.changed), ("hashtag dropped: ", tags.dropped)]
+    examples = tags.examples | report.examples
+    noted = [
+        (title + what, f"{n:,}", examples[what])
+        for title, counts in [*kinds, ("", report.problems)]
+        for what, n in counts.most_common()
+    ]
     if noted:
         output.print_table({"noted": "left", "count": "right", "example": "left"}, noted)
 

@@ -1,4 +1,4 @@
-"""`pixtag predict` and `pixtag trending`: hashtags for photos, and what is rising."""
+"""Verbs that suggest: predict, trending, lists."""
 
 from __future__ import annotations
 
@@ -9,30 +9,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.times import iso_time, parse_time
+from pixtag.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pixtag.lists import Lists
-    from pixtag.platforms import Platform, RestrictedTag
+    from pixtag.lists import Lists, Platform, RestrictedTag
     from pixtag.predictor import Answer
-    from pixtag.types import PostLog, Suggestion
+    from pixtag.types import PostLog
 
 Format = Literal["table", "json", "txt"]
+ListName = Literal["deny", "allow", "always"]
+Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
 
 _SHOWN_REASONS = 3
 _SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
-
-
-def register(app: App) -> None:
-    """Add this group's verbs."""
-    app.command(predict)
-    app.command(trending)
 
 
 def predict(
@@ -49,7 +44,7 @@ def predict(
     refuse: list[str] | None = None,
     similar: bool = False,
     lists: Annotated[bool, Parameter(negative="--no-lists")] = True,
-    bundle: Path | None = None,
+    bundle: Model = None,
     platforms: Path | None = None,
     restricted: Path | None = None,
     format: Format = "table",
@@ -58,7 +53,7 @@ def predict(
     """Suggest hashtags for photos, with how likely each is and why.
 
     A photo that the store knows, or that has a sidecar (NAME.txt, comma-separated tags), shows
-    its own tags too, and each suggestion is marked right or wrong; it is then judged as of the
+    its own tags too, and each suggestion is marked right or wrong; it is then judged at the
     moment when it was posted, without its own post.
 
     Of hashtags that say the same (the same photos, the same company, in whatever spelling), the
@@ -93,26 +88,21 @@ def predict(
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
-    from pixtag.cli.settings import lists_of
-    from pixtag.platforms import find_platform, restricted_tags
+    from pixtag.lists import find_platform, restricted_tags
     from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
+    from pixtag.types import parse_time
 
     place = None if platform is None else find_platform(platform, platforms)
     k, chosen = _fitted(k, place, accept or [])
     known, when = restricted_tags(restricted), None if at is None else parse_time(at)
     printer = _Printer("json" if json else format, chosen, known, place, when is not None)
+    refused = [tag for text in refuse or [] for tag in split_tags(text)]
     ask = partial(
-        Predictor.answers,
-        user=user,
-        history=None if history is None else split_tags(history),
-        at=when,
-        k=k,
-        accepted=chosen,
-        refused=[tag for text in refuse or [] for tag in split_tags(text)],
-        allow_similar=similar,
+        Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
+        history=None if history is None else split_tags(history), allow_similar=similar,
         lists=lists_of(user, store) if lists else None,
-    )
+    )  # fmt: skip
     return _predict(photos, bundle, store, ask, printer)
 
 
@@ -123,7 +113,7 @@ def _predict(
     ask: partial[Iterator[Answer]],
     printer: _Printer,
 ) -> int:
-    """Show answers as they come."""
+    """Show answers as they come, and say how many photos could not be read."""
     from pixtag.photos import photos_under
     from pixtag.predictor import Predictor
 
@@ -176,6 +166,7 @@ def trending(
     from pixtag.predictor import minute_of, moment_of
     from pixtag.signals.trend import LEAST_PEOPLE, rising_tags
     from pixtag.store import Store
+    from pixtag.types import iso_time, parse_time
 
     with Store.open(store, read_only=True) as opened:
         log = opened.log()
@@ -194,13 +185,13 @@ def trending(
         for one in found:
             output.print_json_line({**asdict(one), "at": iso_time(when)})
     elif found:
-        columns: dict[str, output.Align] = {"hashtag": "left", "rate": "right", "people": "right"}
         rows: list[tuple[object, ...]] = []
         for one in found:
             n = one.window_hours
             window = f"{n:.0f} hours" if n < 48 else f"{n / 24:.0f} days"
             rows.append((f"#{one.tag}", f"{one.times_usual:.1f} times usual", one.n_people, window))
-        output.print_table({**columns, "in the last": "right"}, rows)
+        right: dict[str, output.Align] = dict.fromkeys(("rate", "people", "in the last"), "right")
+        output.print_table({"hashtag": "left", **right}, rows)
     if not found:
         last = float(log.at[-1]) if len(log) else float("-inf")
         tail = f"; the latest post is of {minute_of(last)}" if last > float("-inf") else ""
@@ -217,6 +208,7 @@ def _n_people(log: PostLog, *, before: float) -> int:
 def _show_usual(when: float, *, k: int, json: bool) -> None:
     """List what the calendar has at a time."""
     from pixtag.signals.calendar import calendar
+    from pixtag.types import iso_time
 
     found = calendar().usual(when, k=k)
     if json:
@@ -238,9 +230,8 @@ def _fitted(k: int, platform: Platform | None, accept: list[str]) -> tuple[int, 
         if platform.cap is None:
             output.say(f"note: {name} has no known cap {about}")
         elif platform.cap < k:
-            output.say(
-                f"note: {k} hashtags cut to {platform.cap}: {platform.kind} of {name} {about}"
-            )
+            what = f"{k} hashtags cut to {platform.cap}: {platform.kind} of {name}"
+            output.say(f"note: {what} {about}")
             k = platform.cap
     if len(accepted) > k:
         output.say(f"note: {len(accepted)} accepted hashtags cut to {k}")
@@ -259,7 +250,7 @@ class _Printer:
 
     def show(self, answer: Answer) -> None:
         """Print an answer, or say why there is none."""
-        from pixtag.platforms import warning_of
+        from pixtag.lists import warning_of
 
         error, place = answer.error, None if self.platform is None else self.platform.name
         tags = (*self.accepted, *(s.tag for s in answer.suggestions)) if error is None else ()
@@ -292,24 +283,27 @@ class _Printer:
         for s in suggestions:
             percent = "<1%" if s.prob < 0.005 else f"{s.prob:.0%}"
             mark = "right" if s.tag in (own or ()) else "wrong"
-            rows.append([f"#{s.tag}", percent, mark, _why(s)])
+            reasons = s.reasons[:_SHOWN_REASONS]
+            why = (r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
+            rows.append([f"#{s.tag}", percent, mark, "; ".join(why)])
         if own is None:
             columns.pop("own")
             rows = [[*row[:2], row[3]] for row in rows]
         title = answer.photo + ("" if answer.user is None else f"  for {answer.user}")
         if answer.is_as_posted or self.is_dated:
-            title += f"  as of {minute_of(answer.at)}"
+            title += f"  at {minute_of(answer.at)}"
         output.print_table({**columns, "why": "left"}, rows, title=title)
         if own is not None:
             n_hits = sum(s.tag in own for s in suggestions)
             tags = output.printable(" ".join(f"#{tag}" for tag in own)) or "none"
             output.print_line(f"its own tags ({n_hits} suggested): {tags}")
             if answer.is_trained_on:
-                of = "the bundle was trained on this post, so it says little of others"
-                output.print_line(of)
+                output.print_line("the model was trained on this post: it says little of others")
             output.print_line("")
 
     def _record(self, answer: Answer, warnings: Mapping[str, str]) -> dict[str, object]:
+        from pixtag.types import iso_time
+
         record: dict[str, object] = {"photo": answer.photo}
         if (error := answer.error) is not None:
             about = {"kind": error.kind, "message": error.message, "hint": error.hint}
@@ -332,7 +326,89 @@ class _Printer:
         return record | {"suggestions": suggestions, "warnings": said}
 
 
-def _why(suggestion: Suggestion) -> str:
-    """The reasons that matter beside the strongest one."""
-    reasons = suggestion.reasons[:_SHOWN_REASONS]
-    return "; ".join(r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
+def lists(
+    name: ListName | None = None,
+    action: Literal["add", "remove"] | None = None,
+    /,
+    *tags: str,
+    user: str | None = None,
+    store: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Show or change the hashtags that are never, only or always suggested.
+
+    deny: never suggested, whatever else is said. allow: as long as it holds any, only these are
+    suggested. always: added after the suggestions, within their number. `pixtag predict` obeys
+    all three; --no-lists there switches them off.
+
+    The lists hold for everybody, or with --user for one person of a store, beside those for
+    everybody. The latter are a plain file, named on stderr, that you may edit; a person's are
+    in the store, and `pixtag forget` removes them.
+
+    Args:
+        name: Which list: deny, allow or always; all when absent.
+        action: add or remove; without it the lists are shown.
+        tags: Hashtags, with or without the sign.
+        user: A person of the store, for lists of their own.
+        store: The store of the person.
+        json: Print one JSON object instead of a table.
+
+    Examples:
+        pixtag lists
+        pixtag lists deny add love instagood
+        pixtag lists always add studioana --user ana --store my.sqlite
+        pixtag lists deny remove love
+    """
+    from pixtag.lists import LIST_NAMES, Lists, edit_global_lists, global_lists, global_lists_path
+    from pixtag.store import Store
+    from pixtag.tags import split_tags
+
+    if user is not None and store is None:
+        what = f"lists of {user!r} need the store that they belong to"
+        raise InputError(what, hint="add --store my.sqlite")
+    given = [tag for text in tags for tag in split_tags(text)]
+    is_removal = action == "remove"
+    if action and name and not given:
+        raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
+
+    def say_changed(changed: list[str], place: Path) -> None:
+        n_same = len(given) - len(changed)
+        same = f", {n_same} {'not there' if is_removal else 'there already'}" if n_same else ""
+        what = "removed" if is_removal else "added"
+        output.say(f"{name}: {len(changed)} {what}{same}; {place}")
+
+    path = global_lists_path()
+    if user is None and action and name:
+        say_changed(edit_global_lists(name, given, remove=is_removal), path)
+    found = {"everybody": global_lists()}
+    if store is not None and user is not None:
+        with Store.open(store, read_only=not (action and name)) as opened:
+            if user not in dict(opened.summary().posts_per_person):
+                output.say(f"note: {user!r} has no posts in {store}")
+            if action and name:
+                changed = opened.edit_lists(name, given, user_id=user, remove=is_removal)
+                say_changed(changed, store)
+            found[user] = opened.lists(user)
+            if opened.lists() != Lists():  # taken in from a file of an earlier version
+                found[f"everybody in {store.name}"] = opened.lists()
+    names = LIST_NAMES if name is None else (name,)
+    shown = {whose: {n: getattr(lists, n) for n in names} for whose, lists in found.items()}
+    if json:
+        output.print_json(shown)
+        return
+    pairs = ((n, whose, shown[whose][n]) for n in names for whose in shown)
+    rows = [(n, whose, " ".join(f"#{t}" for t in tags) or "none") for n, whose, tags in pairs]
+    output.print_table({"list": "left", "for": "left", "hashtags": "left"}, rows)
+    output.say(f"{'read' if path.exists() else 'not there'}: {path}")
+
+
+def lists_of(user: str | None, store: Path | None) -> Lists:
+    """Give the lists that hold for a person: everybody's, the store's and their own."""
+    from pixtag.lists import global_lists
+    from pixtag.store import Store
+
+    if store is None:
+        return global_lists()
+    with Store.open(store, read_only=True) as opened:
+        found = global_lists().joined(opened.lists())
+        return found if user is None else found.joined(opened.lists(user))

@@ -1,23 +1,18 @@
-"""Verbs about bundles: train, tags."""
+"""Verbs about models: train, tags."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from pixtag.cli import output
-
-if TYPE_CHECKING:
-    from cyclopts import App
+from pixtag.errors import ConfigError, InputError
 
 Size = Literal["tiny", "small", "base"]
+Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
 _SHOWN = 40
-
-
-def register(app: App) -> None:
-    """Add this group's verbs."""
-    app.command(train)
-    app.command(tags)
 
 
 def train(
@@ -53,10 +48,10 @@ def train(
         pixtag train --store my.sqlite --out my-model --size tiny --tags labels.txt
         pixtag train --store my.sqlite --out my-model --all
     """
-    from pixtag.cli.settings import section
-    from pixtag.embed import embed_missing
+    from pixtag.cli.main import section
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
+    from pixtag.photos import embed_missing
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
@@ -67,52 +62,42 @@ def train(
     labels = None if tags is None else _read_labels(tags)
     eyes = load_encoder(encoder)
     if encoder is not None:
-        with (
-            Store.open(store) as opened,
-            output.progress("looking at photos", unit="photos") as bar,
-        ):
+        bar = output.progress("looking at photos", unit="photos")
+        with Store.open(store) as opened, bar:
             embed_missing(opened, eyes, on_progress=bar.update)
     with Store.open(store, read_only=True) as opened:
         log = opened.log(eyes.digest)
     with output.progress("training", unit="steps") as bar:
         bundle = fit(
-            log,
-            out=out,
-            config=config,
-            labels=labels,
-            use_all=all,
-            encoder_digest=eyes.digest,
-            encoder=eyes,
-            title=store.name,
+            log, out=out, config=config, labels=labels, use_all=all, encoder=eyes,
+            encoder_digest=eyes.digest, title=store.name,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
-        )
+        )  # fmt: skip
     manifest, n_seen = bundle.manifest, bundle.manifest.trained.n_posts
     people = [log.users[u] for u in sorted(set(log.user_of_post[:n_seen])) if u < len(log.users)]
     with Store.open(store) as opened:
         opened.record_bundle(out, manifest.digest, manifest.trained.until_at, people)
     if json:
         output.print_json(manifest)
-    output.say(
-        f"wrote {out}: {len(bundle.vocabulary):,} tags, trained on {n_seen:,} posts; "
-        f"curves in {out}.curves.jsonl and {out}.curves.png"
-    )
+    made = f"{len(bundle.vocabulary):,} tags, trained on {n_seen:,} posts"
+    output.say(f"wrote {out}: {made}; curves in {' and '.join(map(str, curves))}")
 
 
-def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = False) -> None:
-    """List the tags of a bundle or of a store, with uses, people and band.
+def tags(*, store: Path | None = None, bundle: Model = None, json: bool = False) -> None:
+    """List the tags of a model or of a store, with uses, people and how common they are.
 
-    Bands by uses: the head holds the most used tags that make up half of all uses, the torso the
-    next 40 %, the tail the rest. Without --store and --bundle it lists the shipped bundle's.
+    The head holds the most used tags that make up half of all uses, the torso the next 40 %, the
+    tail the rest. Without --store and --model it lists the shipped model's.
 
     Args:
         store: List what this store's people used.
-        bundle: List what this bundle knows.
+        bundle: List what this model knows.
         json: Print JSON Lines with every tag.
 
     Examples:
         pixtag tags
         pixtag tags --store my.sqlite
-        pixtag tags --bundle my-bundle --json
+        pixtag tags --model my-model --json
     """
     import numpy as np
 
@@ -133,15 +118,14 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
     of_log = dict(zip(log.tags, np.bincount(log.tag_ids, minlength=len(log.tags)), strict=True))
     uses = np.array([of_log.get(name, 0) for name in names], np.int64)
     bands = [BANDS[b] for b in tag_bands(uses)]
-    rows: list[tuple[str, int, int, str]]
-    rows = list(zip(names, uses.tolist(), people.tolist(), bands, strict=True))
-    rows.sort(key=lambda row: (-row[1], row[0]))
+    found = zip(names, uses.tolist(), people.tolist(), bands, strict=True)
+    rows: list[tuple[str, int, int, str]] = sorted(found, key=lambda row: (-row[1], row[0]))
     if json:
         for row in rows:
-            output.print_json_line(dict(zip(("tag", "uses", "people", "band"), row, strict=True)))
+            output.print_json_line(dict(zip(("tag", "uses", "people", "part"), row, strict=True)))
         return
     output.print_table(
-        {"tag": "left", "uses": "right", "people": "right", "band": "left"},
+        {"tag": "left", "uses": "right", "people": "right", "part": "left"},
         [(f"#{tag}", f"{n:,}", f"{p:,}", band) for tag, n, p, band in rows[:_SHOWN]],
     )
     if len(rows) > _SHOWN:
@@ -149,27 +133,21 @@ def tags(*, store: Path | None = None, bundle: Path | None = None, json: bool = 
 
 
 def _import_fit():  # noqa: ANN202 - a function of the extra
-    from pixtag.errors import ConfigError
-
     try:
         from pixtag.train.fit import fit
     except ImportError as error:
-        raise ConfigError(
-            f"training needs the extra packages that {error.name} belongs to",
-            hint="pip install 'pixtag[train]'",
-        ) from error
+        what = f"training needs the extra packages that {error.name} belongs to"
+        raise ConfigError(what, hint="pip install 'pixtag[train]'") from error
     return fit
 
 
 def _read_labels(path: Path) -> list[str]:
-    from pixtag.errors import InputError
     from pixtag.tags import tidy_tags
 
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text in UTF-8", hint="save it as UTF-8") from error
-    labels = tidy_tags(lines)
-    if not labels:
-        raise InputError(f"{path} holds no tag", hint="write one tag a line")
-    return list(labels)
+    if labels := tidy_tags(lines):
+        return list(labels)
+    raise InputError(f"{path} holds no tag", hint="write one tag a line")

@@ -241,7 +241,7 @@ def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:
         LeakError: Training or calibration read one of the posts, or, when the bundle does not
             say which posts it read, anything as late as the first of them.
     """
-    hint = "train on the train period alone: `pixtag train` without --all, or leave --bundle out"
+    hint = "train on the train period alone: `pixtag train` without --all, or leave --model out"
     n_seen = int(bundle.has_seen([log.post_ids[r] for r in rows]).sum())
     if n_seen:
         raise LeakError(

@@ -28,8 +28,7 @@ from pixtag.evaluate.tables import ALL, SOURCES, Figures, Row
 from pixtag.evaluate.temporal import BASE, LOSS_METRICS, MOST_LOSS, ONE_MORE, PIXTAG
 from pixtag.images import decode
 from pixtag.store import Store
-from pixtag.times import iso_time
-from pixtag.types import PostLog
+from pixtag.types import PostLog, iso_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -38,8 +38,7 @@ from pixtag.evaluate.tables import (
     segments,
 )
 from pixtag.splits import Period, Split, cold_people, cold_view, occurrence
-from pixtag.times import iso_time
-from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
+from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources, iso_time
 
 PIXTAG, BASE = "pixtag", "base_level"
 ALL_SOURCES = tuple(Sources(*on) for on in product((True, False), repeat=3))
@@ -409,7 +408,7 @@ def _refuse_what_was_seen(bundle: Bundle, log: PostLog, split: Split, people: In
         if n_seen:
             raise LeakError(
                 f"the model learned from {n_seen} posts {what}",
-                hint="leave --bundle out: one is then trained without them",
+                hint="leave --model out: one is then trained without them",
             )
 
 

@@ -1,12 +1,186 @@
-"""Reading posts from files, folders and archives, and writing them back.
+"""Reading posts from files, folders and archives into a store, with a report, and writing them.
 
 with Store.open("my.sqlite", create=True) as store:
     report = import_posts(find_sources(["archive.zip"]), store, user_id="ana")
 """
 
-from pixtag.ingest.context import ImportReport
-from pixtag.ingest.records import export_posts
-from pixtag.ingest.run import KINDS, READERS, Reader, find_sources, import_posts
+from __future__ import annotations
 
-__all__ = ["KINDS", "READERS", "ImportReport", "Reader", "export_posts", "find_sources"]
-__all__ += ["import_posts"]
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from pixtag.errors import ArchiveError, InputError
+from pixtag.ingest import instagram, records
+from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport
+from pixtag.ingest.files import Look
+from pixtag.outputs import replacing
+from pixtag.store import Store
+from pixtag.types import Post, iso_time
+
+
+class Reader(NamedTuple):
+    """How to read one kind of source; several zips are read together."""
+
+    looks_like: Callable[[Look], Path | None]  # what of a path is to be read, if this kind
+    read: Callable[[Sequence[Path], Context], Iterable[Post]]
+    reads_zips: bool = False
+
+
+# Every kind of source, the more particular before the more general: the first that fits reads.
+READERS: dict[str, Reader] = {
+    "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
+    "instaloader": Reader(instagram.looks_like_instaloader, instagram.read_instaloader),
+    **{k: Reader(partial(records.looks_like, k), partial(records.read, k)) for k in records.KINDS},
+    "folders": Reader(records.looks_labelled, records.read_labelled),
+}
+KINDS = tuple(READERS)
+OnWritten = Callable[[int], None]
+_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
+
+
+class Source(NamedTuple):
+    """Something to read posts from: one of `KINDS`; a file, a folder, or all zips of an archive."""
+
+    kind: str
+    paths: tuple[Path, ...]
+
+
+def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
+    """Tell what to read and how: a `kind` of `KINDS` for all paths, or by looking at each.
+
+    Gives sources in the order of the paths; then the zips, those of one kind as one archive.
+    InputError: an unknown kind. ArchiveError: nothing is there, or nothing that is known.
+    """
+    if kind is not None and kind not in READERS:
+        raise InputError(f"unknown kind of source: {kind!r}", hint=f"one of {', '.join(KINDS)}")
+    if not paths:
+        raise InputError("no file or folder was named", hint="`pixtag import --help` has examples")
+    zips: list[Path] = []
+    sources: list[Source] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise ArchiveError(f"there is nothing at {path}", hint="check the path")
+        look = Look(path)
+        inside = [path] if look.is_zip else []
+        if path.is_dir() and (kind is None or READERS[kind].reads_zips):
+            names = [name for name in look.names if not name.startswith(".")]
+            inside = look.zips if len(names) == len(look.zips) else []  # an archive as downloaded
+        zips += inside
+        if not inside:
+            sources += [Source(kind, (path,))] if kind is not None else _sources_at(look)
+    return sources + _sources_in_zips(zips, otherwise=_ZIP_KINDS[0])
+
+
+def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
+    groups: dict[str, list[Path]] = {}
+    for look in map(Look, zips):
+        fits = (kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look))
+        if (kind := next(fits, otherwise)) is not None:
+            groups.setdefault(kind, []).append(look.path)
+    return [Source(kind, tuple(group)) for kind, group in groups.items()]
+
+
+def _sources_at(look: Look) -> list[Source]:
+    path = look.path
+    for kind, reader in READERS.items():
+        if (found := reader.looks_like(look)) is not None:
+            return [Source(kind, (found,))]
+    if look.post_files:
+        return [source for file in look.post_files for source in _sources_at(Look(file))]
+    if packed := _sources_in_zips(look.zips, otherwise=None):
+        return packed
+    what = f"{path} holds no posts that are known here"
+    hint = f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}"
+    if path.is_file():
+        what = f"{path} is not a file of posts"
+        hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
+        if not look.head.strip():
+            what, hint = f"{path} is empty", "check that it was written to its end"
+        elif look.text.startswith(b"["):
+            what = f"{path} is one JSON list"
+            hint = (
+                "for Instagram's own archive name its folder or zip; else write one object a line"
+            )
+    elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
+        what = f"the photos in {path} come without tags"
+        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos in "
+        hint += "a posts.jsonl"
+    raise ArchiveError(what, hint=hint)
+
+
+def import_posts(
+    sources: Sequence[Source],
+    store: Store,
+    *,
+    user_id: str | None = None,
+    join_comments: bool = True,
+    keep_copies: bool = False,
+    now: float | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
+) -> ImportReport:
+    """Read posts into a store in batches, of which a finished one stays; nothing comes twice.
+
+    `user_id`, `join_comments` and `keep_copies` as for `Context`. Posts after `now` (Unix seconds
+    UTC; the clock when None) are told as a problem. `on_progress` gets posts read and, once known,
+    expected. ArchiveError: a source cannot be read. StoreError: the store cannot be written.
+    """
+    names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
+    report = ImportReport(sources=tuple(names))
+    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments)
+    latest = time.time() if now is None else now
+
+    def counted() -> Iterator[Post]:
+        for source in sources:
+            for post in READERS[source.kind].read(source.paths, context):
+                report.count(post, now=latest)
+                yield post
+
+    def tell(n_done: int) -> None:
+        if on_progress is not None:
+            on_progress(n_done, max(report.n_expected, n_done) if report.n_expected else None)
+
+    result = store.add_posts(counted(), on_progress=tell)
+    report.added, report.updated, report.unchanged = result.added, result.updated, result.unchanged
+    return report
+
+
+def export_posts(
+    store: Store, out: Path, *, user_id: str | None = None, on_progress: OnWritten | None = None
+) -> int:
+    """Write one person's or all posts as JSON Lines; importing them gives the same posts again.
+
+    The file is replaced at once when all is written; a name in .gz is compressed. Gives, and calls
+    `on_progress` with, the number of posts. InputError: it is the store itself or no plain file.
+    """
+    n_posts = 0
+    with replacing(out, inputs=[store.path]) as plain, ExitStack() as opened:
+        file: IO[bytes] | gzip.GzipFile = plain
+        if out.suffix == ".gz":
+            file = opened.enter_context(gzip.GzipFile("", "wb", mtime=0, fileobj=plain))
+        for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
+            file.write(_post_line(post))
+            if on_progress is not None:
+                on_progress(n_posts)
+    return n_posts
+
+
+def _post_line(post: Post) -> bytes:
+    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
+    paths = [photo.path for photo in post.photos]
+    record = {
+        "post_id": post.post_id,
+        "user_id": post.user_id,
+        "posted_at": iso_time(post.posted_at),
+        "image": "" if not paths else paths[0] if len(paths) == 1 else paths,
+        "tags": list(post.tags),
+    }
+    try:
+        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:  # a path that is no valid Unicode: escaped, it reads back the same
+        return json.dumps(record).encode() + b"\n"

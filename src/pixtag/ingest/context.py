@@ -1,25 +1,27 @@
-"""What every reader of posts is given: a report to count in, a place for photos, the person."""
+"""What readers of posts share: a report, a place for photos, captions and comments."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import html
 import os
 import zipfile
 import zlib
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
+import regex
+
 from pixtag.errors import StoreError
-from pixtag.tags import TagTally
-from pixtag.times import NO_ZONE, iso_time, read_time
-from pixtag.types import Photo, Post
+from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
+from pixtag.types import NO_ZONE, Photo, Post, iso_time, read_time
 
 PHOTO_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -27,6 +29,8 @@ PHOTO_SUFFIXES = frozenset(
 )
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 MAX_PHOTO_BYTES = 512 * 2**20
+COMMENT_WINDOW_S = 600.0
+_CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 """What reading a damaged or encrypted zip raises, beside OSError."""
@@ -34,32 +38,24 @@ BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Run
 
 @dataclass(slots=True)
 class ImportReport:
-    """What an import read and met: readers count in it while they read.
+    """What an import read and met: readers count in it while they read."""
 
-    Attributes:
-        sources: Path and kind of each source.
-        problems: What was not as it should be, by kind; `examples` has each kind's first case.
-        n_expected: Posts that will come, as far as readers know; 0 while unknown.
-        n_photos: Readable photos; `n_photos_copied` of them are copied beside the store.
-        first_at: Earliest time, ISO 8601 UTC, or None; `last_at` the latest.
-    """
-
-    sources: tuple[tuple[str, str], ...] = ()
-    problems: Counter[str] = field(default_factory=Counter[str])
-    examples: dict[str, str] = field(default_factory=dict[str, str])
+    sources: tuple[tuple[str, str], ...] = ()  # path and kind of each
+    problems: Counter[str] = field(default_factory=Counter[str])  # by kind
+    examples: dict[str, str] = field(default_factory=dict[str, str])  # of each kind the first case
     tags: TagTally = field(default_factory=TagTally)
-    n_expected: int = 0
+    n_expected: int = 0  # posts that will come, as far as readers know; 0 while unknown
     n_posts: int = 0
     added: int = 0
     updated: int = 0
     unchanged: int = 0
-    n_photos: int = 0
+    n_photos: int = 0  # those that are readable
     n_photos_copied: int = 0
     n_people: int = 0
     n_tags: int = 0
     n_tag_uses: int = 0
     n_untimed: int = 0
-    first_at: str | None = None
+    first_at: str | None = None  # earliest and latest time, ISO 8601 UTC
     last_at: str | None = None
     n_videos_skipped: int = 0
     n_stories_skipped: int = 0
@@ -76,7 +72,7 @@ class ImportReport:
         self.examples.setdefault(kind, example[:160])
 
     def read_time(self, value: object, where: str) -> float | None:
-        """Read a time as `times.read_time` does, and count what is odd about it."""
+        """Read a time as `types.read_time` does, and count what is odd about it."""
         at, oddity = read_time(value)
         if oddity:
             self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
@@ -118,23 +114,35 @@ class ImportReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """An own comment on own media: Unix seconds UTC, and its hashtags as written."""
+
+    at: float
+    tags: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Context:
-    """What every reader of posts is given.
-
-    Attributes:
-        photos_folder: Where copies of photos go; made when the first one comes.
-        keep_copies: Whether to copy every photo, not only those inside archives.
-        user_id: The person, for sources that do not name one; None when unknown.
-        join_comments: Whether own first comments belong to the post.
-    """
+    """What every reader of posts is given."""
 
     report: ImportReport
-    photos_folder: Path
-    keep_copies: bool = False
-    user_id: str | None = None
-    join_comments: bool = True
+    photos_folder: Path  # where copies of photos go; made when the first one comes
+    keep_copies: bool = False  # of every photo, not only of those inside archives
+    user_id: str | None = None  # the person, for sources that do not name one
+    join_comments: bool = True  # whether own first comments belong to the post
     _part: Path | None = None
+
+    @staticmethod
+    def clean_name(name: object) -> str:
+        """Make a person's name sound; "" for anything but text."""
+        return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+
+    @staticmethod
+    def post_id(kind: str, *parts: object) -> str:
+        """Name a post by what identifies it in its source, the same whenever that is read again."""
+        key = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+        return f"{kind}-{hashlib.sha256(key).hexdigest()[:24]}"
 
     def photo_at(self, path: str) -> Photo:
         """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
@@ -148,6 +156,55 @@ class Context:
         """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
         return self._photo(opener, name, is_copied=True)
 
+    @staticmethod
+    def assign_comments(
+        posted_at: list[float | None], comments: list[Comment]
+    ) -> list[list[Comment]]:
+        """Give each comment to the latest post (Unix seconds UTC) of the ten minutes before it."""
+        timed = sorted((at, i) for i, at in enumerate(posted_at) if at is not None)
+        given: list[list[Comment]] = [[] for _ in posted_at]
+        for comment in sorted(comments, key=lambda one: one.at):
+            place = bisect_right(timed, comment.at, key=lambda one: one[0]) - 1
+            if place >= 0 and comment.at - timed[place][0] <= COMMENT_WINDOW_S:
+                given[timed[place][1]].append(comment)
+        return given
+
+    def own_comment(
+        self, author: object, owner: str | None, text: object, stamp: object, where: str
+    ) -> list[Comment]:
+        """Read a comment; none when it is of somebody else, without a hashtag or without a time."""
+        if owner is None or self.clean_name(author).casefold() != owner.casefold():
+            return []
+        tags = find_hashtags(self._repaired(text))
+        at = self.report.read_time(stamp or None, where) if tags else None
+        return [] if at is None else [Comment(at, tuple(tags))]
+
+    def tags_of(self, texts: Iterable[str], comments: list[Comment]) -> tuple[str, ...]:
+        """Find and normalise the hashtags of a post's captions and comments, in that order."""
+        self.report.n_comments_joined += len(comments)
+        found = [tag for text in texts for tag in find_hashtags(text)]
+        return tidy_tags([*found, *(t for said in comments for t in said.tags)], self.report.tags)
+
+    def repair_texts(self, texts: Iterable[object]) -> list[str]:
+        """Restore captions of one post that may stand in several places, each once, none empty."""
+        return list(dict.fromkeys(filter(None, map(self._repaired, texts))))
+
+    def _repaired(self, text: object) -> str:
+        """Restore a text, without HTML entities and control characters; "" for anything else.
+
+        Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
+        is restored; text that holds real Unicode does not and stays.
+        """
+        if not isinstance(text, str):
+            return ""
+        if not text.isascii():
+            try:
+                text = text.encode("latin-1").decode("utf-8")
+                self.report.n_texts_repaired += 1
+            except (UnicodeEncodeError, UnicodeDecodeError):
+                text = join_surrogates(text)
+        return _CONTROLS.sub("", html.unescape(text)).strip()
+
     def _photo(self, opener: Opener, name: str, *, is_copied: bool) -> Photo | None:
         try:
             with opener() as source:
@@ -159,10 +216,9 @@ class Context:
             self.report.add("photo is missing", name)
         except (OSError, ValueError, *BROKEN_ZIP) as error:
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreError(
-                    f"no space left for copies of photos in {self.photos_folder}",
-                    hint="make room on the disk and run it again: what was finished is kept",
-                ) from error
+                what = f"no space left for copies of photos in {self.photos_folder}"
+                hint = "make room on the disk and run it again: what was finished is kept"
+                raise StoreError(what, hint=hint) from error
             self.report.add("photo cannot be read", f"{name}: {error}")
         return None
 
@@ -196,16 +252,9 @@ class Context:
         return self.photos_folder / f"{os.getpid()}.part"
 
 
-def post_id_of(kind: str, *parts: object) -> str:
-    """Name a post by what identifies it in its source, the same whenever that is read again."""
-    key = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    return f"{kind}-{hashlib.sha256(key).hexdigest()[:24]}"
-
-
 def _is_running(process_id: int) -> bool:
-    with suppress(PermissionError):  # it is somebody else's
-        try:
-            os.kill(process_id, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
+    try:
+        os.kill(process_id, 0)
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)  # it is somebody else's
     return True

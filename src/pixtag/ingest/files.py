@@ -1,9 +1,10 @@
-"""What lies at a path: a file (plain, .gz, .zst), a folder, or zips that are one archive."""
+"""What lies at a path: a file (plain, .gz, .zst), a folder, zips of one archive; loose JSON."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import json
 import lzma
 import os
 import re
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
@@ -43,9 +44,8 @@ def open_bytes(path: Path) -> IO[bytes]:
             return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", stream)))
         return path.open("rb")
     except OSError as error:
-        raise ArchiveError(
-            f"{path} cannot be read: {error.strerror or error}", hint="check the path"
-        ) from error
+        what = f"{path} cannot be read: {error.strerror or error}"
+        raise ArchiveError(what, hint="check the path") from error
 
 
 def compression(path: Path) -> str:
@@ -81,7 +81,7 @@ def lines(file: IO[bytes], path: Path, report: ImportReport) -> Iterator[tuple[i
                 report.add("line too long", f"{path}:{number}")
 
 
-def read_whole(
+def read_all(
     opener: Callable[[], IO[bytes] | lzma.LZMAFile],
     name: str,
     report: ImportReport,
@@ -110,21 +110,16 @@ def walk(root: Path, skipped: frozenset[str] = frozenset()) -> Iterator[tuple[Pa
 
 
 class Look:
-    """What is seen of a path before it is read; readers tell their own kind by it.
-
-    Attributes:
-        head: First bytes of a file, decompressed; `text` without byte order mark and blanks.
-        names: Names inside a folder or zip, enough to tell what it is; folders end in `/`.
-        post_files: Files directly inside that are named as files of posts: they say most.
-        zips: Zips directly inside.
-    """
+    """What is seen of a path before it is read; readers tell their own kind by it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.head = b"" if path.is_dir() else read_head(path)
+        self.head = b"" if path.is_dir() else read_head(path)  # first bytes, decompressed
         self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
         self.is_zip = self.head.startswith(b"PK")
+        # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
+        # Directly inside: files that are named as files of posts, which say most, and zips.
         self.post_files = sorted(path / one for one in self.names if _POST_FILES.fullmatch(one))
         zips = (one for one in self.names if "/" not in one and one.lower().endswith(".zip"))
         self.zips = sorted(path / one for one in zips)
@@ -159,19 +154,12 @@ class Entry(NamedTuple):
 
 
 class Tree:
-    """The files of an archive by name: a folder, or zips that `opened` closes.
-
-    Raises:
-        ArchiveError: A zip is damaged or grows beyond all measure.
-    """
+    """The files of an archive by name: a folder, or zips (`ArchiveError`) that `opened` closes."""
 
     def __init__(self, paths: Sequence[Path], report: ImportReport, opened: ExitStack) -> None:
         self._report, self._opened = report, opened
-        self.entries = [
-            entry
-            for path in paths
-            for entry in (_in_folder(path) if path.is_dir() else self._in_zip(path))
-        ]
+        parts = (_in_folder(path) if path.is_dir() else self._in_zip(path) for path in paths)
+        self.entries = list(chain.from_iterable(parts))
         self._by_ending: dict[str, list[Entry]] = {}
         for entry in self.entries:
             self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
@@ -180,14 +168,13 @@ class Tree:
         """Find what a path in the archive's JSON means, wherever its top lies; never outside it."""
         uri = uri.strip().replace("\\", "/").lstrip("/")
         candidates = self._by_ending.get(PurePosixPath(uri).name, [])
-        exact = (entry for entry in candidates if entry.name == uri)
-        deeper = (entry for entry in candidates if entry.name.endswith("/" + uri))
-        return next(exact, None) or next(deeper, None)
+        fitting = [one for one in candidates if f"/{one.name}".endswith(f"/{uri}")]
+        return min(fitting, key=lambda one: one.name != uri, default=None)
 
     def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
         """Read an entry whole, or its head; None (counted) when it is broken or too large."""
         what, limit = "file in the archive", MAX_ENTRY_BYTES
-        return read_whole(entry.open, entry.name, self._report, what, limit, head_bytes)
+        return read_all(entry.open, entry.name, self._report, what, limit, head_bytes)
 
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""
@@ -203,17 +190,13 @@ class Tree:
         try:
             archive = self._opened.enter_context(zipfile.ZipFile(path))
         except (OSError, *BROKEN_ZIP) as error:
-            raise ArchiveError(
-                f"{path} is no whole zip: {error}",
-                hint="download it again; a download that was cut off looks like this",
-            ) from error
+            hint = "download it again; a download that was cut off looks like this"
+            raise ArchiveError(f"{path} is no whole zip: {error}", hint=hint) from error
         infos = [info for info in archive.infolist() if not info.is_dir()]
         total_bytes = sum(info.file_size for info in infos)
         if total_bytes > _MAX_TOTAL_RATIO * path.stat().st_size + _SPARE_BYTES:
-            raise ArchiveError(
-                f"{path} would grow to {total_bytes:,} bytes: a zip bomb",
-                hint="get the archive from Instagram itself",
-            )
+            what = f"{path} would grow to {total_bytes:,} bytes: a zip bomb"
+            raise ArchiveError(what, hint="get the archive from Instagram itself")
         for info in infos:
             name = info.filename.replace("\\", "/")
             if fault := _zip_fault(info, name):
@@ -240,3 +223,52 @@ def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
     if info.file_size > max(_HARMLESS_BYTES, MAX_RATIO * info.compress_size):
         return "file in a zip grows too much (a zip bomb), refused"
     return ""
+
+
+def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
+    """Parse JSON with a byte order mark, blanks, raw control characters; None for no bytes.
+
+    Of a list that breaks off (counted) it gives what came before; None for broken JSON (counted).
+    """
+    if raw is None:
+        return None
+    text = raw.decode("utf-8-sig", "surrogateescape").strip("\ufeff\0 \t\r\n")
+    decoder = json.JSONDecoder(strict=False)
+    try:
+        return decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ValueError) and (rows := _rows_before_break(decoder, text)):
+            report.add("JSON breaks off, read up to there", where)
+            return rows
+        why = error if isinstance(error, ValueError) else "nested too deeply"
+        report.add("broken JSON", f"{where}: {why}")
+    return None
+
+
+def dig(value: object, *names: str) -> object:
+    """Look up names in nested JSON objects, one after the other; None where one is missing."""
+    for name in names:
+        value = as_dict(value).get(name)
+    return value
+
+
+def as_dict(value: object) -> dict[str, object]:
+    """Take a JSON object as it is and anything else as an empty one."""
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[object]:
+    """Take a JSON list as it is and anything else as an empty one."""
+    return cast("list[object]", value) if isinstance(value, list) else []
+
+
+def _rows_before_break(decoder: json.JSONDecoder, text: str) -> list[object]:
+    rows: list[object] = []
+    at = 1
+    with suppress(ValueError, RecursionError):
+        while text.startswith("["):
+            while (mark := text[at : at + 1]) == "," or mark.isspace():
+                at += 1
+            row, at = decoder.raw_decode(text, at)
+            rows.append(row)
+    return rows

@@ -1,18 +1,18 @@
-"""Instagram's own archive ("Download your information", JSON), in the forms since 2018."""
+"""Posts from Instagram: its own archive (JSON, all forms since 2018) and instaloader's folders."""
 
 from __future__ import annotations
 
+import lzma
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest import captions
-from pixtag.ingest.captions import Comment, as_dict, as_list, dig
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context, ImportReport, post_id_of
-from pixtag.ingest.files import Entry, Look, Tree
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Comment, Context, ImportReport
+from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_all, read_json, walk
 from pixtag.types import Photo, Post
 
 NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
@@ -37,6 +37,17 @@ _OLD_OWNER = re.compile(r"^(?:[^/]+/)?profile\.json$")
 _POST_FOLDERS = frozenset({"content", "media"})
 _DOWNLOAD_NAME = re.compile(r"instagram-(.+?)-\d{4}-\d\d-\d\d")
 
+# Names that instaloader gives.
+_TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
+# A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
+# has up to three.
+_STEM = re.compile(
+    rf"(?P<base>{_TIME}(?:_(?P<code>[\w-]{{11}}|[\w-]{{4,48}}?))?)(?:_(?P<number>\d{{1,3}}))?",
+    re.ASCII,
+)
+_COMMENTS_END, _PROFILE_END = "_comments", "_profile_pic"
+_JSON = (".json", ".json.xz")
+
 _HOW_TO_GET_JSON = (
     "request it again at accountscenter.instagram.com > Your information and permissions > "
     "Export your information, with the format JSON instead of HTML"
@@ -47,8 +58,7 @@ _HOW_TO_GET_POSTS = (
 )
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(NamedTuple):
     """A post while it is read: texts and paths as the JSON has them."""
 
     texts: list[str]
@@ -74,10 +84,8 @@ def looks_like(look: Look) -> Path | None:
 def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read posts with at least one photo in the order of the files; the rest is only counted.
 
-    Zips of different people are different archives, all others parts of one.
-
-    Raises:
-        ArchiveError: It is damaged, in HTML, or holds no posts.
+    Zips of different people are different archives, all others parts of one. ArchiveError: it is
+    damaged, in HTML, or holds no posts.
     """
     for group in _archives(paths):
         with ExitStack() as opened:
@@ -107,36 +115,31 @@ def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post
     drafts = _drafts(tree, paths, context)
     _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
     comments = _own_comments(tree, owner, context) if context.join_comments else []
-    joined = captions.assign_comments([draft.posted_at for draft in drafts], comments)
+    joined = context.assign_comments([draft.posted_at for draft in drafts], comments)
     context.report.n_expected += len(drafts)
     for draft, extra in zip(drafts, joined, strict=True):
         media = [_photo(tree, uri, context) for uri in draft.uris]
         if any(is_photo for is_photo, _ in media):
             # The same post keeps its name in every form of archive: only folders change.
             first = PurePosixPath(draft.uris[0]).name
-            yield Post(
-                post_id=post_id_of("instagram", owner.casefold(), draft.posted_at, first),
-                user_id=owner,
-                posted_at=draft.posted_at,
-                tags=captions.tags_of(draft.texts, extra, context.report),
-                photos=tuple(photo for _, photo in media if photo is not None),
-            )
+            post_id = context.post_id("instagram", owner.casefold(), draft.posted_at, first)
+            photos = tuple(photo for _, photo in media if photo is not None)
+            tags = context.tags_of(draft.texts, extra)
+            yield Post(post_id, owner, draft.posted_at, tags, photos)
 
 
 def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     """Read the posts' texts, times and paths from whichever form is there."""
     drafts: list[_Draft] = []
     n_files = n_read = 0
-    for entry in _matching(tree, _POSTS):
-        n_files += 1
-        rows = _rows(_json(tree, entry, context.report))
-        n_read += rows is not None
-        drafts += [draft for row in rows or [] for draft in _draft(row, entry, context)]
-    for entry in _matching(tree, _OLD_POSTS):
-        value = as_dict(_json(tree, entry, context.report))
-        if {"photos", "videos", "stories", "profile", "direct"} & value.keys():
+    for name, value in _documents(tree, _POSTS, context.report):
+        rows = _rows(value)
+        n_files, n_read = n_files + 1, n_read + (rows is not None)
+        drafts += [draft for row in rows or [] for draft in _draft(row, name, context)]
+    for name, value in _documents(tree, _OLD_POSTS, context.report):
+        if {"photos", "videos", "stories", "profile", "direct"} & as_dict(value).keys():
             n_files, n_read = n_files + 1, n_read + 1
-            drafts += _old_drafts(value, entry, context)
+            drafts += _old_drafts(as_dict(value), name, context)
     if n_read:
         return drafts
     where = ", ".join(str(path) for path in paths)
@@ -149,21 +152,21 @@ def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     raise ArchiveError(what, hint=hint)
 
 
-def _draft(row: object, entry: Entry, context: Context) -> list[_Draft]:
+def _draft(row: object, where: str, context: Context) -> list[_Draft]:
     """Read one post of `posts_N.json`: one medium, or several with a common title."""
     media = as_list(dig(row, "media")) or [row]
     uris = [uri for uri in (dig(one, "uri") for one in media) if isinstance(uri, str) and uri]
     if not uris:
-        context.report.add("post without media", entry.name)
+        context.report.add("post without media", where)
         return []
     # Files differ in where the caption stands; some say it twice.
-    texts = captions.repair_texts((dig(one, "title") for one in (row, *media)), context.report)
+    texts = context.repair_texts(dig(one, "title") for one in (row, *media))
     stamps = (dig(one, "creation_timestamp") for one in (row, *media))
-    at = context.report.read_time(next(filter(None, stamps), None), entry.name)
+    at = context.report.read_time(next(filter(None, stamps), None), where)
     return [_Draft(texts, at, uris)]
 
 
-def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> list[_Draft]:
+def _old_drafts(value: dict[str, object], where: str, context: Context) -> list[_Draft]:
     """Read `media.json`: a post with several photos is several rows, alike in time and caption."""
     context.report.n_videos_skipped += len(as_list(value.get("videos")))
     context.report.n_stories_skipped += len(as_list(value.get("stories")))
@@ -173,12 +176,12 @@ def _old_drafts(value: dict[str, object], entry: Entry, context: Context) -> lis
         # Without a time nothing tells which rows belong together.
         key = (str(taken_at), str(caption)) if taken_at else (number,)
         if not isinstance(uri, str) or not uri:
-            context.report.add("post without media", entry.name)
+            context.report.add("post without media", where)
         elif key in drafts:
             drafts[key].uris.append(uri)
         else:
-            at = context.report.read_time(taken_at or None, entry.name)
-            drafts[key] = _Draft(captions.repair_texts([caption], context.report), at, [uri])
+            at = context.report.read_time(taken_at or None, where)
+            drafts[key] = _Draft(context.repair_texts([caption]), at, [uri])
     return list(drafts.values())
 
 
@@ -205,8 +208,8 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     """Count reels and stories that are no posts, without reading them as photos."""
 
     def n_media(pattern: re.Pattern[str]) -> int:
-        values = (_json(tree, entry, context.report) for entry in _matching(tree, pattern))
-        return sum(len(_media_uris(value) - known_uris) for value in values)
+        documents = _documents(tree, pattern, context.report)
+        return sum(len(_media_uris(value) - known_uris) for _, value in documents)
 
     context.report.n_reels_skipped += n_media(_REELS)
     context.report.n_stories_skipped += n_media(_STORIES)
@@ -233,8 +236,7 @@ def _media_uris(value: object) -> set[str]:
 
 def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
     comments: list[Comment] = []
-    for entry in _matching(tree, _COMMENTS):
-        value = _json(tree, entry, context.report)
+    for name, value in _documents(tree, _COMMENTS, context.report):
         inner = (row for rows in as_dict(value).values() for row in as_list(rows))
         for row in as_list(value) or inner:
             if isinstance(row, list):  # before 2021
@@ -243,8 +245,7 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
                 parts = dig(row, "string_map_data")
                 stamp, text = dig(parts, "Time", "timestamp"), dig(parts, "Comment", "value")
                 author = dig(parts, "Media Owner", "value")
-            where, report = entry.name, context.report
-            comments += captions.own_comment(author, owner, text, stamp, where, report)
+            comments += context.own_comment(author, owner, text, stamp, name)
     return comments
 
 
@@ -252,13 +253,12 @@ def _stated_owner(tree: Tree, paths: list[Path]) -> str | None:
     """Find the user name that the archive states, or else a file name as Instagram gives it."""
     quiet = ImportReport()
     names: list[object] = []
-    for entry in _matching(tree, _OWNER):
-        users = as_list(dig(_json(tree, entry, quiet), "profile_user"))
+    for _, value in _documents(tree, _OWNER, quiet):
+        users = as_list(dig(value, "profile_user"))
         names += [dig(user, "string_map_data", "Username", "value") for user in users]
-    for entry in _matching(tree, _OLD_OWNER):
-        names.append(dig(_json(tree, entry, quiet), "username"))
+    names += [dig(value, "username") for _, value in _documents(tree, _OLD_OWNER, quiet)]
     names += [found[1] for found in (_DOWNLOAD_NAME.match(path.name) for path in paths) if found]
-    return next(filter(None, map(captions.clean_name, names)), None)
+    return next(filter(None, map(Context.clean_name, names)), None)
 
 
 def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
@@ -268,6 +268,14 @@ def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
     return sorted(found, key=lambda one: [int(n) for n in re.findall(r"\d+", one.name)])
 
 
+def _documents(
+    tree: Tree, pattern: re.Pattern[str], report: ImportReport
+) -> Iterator[tuple[str, object]]:
+    """Read the JSON of entries of a name, each with its own name."""
+    for entry in _matching(tree, pattern):
+        yield entry.name, read_json(tree.read(entry), entry.name, report)
+
+
 def _rows(value: object) -> list[object] | None:
     if isinstance(value, dict):  # a single post without its list, or a list under a name
         inner = [one for one in as_dict(value).values() if isinstance(one, list)]
@@ -275,5 +283,133 @@ def _rows(value: object) -> list[object] | None:
     return as_list(value) if isinstance(value, list) else None
 
 
-def _json(tree: Tree, entry: Entry, report: ImportReport) -> object:
-    return captions.read_json(tree.read(entry), entry.name, report)
+@dataclass(slots=True)
+class _PostFiles:
+    """The files of one instaloader post: photos by number (0 without one), videos' numbers, ..."""
+
+    base: str
+    code: str | None
+    photos: dict[int, Path] = field(default_factory=dict[int, Path])
+    videos: set[int] = field(default_factory=set[int])
+    texts: list[Path] = field(default_factory=list[Path])
+    metadata: Path | None = None
+    comments: Path | None = None
+
+
+def looks_like_instaloader(look: Look) -> Path | None:
+    """Tell a folder with files named by the time of their post."""
+    is_named = any(re.match(_TIME, Path(name).name) for name in look.names)
+    return look.path if is_named else None
+
+
+def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read folders that instaloader wrote (else ArchiveError), in time order within a folder.
+
+    Videos (their poster pictures too), stories and profile pictures are left out.
+    """
+    (root,) = paths
+    n_groups = 0
+    for folder, names in walk(root):
+        groups = _grouped(folder, names, context)
+        n_groups += len(groups)
+        context.report.n_expected += len(groups)
+        for files in groups:
+            document = as_dict(_json_file(files.metadata, context))
+            node = as_dict(document.get("node")) or document
+            kind = _kind(files, node, dig(document, "instaloader", "node_type"), folder)
+            if kind == "post":
+                yield _instaloader_post(files, node, folder, context)
+            else:
+                context.report.n_expected -= 1
+                context.report.n_stories_skipped += kind == "story"
+    if not n_groups:
+        what = f"{root} holds no files named as instaloader names them"
+        raise ArchiveError(what, hint="they look like 2026-03-01_18-30-00_UTC.jpg")
+
+
+def _grouped(folder: Path, names: list[str], context: Context) -> list[_PostFiles]:
+    groups: dict[str, _PostFiles] = {}
+    for name in names:
+        stem, _, suffix = name.partition(".")
+        suffix = "." + suffix.lower()
+        is_comments = stem.endswith(_COMMENTS_END) and suffix in _JSON
+        found = _STEM.fullmatch(stem.removesuffix(_COMMENTS_END) if is_comments else stem)
+        if found is None or stem.endswith(_PROFILE_END):
+            continue
+        files = groups.setdefault(found["base"], _PostFiles(found["base"], found["code"]))
+        number = int(found["number"] or 0)
+        if is_comments:
+            files.comments = folder / name
+        elif suffix in _JSON:
+            files.metadata = folder / name
+        elif suffix == ".txt":
+            files.texts.append(folder / name)
+        elif suffix in VIDEO_SUFFIXES:
+            files.videos.add(number)
+            context.report.n_videos_skipped += 1
+        elif suffix in PHOTO_SUFFIXES:
+            files.photos[number] = folder / name
+    return [groups[base] for base in sorted(groups)]
+
+
+def _kind(files: _PostFiles, node: dict[str, object], node_type: object, folder: Path) -> str:
+    """Tell `post`, `video`, `story` or `profile`."""
+    if node_type == "StoryItem" or folder.name.endswith(":stories"):
+        return "story"
+    if node_type and node_type != "Post":
+        return "profile"
+    if files.photos.keys() - files.videos:
+        return "post"
+    # Without media (captions only were saved) it is a post, unless it is known to be a video.
+    is_video = files.videos or node.get("is_video") or node.get("__typename") == "GraphVideo"
+    return "video" if is_video else "post"
+
+
+def _instaloader_post(
+    files: _PostFiles, node: dict[str, object], folder: Path, context: Context
+) -> Post:
+    stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
+    posted_at = context.report.read_time(stamp, files.base)
+    if posted_at is None:
+        named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
+        posted_at = context.report.read_time(named, files.base)
+    owner = Context.clean_name(dig(node, "owner", "username")) or context.user_id
+    profile = folder.name.removesuffix(":stories")
+    # Folders of hashtags and places hold many people's.
+    if not owner and profile and profile[0] not in "#:%" and not profile.endswith(":tagged"):
+        owner = Context.clean_name(profile)
+    comments: list[Comment] = []
+    for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
+        author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
+        comments += context.own_comment(author, owner, dig(row, "text"), said_at, files.base)
+    (joined,) = context.assign_comments([posted_at], comments)
+    # A picture with a video's number is the video's poster.
+    numbers = sorted(files.photos.keys() - files.videos)
+    code = node.get("shortcode") or node.get("code") or files.code
+    key = (code,) if isinstance(code, str) else (owner, files.base)
+    tags = context.tags_of(_texts(files, node, context), joined)
+    photos = tuple(context.photo_at(str(files.photos[n])) for n in numbers)
+    return Post(context.post_id("instaloader", *key), owner, posted_at, tags, photos)
+
+
+def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list[str]:
+    """Collect captions: from the metadata, else from text files (one a post or one a picture)."""
+    edges = as_list(dig(node, "edge_media_to_caption", "edges"))
+    found = [dig(edge, "node", "text") for edge in edges]
+    caption = node.get("caption")
+    found.append(dig(caption, "text") if isinstance(caption, dict) else caption)
+    if not any(isinstance(text, str) for text in found):
+        raws = (_read(path, context) or b"" for path in files.texts)
+        found = [raw.decode("utf-8-sig", "replace") for raw in raws]
+    return context.repair_texts(found)
+
+
+def _json_file(path: Path | None, context: Context) -> object:
+    raw = None if path is None else _read(path, context)
+    return read_json(raw, str(path), context.report)
+
+
+def _read(path: Path, context: Context) -> bytes | None:
+    """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
+    opener = lzma.open if path.suffix == ".xz" else open
+    return read_all(lambda: opener(path, "rb"), str(path), context.report)

@@ -1,28 +1,27 @@
-"""Posts as records, one a post: read from JSON Lines, CSV and Parquet, written as JSON Lines."""
+"""Posts as somebody wrote them: records in JSON Lines, CSV or Parquet, photos beside text files."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
-from pixtag.ingest.context import Context, post_id_of
-from pixtag.ingest.files import Look
-from pixtag.outputs import replacing
-from pixtag.store import Store
-from pixtag.tags import find_hashtags, given_tags, join_surrogates, tidy_tags
-from pixtag.times import iso_time
-from pixtag.types import Photo, Post
+from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context
+from pixtag.ingest.files import Look, walk
+from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
+from pixtag.types import Post
 
 COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
+# Folders beside labelled photos that hold other forms of them.
+SKIPPED_FOLDERS = frozenset({"extra", "original"})
+_NUMBERED = re.compile(r"(.+)_(\d+)")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
 _Records = Iterator[tuple[str, dict[str, Any]]]  # where it stands, its values by column name
@@ -39,8 +38,7 @@ def looks_like(kind: str, look: Look) -> Path | None:
 def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read posts from a file of `KINDS`, plain or compressed; broken rows are counted, left out.
 
-    Raises:
-        ArchiveError: The file cannot be opened, no line is a post, or no column is known.
+    ArchiveError: it cannot be opened, no line is a post, or no column is known.
     """
     (path,) = paths
     for where, record in _READ[kind](path, context):
@@ -65,11 +63,9 @@ def _read_json_lines(path: Path, context: Context) -> _Records:
                 start = line[:60].decode(errors="replace").strip()
                 context.report.add(kind, f"{path}:{number}: {start}")
     if n_broken and not n_good:
-        raise ArchiveError(
-            f"no line of {path} is a JSON object with a post",
-            hint='each line needs the form {"post_id": .., "user_id": .., "posted_at": .., '
-            '"image": .., "tags": [..]}',
-        )
+        form = '{"post_id": .., "user_id": .., "posted_at": .., "image": .., "tags": [..]}'
+        what = f"no line of {path} is a JSON object with a post"
+        raise ArchiveError(what, hint=f"each line needs the form {form}")
 
 
 def _read_csv(path: Path, context: Context) -> _Records:
@@ -99,14 +95,12 @@ def _read_parquet(path: Path, context: Context) -> _Records:
 
     try:
         with files.open_bytes(path) as file:
-            table = pq.ParquetFile(
-                pa.BufferReader(file.read()) if files.compression(path) else path
-            )
+            is_packed = files.compression(path)
+            table = pq.ParquetFile(pa.BufferReader(file.read()) if is_packed else path)
         names = [name for name in table.schema_arrow.names if name in COLUMNS]
     except (*files.DAMAGED, pa.ArrowException) as error:
-        raise ArchiveError(
-            f"{path} is no readable Parquet file: {error}", hint="write it again, or use CSV"
-        ) from error
+        what = f"{path} is no readable Parquet file: {error}"
+        raise ArchiveError(what, hint="write it again, or use CSV") from error
     _check_columns(table.schema_arrow.names, path)
     context.report.n_expected += table.metadata.num_rows
     number = 0
@@ -135,67 +129,19 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     images = _images(record.get("image"), path)
     post_id = _name(record.get("post_id"))
     if not post_id:
-        post_id = post_id_of("row", json.dumps([user_id, posted_at, images, kept]))
-    photos: list[Photo] = []
-    for image in images:
-        if "://" in image:
-            context.report.add("photo is a link, not fetched", image)
-        else:
-            photos.append(context.photo_at(image))
-    return Post(post_id, user_id, posted_at, kept, tuple(photos))
-
-
-def export_posts(
-    store: Store,
-    out: Path,
-    *,
-    user_id: str | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> int:
-    """Write posts as JSON Lines. Importing the file gives the same posts again.
-
-    The file is replaced at once when all is written; a name in .gz is compressed. A `user_id`
-    selects one person's posts. Gives, and calls `on_progress` with, the number of posts written.
-
-    Raises:
-        InputError: The file is the store itself or no plain file.
-    """
-    n_posts = 0
-    with replacing(out, inputs=[store.path]) as plain, ExitStack() as stack:
-        is_packed = out.suffix == ".gz"
-        packed = gzip.GzipFile("", "wb", mtime=0, fileobj=plain) if is_packed else plain
-        file = stack.enter_context(cast("IO[bytes]", packed))
-        for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
-            file.write(_post_line(post))
-            if on_progress is not None:
-                on_progress(n_posts)
-    return n_posts
-
-
-def _post_line(post: Post) -> bytes:
-    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
-    paths = [photo.path for photo in post.photos]
-    record = {
-        "post_id": post.post_id,
-        "user_id": post.user_id,
-        "posted_at": iso_time(post.posted_at),
-        "image": "" if not paths else paths[0] if len(paths) == 1 else paths,
-        "tags": list(post.tags),
-    }
-    try:
-        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError:  # a path that is no valid Unicode: escaped, it reads back the same
-        return json.dumps(record).encode() + b"\n"
+        post_id = context.post_id("row", json.dumps([user_id, posted_at, images, kept]))
+    for link in (one for one in images if "://" in one):
+        context.report.add("photo is a link, not fetched", link)
+    photos = tuple(context.photo_at(one) for one in images if "://" not in one)
+    return Post(post_id, user_id, posted_at, kept, photos)
 
 
 def _check_columns(heading: list[str], path: Path) -> None:
     """Make sure that a table has something to learn from."""
     if not {name.strip().lower() for name in heading} & _CONTENT:
-        raise ArchiveError(
-            f"{path} has no column named tags, caption or image, only: "
-            + ", ".join(repr(name) for name in heading[:12]),
-            hint=f"rename its columns: {', '.join(COLUMNS)}",
-        )
+        found = ", ".join(repr(name) for name in heading[:12])
+        what = f"{path} has no column named tags, caption or image, only: {found}"
+        raise ArchiveError(what, hint=f"rename its columns: {', '.join(COLUMNS)}")
 
 
 def _separator(path: Path) -> str:
@@ -239,8 +185,74 @@ def _name(value: object) -> str | None:
 def _images(value: object, path: Path) -> list[str]:
     """List the paths of photos, absolute (one that is stays as it is), and links to them."""
     items = cast("list[object]", value) if isinstance(value, list) else [value]
-    images = [item for item in items if isinstance(item, str) and item]
-    return [
-        one if "://" in one or os.path.isabs(one) else os.path.abspath(path.parent / one)  # noqa: PTH100, PTH117
-        for one in images
-    ]
+    texts = (item for item in items if isinstance(item, str) and item)
+    names = ((one, "://" in one or os.path.isabs(one)) for one in texts)  # noqa: PTH117
+    return [one if is_whole else os.path.abspath(path.parent / one) for one, is_whole in names]  # noqa: PTH100
+
+
+def looks_labelled(look: Look) -> Path | None:
+    """Tell a folder of photos with text files beside them."""
+    photos = {n.rsplit(".", 1)[0] for n in look.names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
+    photos |= {re.sub(r"_\d+$", "", name) for name in photos}
+    is_labelled = any(n[:-4] in photos for n in look.names if n.lower().endswith(".txt"))
+    return look.path if is_labelled and not look.post_files else None
+
+
+def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read photos with a text file beside them (else ArchiveError), in order of folder and name.
+
+    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
+    """
+    (root,) = paths
+    n_posts = 0
+    for folder, names in walk(root, SKIPPED_FOLDERS):
+        posts = _labelled(folder, [name for name in names if name[0] != "."], context)
+        context.report.n_expected += len(posts)
+        for stem, label, photo_names in posts:
+            n_posts += 1
+            tags, user_id = _read_label(folder / label, context)
+            photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
+            # Named by folder, name and content: the same after a move, and in parent or child.
+            digests = (photo.digest for photo in photos)
+            post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
+            yield Post(post_id, user_id, None, tags, photos)
+    if not n_posts:
+        hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
+        raise ArchiveError(f"no photo in {root} has a text file beside it", hint=hint)
+
+
+def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
+    """Group the files of one folder: name of the post, label file, photos in order."""
+    labels = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
+    photos: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - as text
+        context.report.n_videos_skipped += suffix.lower() in VIDEO_SUFFIXES
+        if suffix.lower() not in PHOTO_SUFFIXES:
+            continue
+        numbered = _NUMBERED.fullmatch(stem)
+        if stem in labels:
+            photos.setdefault(stem, []).append((0, name))
+        elif numbered is not None and numbered[1] in labels:
+            photos.setdefault(numbered[1], []).append((int(numbered[2]), name))
+        else:
+            context.report.add("photo without a text file", str(folder / name))
+    for stem in sorted(labels.keys() - photos.keys()):
+        context.report.add("text file without a photo", str(folder / labels[stem]))
+    return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
+
+
+def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(2**20).decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        context.report.add("text file cannot be read", f"{path}: {error.strerror}")
+        return (), context.user_id
+    first, second = (*join_surrogates(text).replace("\0", "").splitlines(), "", "")[:2]
+    if not first.strip():
+        context.report.add("text file without tags", str(path))
+    user_id = second.strip() or context.user_id
+    if user_id is None:
+        context.report.add("text file without a user", str(path))
+    return tidy_tags(split_tags(first), context.report.tags), user_id

@@ -250,7 +250,7 @@ class Bridge:
         if matrix.ndim != 2 or len(matrix) != len(classifier):
             raise ShapeError(
                 f"the bridge wants a matrix [{len(classifier)}, V], not {list(matrix.shape)}",
-                hint="train the bundle again with this version",
+                hint="train the model again with this version",
             )
         self._classifier = classifier
         self._n_tags = matrix.shape[1]

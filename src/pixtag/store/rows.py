@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 
 from pixtag.errors import InputError, ShapeError
 from pixtag.store.schema import MEMORY, guarded
-from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog
+from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog, microseconds
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
@@ -46,56 +45,41 @@ class BundleRecord:
 
 @dataclass(frozen=True, slots=True)
 class ForgetResult:
-    """What was removed for a person, and what remains elsewhere.
-
-    Attributes:
-        photos: Photos of theirs that nobody else's post shows.
-        files: Copies of photos and derived files removed beside the store.
-        bytes_before: Size of the store's files, and so `bytes_after`.
-        bundles: Models that were trained on the person. They are not changed.
-        is_compacted: False when another process or a full disk kept the file from shrinking; the
-            next opening for writing tries again.
-    """
+    """What was removed for a person, and what remains elsewhere."""
 
     posts: int
     tag_uses: int
-    photos: int
+    photos: int  # of theirs that nobody else's post shows
     embeddings: int
-    files: int
-    bytes_before: int
+    files: int  # copies of photos and derived files beside the store
+    bytes_before: int  # of the store's files, and so `bytes_after`
     bytes_after: int
-    bundles: tuple[BundleRecord, ...] = ()
-    is_compacted: bool = True
+    bundles: tuple[BundleRecord, ...] = ()  # models trained on the person, which are not changed
+    is_compacted: bool = True  # False when another process or a full disk kept it from shrinking
     had_lists: bool = False
 
 
 def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> None:
     """Insert posts, or replace those that are known, as changed by a revision."""
-    names = [post.post_id for post in posts]
-    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
     now = microseconds(time.time())
+    query = """INSERT INTO posts (post_id, user, posted_at_us, changed, seen_at_us)
+        VALUES (?, ?, ?, ?, ?) ON CONFLICT (post_id) DO UPDATE SET user = excluded.user,
+        posted_at_us = excluded.posted_at_us, changed = excluded.changed"""
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
-        head = (user, microseconds(post.posted_at), revision, post.post_id)
-        if post.post_id in row_of:
-            row = (row_of[post.post_id],)
-            columns = "user = ?, posted_at_us = ?, changed = ?"
-            db.execute(f"UPDATE posts SET {columns} WHERE post_id = ?", head)  # noqa: S608
-            db.execute("DELETE FROM tag_uses WHERE post = ?", row)
-            db.execute("DELETE FROM photos WHERE post = ?", row)
-        else:
-            columns = "user, posted_at_us, changed, post_id, seen_at_us"
-            made = db.execute(f"INSERT INTO posts ({columns}) VALUES (?, ?, ?, ?, ?)", (*head, now))  # noqa: S608
-            row_of[post.post_id] = int(made.lastrowid or 0)
+        at_us = None if post.posted_at is None else microseconds(post.posted_at)
+        db.execute(query, (post.post_id, user, at_us, revision, now))
+    names = [post.post_id for post in posts]
+    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
+    for table in ("tag_uses", "photos"):
+        stale = ((row,) for row in row_of.values())
+        db.executemany(f"DELETE FROM {table} WHERE post = ?", stale)  # noqa: S608
     uses = [(row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags)]
     db.executemany("INSERT INTO tag_uses VALUES (?, ?, ?)", uses)
-    photos = [
-        (row_of[p.post_id], i, path_to_db(photo.path), photo.digest)
-        for p in posts
-        for i, photo in enumerate(p.photos)
-    ]
+    shown = [(row_of[p.post_id], i, one) for p in posts for i, one in enumerate(p.photos)]
+    photos = [(row, i, path_to_db(one.path), one.digest) for row, i, one in shown]
     db.executemany("INSERT INTO photos VALUES (?, ?, ?, ?)", photos)
     readable = ((path,) for _, _, path, digest in photos if digest)
     db.executemany("DELETE FROM failures WHERE target = ?", readable)
@@ -125,11 +109,10 @@ def write_vectors(
     if known != width:
         what = f"embeddings {width} wide from an encoder whose earlier ones"
         raise ShapeError(f"{what} are {known} wide")
-    db.executemany(
-        "INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?) "
-        "ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector",
-        ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True)),
-    )
+    query = """INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?)
+        ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector"""
+    made = ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True))
+    db.executemany(query, made)
     query = "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)"
     db.executemany(query, ((revision, digest) for digest in digests))
 
@@ -176,17 +159,9 @@ def read_log(
     users, user_of_post = _users(db, [head[2] for head in heads])
     tags, tag_start, tag_ids = _tags(db, rows, only)
     has_photo, embeddings = _embeddings(db, rows, encoder_digest, only)
-    return PostLog(
-        post_ids=[head[1] for head in heads],
-        users=users,
-        tags=tags,
-        user_of_post=user_of_post,
-        at=np.array([-np.inf if h[3] is None else h[3] / 1e6 for h in heads], np.float64),
-        tag_start=tag_start,
-        tag_ids=tag_ids,
-        has_photo=has_photo,
-        embeddings=embeddings,
-    )
+    names = [head[1] for head in heads]
+    at = np.array([-np.inf if head[3] is None else head[3] / 1e6 for head in heads], np.float64)
+    return PostLog(names, users, tags, user_of_post, at, tag_start, tag_ids, has_photo, embeddings)
 
 
 def _users(db: sqlite3.Connection, user_rows: list[int | None]) -> tuple[list[str], Ints]:
@@ -254,10 +229,7 @@ def remove_rows(
     user_id: str | None = None,
     post_ids: Collection[str] = (),
 ) -> ForgetResult:
-    """Remove posts, a person's posts, lists and records, and what is derived from them.
-
-    `writing` opens a transaction on `db`, which is in the file `path`.
-    """
+    """Remove posts, or a person's posts, lists and records, with all that derives from them."""
     bytes_before = _size_bytes(path)
     db.execute("PRAGMA secure_delete = ON")
     with writing():
@@ -270,24 +242,17 @@ def remove_rows(
         used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
     n_files = 0 if path == MEMORY else _remove_files(path, used)
     is_compacted = compact(db, path)
-    return ForgetResult(
-        posts=removed["posts"],
-        tag_uses=removed["tag_uses"],
-        photos=removed["photos"],
-        embeddings=removed["embeddings"],
-        files=n_files,
-        bytes_before=bytes_before,
-        bytes_after=_size_bytes(path),
-        is_compacted=is_compacted,
-        had_lists=bool(removed["lists"]),
-    )
+    tables = ("posts", "tag_uses", "photos", "embeddings")
+    posts, uses, photos, embeddings = (removed[table] for table in tables)
+    found = ForgetResult(posts, uses, photos, embeddings, n_files, bytes_before, _size_bytes(path))
+    return replace(found, is_compacted=is_compacted, had_lists=removed["lists"] > 0)
 
 
 def compact(db: sqlite3.Connection, path: Path) -> bool:
     """Rewrite the file without what was deleted, and empty the write-ahead log.
 
-    False when another process has the store open or the disk has no room for the new file; the
-    next opening for writing tries again.
+    False when another process has the store open or the disk has no room; the next opening for
+    writing tries again.
     """
     with guarded(path):
         try:
@@ -374,15 +339,6 @@ def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
     new = ((name,) for name in ordered)
     db.executemany(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", new)  # noqa: S608
     return dict(_fetch(db, f"SELECT name, id FROM {table}", "name", ordered))  # noqa: S608
-
-
-def microseconds(at: float | None) -> int | None:
-    """Turn Unix seconds into the whole number that is kept; exact within `MAX_SECONDS` of 1970."""
-    if at is None:
-        return None
-    # `at * 1e6` in one go would be off by one from 2041 on.
-    whole = math.floor(at)
-    return whole * 1_000_000 + round((at - whole) * 1e6)
 
 
 def seconds(at_us: int | None) -> float | None:

@@ -14,8 +14,7 @@ from urllib.parse import quote
 from pixtag.errors import InputError, StoreError
 
 APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
-MEMORY = Path(":memory:")
-"""The path of a store that is in no file."""
+MEMORY = Path(":memory:")  # the path of a store that is in no file
 _PAGE_BYTES = 8192  # holds three fp16 rows of 1,280 numbers; 4,096 would hold one, wasting a third
 _EMPTY = "this file is empty, not a store:"
 
@@ -105,8 +104,8 @@ def _check_place(path: Path, *, create: bool) -> bool:
     if not create:
         raise _not_yet(path, _EMPTY if is_there else "there is no store at")
     if not path.parent.is_dir():
-        where = f"the folder {path.parent} for the store"
-        raise StoreError(f"{where} does not exist", hint="make it first")
+        what = f"the folder {path.parent} for the store does not exist"
+        raise StoreError(what, hint="make it first")
     return True
 
 
@@ -138,13 +137,13 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
             raise StoreError(what, hint="check the path, or choose a new name")
         if read_only:
             raise _not_yet(path, _EMPTY)
+        _migrate(db)  # whoever made the file was killed before its first table
+        return True
     version = _version(db)
     if version > len(MIGRATIONS):
-        what = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
-        raise StoreError(
-            f"{path} was written by a newer Pixtag ({what})",
-            hint="upgrade Pixtag: pip install --upgrade pixtag",
-        )
+        versions = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
+        what = f"{path} was written by a newer Pixtag ({versions})"
+        raise StoreError(what, hint="upgrade Pixtag: pip install --upgrade pixtag")
     if version < len(MIGRATIONS) and not read_only:
         _migrate(db)
     return version == len(MIGRATIONS) or not read_only
@@ -171,21 +170,17 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 _BUSY = "another process is writing to {path}", "wait until it has finished, then try again"
 _OWNER = "{path} cannot be written to", "check who owns the file and its folder"
+_FULL = "make room on the disk and run it again: what was finished is kept"
+_BROKEN_DISK = "check the disk and the space left on it, then run it again"
 _EXPLAINED = {
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
-    sqlite3.SQLITE_FULL: (
-        "no space left for {path}",
-        "make room on the disk and run it again: what was finished is kept",
-    ),
+    sqlite3.SQLITE_FULL: ("no space left for {path}", _FULL),
     sqlite3.SQLITE_NOTADB: ("{path} is not a Pixtag store", "check the path"),
     sqlite3.SQLITE_READONLY: _OWNER,
     sqlite3.SQLITE_PERM: _OWNER,
     sqlite3.SQLITE_CANTOPEN: ("{path} cannot be opened", _OWNER[1]),
-    sqlite3.SQLITE_IOERR: (
-        "reading or writing {path} failed ({error})",
-        "check the disk and the space left on it, then run it again",
-    ),
+    sqlite3.SQLITE_IOERR: ("reading or writing {path} failed ({error})", _BROKEN_DISK),
 }
 
 
