@@ -162,8 +162,8 @@ def _fold_examples(plan: Plan, knowledge: Knowledge, hidden: Bools, n_folds: int
     fitted, config, asked = plan.fitted, plan.config, plan.rows_to_fit
     model = Model(knowledge, config.rank_to_fit)
     replay = partial(replay_examples, seed=config.seed, sources=plan.sources)
-    shares = {"silent_share": config.drop_sources, "new_share": config.new_subjects}
-    parts = [replay(fitted, asked[hidden[asked]], model, **shares)]
+    anew, silent = config.new_subjects, config.drop_sources
+    parts = [replay(fitted, asked[hidden[asked]], model, silent_share=silent, new_share=anew)]
     kinds = plan.auxiliary.kinds[: len(fitted)] if config.histories else ()
     if config.first_users or kinds:
         rows = np.flatnonzero(hidden)

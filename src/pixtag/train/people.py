@@ -6,7 +6,7 @@ and people of other logs in stores of every size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -152,57 +152,67 @@ class _Lender:
         return [tag for tag, n in zip(typed, repeats, strict=True) for _ in range(n)], used
 
 
+class _History(NamedTuple):
+    """Photos that somebody posted with their tags; what they put on everything; what they type."""
+
+    posts: list[tuple[int, list[str]]]
+    generic: list[str]
+    typed: list[str]
+
+    @classmethod
+    def of(cls, lender: _Lender, row: int, relation: str) -> _History:
+        """Draw one that relates so to the photo at `row`."""
+        rng = lender.rng
+        n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
+        other, unknown = lender.other_subject(row), lender.happens(UNKNOWN_SHARE)
+        lent: list[int] = rng.choice(other, n).tolist()
+        if relation == "typed":
+            typed, used = lender.typed(row)
+            return cls([], used, typed)
+        if relation == "untagged":
+            return cls([(post, []) for post in lent], [], [])
+        if relation == "signed":
+            return cls([(post, []) for post in lent], [f"by{rng.integers(1_000_000)}"], [])
+        if relation == "one set":
+            pasted = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
+            if lender.happens(0.5):  # on photos of its own subject alone, so it tells that subject
+                return cls([(post, pasted) for post in lent], [], [])
+            anything = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
+            return cls([(post, []) for post in anything], pasted, [])
+        same, pools = lender.of_kind[lender.kinds[row]], [other]
+        if relation == "the same subject":
+            pools, unknown = [same], False
+        elif relation == "several subjects":
+            pools += [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
+            pools, unknown = pools + [same] * lender.happens(0.5), False
+        lent = [int(rng.choice(pools[rng.integers(len(pools))])) for _ in range(n)]
+        posts = [(post, lender.tags(post, unknown=unknown)) for post in lent if post != row]
+        return cls(posts, lender.generic(row), [])
+
+
 def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     log, rng, now, person = lender.log, lender.rng, 1.7e9, "somebody"
     relation = [*RELATIONS][rng.choice(len(RELATIONS), p=[*RELATIONS.values()])]
-    wanted, typed = log.tags_of(row), list[str]()
-    n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
-    same, other = lender.of_kind[lender.kinds[row]], lender.other_subject(row)
-    unknown = lender.happens(UNKNOWN_SHARE)
-    generic = lender.generic(row) if "subject" in relation else []
-    tags_of: Callable[[int], list[str]] = lambda lent: []  # noqa: E731
-    lent = rng.choice(other, n).tolist()
-    if relation == "typed":
-        lent = []
-        typed, generic = lender.typed(row)
-    elif relation == "signed":
-        generic = [f"by{rng.integers(1_000_000)}"]
-    elif relation == "one set":
-        generic = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
-        if lender.happens(0.5):  # on photos of anything; else of the set's own subject alone
-            lent = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
-        else:
-            tags_of, generic = (lambda _, kept=tuple(generic): [*kept]), generic[:0]
-    elif relation == "another subject":
-        tags_of = partial(lender.tags, unknown=unknown)
-    elif relation == "the same subject":
-        lent, tags_of = rng.choice(same, n).tolist(), lender.tags
-    elif relation == "several subjects":
-        pools = [lender.other_subject(row) for _ in range(int(rng.integers(1, 4)))]
-        pools += [same] * lender.happens(0.5)
-        lent = [int(rng.choice(pools[rng.integers(len(pools))])) for _ in range(n)]
-        tags_of = lender.tags
-    at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, n))
-    has_photos = lender.happens(PHOTOS_SHARE)
-    posts: list[Post] = []
+    history = _History.of(lender, row, relation)
+    at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, len(history.posts)))
+    posts = [
+        Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys([*tags, *history.generic])))
+        for i, (_, tags) in enumerate(history.posts)
+    ]
     embeddings: dict[str, Halfs] = {}
-    for i, post in enumerate(lent):
-        if post != row:
-            tags = tuple(dict.fromkeys([*tags_of(post), *generic]))
-            posts.append(Post(f"h{i}", person, float(at[i]), tags))
-            if has_photos:
-                embeddings[f"h{i}"] = log.embeddings[post]
+    if lender.happens(PHOTOS_SHARE):
+        embeddings = {f"h{i}": log.embeddings[post] for i, (post, _) in enumerate(history.posts)}
     view = model.evidence(PostLog.of(posts, embeddings)).view()
     questions = Questions(
         at=np.array([now]),
         users=(person,),
         embeddings=log.embeddings[[row]].astype(np.float32),
         has_photo=np.array([True]),
-        history=(tuple(typed),) if typed else (),
+        history=(tuple(history.typed),) if history.typed else (),
     )
     asked = read(model, view, questions)
     found = compact(described(model, asked))
-    answer = {*wanted, *generic}
+    answer = {*log.tags_of(row), *history.generic}
     used = np.isin(found.tag, [i for t in answer if (i := asked.id_of(t)) >= 0]) & found.filled
     return Examples(found, used, np.array([len(answer)]), np.zeros(1, np.bool_))
 
