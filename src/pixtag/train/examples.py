@@ -238,6 +238,7 @@ def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
     embeddings = np.zeros((len(kept), head.width), np.float16)
     if log.embeddings.shape[1] and kept:
         embeddings[:] = head.project(log.embeddings[kept].astype(np.float32))
+        embeddings[~log.has_photo[kept]] = 0.0
     tag_lists = [lists[i] for i in kept]
     return anonymous_log(vocabulary, tag_lists, embeddings, has_photo=log.has_photo[kept])
 
