@@ -29,6 +29,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from photo_labels import (
+    LabelledPhoto,
+    become_posts,
+    captioned_photos,
+    concept_photo,
+    decoded,
+    drawn_tags,
+    label_tags,
+    targets_of,
+    topic_photos,
+)
 from scipy.cluster.vq import kmeans2
 
 from pixtag.cli import output
@@ -42,18 +53,6 @@ from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
 from pixtag.train.plan import Auxiliary
 from pixtag.types import Halfs, Ints, Photo, Post, PostLog
-
-from photo_labels import (
-    LabelledPhoto,
-    become_posts,
-    captioned_photos,
-    concept_photo,
-    decoded,
-    drawn_tags,
-    label_tags,
-    targets_of,
-    topic_photos,
-)
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ROOT / "tools"
@@ -323,9 +322,7 @@ def main_labels(log: PostLog, photos: Sequence[LabelledPhoto | None]) -> list[st
     ]
 
 
-def targets_and_none(
-    log: PostLog, photos: Sequence[LabelledPhoto | None]
-) -> tuple[Halfs, Halfs]:
+def targets_and_none(log: PostLog, photos: Sequence[LabelledPhoto | None]) -> tuple[Halfs, Halfs]:
     """What is said of each label, also of some photos of world, which are of none.
 
     Those are drawn from the posts none of whose tags holds the name of a label that is a concept.

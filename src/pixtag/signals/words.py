@@ -311,7 +311,6 @@ class Bridge:
         out[place] = np.log1p(expected[place] / BRIDGE_FLOOR)
         return out.reshape(len(classes), self._n_tags)
 
-
     def person_chance(self, embedding: Floats) -> float:
         """Chance that a photo `[D]` shows somebody; 0 where no class says that."""
         if self._person is None or not embedding.any():
@@ -384,7 +383,7 @@ def _cheapest(run: str, costs: dict[str, float]) -> list[str]:
 
 
 def _logistic(logits: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))
+    return np.float32(1.0) / (np.float32(1.0) + np.exp(-np.clip(logits, -30.0, 30.0)))
 
 
 def _unit(rows: Floats) -> Floats:

@@ -307,7 +307,7 @@ def fit_kinds(
         jnp.zeros((embeddings.shape[1], len(kinds))),
         jnp.asarray(np.log(base / (1 - base)), jnp.float32),
     )
-    batch = min(LARGEST_BATCH, n)
+    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
     steps = n // batch
     data = (jnp.asarray((embeddings - center) / scale), jnp.asarray(targets), jnp.asarray(cells))
     state = (params, _kinds_optimizer(KIND_EPOCHS * steps).init(params))

@@ -1,0 +1,78 @@
+"""What words alone keep out of a set: judgements of people, a word twice, a third general noun.
+
+Shapes:
+    C: candidates.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from pixtag.types import Bools, Floats
+
+SHOWS_PEOPLE = 0.5  # chance that a photo shows somebody from where the lists for people hold
+SEEN = 0.3  # expected weight of a tag by the labels from which it is seen in a photo of people
+LEAST_TAIL = 4  # letters of a word that may end a compound, as #fries ends #frenchfries
+MOST_GENERAL = 2  # general nouns in a stranger's set
+
+
+@cache
+def _lists() -> dict[str, frozenset[str]]:
+    """The reviewed lists, `data/tag_words.toml`; a table is one list."""
+    text = files("pixtag").joinpath("data", "tag_words.toml").read_text(encoding="utf-8")
+    held = tomllib.loads(text)
+    whole = {k: " ".join(v.values()) if isinstance(v, dict) else v for k, v in held.items()}
+    return {name: frozenset(words.split()) for name, words in whole.items()}
+
+
+def barred_on_people(names: Sequence[str], *, person: float, kinds: Floats) -> Bools:
+    """Which tags a stranger is not offered for a photo that shows people, `[C]`.
+
+    Args:
+        names: Tags, `[C]`.
+        person: Chance that the photo shows somebody; below `SHOWS_PEOPLE` nothing is barred.
+        kinds: Expected weight of each tag by the labels of photos, `[C]`.
+    """
+    if person < SHOWS_PEOPLE:
+        return np.zeros(len(names), np.bool_)
+    never, unseen = _lists()["never_on_people"], _lists()["on_people_if_seen"]
+    is_seen = (kinds >= SEEN).tolist()
+    both = zip(names, is_seen, strict=True)
+    return np.array([n in never or (n in unseen and not seen) for n, seen in both], np.bool_)
+
+
+def is_general(names: Sequence[str]) -> Bools:
+    """Which tags are general nouns, `[C]`."""
+    return np.array([name in _lists()["general"] for name in names], np.bool_)
+
+
+def same_word(names: Sequence[str], alike: Bools) -> Bools:
+    """Which tags are one word in two forms, `[C, C]`; False on the diagonal.
+
+    #dog and #dogs, #swim and #swimming; and where photos look `alike`, `[C, C]`, a compound and the
+    word that it ends with.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    found = np.zeros((len(names), len(names)), np.bool_)
+    for i, name in enumerate(names):
+        for other in forms(name):
+            if other in index:
+                found[i, index[other]] = found[index[other], i] = True
+    for i, j in np.argwhere(alike).tolist():
+        ends = {names[i], *forms(names[i])}
+        if len(names[i]) >= LEAST_TAIL and any(names[j].endswith(end) for end in ends):
+            found[i, j] = found[j, i] = True
+    np.fill_diagonal(found, val=False)
+    return found
+
+
+def forms(word: str) -> set[str]:
+    """Plurals and participles of a word, as #puppies of #puppy and #swimming of #swim."""
+    cut = word[:-1]
+    found = {f"{word}s", f"{word}es", f"{word}ing", f"{word}{word[-1:]}ing", f"{cut}ing"}
+    return found | {f"{cut}ies"} if word.endswith("y") else found

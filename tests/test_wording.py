@@ -1,0 +1,69 @@
+"""What words alone keep out of a set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixtag.wording import barred_on_people, is_general, same_word
+
+
+def _barred(*names: str, person: float = 0.9, seen: float = 0.0) -> list[str]:
+    weight = np.full(len(names), seen, np.float32)
+    barred = barred_on_people(names, person=person, kinds=weight)
+    return [name for name, is_barred in zip(names, barred, strict=True) if is_barred]
+
+
+def test_a_photo_of_people_is_judged_by_nobody():
+    judgements = ["sexy", "fat", "ugly", "beautiful", "oldman", "asian", "idiot", "sick", "gay"]
+    assert _barred(*judgements, seen=1.0) == judgements
+    assert _barred("portrait", "friends", "family", "wedding", "selfie", "style") == []
+
+
+def test_animals_food_underwear_and_weapons_need_to_be_seen_beside_people():
+    things = ["monkey", "dog", "food", "soup", "bikini", "lingerie", "gun", "pregnant", "hospital"]
+    assert _barred(*things) == things
+    assert _barred(*things, seen=0.5) == []
+
+
+def test_photos_without_people_keep_their_words():
+    assert _barred("old", "dog", "food", "black", person=0.2) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("mushroom", "mushrooms", True),
+        ("sports", "sport", True),
+        ("puppy", "puppies", True),
+        ("swim", "swimming", True),
+        ("dance", "dancing", True),
+        ("dress", "dresses", True),
+        ("car", "care", False),
+        ("party", "part", False),
+        ("sky", "ski", False),
+        ("wedding", "weddingdress", False),
+        ("love", "lovely", False),
+    ],
+)
+def test_plurals_and_participles_are_one_word(one, other, is_same):
+    found = same_word([one, "else", other], np.zeros((3, 3), np.bool_))
+    assert found[0, 2] == found[2, 0] == is_same
+    assert found.sum() == 2 * is_same
+
+
+def test_a_compound_is_its_last_word_where_photos_agree():
+    names = ["fries", "frenchfries", "car", "oscar"]
+    alike = np.ones((4, 4), np.bool_)
+    assert np.argwhere(same_word(names, alike)).tolist() == [[0, 1], [1, 0]]
+    assert not same_word(names, ~alike).any()
+
+
+def test_general_nouns_are_told_from_things():
+    assert is_general(["nature", "photography", "love", "tree", "wedding"]).tolist() == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
