@@ -67,3 +67,13 @@ def test_general_nouns_are_told_from_things():
         False,
         False,
     ]
+
+
+def test_a_stranger_is_called_by_one_sex_only_when_far_more_looks_like_it():
+    def barred(she: float, he: float) -> list[bool]:
+        weight = np.array([she, he, 0.5], np.float32)
+        return barred_on_people(["woman", "man", "portrait"], person=0.9, kinds=weight).tolist()
+
+    assert barred(0.8, 0.1) == [False, True, False]
+    assert barred(0.1, 0.8) == [True, False, False]
+    assert barred(0.5, 0.4) == [True, True, False]

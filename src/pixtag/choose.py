@@ -30,7 +30,8 @@ LEAST_LIFT, MOST_LIFT = -3.0, 5.0
 USUAL_POSTS = 20.0  # posts without the tag that its usual share is shrunk by
 SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which the kind is sure
 LIKELY_KIND = 0.1  # and from which its name is kept a place
-CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all
+CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
+KINDS_MORE = 0.4  # and what kinds count more everywhere
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
@@ -189,8 +190,8 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     """What candidates are worth in a set, `[C]`, in natural log units.
 
     Log chance, and for a stranger's photo what is special: some of the lift over the usual share
-    and, where the photo is of no labelled kind for sure, more of what the encoder's own classes
-    say. Classes and kinds below an expected weight of `floor` say nothing.
+    and of what the labelled kinds say and, where the photo is of none for sure, more of what the
+    encoder's own classes say. Classes and kinds below an expected weight of `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
     if seen is None:
@@ -199,21 +200,22 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
     classes, kinds = np.log1p(seen.classes / floor), np.log1p(seen.kinds / floor)
     says = unsure * (CLASSES_SAY * classes + KINDS_SAY * kinds)
-    return (worth + SPECIFIC * lift + says).astype(np.float32)
+    return (worth + SPECIFIC * lift + says + KINDS_MORE * kinds).astype(np.float32)
 
 
 def names_first(worth: Floats, seen: Seen) -> list[int]:
     """Candidates whose places are kept on a stranger's photo, best first.
 
-    The two names of things of most worth, the likely kind's, and the two that the encoder's own
-    classes call for most, each unless it falls far behind the best of its sort.
+    The two names of things of most worth, the likely kind's, and where no kind is sure the two that
+    the encoder's own classes call for most, each unless it falls far behind the best of its sort.
     """
     order = np.argsort(-worth, kind="stable")
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
     kinds, classes = seen.kinds * seen.is_name, seen.classes * seen.is_name
     least_of_class = LEAST_OF_MOST * float(classes.max(initial=0.0))
-    for weight, least, n in ((kinds, LIKELY_KIND, 1), (classes, least_of_class, N_NAMES)):
+    n_classes = N_NAMES if seen.kinds.max(initial=0.0) < SURE_OF_KIND else 0
+    for weight, least, n in ((kinds, LIKELY_KIND, 1), (classes, least_of_class, n_classes)):
         weight[things] = 0.0
         best = np.argsort(-weight, kind="stable")[:n]
         things = np.append(things, best[weight[best] > least])

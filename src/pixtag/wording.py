@@ -16,18 +16,19 @@ import numpy as np
 from pixtag.types import Bools, Floats
 
 SHOWS_PEOPLE = 0.5  # chance that a photo shows somebody from where the lists for people hold
-SEEN = 0.3  # expected weight of a tag by the labels from which it is seen in a photo of people
+SEEN = 0.4  # expected weight of a tag by the labels from which it is seen in a photo of people
+FAR_MORE = 1.5  # times as much as for the other sex is what words of one must be called for
 LEAST_TAIL = 4  # letters of a word that may end a compound, as #fries ends #frenchfries
 MOST_GENERAL = 2  # general nouns in a stranger's set
 
 
 @cache
 def _lists() -> dict[str, frozenset[str]]:
-    """The reviewed lists, `data/tag_words.toml`; a table is one list."""
+    """The reviewed lists of `data/tag_words.toml`; a table is one list too."""
     text = files("pixtag").joinpath("data", "tag_words.toml").read_text(encoding="utf-8")
     held = tomllib.loads(text)
-    whole = {k: " ".join(v.values()) if isinstance(v, dict) else v for k, v in held.items()}
-    return {name: frozenset(words.split()) for name, words in whole.items()}
+    tables = {k: " ".join(v.values()) for k, v in held.items() if isinstance(v, dict)}
+    return {k: frozenset(v.split()) for k, v in (held | held["called"] | tables).items()}
 
 
 def barred_on_people(names: Sequence[str], *, person: float, kinds: Floats) -> Bools:
@@ -43,7 +44,12 @@ def barred_on_people(names: Sequence[str], *, person: float, kinds: Floats) -> B
     never, unseen = _lists()["never_on_people"], _lists()["on_people_if_seen"]
     is_seen = (kinds >= SEEN).tolist()
     both = zip(names, is_seen, strict=True)
-    return np.array([n in never or (n in unseen and not seen) for n, seen in both], np.bool_)
+    barred = np.array([n in never or (n in unseen and not seen) for n, seen in both], np.bool_)
+    sexes = [np.array([n in _lists()[who] for n in names], np.bool_) for who in ("she", "he")]
+    called = [float(kinds[sex].max(initial=0.0)) for sex in sexes]
+    for sex, mine, other in zip(sexes, called, reversed(called), strict=True):
+        barred |= sex & (mine <= FAR_MORE * other)
+    return barred
 
 
 def is_general(names: Sequence[str]) -> Bools:
