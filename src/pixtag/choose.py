@@ -18,7 +18,7 @@ from pixtag.signals import FEATURES, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
 from pixtag.types import Bools, Floats, Ints
-from pixtag.wording import MOST_GENERAL, barred_on_people, is_general, same_word
+from pixtag.wording import MOST_GENERAL, barred_on_people, is_general, is_vague, same_word
 
 SET_SIZE = 5  # composed as one; its tags come likeliest first, further ones follow
 POOL = 40  # candidates among which near-synonyms are looked for; those behind follow as they are
@@ -31,7 +31,7 @@ USUAL_POSTS = 20.0  # posts without the tag that its usual share is shrunk by
 SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which the kind is sure
 LIKELY_KIND = 0.1  # and from which its name is kept a place
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
-KINDS_MORE = 0.4  # and what kinds count more everywhere
+KINDS_MORE = 0.4  # and what kinds count more where one is sure
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
@@ -176,9 +176,10 @@ class Seen:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether neither labels nor classes say what the photo shows."""
+        """Whether neither labels nor classes say what the photo shows, people apart."""
         best = self.kinds.max(initial=0.0), self.classes.max(initial=0.0)
-        return bool(best[0] < SURE_LABEL and best[1] < SURE_CLASS)
+        is_faint = bool(best[0] < SURE_LABEL and best[1] < SURE_CLASS)
+        return is_faint or is_vague(self.person, self.kinds)
 
 
 def usual_share(uses: Floats, n_posts: float) -> Floats:
@@ -200,7 +201,8 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
     classes, kinds = np.log1p(seen.classes / floor), np.log1p(seen.kinds / floor)
     says = unsure * (CLASSES_SAY * classes + KINDS_SAY * kinds)
-    return (worth + SPECIFIC * lift + says + KINDS_MORE * kinds).astype(np.float32)
+    says += (1.0 - unsure) * KINDS_MORE * kinds
+    return (worth + SPECIFIC * lift + says).astype(np.float32)
 
 
 def names_first(worth: Floats, seen: Seen) -> list[int]:

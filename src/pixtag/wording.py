@@ -16,7 +16,8 @@ import numpy as np
 from pixtag.types import Bools, Floats
 
 SHOWS_PEOPLE = 0.5  # chance that a photo shows somebody from where the lists for people hold
-SEEN = 0.4  # expected weight of a tag by the labels from which it is seen in a photo of people
+SEEN, SURE = 0.4, 0.6  # expected weights of a tag by the labels from where it is in such a photo
+SAYS_MORE, LEAST_VAGUE = 0.3, 0.2  # of the best tag, where labels say more than people; else least
 FAR_MORE = 1.5  # times as much as for the other sex is what words of one must be called for
 LEAST_TAIL = 4  # letters of a word that may end a compound, as #fries ends #frenchfries
 MOST_GENERAL = 2  # general nouns in a stranger's set
@@ -41,11 +42,12 @@ def barred_on_people(names: Sequence[str], *, person: float, kinds: Floats) -> B
     """
     if person < SHOWS_PEOPLE:
         return np.zeros(len(names), np.bool_)
-    never, unseen = _lists()["never_on_people"], _lists()["on_people_if_seen"]
-    is_seen = (kinds >= SEEN).tolist()
-    both = zip(names, is_seen, strict=True)
-    barred = np.array([n in never or (n in unseen and not seen) for n, seen in both], np.bool_)
-    sexes = [np.array([n in _lists()[who] for n in names], np.bool_) for who in ("she", "he")]
+    barred = _of(names, "never_on_people")
+    barred |= _of(names, "on_people_if_seen") & (kinds < SEEN)
+    barred |= _of(names, "on_people_if_sure") & (kinds < SURE)
+    if is_vague(person, kinds):
+        barred |= ~_of(names, "people") & (kinds < LEAST_VAGUE)
+    sexes = [_of(names, who) for who in ("she", "he")]
     called = [float(kinds[sex].max(initial=0.0)) for sex in sexes]
     for sex, mine, other in zip(sexes, called, reversed(called), strict=True):
         barred |= sex & (mine <= FAR_MORE * other)
@@ -54,7 +56,18 @@ def barred_on_people(names: Sequence[str], *, person: float, kinds: Floats) -> B
 
 def is_general(names: Sequence[str]) -> Bools:
     """Which tags are general nouns, `[C]`."""
-    return np.array([name in _lists()["general"] for name in names], np.bool_)
+    return _of(names, "general")
+
+
+def is_vague(person: float, kinds: Floats) -> bool:
+    """Whether a photo shows people, and labels with expected weights `[C]` don't say more."""
+    return person >= SHOWS_PEOPLE and bool(kinds.max(initial=0.0) < SAYS_MORE)
+
+
+def _of(names: Sequence[str], which: str) -> Bools:
+    """Which tags are of a list, `[C]`."""
+    known = _lists()[which]
+    return np.array([name in known for name in names], np.bool_)
 
 
 def same_word(names: Sequence[str], alike: Bools) -> Bools:
