@@ -268,6 +268,8 @@ def test_a_photo_of_people_is_shamed_by_no_tag_and_a_thing_must_be_seen():
 
 
 def test_a_photo_that_nothing_names_gets_fewer_tags():
-    names, faint, clear = list("abcdefgh"), _seen([5] * 8), _seen([5] * 8, classes=[0.5] * 8)
+    faint, clear = _seen([5] * 8), _seen([5] * 8, classes=[0.5] * 8)
+    names, faint, clear = list("abcdefgh"), replace(faint, person=0.1), replace(clear, person=0.1)
+    assert not replace(faint, person=None).is_unsure, "a model without labels cannot tell"
     assert (faint.is_unsure, clear.is_unsure) == (True, False)
     assert len(_set_of(names, seen=faint)) < len(_set_of(names, seen=clear)) == 5

@@ -155,7 +155,7 @@ class Seen:
     classes: Floats  # expected weight by the class-to-tag matrix, 0 where it says nothing
     kinds: Floats  # the same by the labelled kinds of photos
     is_name: Bools  # which name a thing that a photo can show
-    person: float = 0.0  # chance that the photo shows somebody
+    person: float | None = None  # chance that the photo shows somebody; None without labels
 
     @classmethod
     def by_stranger(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
@@ -168,7 +168,7 @@ class Seen:
             for name in ("bridge", "kinds")
         )
         n_posts = float(asked.n_posts[question]) + asked.knowledge.prior.n_posts
-        knowledge, person = asked.knowledge, 0.0
+        knowledge, person = asked.knowledge, None
         if knowledge.kinds is not None:
             person = knowledge.kinds.person_chance(asked.embeddings[question])
         usual = usual_share(uses, n_posts)
@@ -177,6 +177,8 @@ class Seen:
     @property
     def is_unsure(self) -> bool:
         """Whether neither labels nor classes say what the photo shows, people apart."""
+        if self.person is None:
+            return False
         best = self.kinds.max(initial=0.0), self.classes.max(initial=0.0)
         is_faint = bool(best[0] < SURE_LABEL and best[1] < SURE_CLASS)
         return is_faint or is_vague(self.person, self.kinds)
@@ -352,7 +354,7 @@ class Wishes:
         is barred on photos of people.
         """
         barred, n_new = np.zeros(len(names), np.bool_), self.n_new
-        if seen is not None:
+        if seen is not None and seen.person is not None:
             barred = barred_on_people(names, person=seen.person, kinds=seen.kinds)
             n_new = min(n_new, SET_UNSURE) if seen.is_unsure else n_new
         usable = [

@@ -153,7 +153,7 @@ class Predictor:
 
         Returns:
             At most `k` less the accepted ones, then those always added; fewer when there is
-            little evidence. The first five are chosen as a set and come likeliest first, the
+            little evidence, three where it is not sure what a stranger's photo shows. The first five are chosen as a set and come likeliest first, the
             second of two that say the same later; a smaller `k` gives the beginning of what a
             larger one gives. Ties go by the vocabulary, then by a hash of the tag.
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from pixtag.types import Bools, Floats
 
-SHOWS_PEOPLE = 0.5  # chance that a photo shows somebody from where the lists for people hold
+SHOWS_PEOPLE = 0.5  # chance that a photo shows somebody from where the lists for people hold,
+SURELY_PEOPLE = 0.8  # and from where it is called a photo of people when nothing else is known
 SEEN, SURE = 0.4, 0.6  # expected weights of a tag by the labels from where it is in such a photo
-SAYS_MORE, LEAST_VAGUE = 0.3, 0.2  # of the best tag, where labels say more than people; else least
+SAYS_MORE, LEAST_VAGUE = 0.3, 0.25  # of the best tag, where labels say more than people; else least
 FAR_MORE = 1.5  # times as much as for the other sex is what words of one must be called for
 LEAST_TAIL = 4  # letters of a word that may end a compound, as #fries ends #frenchfries
 MOST_GENERAL = 2  # general nouns in a stranger's set
@@ -61,7 +62,7 @@ def is_general(names: Sequence[str]) -> Bools:
 
 def is_vague(person: float, kinds: Floats) -> bool:
     """Whether a photo shows people, and labels with expected weights `[C]` don't say more."""
-    return person >= SHOWS_PEOPLE and bool(kinds.max(initial=0.0) < SAYS_MORE)
+    return person >= SURELY_PEOPLE and bool(kinds.max(initial=0.0) < SAYS_MORE)
 
 
 def _of(names: Sequence[str], which: str) -> Bools:

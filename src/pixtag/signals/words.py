@@ -311,10 +311,10 @@ class Bridge:
         out[place] = np.log1p(expected[place] / BRIDGE_FLOOR)
         return out.reshape(len(classes), self._n_tags)
 
-    def person_chance(self, embedding: Floats) -> float:
-        """Chance that a photo `[D]` shows somebody; 0 where no class says that."""
-        if self._person is None or not embedding.any():
-            return 0.0
+    def person_chance(self, embedding: Floats) -> float | None:
+        """Chance that a photo `[D]` shows somebody; None where no class says that."""
+        if self._person is None:
+            return None
         layer = self._classifier
         return float(_logistic(layer.weight[self._person] @ embedding + layer.bias[self._person]))
 
