@@ -153,9 +153,10 @@ class Predictor:
 
         Returns:
             At most `k` less the accepted ones, then those always added; fewer when there is
-            little evidence, three where it is not sure what a stranger's photo shows. The first five are chosen as a set and come likeliest first, the
-            second of two that say the same later; a smaller `k` gives the beginning of what a
-            larger one gives. Ties go by the vocabulary, then by a hash of the tag.
+            little evidence, three where it is not sure what a stranger's photo shows. The first
+            five are chosen as a set and come likeliest first, the second of two that say the same
+            later; a smaller `k` gives the beginning of what a larger one gives. Ties go by the
+            vocabulary, then by a hash of the tag.
 
         Raises:
             InputError: `k` is not positive, `at` has no zone, or nobody knows the platform.
