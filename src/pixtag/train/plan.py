@@ -18,7 +18,7 @@ from pixtag.signals import Knowledge
 from pixtag.signals.words import class_tag_matrix
 from pixtag.splits import Split, temporal_split
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import choose_vocabulary
+from pixtag.train.examples import choose_vocabulary, people_of_tags, with_prior
 from pixtag.train.people import Elsewhere
 from pixtag.train.pixels import Kinds, Pixels, fit_kinds
 from pixtag.types import Bools, Halfs, Ints, PostLog, Sources
@@ -166,6 +166,15 @@ class Plan:
         held = np.array([p not in self.auxiliary.withheld for p in log.post_ids], np.bool_)
         embeddings = np.where(held[:, None], log.embeddings, np.float16(0.0))
         return replace(log, has_photo=log.has_photo & held, embeddings=embeddings)
+
+    def people(self, log: PostLog) -> Ints:
+        """People behind each tag, `[V]`; whose photos are withheld make nothing popular."""
+        rows = np.array([p not in self.auxiliary.withheld for p in log.post_ids], np.bool_)
+        return people_of_tags(log.select(rows), self.vocabulary)
+
+    def with_prior(self, knowledge: Knowledge, log: PostLog) -> Knowledge:
+        """The same knowledge with a prior made of a log, as the model's own will be."""
+        return with_prior(knowledge, self.kept(log), self.people(log))
 
     def knowledge(self, pixels: Pixels, chosen: Bools) -> Knowledge:
         """What was fitted on the chosen posts, with what serving will also have, no prior."""
