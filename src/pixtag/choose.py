@@ -375,9 +375,8 @@ class Wishes:
             given = [(tag, LOG_SECOND) for tag in self.accepted]
             given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]
             every = [*(names[i] for i in usable[:n]), *(t for t, _ in given)]
-            used = usage(every)
-            words = same_word(every, used.company > 0)
-            found = near_synonyms(used) | words
+            words = same_word(every)
+            found = near_synonyms(usage(every)) | words
             same, twice = found[:n, :n], words[:n, :n]
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,19 @@ SURELY_PEOPLE = 0.8  # and from where it is called a photo of people when nothin
 SEEN, SURE = 0.4, 0.6  # expected weights of a tag by the labels from where it is in such a photo
 SAYS_MORE, LEAST_VAGUE = 0.3, 0.25  # of the best tag, where labels say more than people; else least
 FAR_MORE = 1.5  # times as much as for the other sex is what words of one must be called for
-LEAST_TAIL = 4  # letters of a word that may end a compound, as #fries ends #frenchfries
 MOST_GENERAL = 2  # general nouns in a stranger's set
+
+
+@cache
+def _held() -> dict[str, Any]:
+    text = files("pixtag").joinpath("data", "tag_words.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
 
 
 @cache
 def _lists() -> dict[str, frozenset[str]]:
     """The reviewed lists of `data/tag_words.toml`; a table is one list too."""
-    text = files("pixtag").joinpath("data", "tag_words.toml").read_text(encoding="utf-8")
-    held = tomllib.loads(text)
+    held = _held()
     tables = {k: " ".join(v.values()) for k, v in held.items() if isinstance(v, dict)}
     return {k: frozenset(v.split()) for k, v in (held | held["called"] | tables).items()}
 
@@ -71,23 +76,27 @@ def _of(names: Sequence[str], which: str) -> Bools:
     return np.array([name in known for name in names], np.bool_)
 
 
-def same_word(names: Sequence[str], alike: Bools) -> Bools:
+def same_word(names: Sequence[str]) -> Bools:
     """Which tags are one word in two forms, `[C, C]`; False on the diagonal.
 
-    #dog and #dogs, #swim and #swimming; and where photos look `alike`, `[C, C]`, a compound and the
-    word that it ends with.
+    #dog and #dogs, #swim and #swimming; and words that a reviewed list has as the same.
     """
     index = {name: i for i, name in enumerate(names)}
     found = np.zeros((len(names), len(names)), np.bool_)
     for i, name in enumerate(names):
-        for other in forms(name):
-            if other in index:
+        for other in (*forms(name), *_same().get(name, ())):
+            if other in index and other != name:
                 found[i, index[other]] = found[index[other], i] = True
-    for i, j in np.argwhere(alike).tolist():
-        ends = {names[i], *forms(names[i])}
-        if len(names[i]) >= LEAST_TAIL and any(names[j].endswith(end) for end in ends):
-            found[i, j] = found[j, i] = True
-    np.fill_diagonal(found, val=False)
+    return found
+
+
+@cache
+def _same() -> dict[str, set[str]]:
+    """What says the same as a word, in all its forms."""
+    found: dict[str, set[str]] = {}
+    for line in _held()["same"].splitlines():
+        words = {form for word in line.split() for form in (word, *forms(word))}
+        found |= dict.fromkeys(words, words)
     return found
 
 
