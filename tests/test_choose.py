@@ -231,3 +231,45 @@ def test_a_smaller_set_begins_a_larger_one(seed: int):
     assert sorted(longest) == [i for i in range(n) if i not in (3, 5)]
     for k in (1, 2, 3, 5, 10, 50):
         assert chosen(k) == longest[:k]
+
+
+def _set_of(names: list[str], *, seen: Seen | None, own: tuple[str, ...] = ()) -> list[str]:
+    """The set of five from tags that are ever less likely, and are never used together."""
+    n = len(names)
+    probs = np.linspace(0.5, 0.1, n).astype(np.float32)
+
+    def usage(asked) -> Usage:
+        nothing = np.zeros((len(asked), len(asked)), np.float32)
+        return Usage(np.zeros(len(asked)), nothing, nothing, np.zeros((len(asked), 1), np.float32))
+
+    is_own = np.isin(names, own)
+    best = Wishes.of(5).chosen(names, probs, np.log(probs), is_own=is_own, usage=usage, seen=seen)
+    return [names[i] for i in best]
+
+
+MUSHROOMS = ["mushroom", "mushrooms", "nature", "love", "photography", "forest", "autumn", "food"]
+
+
+def test_a_set_has_no_word_twice_and_a_strangers_two_general_ones():
+    seen = _seen([5] * 8, kinds=[0.8] * 8)
+    assert _set_of(MUSHROOMS, seen=seen) == ["mushroom", "nature", "love", "forest", "autumn"]
+
+
+def test_what_a_person_uses_may_stand_twice():
+    own = ("mushroom", "mushrooms", "nature", "love", "photography")
+    assert _set_of(MUSHROOMS, seen=None, own=own) == MUSHROOMS[:5]
+
+
+def test_a_photo_of_people_is_shamed_by_no_tag_and_a_thing_must_be_seen():
+    names = ["sexy", "dog", "monkey", "portrait", "style", "smile", "hat", "city"]
+    seen = replace(_seen([5] * 8, kinds=[0.0, 0.6, *[0.0] * 6]), person=0.9)
+    assert _set_of(names, seen=seen) == ["dog", "portrait", "style", "smile", "hat"]
+    assert "monkey" in _set_of(names, seen=replace(seen, person=0.1))
+
+
+def test_a_photo_that_nothing_names_gets_fewer_tags():
+    faint, clear = _seen([5] * 8), _seen([5] * 8, classes=[0.5] * 8)
+    names, faint, clear = list("abcdefgh"), replace(faint, person=0.1), replace(clear, person=0.1)
+    assert not replace(faint, person=None).is_unsure, "a model without labels cannot tell"
+    assert (faint.is_unsure, clear.is_unsure) == (True, False)
+    assert len(_set_of(names, seen=faint)) < len(_set_of(names, seen=clear)) == 5

@@ -264,8 +264,9 @@ SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
 
 @pytest.mark.parametrize("photo", SAMPLES, ids=lambda path: path.stem)
 def test_a_smaller_set_begins_a_larger_one(shipped: Predictor, photo: Path) -> None:
-    ten = tags(shipped.suggest(photo, k=10, at=NOON))
-    assert len(ten) == 10
+    (answer,) = shipped.answers([photo], k=10, at=NOON)
+    ten = tags(answer.suggestions)
+    assert 0 < len(ten) <= 3 if answer.unsure else len(ten) == 10
     for k in (1, 3, 5):
         assert tags(shipped.suggest(photo, k=k, at=NOON)) == ten[:k]
     assert tags(shipped.suggest(photo, platform="threads", at=NOON)) == ten[:1]

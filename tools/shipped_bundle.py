@@ -1,17 +1,20 @@
-"""The bundle that ships: trained on world and on labelled photos, with the bridge from classes.
+"""The model that ships: trained on world and on labelled photos, with class-to-tag matrices.
 
-    python tools/shipped_bundle.py --shared ../shared                       # the bundle itself
+    python tools/shipped_bundle.py --shared ../shared                       # the model itself
     python tools/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
     python tools/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
+    python tools/shipped_bundle.py --shared ../shared --hold-out topics     # whole repositories
     python tools/shipped_bundle.py --shared ../shared --hold-out people     # score_habits.py
 
 Posts of world keep their people and times; names that the simulation invented (of events, of
-people's own tags) are never learned, so the bundle does not hold them. Labelled photos become
-posts of nobody without a time, with tags drawn from the reviewed map concept_tags.toml.
-The network also learns from posts of real people without photos (their habits, not their tags).
-Half of the concepts are dealt into folds whole, so that the network learns what to do with a
-photo of a kind that it never saw, and the other half photo by photo. Everything is kept in
-out/shipped.sqlite: an interrupted run goes on.
+people's own tags) are never learned, so the model does not hold them. Labelled photos (concepts,
+topics, photos with captions) become posts of nobody without a time, with tags drawn from the
+reviewed map photo_tags.toml; photos of over-full sources and labels teach the classifier of labels
+alone. The network also learns from posts of real people without photos (their habits, not their
+tags). Half of the concepts and every repository of the topics are dealt into folds whole, so that
+the network learns what to do with a photo of a kind that it never saw, the others photo by photo.
+No vector of a photo of the topics or with captions enters the model. World's embeddings are kept in
+out/shipped.sqlite; an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -20,11 +23,23 @@ import argparse
 import csv
 import tomllib
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from photo_labels import (
+    LabelledPhoto,
+    become_posts,
+    captioned_photos,
+    concept_photo,
+    decoded,
+    drawn_tags,
+    label_tags,
+    targets_of,
+    topic_photos,
+)
 from scipy.cluster.vq import kmeans2
 
 from pixtag.cli import output
@@ -37,7 +52,7 @@ from pixtag.store import Store
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
 from pixtag.train.plan import Auxiliary
-from pixtag.types import Ints, Photo, Post, PostLog
+from pixtag.types import Halfs, Ints, Photo, Post, PostLog
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ROOT / "tools"
@@ -50,26 +65,23 @@ LENT = (0.4, 0.2, 0.4)
 
 N_LOOKS, LEAST_USES, FIRST_POSTS = 100, 3, 20
 N_HELD_CONCEPTS = 36
-HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts")
+HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts", "topics", "inner-topics")
 PEOPLE = "people"
 HABITS = ("institutions", "city-photos")
 """Logs of real people that may be learned from; with `people`, every second person."""
 TITLE = (
-    "a simulation of people on real photos, and labelled photos of 180 concepts; the network also "
-    "on up to 12,500 posts of real people without photos: public institutions and photographers "
-    "of a city, of whom it holds neither tags nor names"
+    "a simulation of people on real photos, labelled photos of 180 concepts, and, as embeddings of "
+    "which none is held, 7,461 photos of some 500 topics of what people post and 8,091 everyday "
+    "photos with captions (Flickr8k); the network also on up to 12,500 posts of real people "
+    "without photos: public institutions and photographers of a city, of whom it holds neither "
+    "tags nor names"
 )
 N_NONE = 4000
-NONE = "(none of these)"
+NONE_WEIGHT = 0.1  # of a photo of world whose tags name no concept: what a label is not
 SEED = 20_260_105
 CONFIG = TrainConfig(
     first_users=100, histories=4000, topics=256, epochs=7, photoless=0.5, teachers=0
 )
-
-
-def concept_tags() -> dict[str, list[str]]:
-    """Tags of each concept, best first."""
-    return tomllib.loads((TOOLS / "concept_tags.toml").read_text(encoding="utf-8"))["tags"]
 
 
 def class_tags() -> list[list[str]]:
@@ -112,19 +124,26 @@ def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
     return {p for p in post_ids if concept_of(p) in apart}
 
 
+def sources_apart(photos: Sequence[LabelledPhoto], *, inner: bool) -> set[str]:
+    """Photos of a fifth of the repositories, and a fifth of those with captions.
+
+    Args:
+        photos: Of the topics, and with captions.
+        inner: To choose on: another fifth.
+    """
+    units = {p.name: p.name if p.source == "captions" else p.source for p in photos}
+    part = 1 if inner else 0
+    return {name for name, unit in units.items() if zlib.crc32(unit.encode()) % 5 == part}
+
+
 def photo_posts(folder: Path) -> list[Post]:
-    """Labelled photos as posts of nobody; tags are drawn by a seed of each photo's own."""
-    tags_of = concept_tags()
+    """Photos of concepts as posts of nobody."""
     posts: list[Post] = []
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             path = folder / row["file"]
-            rng = np.random.default_rng([SEED, *row["file"].encode()])
-            tags = tags_of[row["concept"]]
-            drawn = [t for t, chance in zip(tags, CHANCES, strict=False) if rng.random() < chance]
             name = f"photo-{row['concept']}-{Path(row['file']).stem}"
-            photo = Photo(str(path.absolute()), digest(path))
-            posts.append(Post(name, None, None, tuple(drawn or tags[:1]), (photo,)))
+            posts.append(Post(name, None, None, (), (Photo(str(path.absolute()), digest(path)),)))
     return posts
 
 
@@ -136,21 +155,73 @@ def fill(store: Path, shared: Path) -> None:
         embed_missing(opened, load_encoder(), on_progress=bar.update)
 
 
-def training_log(store: Path, *, hold_out: str | None) -> PostLog:
-    """The posts to learn from.
+def labelled_photos(shared: Path, log: PostLog) -> tuple[list[LabelledPhoto], dict[str, Halfs]]:
+    """Every labelled photo, and the embeddings of those that are in no store."""
+    photos = [concept_photo(p, concept_of(p)) for p in log.post_ids if p.startswith("photo-")]
+    embeddings: dict[str, Halfs] = {}
+    for name, read in (("topics", topic_photos), ("captions", captioned_photos)):
+        found = read(shared / "data" / name)
+        rows = decoded(shared / "data" / name / "embeddings.npz").astype(np.float16)
+        embeddings |= {photo.name: row for photo, row in zip(found, rows, strict=True)}
+        photos += found
+    return photos, embeddings
+
+
+def training_log(
+    store: Path, shared: Path, *, hold_out: str | None
+) -> tuple[PostLog, list[LabelledPhoto | None]]:
+    """The posts to learn from, and what is known of the photo of each.
 
     Args:
         store: From `fill`.
+        shared: Where topics and captions are.
         hold_out: As for `held_out`, or None for everything.
     """
     with Store.open(store, read_only=True) as opened:
         log = opened.log(load_encoder().digest)
-    photos = sorted(p for p in log.post_ids if p.startswith("photo-"))
-    keeps_photos = hold_out in (None, PEOPLE)
-    apart = set[str]() if keeps_photos else held_out(photos, hold_out)
+    photos, embeddings = labelled_photos(shared, log)
+    with_tags = become_posts(photos, SEED + 7)
+    labelled = {p.name: p for p in photos}
+    concepts = sorted(p for p in labelled if p.startswith("photo-"))
+    others = [p for p in photos if not p.name.startswith("photo-")]
+    apart = set[str]()
+    if hold_out in {"topics", "inner-topics"}:
+        apart = held_out(concepts, "photos") | sources_apart(others, inner=False)
+    elif hold_out not in (None, PEOPLE):
+        apart = held_out(concepts, hold_out)
     if hold_out == "inner":
-        apart |= held_out(photos, "photos")
-    return log.select(np.array([p not in apart for p in log.post_ids]))
+        apart |= held_out(concepts, "photos")
+    if hold_out == "inner-topics":
+        apart |= held_out(concepts, "inner") | sources_apart(others, inner=True)
+    posts = [
+        Post(p.name, None, None, drawn_tags(p, CHANCES, SEED) if p.name in with_tags else ())
+        for p in photos
+        if p.name not in apart
+    ]
+    vectors = embeddings | dict(zip(log.post_ids, log.embeddings, strict=True))
+    vectors = {p.post_id: vectors[p.post_id] for p in posts}
+    is_world = np.array([p not in labelled for p in log.post_ids])
+    whole = joined(PostLog.of(posts, vectors), log.select(is_world))
+    return whole, [labelled.get(p) for p in whole.post_ids]
+
+
+def joined(untimed: PostLog, log: PostLog) -> PostLog:
+    """Posts of nobody without a time, and after them those of a log that all have one."""
+    tags = list(dict.fromkeys([*untimed.tags, *(log.tags[t] for t in np.unique(log.tag_ids))]))
+    index = {tag: i for i, tag in enumerate(tags)}
+    of_tag = np.array([index.get(tag, -1) for tag in log.tags], np.int64)
+    nobody = np.full(len(untimed), len(log.users))
+    return PostLog(
+        post_ids=[*untimed.post_ids, *log.post_ids],
+        users=log.users,
+        tags=tags,
+        user_of_post=np.concatenate([nobody, log.user_of_post]),
+        at=np.concatenate([untimed.at, log.at]),
+        tag_start=np.concatenate([untimed.tag_start, untimed.tag_start[-1] + log.tag_start[1:]]),
+        tag_ids=np.concatenate([untimed.tag_ids, of_tag[log.tag_ids]]),
+        has_photo=np.concatenate([untimed.has_photo, log.has_photo]),
+        embeddings=np.concatenate([untimed.embeddings, log.embeddings]),
+    )
 
 
 def log_of_habits(name: str, shared: Path) -> PostLog:
@@ -224,35 +295,51 @@ def with_lent_photos(log: PostLog, photos: PostLog, alike: Sequence[Ints]) -> Po
     return replace(log, has_photo=has_photo, embeddings=embeddings)
 
 
-def groups_of(log: PostLog) -> list[str]:
-    """Which posts are dealt into folds together: every second concept whole."""
-    concepts = sorted({concept_of(p) for p in log.post_ids if p.startswith("photo-")})
-    whole = set(concepts[::2])
+def groups_of(photos: Sequence[LabelledPhoto | None]) -> list[str]:
+    """Which photos are dealt into folds together: every second concept, and each repository."""
+    concepts = sorted({p.yes[0] for p in photos if p is not None and p.source == "photos"})
+    whole = {None, *concepts[::2]}
+    own = ("photos", "captions")
     return [
-        concept_of(p) if p.startswith("photo-") and concept_of(p) in whole else ""
-        for p in log.post_ids
+        ""
+        if p is None or (p.source in own and (p.source != own[0] or p.yes[0] not in whole))
+        else f"{p.source} {p.yes[0]}"
+        if p.source in own
+        else p.source
+        for p in photos
     ]
 
 
-def kinds_of(log: PostLog) -> list[str]:
-    """The concept of each labelled photo, and NONE for some photos of world.
+def main_labels(log: PostLog, photos: Sequence[LabelledPhoto | None]) -> list[str]:
+    """The rarest label of each photo of concepts and topics whose post has tags, or empty."""
+    many = Counter(label for photo in photos if photo is not None for label in photo.yes)
+    has_tag = (np.diff(log.tag_start) > 0).tolist()
+    return [
+        min(p.yes, key=lambda label: many[label])
+        if p is not None and tagged and p.source != "captions"
+        else ""
+        for p, tagged in zip(photos, has_tag, strict=True)
+    ]
 
-    Those are drawn from the posts none of whose tags holds the name of a labelled concept.
+
+def targets_and_none(log: PostLog, photos: Sequence[LabelledPhoto | None]) -> tuple[Halfs, Halfs]:
+    """What is said of each label, also of some photos of world, which are of none.
+
+    Those are drawn from the posts none of whose tags holds the name of a label that is a concept.
     """
-    things = {tags[0] for tags in concept_tags().values()}
+    targets, weight = targets_of(photos)
+    is_world = np.array([photo is None for photo in photos])
+    concepts = {p.yes[0] for p in photos if p is not None and p.source == "photos"}
+    things = {label_tags()[concept][0] for concept in concepts}
     names_one = np.array(
         [t in things or any(len(w) > 3 and w in t for w in things) for t in log.tags]
     )
-    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
-    tells = np.bincount(row, weights=names_one[log.tag_ids], minlength=len(log)) > 0
-    is_world = np.array([not p.startswith("photo-") for p in log.post_ids])
+    tells = np.bincount(log.post_of_use, weights=names_one[log.tag_ids], minlength=len(log)) > 0
     others = np.flatnonzero(is_world & ~tells)
     drawn = np.random.default_rng(SEED + 3).choice(others, min(N_NONE, len(others)), replace=False)
-    none = set(drawn.tolist())
-    return [
-        concept_of(p) if p.startswith("photo-") else NONE if i in none else ""
-        for i, p in enumerate(log.post_ids)
-    ]
+    weight[is_world] = 0.0
+    weight[drawn] = NONE_WEIGHT
+    return targets, weight
 
 
 def main() -> None:
@@ -268,7 +355,8 @@ def main() -> None:
     store = ROOT / "out" / "shipped.sqlite"
     if not store.exists() or given.refill:
         fill(store, given.shared)
-    log = training_log(store, hold_out=given.hold_out)
+    log, photos = training_log(store, given.shared, hold_out=given.hold_out)
+    targets, weight = targets_and_none(log, photos)
     with output.progress("training", unit="steps") as bar:
         fit(
             log,
@@ -279,9 +367,12 @@ def main() -> None:
             auxiliary=Auxiliary(
                 unlearned=simulated_tags(),
                 bridge_tags=class_tags(),
-                groups=groups_of(log),
-                kinds=kinds_of(log),
-                kind_tags=concept_tags() | {NONE: []},
+                groups=groups_of(photos),
+                kinds=main_labels(log, photos),
+                targets=targets,
+                target_weight=weight,
+                kind_tags=label_tags(),
+                withheld={p.name for p in photos if p is not None and p.source != "photos"},
                 others=learned_habits(given.shared, log, hold_out=given.hold_out),
             ),
             title=TITLE,

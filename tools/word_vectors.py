@@ -33,7 +33,7 @@ from pixtag.encoder import class_synonyms
 HERE = Path(__file__).parent
 OUT = HERE.parent / "src" / "pixtag" / "data" / "words.safetensors"
 MAPS_FOLDER = HERE
-MAPS = ("class_tags.toml", "concept_tags.toml")
+MAPS = ("class_tags.toml", "photo_tags.toml")
 VECTORS, INDEX = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
 N_FREQUENT = 34_000
 N_COMMON_DIRECTIONS = 2

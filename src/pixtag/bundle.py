@@ -194,8 +194,9 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     if prior.users or prior.n_untimed != len(prior):
         what = "the prior of a model must not hold people or times"
         raise ModelError(what, hint="build it with pixtag.bundle.anonymous_log")
-    log = {name: getattr(prior, name) for name in ("tag_start", "has_photo", "embeddings")}
+    log = {name: getattr(prior, name) for name in ("tag_start", "has_photo")}
     log["tag_ids"] = prior.tag_ids.astype(np.int32)
+    log["embeddings"] = prior.embeddings[prior.has_photo]
     seen = {"hashes": np.unique(bundle.seen)}
     parts = {"weights": bundle.weights, "extras": bundle.extras, "prior": log, "seen": seen}
     if bundle.encoder is not None:
@@ -276,7 +277,10 @@ def _manifest(path: Path, document: dict[str, Any]) -> Manifest:
 def _prior_log(
     tags: list[str], tag_start: Array, tag_ids: Array, has_photo: Array, embeddings: Array
 ) -> PostLog:
-    n = len(has_photo)
+    n, of_photos = len(has_photo), embeddings.astype(np.float16, copy=False)
+    if len(of_photos) != n:  # a file keeps those of posts with a photo alone
+        of_photos = np.zeros((n, embeddings.shape[1]), np.float16)
+        of_photos[has_photo.astype(np.bool_)] = embeddings
     return PostLog(
         [f"{PRIOR_ID}{i}" for i in range(n)],
         users=[],
@@ -286,7 +290,7 @@ def _prior_log(
         tag_start=tag_start.astype(np.int64),
         tag_ids=tag_ids.astype(np.int64),
         has_photo=has_photo.astype(np.bool_),
-        embeddings=embeddings.astype(np.float16, copy=False),
+        embeddings=of_photos,
     )
 
 

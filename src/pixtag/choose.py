@@ -17,6 +17,7 @@ from pixtag.signals import FEATURES, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
 from pixtag.types import Bools, Floats, Ints
+from pixtag.wording import MOST_GENERAL, barred_on_people, is_general, is_vague, same_word
 
 SET_SIZE = 5  # composed as one; its tags come likeliest first, further ones follow
 POOL = 40  # candidates among which near-synonyms are looked for; those behind follow as they are
@@ -28,10 +29,14 @@ LEAST_LIFT, MOST_LIFT = -3.0, 5.0
 USUAL_POSTS = 20.0  # posts without the tag that its usual share is shrunk by
 SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which the kind is sure
 LIKELY_KIND = 0.1  # and from which its name is kept a place
-CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all
+CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
+KINDS_MORE = 0.4  # and what kinds count more where one is sure
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
+# Best expected weights by labels and by classes below which it is not sure what a photo shows, and
+# tags that are shown then
+SURE_LABEL, SURE_CLASS, SET_UNSURE = 0.15, 0.15, 3
 
 # Near-synonyms.
 LEAST_ALIKE, LEAST_COMPANY = 0.95, 0.85  # cosine of mean photos, and of what stands beside both
@@ -39,6 +44,7 @@ MOSTLY, HARDLY_EVER = 0.5, 0.05  # share of the rarer one's posts with both: at 
 LEAST_USES, SHRINK = 10, 3.0  # too little is known of rarer tags; posts a share is shrunk by
 LOG_SECOND = float(np.log(0.5))  # the second that says the same counts half,
 LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
+BARRED = 1e3  # what has no place in the set comes only where there is nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,7 @@ class Seen:
     classes: Floats  # expected weight by the class-to-tag matrix, 0 where it says nothing
     kinds: Floats  # the same by the labelled kinds of photos
     is_name: Bools  # which name a thing that a photo can show
+    person: float | None = None  # chance that the photo shows somebody; None without labels
 
     @classmethod
     def by_stranger(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
@@ -160,7 +167,20 @@ class Seen:
             for name in ("bridge", "kinds")
         )
         n_posts = float(asked.n_posts[question]) + asked.knowledge.prior.n_posts
-        return cls(usual_share(uses, n_posts), classes, kinds, asked.knowledge.names_thing(tags))
+        knowledge, person = asked.knowledge, None
+        if knowledge.kinds is not None:
+            person = knowledge.kinds.person_chance(asked.embeddings[question])
+        usual = usual_share(uses, n_posts)
+        return cls(usual, classes, kinds, knowledge.names_thing(tags), person)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether neither labels nor classes say what the photo shows, people apart."""
+        if self.person is None:
+            return False
+        best = self.kinds.max(initial=0.0), self.classes.max(initial=0.0)
+        is_faint = bool(best[0] < SURE_LABEL and best[1] < SURE_CLASS)
+        return is_faint or is_vague(self.person, self.kinds)
 
 
 def usual_share(uses: Floats, n_posts: float) -> Floats:
@@ -172,8 +192,8 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     """What candidates are worth in a set, `[C]`, in natural log units.
 
     Log chance, and for a stranger's photo what is special: some of the lift over the usual share
-    and, where the photo is of no labelled kind for sure, more of what the encoder's own classes
-    say. Classes and kinds below an expected weight of `floor` say nothing.
+    and of what the labelled kinds say and, where the photo is of none for sure, more of what the
+    encoder's own classes say. Classes and kinds below an expected weight of `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
     if seen is None:
@@ -182,21 +202,23 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
     classes, kinds = np.log1p(seen.classes / floor), np.log1p(seen.kinds / floor)
     says = unsure * (CLASSES_SAY * classes + KINDS_SAY * kinds)
+    says += (1.0 - unsure) * KINDS_MORE * kinds
     return (worth + SPECIFIC * lift + says).astype(np.float32)
 
 
 def names_first(worth: Floats, seen: Seen) -> list[int]:
     """Candidates whose places are kept on a stranger's photo, best first.
 
-    The two names of things of most worth, the likely kind's, and the two that the encoder's own
-    classes call for most, each unless it falls far behind the best of its sort.
+    The two names of things of most worth, the likely kind's, and where no kind is sure the two that
+    the encoder's own classes call for most, each unless it falls far behind the best of its sort.
     """
     order = np.argsort(-worth, kind="stable")
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
     kinds, classes = seen.kinds * seen.is_name, seen.classes * seen.is_name
     least_of_class = LEAST_OF_MOST * float(classes.max(initial=0.0))
-    for weight, least, n in ((kinds, LIKELY_KIND, 1), (classes, least_of_class, N_NAMES)):
+    n_classes = N_NAMES if seen.kinds.max(initial=0.0) < SURE_OF_KIND else 0
+    for weight, least, n in ((kinds, LIKELY_KIND, 1), (classes, least_of_class, n_classes)):
         weight[things] = 0.0
         best = np.argsort(-weight, kind="stable")[:n]
         things = np.append(things, best[weight[best] > least])
@@ -210,21 +232,31 @@ def greedy(
     is_own: Bools,
     first: Sequence[int] = (),
     limit: int | None = None,
+    twice: Bools | None = None,
+    general: Bools | None = None,
 ) -> list[int]:
     """Order candidates: the best by `worth [C]` first, then its near-synonyms (`same`) count half.
 
     Tags that the person has used (`is_own`) keep their worth; the places `first` come before all
-    others, unless one says the same as another of them; ties go by place. At
-    least `limit` places, or all.
+    others, unless one says the same as another of them; ties go by place. Among the first
+    `SET_SIZE` no word stands `twice`, `[C, C]`, and few are `general`, `[C]`, but for what the
+    person has used. At least `limit` places, or all.
     """
-    if not same.any():
+    n = len(worth)
+    twice = np.zeros((n, n), np.bool_) if twice is None else twice & ~is_own[:, None]
+    general = np.zeros(n, np.bool_) if general is None else general & ~is_own
+    if not (same.any() or twice.any() or general.any()):
         return list(dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()]))
     left = worth.astype(np.float64)
     chosen: list[int] = []
     kept = list(first)
-    for _ in range(len(left) if limit is None else min(limit, len(left))):
-        kept = [i for i in kept if not same[i, chosen].any() or is_own[i]]
-        best = kept.pop(0) if kept else int(np.argmax(left))
+    for place in range(n if limit is None else min(limit, n)):
+        barred = np.zeros(n, np.bool_)
+        if place < SET_SIZE:
+            barred = np.asarray(twice[:, chosen].any(axis=1))
+            barred |= general & (general[chosen].sum() >= MOST_GENERAL)
+        kept = [i for i in kept if not barred[i] and (not same[i, chosen].any() or is_own[i])]
+        best = kept.pop(0) if kept else int(np.argmax(left - BARRED * barred))
         chosen.append(best)
         left[best] = -np.inf
         left[same[best] & ~is_own] += LOG_SECOND
@@ -239,13 +271,18 @@ def best_set(
     is_own: Bools,
     first: Sequence[int] = (),
     limit: int | None = None,
+    twice: Bools | None = None,
+    general: Bools | None = None,
 ) -> list[int]:
     """Order candidates as they are shown: `SET_SIZE` chosen by worth (`greedy`), likeliest first.
 
     Near-synonyms count half here too, so that one doesn't push others out of a shorter set. At
     least `limit` places, or all.
     """
-    order = greedy(worth, same, is_own=is_own, first=first, limit=limit and max(limit, SET_SIZE))
+    most = limit and max(limit, SET_SIZE)
+    order = greedy(
+        worth, same, is_own=is_own, first=first, limit=most, twice=twice, general=general
+    )
     head = np.array(order[:SET_SIZE], np.int64)
     again = greedy(log_probs[head], same[np.ix_(head, head)], is_own=is_own[head])
     return [*head[again].tolist(), *order[SET_SIZE:]]
@@ -306,30 +343,51 @@ class Wishes:
         is_own: Bools,
         usage: Callable[[Sequence[str]], Usage],
         first: Sequence[int] = (),
+        seen: Seen | None = None,
     ) -> list[int]:
         """Choose the set of one photo: at most `n_new` places of the candidates, as shown.
 
         Of C candidates, likeliest first, `is_own` were used by the person and `first` are kept
         places (`names_first`). `usage` looks up how tags are used, and is asked at most once.
+        A stranger's photo (`seen`) gets fewer where it is not sure what it shows, and nothing that
+        is barred on photos of people.
         """
+        barred, n_new = np.zeros(len(names), np.bool_), self.n_new
+        if seen is not None and seen.person is not None:
+            barred = barred_on_people(names, person=seen.person, kinds=seen.kinds)
+            n_new = min(n_new, SET_UNSURE) if seen.is_unsure else n_new
         usable = [
             i
             for i in dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
-            if names[i] not in self.left_out and (not self.allowed or names[i] in self.allowed)
+            if names[i] not in self.left_out
+            and (not self.allowed or names[i] in self.allowed)
+            and (not barred[i] or names[i] in self.allowed)
         ]
-        if not usable or not self.n_new:
+        if not usable or not n_new:
             return []
         pool = np.array(usable[:POOL], np.int64)
         n, kept = len(pool), range(len(set(first) & set(pool.tolist())))
         worth, log_probs = worth[pool], np.log(np.maximum(probs[pool], 1e-6))
         same, own = np.zeros((n, n), np.bool_), is_own[pool]
+        twice, general = same, None if seen is None else is_general([names[i] for i in usable[:n]])
         if not self.allow_similar:
             given = [(tag, LOG_SECOND) for tag in self.accepted]
             given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]
-            found = near_synonyms(usage([*(names[i] for i in usable[:n]), *(t for t, _ in given)]))
-            same = found[:n, :n]
+            every = [*(names[i] for i in usable[:n]), *(t for t, _ in given)]
+            words = same_word(every)
+            found = near_synonyms(usage(every)) | words
+            same, twice = found[:n, :n], words[:n, :n]
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)
                 worth, log_probs = worth + less, log_probs + less
-        order = best_set(worth, log_probs, same, is_own=own, first=kept, limit=self.n_new)
-        return [*pool[order].tolist(), *usable[POOL:]][: self.n_new]
+        order = best_set(
+            worth,
+            log_probs,
+            same,
+            is_own=own,
+            first=kept,
+            limit=self.n_new,
+            twice=twice,
+            general=general,
+        )
+        return [*pool[order].tolist(), *usable[POOL:]][:n_new]

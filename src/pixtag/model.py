@@ -22,7 +22,7 @@ from pixtag.signals.calendar import calendar
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import Bridge, Classifier, Words
-from pixtag.types import Halfs, PostLog
+from pixtag.types import PostLog
 
 
 class RankConfig(BaseModel):
@@ -111,7 +111,12 @@ def model_of(bundle: Bundle) -> Model:
         if not kinds
         else Bridge(
             kinds["matrix"],
-            Classifier(kinds["weight"].astype(np.float32), kinds["bias"].astype(np.float32)),
+            Classifier(
+                kinds["weight"].astype(np.float32),
+                kinds["bias"].astype(np.float32),
+                is_multi_label="person" in kinds,
+            ),
+            person=next(iter(kinds.get("person", np.zeros(0)).tolist()), None),
         ),
         topics=Topics(**{n: a.astype(np.float32) for n, a in topics.items()}) if topics else None,
         words=words,
@@ -121,7 +126,7 @@ def model_of(bundle: Bundle) -> Model:
 
 
 def readers_of_classes(
-    *, encoder_digest: str, matrix: Halfs | None, has_words: bool
+    *, encoder_digest: str, matrix: NDArray[Any] | None, has_words: bool
 ) -> tuple[Bridge | None, Words | None]:
     """Make the signals that read the encoder's classes; training and serving both use these.
 

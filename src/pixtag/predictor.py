@@ -55,6 +55,7 @@ class Answer:
     is_as_posted: bool = False  # whether `at` is when the store says that it was posted
     is_trained_on: bool = False  # whether the model learned from this post, which flatters it
     error: PixtagError | None = None  # why there are no suggestions
+    unsure: bool = False  # whether it is not sure what a stranger's photo shows; then few are given
 
 
 class Predictor:
@@ -151,9 +152,10 @@ class Predictor:
 
         Returns:
             At most `k` less the accepted ones, then those always added; fewer when there is
-            little evidence. The first five are chosen as a set and come likeliest first, the
-            second of two that say the same later; a smaller `k` gives the beginning of what a
-            larger one gives. Ties go by the vocabulary, then by a hash of the tag.
+            little evidence, three where it is not sure what a stranger's photo shows. The first
+            five are chosen as a set and come likeliest first, the second of two that say the same
+            later; a smaller `k` gives the beginning of what a larger one gives. Ties go by the
+            vocabulary, then by a hash of the tag.
 
         Raises:
             InputError: `k` is not positive, `at` has no zone, or nobody knows the platform.
@@ -167,7 +169,7 @@ class Predictor:
         if isinstance(seen, PixtagError):
             raise seen
         model, view = self._past.now()
-        return list(self._answered(model, view, [moment_of(view, at)], [seen], wishes)[0])
+        return list(self._answered(model, view, [moment_of(view, at)], [seen], wishes)[0][0])
 
     def answers(
         self,
@@ -215,13 +217,13 @@ class Predictor:
             looked = self._photos.look_at(batch)
             seen = [None if isinstance(row, PixtagError) else row for row in looked]
             found = self._answered(model, view, times, seen, wishes)
-            for path, at_s, row, suggestions in zip(batch, times, looked, found, strict=True):
+            for path, at_s, row, (best, unsure) in zip(batch, times, looked, found, strict=True):
                 post, error = known.get(path), row if isinstance(row, PixtagError) else None
                 own_tags = post.tags if post else sidecar_tags(path)
                 is_trained_on = bool(post and self._bundle.has_seen([post.post_id])[0])
-                shown, is_as_posted = () if error else suggestions, path in as_posted
+                shown, is_as_posted = () if error else best, path in as_posted
                 about = own_tags, is_as_posted, is_trained_on
-                yield Answer(str(path), at_s, user, shown, *about, error)
+                yield Answer(str(path), at_s, user, shown, *about, error, unsure and not error)
 
     def trending(self, at: datetime | None = None, *, k: int = 20) -> list[Rising]:
         """List at most `k` tags that more people use than usual at `at`, the surest rise first.
@@ -305,7 +307,7 @@ class Predictor:
 
     def _answered(
         self, model: Model, view: View, at: list[float], seen: list[Floats | None], wishes: Wishes
-    ) -> list[tuple[Suggestion, ...]]:
+    ) -> list[tuple[tuple[Suggestion, ...], bool]]:
         """Answer one question a photo; everything is read from one view, without a lock."""
         n, width = len(at), self._bundle.manifest.encoder_width
         nothing = np.zeros(width, np.float32)
@@ -317,7 +319,7 @@ class Predictor:
             accepted=(wishes.accepted,) * n,
             history=(wishes.history,) * n,
         )
-        out: list[tuple[Suggestion, ...]] = []
+        out: list[tuple[tuple[Suggestion, ...], bool]] = []
         size = block_size(view)
         for start in range(0, n, size):
             block = questions.take(np.arange(start, min(start + size, n)))
@@ -427,8 +429,8 @@ def _suggestions(
     ranked: tuple[Ints, Floats],
     question: Questions,
     wishes: Wishes,
-) -> tuple[Suggestion, ...]:
-    """Choose among the ranked tags of one question, `row` of a block, and say why."""
+) -> tuple[tuple[Suggestion, ...], bool]:
+    """Choose among the ranked tags of one question, `row` of a block, say why, and if unsure."""
     tags, probs = ranked[0][ranked[0] >= 0], ranked[1][ranked[0] >= 0]
     place_of = np.zeros(asked.n_tags + 1, np.int64)
     place_of[found.tag[row]] = np.arange(found.tag.shape[1])
@@ -439,14 +441,16 @@ def _suggestions(
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
     first = () if seen is None else names_first(worth, seen)
     usage = partial(usage_of, asked, row)
-    best = wishes.chosen(names, probs, worth, is_own=is_own, usage=usage, first=first)
+    best = wishes.chosen(names, probs, worth, is_own=is_own, usage=usage, first=first, seen=seen)
+    unsure = seen is not None and seen.is_unsure
     likely = dict(zip(names, probs.tolist(), strict=True))
     added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
     if not best:
-        return added
+        return added, unsure
     parts = contributions(model.weights, found, row, places[best]).tolist()
     why = map(reasons, parts, facts_of(asked, found, row, places[best], question))
-    return (*(Suggestion(names[i], likely[names[i]], next(why)) for i in best), *added)
+    chosen = (Suggestion(names[i], likely[names[i]], next(why)) for i in best)
+    return (*chosen, *added), unsure
 
 
 def _check_question(k: int, at: datetime | None) -> None:

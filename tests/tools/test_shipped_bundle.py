@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pixtag import Predictor
@@ -11,11 +13,15 @@ from pixtag.bundle import default_bundle_path, load_bundle
 from pixtag.evaluate import compare, model_of
 from pixtag.evaluate.baselines import base_level
 from pixtag.ingest import find_sources, import_posts
+from pixtag.model import model_of as model_of_bundle
 from pixtag.splits import temporal_split
 from pixtag.store import Store
 from pixtag.types import PostLog, Sources
 
 ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from photo_labels import decoded  # noqa: E402 - a folder of programs, no package
+
 PHOTOS = ROOT.parent / "shared" / "data"
 OLD_LABELS = [
     "petstagram",
@@ -86,9 +92,25 @@ def test_no_invented_event_or_signature_is_known():
     assert not set(bundle.prior.tags) & set(invented)
 
 
-def test_bundle_with_the_encoder_is_at_most_40_mb():
+def test_bundle_with_the_encoder_is_at_most_45_mb():
     data = default_bundle_path().parent
-    assert sum(f.stat().st_size for f in data.rglob("*") if f.is_file()) <= 40_000_000
+    assert sum(f.stat().st_size for f in data.rglob("*") if f.is_file()) <= 45_000_000
+
+
+@pytest.mark.shared
+def test_no_photo_of_topics_or_with_captions_is_in_it():
+    if not (PHOTOS / "topics").is_dir():
+        pytest.skip("the shared embeddings are not beside this checkout")
+    bundle = load_bundle()
+    assert "topics" in bundle.card
+    assert "captions" in bundle.card
+    head, prior = model_of_bundle(bundle).knowledge.head, bundle.prior
+    held = prior.embeddings[prior.has_photo].astype(np.float32)
+    assert len(held) > 10_000, "photos of world and of concepts are there"
+    assert not prior.embeddings[~prior.has_photo].any()
+    for name in ("topics", "captions"):
+        photos = head.project(decoded(PHOTOS / name / "embeddings.npz"))
+        assert max(float((held @ rows.T).max()) for rows in np.array_split(photos, 20)) < 0.999
 
 
 def test_nobody_is_named_in_it():

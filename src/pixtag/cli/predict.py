@@ -293,6 +293,8 @@ class _Printer:
         if answer.is_as_posted or self.is_dated:
             title += f"  at {minute_of(answer.at)}"
         output.print_table({**columns, "why": "left"}, rows, title=title)
+        if answer.unsure:
+            output.print_line("not sure what this shows")
         if own is not None:
             n_hits = sum(s.tag in own for s in suggestions)
             tags = output.printable(" ".join(f"#{tag}" for tag in own)) or "none"
@@ -323,7 +325,7 @@ class _Printer:
             reasons = [{**asdict(r), "weight": round(r.weight, 4)} for r in s.reasons]
             suggestions.append(entry | {"reasons": reasons})
         said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
-        return record | {"suggestions": suggestions, "warnings": said}
+        return record | {"suggestions": suggestions, "warnings": said, "unsure": answer.unsure}
 
 
 def lists(

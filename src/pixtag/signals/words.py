@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ _SAYS_NOTHING = frozenset(
 
 
 class Classifier:
-    """The encoder's last layer: embeddings to the chances of its classes.
+    """A linear layer on embeddings: the chances of the encoder's classes, or of labels.
 
     Several signals ask about the same photos one after the other, so the last answer is kept.
 
@@ -61,11 +62,13 @@ class Classifier:
     Args:
         weight: `[K, D]`.
         bias: `[K]`.
+        is_multi_label: Whether a photo may have several (a logistic each), or just one (softmax).
     """
 
-    def __init__(self, weight: Floats, bias: Floats) -> None:
+    def __init__(self, weight: Floats, bias: Floats, *, is_multi_label: bool = False) -> None:
         self.weight = weight
         self.bias = bias
+        self.is_multi_label = is_multi_label
         self._last: tuple[Floats, Ints, Floats] | None = None
 
     def __len__(self) -> int:
@@ -74,15 +77,15 @@ class Classifier:
     def likeliest(self, embeddings: Floats) -> tuple[Ints, Floats]:
         """Give the likeliest classes of photos, in no particular order.
 
-        The logits are divided by a temperature of 2 first: the encoder names one class where
-        people see several things.
+        Logits of a softmax are divided by a temperature of 2 first: the encoder names one class
+        where people see several things.
 
         Args:
             embeddings: From the encoder, `[B, D]`.
 
         Returns:
-            Classes `[B, N]` and their chances among all classes `[B, N]`; all chances of an
-            embedding of zeros are 0.
+            Classes `[B, N]` and their chances `[B, N]`, among all classes or each for itself; all
+            chances of an embedding of zeros are 0.
 
         Raises:
             ShapeError: The embeddings are of another width.
@@ -99,12 +102,16 @@ class Classifier:
         rows = embeddings.astype(np.float32)
         chance = rows @ self.weight.T
         chance += self.bias
-        chance -= chance.max(axis=1, keepdims=True)
-        chance /= np.float32(_TEMPERATURE)
-        np.exp(chance, out=chance)
         first = max(0, len(self) - _N_LIKELIEST)
+        if self.is_multi_label:
+            chance, total = _logistic(chance), np.float32(1.0)
+        else:
+            chance -= chance.max(axis=1, keepdims=True)
+            chance /= np.float32(_TEMPERATURE)
+            np.exp(chance, out=chance)
+            total = chance.sum(axis=1, keepdims=True)
         classes = np.argpartition(chance, first, axis=1)[:, first:]
-        kept = np.take_along_axis(chance, classes, axis=1) / chance.sum(axis=1, keepdims=True)
+        kept = np.take_along_axis(chance, classes, axis=1) / total
         kept[~rows.any(axis=1)] = 0.0
         self._last = (rows, classes, kept)
         return classes, kept
@@ -235,8 +242,10 @@ class Bridge:
         B: photos. D: encoder width. K: classes. V: vocabulary.
 
     Args:
-        matrix: Chance of each tag on a photo of each class, mostly zeros, `[K, V]`.
+        matrix: Chance of each tag on a photo of each class, mostly zeros, `[K, V]`; integers are
+            hundredths.
         classifier: Of the encoder that makes the embeddings.
+        person: Class of the photos that show somebody, or None.
 
     Attributes:
         covers: Which tags some class leads to, `[V]`.
@@ -246,16 +255,20 @@ class Bridge:
         ShapeError: The matrix has other classes than the classifier.
     """
 
-    def __init__(self, matrix: NDArray[np.floating], classifier: Classifier) -> None:
+    def __init__(
+        self, matrix: NDArray[Any], classifier: Classifier, *, person: int | None = None
+    ) -> None:
         if matrix.ndim != 2 or len(matrix) != len(classifier):
             raise ShapeError(
                 f"the bridge wants a matrix [{len(classifier)}, V], not {list(matrix.shape)}",
                 hint="train the model again with this version",
             )
-        self._classifier = classifier
+        self._classifier, self._person = classifier, person
         self._n_tags = matrix.shape[1]
         of_class, self._tag = np.nonzero(matrix != 0)
         self._weight = matrix[of_class, self._tag].astype(np.float32)
+        if matrix.dtype == np.uint8:
+            self._weight /= np.float32(100.0)
         self.covers = np.asarray((matrix != 0).any(axis=0))
         most = matrix.max(axis=1, keepdims=True, initial=0.0)
         self.names = np.asarray(((matrix == most) & (matrix != 0)).any(axis=0))
@@ -266,7 +279,8 @@ class Bridge:
         """Score how much a photo's classes call for each tag.
 
         The log of the expected weight above a floor, over the twenty likeliest classes:
-        `log(sum_c p(c) matrix[c, v] + floor) - log(floor)`.
+        `log(sum_c p(c) matrix[c, v] + floor) - log(floor)`; of several labels the weight is the
+        chance that one of them leads to the tag (noisy or).
 
         Args:
             embeddings: From the encoder, `[B, D]`.
@@ -288,13 +302,26 @@ class Bridge:
         place = photo * self._n_tags + self._tag[entry]
         weight = np.repeat(chance.ravel(), count) * self._weight[entry]
         size = len(classes) * self._n_tags
-        expected = np.bincount(place, weights=weight, minlength=size)
+        if self._classifier.is_multi_label:
+            none = np.bincount(place, weights=np.log1p(-weight), minlength=size)
+            expected = -np.expm1(none)
+        else:
+            expected = np.bincount(place, weights=weight, minlength=size)
         out = np.zeros(size, np.float32)
         out[place] = np.log1p(expected[place] / BRIDGE_FLOOR)
         return out.reshape(len(classes), self._n_tags)
 
+    def person_chance(self, embedding: Floats) -> float | None:
+        """Chance that a photo `[D]` shows somebody; None where no class says that."""
+        if self._person is None:
+            return None
+        layer = self._classifier
+        return float(_logistic(layer.weight[self._person] @ embedding + layer.bias[self._person]))
 
-def class_tag_matrix(tags_of_class: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> Halfs:
+
+def class_tag_matrix(
+    tags_of_class: Sequence[Sequence[str]], vocabulary: Sequence[str]
+) -> NDArray[np.uint8]:
     """Lay out the chance of each tag on a photo of each class, by its place in the class's list.
 
     Shapes:
@@ -305,14 +332,15 @@ def class_tag_matrix(tags_of_class: Sequence[Sequence[str]], vocabulary: Sequenc
         vocabulary: Tags, V of them; others in the lists are left out, but keep their place.
 
     Returns:
-        `[K, V]`; of a tag that is listed twice the better place counts.
+        Hundredths `[K, V]`; of a tag that is listed twice the better place counts.
     """
     index = {tag: i for i, tag in enumerate(vocabulary)}
-    matrix = np.zeros((len(tags_of_class), len(vocabulary)), np.float16)
+    matrix = np.zeros((len(tags_of_class), len(vocabulary)), np.uint8)
     for row, tags in enumerate(tags_of_class):
         for place, tag in reversed(list(enumerate(tags))):
             if tag in index:
-                matrix[row, index[tag]] = PLACE_WEIGHTS[min(place, len(PLACE_WEIGHTS) - 1)]
+                weight = PLACE_WEIGHTS[min(place, len(PLACE_WEIGHTS) - 1)]
+                matrix[row, index[tag]] = round(100 * weight)
     return matrix
 
 
@@ -352,6 +380,10 @@ def _cheapest(run: str, costs: dict[str, float]) -> list[str]:
         words.append(run[back[stop] : stop])
         stop = back[stop]
     return [w for w in reversed(words) if w in costs]
+
+
+def _logistic(logits: Floats) -> Floats:
+    return np.float32(1.0) / (np.float32(1.0) + np.exp(-np.clip(logits, -30.0, 30.0)))
 
 
 def _unit(rows: Floats) -> Floats:

@@ -246,18 +246,19 @@ def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
     embeddings = np.zeros((len(kept), head.width), np.float16)
     if log.embeddings.shape[1] and kept:
         embeddings[:] = head.project(log.embeddings[kept].astype(np.float32))
+        embeddings[~log.has_photo[kept]] = 0.0
     tag_lists = [lists[i] for i in kept]
     return anonymous_log(vocabulary, tag_lists, embeddings, has_photo=log.has_photo[kept])
 
 
-def with_prior(knowledge: Knowledge, log: PostLog) -> Knowledge:
-    """The same knowledge with a prior made of a log."""
+def with_prior(knowledge: Knowledge, log: PostLog, people: Ints) -> Knowledge:
+    """The same knowledge with a prior made of a log, and the people behind each tag, `[V]`."""
     vocabulary, head = knowledge.vocabulary, knowledge.head
     made = Knowledge.of(
         vocabulary,
         head,
         prior=prior_of(log, vocabulary, head),
-        prior_people=people_of_tags(log, vocabulary).astype(np.float64),
+        prior_people=people.astype(np.float64),
         topics=knowledge.topics,
     )
     return replace(knowledge, prior=made.prior)

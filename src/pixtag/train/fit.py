@@ -33,15 +33,7 @@ from pixtag.signals.head import Head
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import (
-    Examples,
-    deal_folds,
-    join_examples,
-    people_of_tags,
-    prior_of,
-    replay_examples,
-    with_prior,
-)
+from pixtag.train.examples import Examples, deal_folds, join_examples, prior_of, replay_examples
 from pixtag.train.network import OnStage, fit_network, score_examples
 from pixtag.train.people import first_users, people_elsewhere, people_with_histories
 from pixtag.train.pixels import Pixels, fit_pixels, tag_table
@@ -148,7 +140,7 @@ def _pixels_and_examples(
     pixels = fit_pixels(fitted, table, everyone, config, checkpoints, n_tags=n_tags)
     knowledge = plan.knowledge(pixels, everyone)
     valid = _calibration_examples(plan, knowledge)
-    known = with_prior(knowledge, fitted)
+    known = plan.with_prior(knowledge, fitted)
     replay = partial(people_elsewhere, seed=config.seed, silent_share=config.drop_sources)
     for other in plan.elsewhere:
         train += replay(other.log, other.to_fit, Model(known, config.rank_to_fit))
@@ -167,7 +159,7 @@ def _fold_examples(plan: Plan, knowledge: Knowledge, hidden: Bools, n_folds: int
     kinds = plan.auxiliary.kinds[: len(fitted)] if config.histories else ()
     if config.first_users or kinds:
         rows = np.flatnonzero(hidden)
-        model = Model(with_prior(knowledge, fitted.select(~hidden)), config.rank)
+        model = Model(plan.with_prior(knowledge, fitted.select(~hidden)), config.rank)
         # Rounded up: each fold asks somebody.
         most = -(-config.first_users // n_folds)
         if most:
@@ -187,7 +179,7 @@ def _calibration_examples(plan: Plan, knowledge: Knowledge) -> list[Examples]:
     if config.first_users:
         people = np.unique(log.user_of_post[asked])[::2]
         hidden = np.isin(log.user_of_post, people) & (log.user_of_post < len(log.users))
-        model = Model(with_prior(knowledge, log.select(~hidden)), config.rank)
+        model = Model(plan.with_prior(knowledge, log.select(~hidden)), config.rank)
         rows, most = asked[hidden[asked]], config.first_users // 4
         parts += first_users(log, rows, model, most=most, seed=config.seed)
     return parts
@@ -211,7 +203,7 @@ def _bundle(plan: Plan, weights: Arrays, head: Head, title: str) -> Bundle:
         encoder_width=log.embeddings.shape[1],
         trained=trained,
     )
-    people = people_of_tags(log, plan.vocabulary)
+    people = plan.people(log)
     extras: dict[str, NDArray[Any]] = {"prior_people": people.astype(np.float32)}
     if plan.matrix is not None:
         extras["bridge"] = plan.matrix
@@ -220,12 +212,13 @@ def _bundle(plan: Plan, weights: Arrays, head: Head, title: str) -> Bundle:
         extras["kinds/weight"] = kinds.weight.astype(np.float16)
         extras["kinds/bias"] = kinds.bias
         extras["kinds/matrix"] = kinds.matrix
+        extras["kinds/person"] = np.array(kinds.person, np.int64)
     seen = [*log.post_ids, *(post_id for other in plan.elsewhere for post_id in other.asked)]
     return Bundle(
         manifest=manifest,
         vocabulary=plan.vocabulary,
         weights=weights,
-        prior=prior_of(log, plan.vocabulary, head),
+        prior=prior_of(plan.kept(log), plan.vocabulary, head),
         extras=extras,
         seen=hash_post_ids(seen, salt=manifest.salt),
         card=write_card(manifest, n_tags=len(plan.vocabulary), title=title),

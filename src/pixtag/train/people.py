@@ -62,7 +62,8 @@ def first_users(log: PostLog, rows: Ints, model: Model, *, most: int, seed: int)
         if len(mine):
             places = np.searchsorted(np.flatnonzero(is_mine), mine)
             parts.append(replay_examples(log.select(is_mine), places, model, seed=seed))
-    strangers = rows[log.user_of_post[rows] == nobody]
+    has_tag = np.diff(log.tag_start) > 0
+    strangers = rows[(log.user_of_post[rows] == nobody) & has_tag[rows]]
     if len(strangers):
         parts.append(_strangers(log, strangers, model))
     return parts

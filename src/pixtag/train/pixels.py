@@ -35,9 +35,9 @@ ROUNDS, STEPS = 15, 25  # of expectation maximisation, and of gradient descent i
 TOPIC_LEARNING_RATE, TOPIC_WEIGHT_DECAY = 2e-2, 5e-4
 POSTS_A_TOPIC = 20  # a topic needs about so many posts
 SHRINK_POSTS = 5.0  # posts with the usual tags that are added to each topic
-KIND_RIDGE = 60.0
-BACKGROUND = 0.1  # weight of a photo of none of the kinds
-SHARPNESS = 48.0  # makes a regression on 0 and 1 a logit, before the bridge's temperature of 2
+KIND_EPOCHS, KIND_LEARNING_RATE, KIND_WEIGHT_DECAY = 16, 5e-3, 2e-3
+RARE_PHOTOS, MOST_MORE = 80.0, 4.0  # a label of fewer photos counts more, at most so much
+PERSON = "person"  # the label of photos that show somebody, or a part of them
 HEAD_ARRAYS = ("center", "projection", "tag_vectors", "tag_bias")
 TOPIC_ARRAYS = ("weight", "bias", "chance", "usual")
 
@@ -264,48 +264,91 @@ def _maximise(seen: Any, has: Any, shares: Any) -> Any:
 
 
 class Kinds(NamedTuple):
-    """A linear classifier of kinds of photos, `[K, D]`, and its class-to-tag matrix `[K, V]`."""
+    """A multi-label classifier of photos, `[K, D]`, and its label-to-tag matrix `[K, V]`.
+
+    `person` holds the label of photos that show somebody, if there is one.
+    """
 
     weight: Floats
     bias: Floats
-    matrix: Halfs
+    matrix: NDArray[np.uint8]
+    person: tuple[int, ...]
 
     def bridge(self) -> Bridge:
         """The signal."""
-        return Bridge(self.matrix, Classifier(self.weight, self.bias))
+        layer = Classifier(self.weight, self.bias, is_multi_label=True)
+        return Bridge(self.matrix, layer, person=next(iter(self.person), None))
 
 
 def fit_kinds(
     embeddings: Floats,
-    labels: Sequence[str],
+    targets: Halfs,
+    weight: Halfs,
     tags_of_kind: Mapping[str, Sequence[str]],
     vocabulary: Sequence[str],
 ) -> Kinds:
-    """Fit a second bridge, for kinds that the encoder's classes lack, by ridge regression.
+    """Fit a second bridge by logistic regressions, one a label, on what is known of each photo.
 
     Args:
-        embeddings: Of labelled photos, `[N, D]`.
-        labels: The kind of each, `[N]`; a kind without a photo here is never named.
-        tags_of_kind: Tags that people put on photos of each kind, best first. One without tags
-            stands for photos of none of the others; they weigh less, since not all are rightly so.
+        embeddings: Of N labelled photos, `[N, D]`.
+        targets: 1 where a photo has a label, in the order of their names, `[N, K]`.
+        weight: What each cell counts, `[N, K]`; 0 where nothing is known. Rare labels count more;
+            one without a photo here is never named.
+        tags_of_kind: Tags that people put on photos of each label, best first.
         vocabulary: Tags, V of them.
     """
-    kinds = sorted(tags_of_kind)
-    index = {kind: i for i, kind in enumerate(kinds)}
-    target = np.zeros((len(labels), len(kinds)))
-    target[np.arange(len(labels)), [index[label] for label in labels]] = 1.0
-    weigh = np.array([1.0 if tags_of_kind[label] else BACKGROUND for label in labels])[:, None]
-    center = (weigh * embeddings).sum(axis=0) / weigh.sum()
-    base = (weigh * target).sum(axis=0) / weigh.sum()
-    rows = embeddings - center
-    curve = rows.T @ (weigh * rows) + KIND_RIDGE * np.eye(rows.shape[1])
-    weight = np.linalg.solve(curve, rows.T @ (weigh * (target - base))).T
-    bias = base - weight @ center
-    absent = target.sum(axis=0) == 0
-    bias[absent] = -10.0
-    weight[absent] = 0.0
-    return Kinds(
-        weight=(weight * SHARPNESS).astype(np.float32),
-        bias=(bias * SHARPNESS).astype(np.float32),
-        matrix=class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
+    kinds, n = sorted(tags_of_kind), len(embeddings)
+    said = (targets * weight).sum(axis=0, dtype=np.float32)
+    more = np.clip(np.sqrt(RARE_PHOTOS / np.maximum(said, 1.0)), 1.0, MOST_MORE)
+    cells = weight * np.where(targets > 0, more, 1.0).astype(np.float16)
+    center, scale = embeddings.mean(axis=0), embeddings.std(axis=0).mean()
+    base = np.clip(said / np.maximum(weight.sum(axis=0, dtype=np.float32), 1e-6), 1e-5, 0.5)
+    params = (
+        jnp.zeros((embeddings.shape[1], len(kinds))),
+        jnp.asarray(np.log(base / (1 - base)), jnp.float32),
     )
+    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
+    steps = n // batch
+    data = (jnp.asarray((embeddings - center) / scale), jnp.asarray(targets), jnp.asarray(cells))
+    state = (params, _kinds_optimizer(KIND_EPOCHS * steps).init(params))
+    for epoch in range(KIND_EPOCHS):
+        state = _kinds_epoch(steps, batch, data, state, jax.random.PRNGKey(epoch))
+    fitted = np.asarray(state[0][0]).T / scale
+    bias = np.asarray(state[0][1]) - fitted @ center
+    absent = said == 0
+    bias[absent] = -10.0
+    fitted[absent] = 0.0
+    return Kinds(
+        weight=fitted.astype(np.float32),
+        bias=bias.astype(np.float32),
+        matrix=class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
+        person=tuple(i for i, kind in enumerate(kinds) if kind == PERSON),
+    )
+
+
+def _kinds_optimizer(n_steps: int) -> Any:
+    return optax.adam(optax.cosine_decay_schedule(KIND_LEARNING_RATE, n_steps))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _kinds_epoch(steps: int, batch: int, data: Any, state: Any, key: Any) -> Any:
+    embeddings, targets, cells = data
+    optimizer = _kinds_optimizer(KIND_EPOCHS * steps)
+    order = jax.random.permutation(key, embeddings.shape[0])[: steps * batch]
+
+    def step(state: Any, rows: Any) -> Any:
+        params, memory = state
+        drop_key = jax.random.fold_in(key, rows[0])
+
+        def loss(params: Any) -> Any:
+            kept = jax.random.bernoulli(drop_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
+            logits = (embeddings[rows] * kept / (1 - HEAD_DROPOUT)) @ params[0] + params[1]
+            each = optax.sigmoid_binary_cross_entropy(logits, targets[rows].astype(jnp.float32))
+            decay = KIND_WEIGHT_DECAY * (params[0] ** 2).sum()
+            return (each * cells[rows]).sum() / batch + decay
+
+        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
+        return (optax.apply_updates(params, updates), memory), None
+
+    state, _ = jax.lax.scan(step, state, order.reshape(steps, batch))
+    return state

@@ -18,10 +18,10 @@ from pixtag.signals import Knowledge
 from pixtag.signals.words import class_tag_matrix
 from pixtag.splits import Split, temporal_split
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import choose_vocabulary
+from pixtag.train.examples import choose_vocabulary, people_of_tags, with_prior
 from pixtag.train.people import Elsewhere
 from pixtag.train.pixels import Kinds, Pixels, fit_kinds
-from pixtag.types import Bools, Ints, PostLog, Sources
+from pixtag.types import Bools, Halfs, Ints, PostLog, Sources
 
 LEAST_POSTS = 200  # posts with a time and a tag below which nothing worth having is learned
 
@@ -37,9 +37,12 @@ class Auxiliary:
             kept out of a head together, so that the network meets kinds that no head ever saw.
         bridge_tags: Tags that people put on photos of each class of the shipped encoder, best
             first; those of the vocabulary become the model's class-to-tag matrix.
-        kinds: What each post's photo is known to show, `[N]`, a key of `kind_tags` or empty: a
-            classifier of these kinds becomes a second bridge.
-        kind_tags: Tags that people put on photos of each kind, best first.
+        kinds: The main thing that each post's photo is known to show, `[N]`, or empty.
+        targets: Which of K labels, the keys of `kind_tags` by name, each photo has, `[N, K]`: a
+            classifier of them becomes a second bridge.
+        target_weight: What each of the targets counts, `[N, K]`; 0 where nothing is known.
+        kind_tags: Tags that people put on photos of each label, best first.
+        withheld: Posts whose photos, as vectors, must not be in the model's prior.
         others: Logs of other people with times: the network meets their habits too. Neither
             their tags nor their posts enter the model.
     """
@@ -48,6 +51,9 @@ class Auxiliary:
     groups: Sequence[str] = ()
     bridge_tags: Sequence[Sequence[str]] | None = None
     kinds: Sequence[str] = ()
+    targets: Halfs | None = None
+    target_weight: Halfs | None = None
+    withheld: Collection[str] = ()
     kind_tags: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     others: Sequence[PostLog] = ()
 
@@ -104,6 +110,7 @@ class Plan:
             encoder_digest=encoder_digest, matrix=self.matrix, has_words=has_words
         )
         cuts = ((other, split_of(other, use_all=use_all)) for other in auxiliary.others)
+        self._kinds: dict[bytes, Kinds] = {}
         self.elsewhere = [Elsewhere.of(other, cut, config) for other, cut in cuts]
 
     def _chosen_tags(self) -> list[str]:
@@ -127,21 +134,47 @@ class Plan:
             "others": [digest_of_posts(other) for other in self.auxiliary.others],
             "groups": list(self.auxiliary.groups),
             "kinds": list(self.auxiliary.kinds),
+            "withheld": sorted(self.auxiliary.withheld),
+            "targets": self._digest_of_targets(),
             "kind_tags": dict(self.auxiliary.kind_tags),
             "bridge": hashlib.sha256(matrix).hexdigest(),
             "pixtag": importlib.metadata.version("pixtag"),
             "jax": jax.__version__,
         }
 
+    def _digest_of_targets(self) -> str:
+        digest = hashlib.sha256()
+        for cells in (self.auxiliary.targets, self.auxiliary.target_weight):
+            digest.update(b"" if cells is None else np.ascontiguousarray(cells).tobytes())
+        return digest.hexdigest()
+
     def kinds(self, chosen: Bools) -> Kinds | None:
         """The classifier of labelled photos among the chosen posts of the fit period."""
-        names = self.auxiliary.kinds
-        rows = [i for i in np.flatnonzero(chosen).tolist() if names and names[i]]
-        if not rows:
+        targets, weight = self.auxiliary.targets, self.auxiliary.target_weight
+        if targets is None or weight is None:
             return None
-        embeddings = self.log.embeddings[rows].astype(np.float32)
-        labels = [names[i] for i in rows]
-        return fit_kinds(embeddings, labels, self.auxiliary.kind_tags, self.vocabulary)
+        key = chosen.tobytes()
+        if key not in self._kinds:
+            rows = np.flatnonzero(chosen & weight[: len(chosen)].any(axis=1))
+            embeddings = self.log.embeddings[rows].astype(np.float32)
+            said, counts, tags = targets[rows], weight[rows], self.auxiliary.kind_tags
+            self._kinds[key] = fit_kinds(embeddings, said, counts, tags, self.vocabulary)
+        return self._kinds[key]
+
+    def kept(self, log: PostLog) -> PostLog:
+        """Posts as a prior may hold them: without the photos that are withheld."""
+        held = np.array([p not in self.auxiliary.withheld for p in log.post_ids], np.bool_)
+        embeddings = np.where(held[:, None], log.embeddings, np.float16(0.0))
+        return replace(log, has_photo=log.has_photo & held, embeddings=embeddings)
+
+    def people(self, log: PostLog) -> Ints:
+        """People behind each tag, `[V]`; whose photos are withheld make nothing popular."""
+        rows = np.array([p not in self.auxiliary.withheld for p in log.post_ids], np.bool_)
+        return people_of_tags(log.select(rows), self.vocabulary)
+
+    def with_prior(self, knowledge: Knowledge, log: PostLog) -> Knowledge:
+        """The same knowledge with a prior made of a log, as the model's own will be."""
+        return with_prior(knowledge, self.kept(log), self.people(log))
 
     def knowledge(self, pixels: Pixels, chosen: Bools) -> Knowledge:
         """What was fitted on the chosen posts, with what serving will also have, no prior."""
