@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from pixtag.platforms import Platform, find_platform
 from pixtag.signals import FEATURES, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
-from pixtag.types import Bools, Floats, Ints
+from pixtag.types import Bools, Doubles, Floats, Ints
 
 SET_SIZE = 5  # composed as one; its tags come likeliest first, further ones follow
 POOL = 40  # candidates among which near-synonyms are looked for; those behind follow as they are
 LAST_POSTS, LAST_PHOTOS = 256, 32  # the last ones of a tag tell how it is used
+MOST_KEPT = 4096  # tags of which that is kept
 
 # For a stranger's photo; chosen on labelled photos that were held out for the choice (docs/log.md).
 SPECIFIC = 0.3  # how much the lift over a tag's usual share counts, against its log chance
@@ -42,6 +44,10 @@ LOG_SECOND = float(np.log(0.5))  # the second that says the same counts half,
 LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 
 
+Beside = tuple[Ints, Ints]
+"""Tags on the last posts with one tag, itself too, and on how many of these posts each is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """How C tags are used: what near-synonyms are told by."""
@@ -49,74 +55,121 @@ class Usage:
     uses: Floats  # posts with each, [C]
     # Of the row's last posts those with the column's tag too, [C, C]; all of them on the diagonal.
     together: Floats
-    company: Floats  # cosine of what stands beside two tags, each other apart, [C, C]
-    photos: Floats  # mean photo of each, any length, zeros without one, [C, J]
+    # Cosine of what stands beside two tags, each other apart, [C, C]; 0 unless photos look alike.
+    company: Floats
 
     @classmethod
-    def of_posts(
-        cls, uses: Floats, photos: Floats, tags: Ints, of: Ints, start: Ints, carried: Ints
-    ) -> Usage:
-        """Count in the last posts with each of C distinct `tags`.
-
-        Post i of N is listed for `tags[of[i]]` and carries `carried[start[i]:start[i + 1]]`.
-        """
-        n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
-        row = np.repeat(of, np.diff(start))
-        is_carried = np.zeros(int(max(tags.max(initial=0), carried.max(initial=0))) + 1, np.bool_)
-        is_carried[carried] = True
-        number, n_beside = np.cumsum(is_carried) - 1, int(is_carried.sum())
-        beside = np.bincount(row * n_beside + number[carried], minlength=n * n_beside)
-        beside = beside.reshape(n, n_beside).astype(np.float32)
-        own = np.flatnonzero(is_carried[tags])
-        together = np.zeros((n, n), np.float32)
-        together[:, own] = beside[:, number[tags[own]]]
-        if not near.any():
-            return cls(uses, together, np.zeros((n, n), np.float32), photos)
-        # Only tags whose photos look the same are compared by their company.
-        beside[~near] = 0.0
-        beside[own, number[tags[own]]] = 0.0
-        # Cosine of the roots of how often others stand beside two tags, so that the squares are
-        # the counts; neither tag is company of the pair itself: their posts together don't count.
-        roots = np.sqrt(beside)
-        others = np.maximum(beside.sum(axis=1)[:, None] - together, 1e-9)
-        company = (roots @ roots.T / np.sqrt(others * others.T)).astype(np.float32)
-        return cls(uses, together, company, photos)
+    def of(cls, uses: Floats, tags: Ints, beside: Sequence[Beside], alike: Bools) -> Usage:
+        """Compare C distinct `tags`, by company where their photos look `alike`, `[C, C]`."""
+        n = len(tags)
+        row = np.repeat(np.arange(n), [len(others) for others, _ in beside])
+        others, count = (np.concatenate([tags[:0], *part]) for part in zip(*beside, strict=True))
+        is_there = np.zeros(int(max(others.max(initial=0), tags.max(initial=0))) + 1, np.bool_)
+        is_there[others] = is_there[tags] = True
+        found = np.flatnonzero(is_there)
+        number = np.empty(len(is_there), np.int64)
+        number[found] = np.arange(len(found))
+        counts, mine = np.zeros((n, len(found)), np.float32), number[tags]
+        counts[row, number[others]] = count
+        together = counts[:, mine]
+        company, near = np.zeros((n, n), np.float32), np.flatnonzero(alike.any(axis=1))
+        if len(near):
+            # Cosine of the roots of how often others stand beside two tags, so that the squares are
+            # the counts; neither tag is company of the pair itself: their posts together don't
+            # count.
+            counts, both = counts[near], np.ix_(near, near)
+            counts[np.arange(len(near)), mine[near]] = 0.0
+            total = np.maximum(counts.sum(axis=1)[:, None] - together[both], 1e-9)
+            roots = np.sqrt(counts)
+            company[both] = roots @ roots.T / np.sqrt(total * total.T) * alike[both]
+        return cls(uses, together, company)
 
 
-def usage_of(asked: Asked, question: int, names: Sequence[str], *, photos: bool = True) -> Usage:
-    """How tags `[C]`, known or not, were used before a question, in the store and the prior.
+def usage_of(asked: Asked, question: int, tags: Ints, *, photos: bool = True) -> Usage:
+    """How tags `[C]`, -1 for unknown ones, were used before a question, in store and prior.
 
     With `photos`, for near-synonyms: only posts of tags whose photos look alike are read. Without
-    them posts of all, and no photo.
+    them posts of all, and none looks like another.
     """
-    ids, place = np.unique([asked.id_of(name) for name in names], return_inverse=True)
+    ids, place = np.unique(tags, return_inverse=True)
     view, prior = asked.view, asked.knowledge.prior
     tick = np.full(len(ids), asked.tick[question])
     uses = (view.uses_with(ids, tick) + asked.at_prior(prior.uses, ids)) * (ids >= 0)
-    known, read = (ids >= 0) & (ids < len(prior.uses)), ids >= 0
-    sums = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
+    read = uses > 0
+    alike = np.zeros((len(ids), len(ids)), np.bool_)
     if photos:
-        if prior.n_posts:
-            sums[known] = prior.photo_sums[ids[known]]
-        pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
-        if len(pair):
-            first = np.flatnonzero(is_first(pair))
-            sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
-        sums[ids < 0] = 0.0
-        read &= look_alike(sums).any(axis=1)
-    parts: list[tuple[Ints, Ints, Ints]] = []
-    end = np.full(len(ids), LAST_TICK)
-    for source, until, has in ((view, tick, read), (prior.view, end, read & known)):
-        of, slot = source.carrying(ids[has], until[has], limit=LAST_POSTS)
-        lengths = source.n_uses[slot].astype(np.int64)
-        parts.append((np.flatnonzero(has)[of], lengths, source.uses_of(slot)[1]))
-    of, lengths, carried = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    start = np.append(0, np.cumsum(lengths))
+        usable = np.flatnonzero(uses >= LEAST_USES)
+        sums = _kept(asked, "photo", ids[usable], uses[usable], tick, _photo_sums)
+        alike[np.ix_(usable, usable)] = look_alike(np.array(sums))
+        read = alike.any(axis=1)
+    beside: list[Beside] = [(ids[:0], ids[:0])] * len(ids)
+    has = np.flatnonzero(read)
+    for i, found in zip(has, _kept(asked, "beside", ids[has], uses[has], tick, _beside), strict=True):
+        beside[i] = found
     # An unknown tag has no posts; its id must only be nobody else's.
-    distinct = np.where(ids >= 0, ids, max(asked.n_tags, int(carried.max(initial=0)) + 1))
-    found = Usage.of_posts(uses.astype(np.float32), sums, distinct, of, start, carried)
+    found = Usage.of(uses.astype(np.float32), np.where(ids >= 0, ids, asked.n_tags), beside, alike)
     both = np.ix_(place, place)
-    return Usage(found.uses[place], found.together[both], found.company[both], found.photos[place])
+    return Usage(found.uses[place], found.together[both], found.company[both])
+
+
+def _kept(
+    asked: Asked,
+    name: str,
+    tags: Ints,
+    uses: Doubles,
+    tick: Ints,
+    make: Callable[[Asked, Ints, Ints], Sequence[Any]],
+) -> list[Any]:
+    """What is made of the posts with each tag, which stays the same while these do."""
+    kept, prior = asked.view.kept, asked.knowledge.prior
+    names, found, missing = tags.tolist(), list[Any](), list[int]()
+    for i, (tag, n) in enumerate(zip(names, uses.tolist(), strict=True)):
+        before = kept.get(tag, {}).get(name)
+        is_same = before is not None and before[0] == n and before[1] is prior
+        found.append(before[2] if is_same else None)
+        if not is_same:
+            missing.append(i)
+    if missing:
+        if len(kept) > MOST_KEPT:
+            kept.clear()
+        for i, made in zip(missing, make(asked, tags[missing], tick[missing]), strict=True):
+            found[i] = made
+            kept.setdefault(names[i], {})[name] = float(uses[i]), prior, made
+    return found
+
+
+def _photo_sums(asked: Asked, tags: Ints, tick: Ints) -> Floats:
+    """Sum of the vectors of each tag's last photos and of those of the prior, `[C, J]`."""
+    view, prior = asked.view, asked.knowledge.prior
+    known = tags < len(prior.uses)
+    sums = np.zeros((len(tags), view.vectors.shape[1]), np.float32)
+    if prior.n_posts:
+        sums[known] = prior.photo_sums[tags[known]]
+    pair, row = view.last_photos(tags, tick, limit=LAST_PHOTOS)
+    if len(pair):
+        first = np.flatnonzero(is_first(pair))
+        sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
+    return sums
+
+
+def _beside(asked: Asked, tags: Ints, tick: Ints) -> list[Beside]:
+    """Tags on the last posts with each tag, in the store and in the prior, and how often."""
+    prior, n = asked.knowledge.prior.view, len(tags)
+    known = np.flatnonzero(tags < prior.n_tags)
+    of_ours, ours = asked.view.carrying(tags, tick, limit=LAST_POSTS)
+    end = np.full(len(known), LAST_TICK)
+    of_theirs, theirs = prior.carrying(tags[known], end, limit=LAST_POSTS)
+    parts = ((of_ours, asked.view.uses_of(ours)), (known[of_theirs], prior.uses_of(theirs)))
+    tag = np.concatenate([tag for _, (_, tag) in parts])
+    row = np.concatenate([of[post] for of, (post, _) in parts])
+    is_there = np.zeros(int(tag.max(initial=0)) + 1, np.bool_)
+    is_there[tag] = True
+    others = np.flatnonzero(is_there)
+    number = np.empty(len(is_there), np.int64)
+    number[others] = np.arange(len(others))
+    counts = np.bincount(row * len(others) + number[tag], minlength=n * len(others))
+    counts = counts.reshape(n, len(others))
+    return [(others[c > 0], c[c > 0]) for c in counts]
 
 
 def look_alike(photos: Floats) -> Bools:
@@ -133,12 +186,15 @@ def near_synonyms(usage: Usage) -> Bools:
     Their photos look the same, the same tags stand beside them, and either the rarer one mostly
     comes together with the other or the two hardly ever meet.
     """
+    found = (usage.company >= LEAST_COMPANY) & (
+        np.minimum(usage.uses[:, None], usage.uses) >= LEAST_USES
+    )
+    if not found.any():
+        return found
     uses, share = usage.uses, usage.together / (usage.together.diagonal()[:, None] + SHRINK)
     rarer, equal = uses[:, None] < uses, uses[:, None] == uses
     share = np.where(rarer, share, np.where(equal, np.maximum(share, share.T), share.T))
-    found = (np.minimum(uses[:, None], uses) >= LEAST_USES) & look_alike(usage.photos)
-    found &= (share >= MOSTLY) | (share <= HARDLY_EVER)
-    return found & (usage.company >= LEAST_COMPANY)
+    return found & ((share >= MOSTLY) | (share <= HARDLY_EVER))
 
 
 @dataclass(frozen=True, slots=True)

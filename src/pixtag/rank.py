@@ -145,18 +145,31 @@ def questions_of(log: PostLog, rows: Ints, *, width: int) -> Questions:
 
 
 def read(
-    model: Model, view: Evidence, questions: Questions, sources: Sources | None = None
+    model: Model,
+    view: Evidence,
+    questions: Questions,
+    sources: Sources | None = None,
+    *,
+    embeddings: Callable[[], Floats] | None = None,
 ) -> Asked:
-    """Read all that is needed of the past for a block of questions, but for the candidates."""
+    """Read all that is needed of the past for a block of questions, but for the candidates.
+
+    Where the photos are still being looked at, `embeddings` waits for them, after everything that
+    can be read without.
+    """
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
-    asked.looks = look(asked)
     asked.own_pairs = Pairs(
         asked.own.question[asked.own.post],
         asked.own.tag,
         n_questions=len(asked),
         n_tags=asked.n_tags,
     )
+    asked.company = companies(asked)
+    asked.proposed = _propose_unseen(asked, config)
+    if embeddings is not None:
+        asked.see(embeddings())
+    asked.looks = look(asked)
     if asked.has_photo.any():
         asked.similar = Similar(view, asked.photo, asked.tick)
     asked.own_memory = own_memory(asked, n_slots=config.own_slots)
@@ -164,19 +177,24 @@ def read(
     if asked.sources.trend:
         asked.lately = lately_memory(asked, asked.similar, n_slots=config.near_slots)
     asked.interests = Interests.of(asked, asked.own_memory, asked.looks)
-    asked.company = companies(asked)
     describe_slots(asked, asked.own_memory, asked.near, asked.looks)
     return asked
 
 
-def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
-    """Propose candidates from every source, and the places that each question has for them."""
+def _propose_unseen(asked: Asked, config: RankConfig) -> list[tuple[Ints, Ints]]:
+    """Propose candidates from every source but the photo, the person's own first."""
     own = propose_own(
         asked, limit=config.own_candidates, many=MANY_TAGS, further=config.more_candidates
     )
     found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
     if asked.sources.trend:
         found.append(propose_rising(asked, limit=12))
+    return found
+
+
+def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
+    """Propose candidates from every source, and the places that each question has for them."""
+    found = asked.proposed.copy()
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
         found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))
@@ -200,7 +218,7 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
     pairs = Pairs(
         pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
     )
-    n_own = np.bincount(own[0], minlength=len(asked))
+    n_own = np.bincount(asked.proposed[0][0], minlength=len(asked))
     return pairs, config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
 
 
@@ -260,7 +278,7 @@ def described(model: Model, asked: Asked) -> Candidates:
         raise ShapeError("no questions to answer")
     pairs, limit = propose(asked, model.config)
     pairs, place = _cut(asked, pairs, limit)
-    n = int(limit.max())
+    asked.pairs, n = pairs, int(limit.max())
     features = np.zeros((len(asked), n, len(FEATURES)), np.float32)
     features[pairs.question, place] = FEATURES.compute(asked, pairs)
     tag = np.full((len(asked), n), -1, np.int64)
@@ -282,7 +300,7 @@ def described(model: Model, asked: Asked) -> Candidates:
     )
 
 
-def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
+def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
     """The best candidates by the network.
 
     Args:
@@ -292,13 +310,19 @@ def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Int
         ties: Decides between tags of equal score, by tag id.
 
     Returns:
-        Tags `[B, k]`, -1 in the padding, and their probabilities `[B, k]`.
+        Places among the candidates `[B, k]`, padding last, and their probabilities `[B, k]`.
     """
     score = scores(model.weights, found.inputs)
     prob = calibrated(model.weights, score, found.filled, found.context)
     tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
     order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
-    return (np.take_along_axis(found.tag, order, axis=1), np.take_along_axis(prob, order, axis=1))
+    return order, np.take_along_axis(prob, order, axis=1)
+
+
+def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
+    """Tags `[B, k]` of the best candidates, -1 in the padding, and probabilities `[B, k]`."""
+    order, prob = best_places(model, found, k=k, ties=ties)
+    return np.take_along_axis(found.tag, order, axis=1), prob
 
 
 def rank(

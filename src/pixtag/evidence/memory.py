@@ -233,6 +233,7 @@ class MemoryEvidence:
             photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has], tie[owner][has]),
             **_with_marks(view, old, new),
             cache=_carried(view.cache, int(tick.min())),
+            kept=_but_for(view.kept, tags),
         )
 
     def _append(self, **rows: NDArray[Any]) -> None:
@@ -300,6 +301,7 @@ def remove_posts(view: View, slots: Ints) -> View:
         by_tag=view.by_tag.remove(tags, tick[owner], slots[owner]),
         photos=view.photos.remove(tags[has], tick[owner][has], photo[owner][has]),
         cache=_carried(view.cache, int(tick.min(initial=LAST_TICK))),
+        kept=_but_for(view.kept, tags),
     )
     new, old = _changed_marks(
         trimmed, user[owner].astype(np.int64), tags, tick[owner], slots[owner]
@@ -375,6 +377,14 @@ def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
 def post_key(tick: Ints) -> Ints:
     """Key of a post among all posts."""
     return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
+
+
+def _but_for(kept: dict[int, Any], tags: Ints) -> dict[int, Any]:
+    """What was kept of the other tags."""
+    kept = kept.copy()
+    for tag in set(tags.tolist()):
+        kept.pop(tag, None)
+    return kept
 
 
 def _carried(cache: dict[Any, Any], tick: int) -> dict[Any, Any]:

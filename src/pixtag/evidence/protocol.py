@@ -90,6 +90,11 @@ class Evidence(Protocol):
         """Whether `photo_tick` ascends."""
         ...
 
+    @property
+    def kept(self) -> dict[int, dict[str, Any]]:
+        """What readers made of a tag's posts, by tag; until one comes or goes."""
+        ...
+
     def id_of(self, tag: str) -> int:
         """Id of a tag, or -1."""
         ...

@@ -192,6 +192,7 @@ class View:
             posts, of uses, of people's first uses, of (person, day) uses, of those by weekday, and
             of photos by tag.
         cache: Reads as of moments in the past, by (name, ..., tick).
+        kept: What readers made of a tag's posts, by tag; until one comes or goes.
     """
 
     names: Names
@@ -216,6 +217,7 @@ class View:
     weekdays: Postings
     photos: Postings
     cache: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
+    kept: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], repr=False)
 
     @property
     def n_posts(self) -> int:

@@ -146,6 +146,9 @@ class Asked:
         ties: Decides between tags of equal strength, `[T]`.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
+        proposed: Question and tag of what is proposed without a look at the photos, by `rank.py`; of
+            the person's own tags first.
+        pairs: The candidates.
         own_share: Share of the own kernel that carries each candidate, `[P]`. near_share: Of the
             neighbours'. first: Rough strength, `[P]`. All set before features are computed.
     """
@@ -173,6 +176,8 @@ class Asked:
     interests: Interests | None = field(init=False, default=None)
     company: dict[int, Company] = field(init=False)
     own_pairs: Pairs = field(init=False)
+    proposed: list[tuple[Ints, Ints]] = field(init=False)
+    pairs: Pairs = field(init=False)
     own_share: Floats = field(init=False)
     near_share: Floats = field(init=False)
     first: Floats = field(init=False)
@@ -180,6 +185,11 @@ class Asked:
 
     def __len__(self) -> int:
         return len(self.tick)
+
+    def see(self, embeddings: Floats) -> None:
+        """Take the embeddings `[B, D]` of the photos; what is known of them follows."""
+        self.embeddings = embeddings * self.has_photo[:, None]
+        self.photo = self.knowledge.head.project(self.embeddings)
 
     def id_of(self, tag: str) -> int:
         """Id of a tag, typed ones included; -1 for one that nobody knows."""
@@ -225,6 +235,11 @@ class Asked:
         return self.view.lived_days(self.tick)
 
     @cached_property
+    def just_used(self) -> tuple[Ints, Ints]:
+        """Question and tag of the uses in the last timed posts before each question."""
+        return self.view.just_used(self.tick)
+
+    @cached_property
     def n_posts(self) -> Ints:
         """Posts of the store before each question, `[B]`."""
         return self.view.totals(self.tick).posts
@@ -241,7 +256,6 @@ def ask(
     )
     user = asker if sources.history else np.full_like(asker, NOBODY)
     has_photo = questions.has_photo & sources.pixels
-    embeddings = questions.embeddings * has_photo[:, None]
     own = view.own(user, tick)
     n_own = own.n
     # Posts without tags tell how often somebody tags, not what.
@@ -259,15 +273,15 @@ def ask(
         )
         for tags in questions.accepted or ((),) * len(tick)
     ]
-    return Asked(
+    asked = Asked(
         knowledge=knowledge,
         view=view,
         sources=sources,
         tick=tick,
         user=user,
         asker=asker,
-        embeddings=embeddings,
-        photo=knowledge.head.project(embeddings),
+        embeddings=questions.embeddings,
+        photo=np.zeros((len(tick), knowledge.width), np.float32),
         has_photo=has_photo,
         own=own,
         n_own=np.maximum(n_own, own.n),
@@ -276,6 +290,9 @@ def ask(
         n_tags=n_tags,
         ties=ties,
     )
+    if questions.embeddings.any():
+        asked.see(questions.embeddings)
+    return asked
 
 
 def with_typed(
