@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK, is_first
+from pixtag.evidence import LAST_TICK, Evidence, is_first
 from pixtag.lists import Lists
 from pixtag.platforms import Platform, find_platform
 from pixtag.signals import FEATURES, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
-from pixtag.types import Bools, Doubles, Floats, Ints
+from pixtag.types import Bools, Floats, Ints, Smalls
 
 SET_SIZE = 5  # composed as one; its tags come likeliest first, further ones follow
 POOL = 40  # candidates among which near-synonyms are looked for; those behind follow as they are
 LAST_POSTS, LAST_PHOTOS = 256, 32  # the last ones of a tag tell how it is used
-MOST_KEPT = 4096  # tags of which that is kept
 
 # For a stranger's photo; chosen on labelled photos that were held out for the choice (docs/log.md).
 SPECIFIC = 0.3  # how much the lift over a tag's usual share counts, against its log chance
@@ -44,7 +42,7 @@ LOG_SECOND = float(np.log(0.5))  # the second that says the same counts half,
 LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 
 
-Beside = tuple[Ints, Ints]
+Beside = tuple[Ints, Smalls]
 """Tags on the last posts with one tag, itself too, and on how many of these posts each is."""
 
 
@@ -59,18 +57,24 @@ class Usage:
     company: Floats
 
     @classmethod
-    def of(cls, uses: Floats, tags: Ints, beside: Sequence[Beside], alike: Bools) -> Usage:
-        """Compare C distinct `tags`, by company where their photos look `alike`, `[C, C]`."""
+    def of(
+        cls, uses: Floats, tags: Ints, parts: Sequence[tuple[Ints, list[Beside]]], alike: Bools
+    ) -> Usage:
+        """Compare C distinct `tags`, by company where their photos look `alike`, `[C, C]`.
+
+        Each of `parts` is what stands beside some of them, by place.
+        """
         n = len(tags)
-        row = np.repeat(np.arange(n), [len(others) for others, _ in beside])
-        others, count = (np.concatenate([tags[:0], *part]) for part in zip(*beside, strict=True))
-        is_there = np.zeros(int(max(others.max(initial=0), tags.max(initial=0))) + 1, np.bool_)
-        is_there[others] = is_there[tags] = True
-        found = np.flatnonzero(is_there)
-        number = np.empty(len(is_there), np.int64)
-        number[found] = np.arange(len(found))
-        counts, mine = np.zeros((n, len(found)), np.float32), number[tags]
-        counts[row, number[others]] = count
+        row = np.repeat(
+            np.concatenate([place for place, _ in parts]),
+            [len(others) for _, of_each in parts for others, _ in of_each],
+        )
+        every = [beside for _, of_each in parts for beside in of_each]
+        column, found = numbered(np.concatenate([tags, *(others for others, _ in every)]))
+        mine, column = column[:n], column[n:]
+        count = np.concatenate([np.zeros(0), *(count for _, count in every)])
+        counts = np.bincount(row * len(found) + column, weights=count, minlength=n * len(found))
+        counts = counts.reshape(n, len(found)).astype(np.float32)
         together = counts[:, mine]
         company, near = np.zeros((n, n), np.float32), np.flatnonzero(alike.any(axis=1))
         if len(near):
@@ -85,6 +89,16 @@ class Usage:
         return cls(uses, together, company)
 
 
+def numbered(values: Ints) -> tuple[Ints, Ints]:
+    """The number of each of some small values among the distinct ones, and these, ascending."""
+    is_there = np.zeros(int(values.max(initial=0)) + 1, np.bool_)
+    is_there[values] = True
+    found = np.flatnonzero(is_there)
+    number = np.empty(len(is_there), np.int64)
+    number[found] = np.arange(len(found))
+    return number[values], found
+
+
 def usage_of(asked: Asked, question: int, tags: Ints, *, photos: bool = True) -> Usage:
     """How tags `[C]`, -1 for unknown ones, were used before a question, in store and prior.
 
@@ -92,84 +106,54 @@ def usage_of(asked: Asked, question: int, tags: Ints, *, photos: bool = True) ->
     them posts of all, and none looks like another.
     """
     ids, place = np.unique(tags, return_inverse=True)
-    view, prior = asked.view, asked.knowledge.prior
-    tick = np.full(len(ids), asked.tick[question])
-    uses = (view.uses_with(ids, tick) + asked.at_prior(prior.uses, ids)) * (ids >= 0)
-    read = uses > 0
-    alike = np.zeros((len(ids), len(ids)), np.bool_)
+    prior, tick, known = asked.knowledge.prior, int(asked.tick[question]), ids >= 0
+    ours = asked.view.uses_with(ids, np.full(len(ids), tick)) * known
+    theirs = asked.at_prior(prior.uses, ids).astype(np.int64) * known
+    uses, alike = ours + theirs, np.zeros((len(ids), len(ids)), np.bool_)
+    read = np.flatnonzero(uses)
     if photos:
-        usable = np.flatnonzero(uses >= LEAST_USES)
-        sums = _kept(asked, "photo", ids[usable], uses[usable], tick, _photo_sums)
-        alike[np.ix_(usable, usable)] = look_alike(np.array(sums))
-        read = alike.any(axis=1)
-    beside: list[Beside] = [(ids[:0], ids[:0])] * len(ids)
-    has = np.flatnonzero(read)
-    for i, found in zip(has, _kept(asked, "beside", ids[has], uses[has], tick, _beside), strict=True):
-        beside[i] = found
+        often = np.flatnonzero(uses >= LEAST_USES)
+        sums = _photo_sums(asked.view, ids[often], ours[often], tick)
+        of_prior = np.flatnonzero(theirs[often])
+        sums[of_prior] += prior.photo_sums[ids[often[of_prior]]]
+        alike[np.ix_(often, often)] = look_alike(sums)
+        read = np.flatnonzero(alike.any(axis=1))
+    parts = [(read, _beside(asked.view, ids[read], ours[read], tick))]
+    read = read[theirs[read] > 0]
+    parts.append((read, _beside(prior.view, ids[read], theirs[read], LAST_TICK)))
     # An unknown tag has no posts; its id must only be nobody else's.
-    found = Usage.of(uses.astype(np.float32), np.where(ids >= 0, ids, asked.n_tags), beside, alike)
+    found = Usage.of(uses.astype(np.float32), np.where(known, ids, asked.n_tags), parts, alike)
     both = np.ix_(place, place)
     return Usage(found.uses[place], found.together[both], found.company[both])
 
 
-def _kept(
-    asked: Asked,
-    name: str,
-    tags: Ints,
-    uses: Doubles,
-    tick: Ints,
-    make: Callable[[Asked, Ints, Ints], Sequence[Any]],
-) -> list[Any]:
-    """What is made of the posts with each tag, which stays the same while these do."""
-    kept, prior = asked.view.kept, asked.knowledge.prior
-    names, found, missing = tags.tolist(), list[Any](), list[int]()
-    for i, (tag, n) in enumerate(zip(names, uses.tolist(), strict=True)):
-        before = kept.get(tag, {}).get(name)
-        is_same = before is not None and before[0] == n and before[1] is prior
-        found.append(before[2] if is_same else None)
-        if not is_same:
-            missing.append(i)
-    if missing:
-        if len(kept) > MOST_KEPT:
-            kept.clear()
-        for i, made in zip(missing, make(asked, tags[missing], tick[missing]), strict=True):
-            found[i] = made
-            kept.setdefault(names[i], {})[name] = float(uses[i]), prior, made
-    return found
+def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> Floats:
+    """Sum of the vectors of the last photos with each tag before a moment, `[C, J]`."""
+
+    def read(place: Ints) -> Floats:
+        pair, row = view.last_photos(tags[place], np.full(len(place), tick), limit=LAST_PHOTOS)
+        sums = np.zeros((len(place), view.vectors.shape[1]), np.float32)
+        if len(pair):
+            first = np.flatnonzero(is_first(pair))
+            sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
+        return sums
+
+    sums = view.kept_of("photo sum", tags, uses, read)
+    return np.array(sums, np.float32).reshape(len(tags), view.vectors.shape[1])
 
 
-def _photo_sums(asked: Asked, tags: Ints, tick: Ints) -> Floats:
-    """Sum of the vectors of each tag's last photos and of those of the prior, `[C, J]`."""
-    view, prior = asked.view, asked.knowledge.prior
-    known = tags < len(prior.uses)
-    sums = np.zeros((len(tags), view.vectors.shape[1]), np.float32)
-    if prior.n_posts:
-        sums[known] = prior.photo_sums[tags[known]]
-    pair, row = view.last_photos(tags, tick, limit=LAST_PHOTOS)
-    if len(pair):
-        first = np.flatnonzero(is_first(pair))
-        sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
-    return sums
+def _beside(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Beside]:
+    """Tags on the last posts with each tag before a moment, and on how many of them."""
 
+    def read(place: Ints) -> list[Beside]:
+        of, slot = view.carrying(tags[place], np.full(len(place), tick), limit=LAST_POSTS)
+        post, tag = view.uses_of(slot)
+        column, others = numbered(tag)
+        counts = np.bincount(of[post] * len(others) + column, minlength=len(place) * len(others))
+        counts = counts.reshape(len(place), len(others)).astype(np.int32)
+        return [(others[row > 0], row[row > 0]) for row in counts]
 
-def _beside(asked: Asked, tags: Ints, tick: Ints) -> list[Beside]:
-    """Tags on the last posts with each tag, in the store and in the prior, and how often."""
-    prior, n = asked.knowledge.prior.view, len(tags)
-    known = np.flatnonzero(tags < prior.n_tags)
-    of_ours, ours = asked.view.carrying(tags, tick, limit=LAST_POSTS)
-    end = np.full(len(known), LAST_TICK)
-    of_theirs, theirs = prior.carrying(tags[known], end, limit=LAST_POSTS)
-    parts = ((of_ours, asked.view.uses_of(ours)), (known[of_theirs], prior.uses_of(theirs)))
-    tag = np.concatenate([tag for _, (_, tag) in parts])
-    row = np.concatenate([of[post] for of, (post, _) in parts])
-    is_there = np.zeros(int(tag.max(initial=0)) + 1, np.bool_)
-    is_there[tag] = True
-    others = np.flatnonzero(is_there)
-    number = np.empty(len(is_there), np.int64)
-    number[others] = np.arange(len(others))
-    counts = np.bincount(row * len(others) + number[tag], minlength=n * len(others))
-    counts = counts.reshape(n, len(others))
-    return [(others[c > 0], c[c > 0]) for c in counts]
+    return view.kept_of("beside", tags, uses, read)
 
 
 def look_alike(photos: Floats) -> Bools:

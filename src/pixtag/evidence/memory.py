@@ -27,7 +27,15 @@ from pixtag.evidence.postings import (
     ragged,
     ticks,
 )
-from pixtag.evidence.view import NOBODY, TIMED_POSTS, UNTIMED_POSTS, View, empty_view, weekday_key
+from pixtag.evidence.view import (
+    NOBODY,
+    TIMED_POSTS,
+    UNTIMED_POSTS,
+    Kept,
+    View,
+    empty_view,
+    weekday_key,
+)
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
 _TAG_BITS = 24
@@ -379,11 +387,12 @@ def post_key(tick: Ints) -> Ints:
     return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
 
 
-def _but_for(kept: dict[int, Any], tags: Ints) -> dict[int, Any]:
+def _but_for(kept: Kept, tags: Ints) -> Kept:
     """What was kept of the other tags."""
-    kept = kept.copy()
+    kept = {name: (since, by_tag.copy()) for name, (since, by_tag) in kept.copy().items()}
     for tag in set(tags.tolist()):
-        kept.pop(tag, None)
+        for _, by_tag in kept.values():
+            by_tag.pop(tag, None)
     return kept
 
 

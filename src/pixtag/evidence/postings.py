@@ -109,6 +109,11 @@ def is_first(ordered: Ints) -> Bools:
     return out
 
 
+def is_ascending(keys: Ints) -> bool:
+    """Whether each value is larger than the one before it."""
+    return bool((keys[1:] > keys[:-1]).all())
+
+
 def is_among(keys: Ints, ordered: Ints) -> Bools:
     """Whether each key is one of some ascending ones."""
     if not len(ordered):
@@ -149,6 +154,11 @@ class Segment:
         count = np.bincount(self.packed >> TIME_BITS) if len(self) else np.zeros(0, np.int64)
         return np.concatenate([[0], np.cumsum(count)])
 
+    @cached_property
+    def _latest(self) -> int:
+        """Tick of the last entry of any key."""
+        return int((self.packed & LAST_TICK).max(initial=UNTIMED))
+
     def start(self, key: Ints) -> Ints:
         """Entries before the first of each key, `[P]`."""
         if len(self) <= TAIL_ROWS:
@@ -157,6 +167,8 @@ class Segment:
 
     def place(self, key: Ints, tick: Ints | int) -> Ints:
         """Entries before each key and tick, `[P]`."""
+        if len(self) > TAIL_ROWS and np.min(tick, initial=LAST_TICK) > self._latest:
+            return self.start(key + 1)
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
 
 

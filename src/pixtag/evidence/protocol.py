@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from pixtag.evidence.view import Counts, Names, OwnPosts, Totals
 from pixtag.types import Doubles, Floats, Halfs, Ints, Smalls
@@ -90,11 +90,6 @@ class Evidence(Protocol):
         """Whether `photo_tick` ascends."""
         ...
 
-    @property
-    def kept(self) -> dict[int, dict[str, Any]]:
-        """What readers made of a tag's posts, by tag; until one comes or goes."""
-        ...
-
     def id_of(self, tag: str) -> int:
         """Id of a tag, or -1."""
         ...
@@ -163,6 +158,17 @@ class Evidence(Protocol):
 
     def last_photos(self, tag: Ints, tick: Ints, *, limit: int) -> tuple[Ints, Ints]:
         """The last photos with each tag: pair `[E]`, ascending, and row in `vectors` `[E]`."""
+        ...
+
+    def kept_of(
+        self,
+        name: str,
+        tag: Ints,
+        uses: Ints,
+        make: Callable[[Ints], Sequence[Any]],
+        since: int = 0,
+    ) -> list[Any]:
+        """What is made of each tag's posts before a moment, kept while these are the same ones."""
         ...
 
     def popular(self, tick: int, *, limit: int) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,8 +18,10 @@ from pixtag.evidence.postings import (
     ORIGIN_S,
     TICKS_PER_S,
     TIME_BITS,
+    UNTIMED,
     Postings,
     distinct,
+    is_ascending,
     is_first,
     ragged,
 )
@@ -39,6 +41,10 @@ _LAST_POSTS = 128
 """Posts before a moment whose tags are proposed as just used."""
 
 _MOST_LATELY = 16_384
+_MOST_KEPT = 4096
+
+Kept = dict[str, tuple[int, dict[int, tuple[int, Any]]]]
+"""By what is kept: since when, and by tag, of how many of its posts it was made, and what."""
 
 
 class Names:
@@ -192,7 +198,7 @@ class View:
             posts, of uses, of people's first uses, of (person, day) uses, of those by weekday, and
             of photos by tag.
         cache: Reads as of moments in the past, by (name, ..., tick).
-        kept: What readers made of a tag's posts, by tag; until one comes or goes.
+        kept: What was made of the posts with a tag, by what it is, until one comes or goes.
     """
 
     names: Names
@@ -217,7 +223,7 @@ class View:
     weekdays: Postings
     photos: Postings
     cache: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
-    kept: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], repr=False)
+    kept: Kept = field(default_factory=dict[str, tuple[int, dict[int, Any]]], repr=False)
 
     @property
     def n_posts(self) -> int:
@@ -339,7 +345,7 @@ class View:
             `[W, P]`.
         """
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
-        if len(tag) and (tick == tick[0]).all() and (user == user[0]).all():
+        if len(tag) and (tick == tick[0]).all() and (user == user[0]).all() and is_ascending(tag):
             return self._window_now(tag, int(user[0]), int(tick[0]), spans)
         column, at, person, following = self._recent_uses(tag, tick, int(spans[-1]))
         places = (column[0] << TIME_BITS) | at
@@ -354,19 +360,72 @@ class View:
         return _in_windows(pair, inside, n=len(tag), n_windows=len(spans))
 
     def _window_now(self, tag: Ints, user: int, tick: int, spans: Ints) -> Floats:
-        """As `window`, for one question."""
-        since = max(tick - int(spans[-1]), 1)
+        """As `window`, for one question about ascending tags: by everybody's last uses of them."""
         until = np.full(len(tag), tick)
-        pair, at, slot = self.by_tag.rows(tag, since, until, limit=MOST_IN_WINDOW)
-        person = self._person_of(slot)
-        age = tick - at
-        inside = np.zeros(len(age), np.int64)
-        for span in spans.tolist():
-            inside += age <= span
-        packed = ((pair << 36) | (person << 4) | inside)[person != user]
-        packed.sort()
-        last = is_first(packed[::-1] >> 4)[::-1]
-        return _in_windows(packed[last] >> 36, packed[last] & 15, n=len(tag), n_windows=len(spans))
+        # From the start of a day on, so that what is kept of a tag without new uses lasts for it.
+        since = max(tick - int(spans[-1]), 1)
+        since = max(since - since % DAY_TICKS, 1)
+
+        def last_uses(place: Ints) -> list[Ints]:
+            pair, at, slot = self.by_tag.rows(
+                tag[place], since, until[place], limit=MOST_IN_WINDOW
+            )
+            person = (pair << 32) | self._person_of(slot)
+            order = _order_of(person)
+            last = order[is_first(person[order][::-1])[::-1]]
+            packed = np.sort((pair[last] << TIME_BITS) | at[last])
+            stop = np.searchsorted(packed, np.arange(1, len(place) + 1) << TIME_BITS).tolist()
+            at = packed & LAST_TICK
+            return [at[i:j] for i, j in zip([0, *stop[:-1]], stop, strict=True)]
+
+        found = self.kept_of("last uses", tag, self.by_tag.before(tag, until), last_uses, since)
+        pair = np.arange(len(tag)) << TIME_BITS
+        packed = np.concatenate(found) | np.repeat(pair, [len(at) for at in found])
+        start = np.searchsorted(packed, pair | np.maximum(tick - spans, 0)[:, None])
+        out = (np.searchsorted(packed, pair | tick) - start).astype(np.float32)
+        if user >= 0:
+            _, at, slot = self.by_user.rows(np.array([user]), since, until[:1])
+            post, used = self.uses_of(slot)
+            place = np.minimum(np.searchsorted(tag, used), len(tag) - 1)
+            mine = np.zeros(len(tag), np.int64)
+            np.maximum.at(mine, place, at[post] * (tag[place] == used))
+            for i in np.flatnonzero(mine).tolist():
+                if mine[i] in found[i]:
+                    out[:, i] -= tick - mine[i] <= spans
+        return out
+
+    def kept_of(
+        self,
+        name: str,
+        tag: Ints,
+        uses: Ints,
+        make: Callable[[Ints], Sequence[Any]],
+        since: int = UNTIMED,
+    ) -> list[Any]:
+        """What is made of each tag's posts before a moment, kept while these are the same ones.
+
+        Args:
+            name: Of what is made.
+            tag: `[P]`.
+            uses: How many of the tag's posts lie before the moment, `[P]`.
+            make: Gives it for some places of `tag`.
+            since: Which posts count, if not all.
+        """
+        kept = self.kept.get(name)
+        if kept is None or kept[0] != since or len(kept[1]) > _MOST_KEPT:
+            kept = self.kept[name] = since, {}
+        found, missing, n_uses, tags = list[Any](), list[int](), uses.tolist(), tag.tolist()
+        for before, n in zip(map(kept[1].get, tags), n_uses, strict=True):
+            if before is None or before[0] != n:
+                missing.append(len(found))
+                found.append(None)
+            else:
+                found.append(before[1])
+        if missing:
+            for i, made in zip(missing, make(np.array(missing)), strict=True):
+                found[i] = made
+                kept[1][tags[i]] = n_uses[i], made
+        return found
 
     def _person_of(self, slot: Ints) -> Ints:
         """The person of each post; a post of nobody is a person of its own."""
