@@ -159,7 +159,7 @@ def read(
     """
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
-    asked.own_pairs = Pairs(
+    asked.own_pairs = Pairs.of(
         asked.own.question[asked.own.post],
         asked.own.tag,
         n_questions=len(asked),
@@ -192,8 +192,12 @@ def _propose_unseen(asked: Asked, config: RankConfig) -> list[tuple[Ints, Ints]]
     return found
 
 
-def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
-    """Propose candidates from every source, and the places that each question has for them."""
+def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
+    """Propose candidates from every source.
+
+    Returns:
+        The pairs, the people of the store who used each tag, and the places of each question.
+    """
     found = asked.proposed.copy()
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
@@ -212,43 +216,40 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
     if config.only_vocabulary:
         known = tag < len(asked.knowledge.vocabulary)
         question, tag = question[known], tag[known]
-    pairs = Pairs(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
-    is_own = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
-    kept = asked.public(pairs, least_people=config.least_people) | is_own
-    pairs = Pairs(
-        pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
-    )
+    pairs = Pairs.of(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
+    people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
+    every = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
+    kept = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
+    kept |= asked.is_public(pairs.tag, every, least_people=config.least_people)
     n_own = np.bincount(asked.proposed[0][0], minlength=len(asked))
-    return pairs, config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
+    limit = config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
+    return pairs.some(kept), people[kept], limit
 
 
-def _cut(asked: Asked, pairs: Pairs, limit: Ints) -> tuple[Pairs, Ints]:
+def _cut(asked: Asked, pairs: Pairs, people: Ints, limit: Ints) -> tuple[Pairs, Ints, Ints]:
     """Keep the strongest pairs of each question by what is quickly known of them.
 
     Returns:
-        The pairs and the place of each among its question's candidates.
+        The pairs, their people, and the place of each among its question's candidates.
     """
     (asked.own_share,) = asked.own_memory.totals(pairs, [own_kernel(asked.own_memory)])
     (asked.near_share,) = asked.near.totals(pairs, [near_kernel(asked.near)])
-    people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
-    people = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
+    every = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
     asked.first = (
         0.5 * np.minimum(1.0, asked.own_share)
         + 0.3 * asked.near_share
         + 0.2 * chance_at(asked, asked.looks, pairs)
-        + 1e-4 * np.log1p(people)
+        + 1e-4 * np.log1p(every)
     ).astype(np.float32)
     count = np.bincount(pairs.question, minlength=len(asked))
     if (count > limit).any():
         kept = strongest(pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5)
         kept = np.sort(kept)
-        pairs = Pairs(
-            pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
-        )
+        pairs, people = pairs.some(kept), people[kept]
         asked.own_share, asked.near_share = asked.own_share[kept], asked.near_share[kept]
         asked.first = asked.first[kept]
         count = np.bincount(pairs.question, minlength=len(asked))
-    return pairs, np.arange(len(pairs)) - (np.cumsum(count) - count)[pairs.question]
+    return pairs, people, np.arange(len(pairs)) - (np.cumsum(count) - count)[pairs.question]
 
 
 def candidates(
@@ -276,9 +277,10 @@ def described(model: Model, asked: Asked) -> Candidates:
     """The candidates of questions for which the past was read."""
     if not len(asked):
         raise ShapeError("no questions to answer")
-    pairs, limit = propose(asked, model.config)
-    pairs, place = _cut(asked, pairs, limit)
+    pairs, people, limit = propose(asked, model.config)
+    pairs, people, place = _cut(asked, pairs, people, limit)
     asked.pairs, n = pairs, int(limit.max())
+    asked.facts(pairs, people=people)
     features = np.zeros((len(asked), n, len(FEATURES)), np.float32)
     features[pairs.question, place] = FEATURES.compute(asked, pairs)
     tag = np.full((len(asked), n), -1, np.int64)

@@ -118,8 +118,8 @@ class Evidence(Protocol):
         """Days since the first post with a time, at least one, `[B]`."""
         ...
 
-    def counts(self, tag: Ints, tick: Ints) -> Counts:
-        """People, uses, days and first use of each tag before each moment, `[P]`."""
+    def counts(self, tag: Ints, tick: Ints, *, people: Ints | None = None) -> Counts:
+        """People (unless given), uses, days and first use of tags before moments, `[P]`."""
         ...
 
     def people_with(self, tag: Ints, tick: Ints) -> Ints:

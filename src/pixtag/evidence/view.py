@@ -312,11 +312,11 @@ class View:
         pair, _, slot = self.firsts.rows(tag, 0, tick)
         return np.bincount(pair[self.user[slot] >= 0], minlength=len(tag))
 
-    def counts(self, tag: Ints, tick: Ints) -> Counts:
-        """People, uses, days and first use of each tag before each moment, `[P]`."""
+    def counts(self, tag: Ints, tick: Ints, *, people: Ints | None = None) -> Counts:
+        """People (unless given), uses, days and first use of tags before moments, `[P]`."""
         first = self.days.first(tag)
         return Counts(
-            people=self.firsts.before(tag, tick),
+            people=self.firsts.before(tag, tick) if people is None else people,
             uses=self.by_tag.before(tag, tick),
             days=self.days.before(tag, tick),
             on_weekday=self.weekdays.before(weekday_key(tag, tick), tick),

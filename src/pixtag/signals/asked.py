@@ -10,7 +10,7 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
 from pixtag.signals.knowledge import Knowledge
-from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Sources
+from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Smalls, Sources
 
 if TYPE_CHECKING:
     from pixtag.signals.cooccurrence import Company
@@ -59,37 +59,55 @@ class Questions:
 
 
 class Pairs:
-    """The candidates of a block: distinct (question, tag) pairs with constant-time look-up.
+    """The candidates of a block: distinct (question, tag) pairs with quick look-up.
 
     Shapes:
         P: pairs. B: questions. T: tags.
 
     Args:
-        question: Question of each pair, in any order, repeated or not.
-        tag: Tag of each pair.
+        question: Question of each pair, `[P]`.
+        tag: Tag of each pair, `[P]`; the pairs are distinct and ascend.
         n_questions: B.
         n_tags: T.
-
-    Attributes:
-        question: `[P]`, ascending. tag: `[P]`, ascending within a question.
     """
 
     def __init__(self, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> None:
+        self.question, self.tag = question, tag
+        self.n_questions, self.n_tags = n_questions, n_tags
+
+    @classmethod
+    def of(cls, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> Pairs:
+        """The different ones of some pairs, in any order, repeated or not."""
         keys = distinct(question * n_tags + tag, below=n_questions * n_tags)
-        self.n_questions = n_questions
-        self.n_tags = n_tags
-        self.question, self.tag = np.divmod(keys, max(n_tags, 1))
-        # Places are kept from one on, so that the table starts as untouched pages of zeros.
-        self._place = np.zeros(n_questions * n_tags + 1, np.int32)
-        self._place[keys] = np.arange(1, len(keys) + 1, dtype=np.int32)
+        if n_questions == 1:
+            return cls(np.zeros(len(keys), np.int64), keys, n_questions=1, n_tags=n_tags)
+        question, tag = np.divmod(keys, max(n_tags, 1))
+        return cls(question, tag, n_questions=n_questions, n_tags=n_tags)
 
     def __len__(self) -> int:
         return len(self.question)
 
+    def some(self, kept: Bools | Ints) -> Pairs:
+        """Some of the pairs, in their order."""
+        question, tag = self.question[kept], self.tag[kept]
+        return Pairs(question, tag, n_questions=self.n_questions, n_tags=self.n_tags)
+
+    @cached_property
+    def _place(self) -> Smalls:
+        """Place of every (question, tag), from one on: a table of untouched pages of zeros."""
+        table = np.zeros(self.n_questions * self.n_tags + 1, np.int32)
+        table[self.question * self.n_tags + self.tag] = np.arange(1, len(self) + 1, dtype=np.int32)
+        return table
+
     def find(self, question: Ints, tag: Ints) -> Ints:
         """Place of (question, tag) among the pairs; P when it is no candidate."""
+        n = len(self)
+        if self.n_questions == 1 and n:
+            place = self.tag.searchsorted(tag)
+            place[self.tag.take(place, mode="clip") != tag] = n
+            return place
         place = self._place[question * self.n_tags + tag].astype(np.int64) - 1
-        return np.where(place < 0, len(self), place)
+        return np.where(place < 0, n, place)
 
     def total(self, question: Ints, tag: Ints, weight: Numbers) -> Doubles:
         """Sum the weights of entries (question, tag) at the pairs, `[P]`."""
@@ -202,21 +220,17 @@ class Asked:
             return np.zeros(len(tag))
         return np.where(tag < len(values), values[np.minimum(tag, len(values) - 1)], 0.0)
 
-    def public(self, pairs: Pairs, *, least_people: int) -> Bools:
-        """Which tags may be offered to people who never used them, `[P]`."""
-        tick = self.tick[pairs.question]
-        people = self.view.people_with(pairs.tag, tick)
-        enough = people + self.at_prior(self.knowledge.prior.people, pairs.tag) >= least_people
-        covers = self.knowledge.covers.astype(np.float64)
-        return enough | (self.at_prior(covers, pairs.tag) > 0)
+    def is_public(self, tag: Ints, people: Doubles, *, least_people: int) -> Bools:
+        """Which tags may be offered to people who never used them, by how many did, `[P]`."""
+        return (people >= least_people) | (self.at_prior(self.knowledge.covers, tag) > 0)
 
-    def facts(self, pairs: Pairs) -> Facts:
-        """Counts at the pairs, kept for all signals of the block."""
+    def facts(self, pairs: Pairs, *, people: Ints | None = None) -> Facts:
+        """Counts at the pairs, kept for all signals of the block; `people [P]` where known."""
         if self._facts is not None and self._facts[0] is pairs:
             return self._facts[1]
         view, prior = self.view, self.knowledge.prior
         tag, tick = pairs.tag, self.tick[pairs.question]
-        counts = view.counts(tag, tick)
+        counts = view.counts(tag, tick, people=people)
         facts = Facts(
             people=counts.people.astype(np.float64),
             prior_people=self.at_prior(prior.people, tag),
