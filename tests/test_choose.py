@@ -210,17 +210,18 @@ def test_a_smaller_set_begins_a_larger_one(seed: int):
     worth = _worth(probs.tolist(), seen)
     names, is_own = [f"t{i}" for i in range(n)], rng.random(n) < 0.2
 
-    def usage(asked) -> Usage:
+    def same_meaning(asked) -> np.ndarray:
         assert len(asked) <= POOL + 2
         groups = np.array([int(tag[1:]) % 7 for tag in asked])
         alike = (groups[:, None] == groups) & ~np.eye(len(groups), dtype=np.bool_)
         uses = np.full(len(asked), 50.0)
-        return Usage(uses, np.diag(uses), alike.astype(np.float32))
+        return near_synonyms(Usage(uses, np.diag(uses), alike.astype(np.float32)))
 
     def chosen(k: int) -> list[int]:
         wishes = Wishes.of(k + 1, ("t3",), ("t5",))
+        first = names_first(worth, seen)
         return wishes.chosen(
-            names, probs, worth, is_own=is_own, usage=usage, first=names_first(worth, seen)
+            names, probs, worth, is_own=is_own, same_meaning=same_meaning, first=first
         )
 
     longest = chosen(100)

@@ -41,6 +41,8 @@ LEAST_USES, SHRINK = 10, 3.0  # too little is known of rarer tags; posts a share
 LOG_SECOND = float(np.log(0.5))  # the second that says the same counts half,
 LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 
+_NEVER = (None, False)
+
 
 Beside = tuple[Ints, Smalls]
 """Tags on the last posts with one tag, itself too, and on how many of these posts each is."""
@@ -99,36 +101,62 @@ def numbered(values: Ints) -> tuple[Ints, Ints]:
     return number[values], found
 
 
-def usage_of(asked: Asked, question: int, tags: Ints, *, photos: bool = True) -> Usage:
-    """How tags `[C]`, -1 for unknown ones, were used before a question, in store and prior.
+def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
+    """Which of C tags, -1 for unknown ones, say the same as of a question (`near_synonyms`)."""
+    view, prior, tick = asked.view, asked.knowledge.prior, int(asked.tick[question])
+    ours, theirs = _uses(asked, question, tags)
+    often = np.flatnonzero(ours + theirs >= LEAST_USES)
+    often = often[np.unique(tags[often], return_index=True)[1]]
+    ids, ours = tags[often], ours[often]
+    each = _photo_sums(view, ids, ours, tick)
+    sums, of_prior = np.array(each), np.flatnonzero(theirs[often])
+    same = np.zeros((len(tags), len(tags)), np.bool_)
+    if not len(ids):
+        return same
+    sums[of_prior] += prior.photo_sums[ids[of_prior]]
+    one, other = np.nonzero(np.triu(look_alike(sums)))
+    # What was found for two tags holds while neither's posts change, which the sums tell.
+    name = f"same beside {prior.n_posts}"
+    known = view.kept_of(name, ids, ours, lambda place: [{} for _ in range(len(place))])
+    pairs = list(zip(one.tolist(), other.tolist(), ids[other].tolist(), strict=True))
+    missing = [p for p in pairs if known[p[0]].get(p[2], _NEVER)[0] is not each[p[1]]]
+    if missing:
+        place = sorted({i for pair in missing for i in pair[:2]})
+        number = {i: n for n, i in enumerate(place)}
+        found = near_synonyms(usage_of(asked, question, ids[place], sums[place]))
+        for i, j, tag in missing:
+            known[i][tag] = each[j], bool(found[number[i], number[j]])
+    for i, j, tag in pairs:
+        same[often[i], often[j]] = same[often[j], often[i]] = known[i][tag][1]
+    return same
 
-    With `photos`, for near-synonyms: only posts of tags whose photos look alike are read. Without
-    them posts of all, and none looks like another.
+
+def usage_of(asked: Asked, question: int, tags: Ints, photos: Floats | None = None) -> Usage:
+    """How distinct tags `[C]` were used before a question, in store and prior.
+
+    Only tags whose `photos` look alike, if they are given, are compared by company.
     """
-    ids, place = np.unique(tags, return_inverse=True)
-    prior, tick, known = asked.knowledge.prior, int(asked.tick[question]), ids >= 0
-    ours = asked.view.uses_with(ids, np.full(len(ids), tick)) * known
-    theirs = asked.at_prior(prior.uses, ids).astype(np.int64) * known
-    uses, alike = ours + theirs, np.zeros((len(ids), len(ids)), np.bool_)
-    read = np.flatnonzero(uses)
-    if photos:
-        often = np.flatnonzero(uses >= LEAST_USES)
-        sums = _photo_sums(asked.view, ids[often], ours[often], tick)
-        of_prior = np.flatnonzero(theirs[often])
-        sums[of_prior] += prior.photo_sums[ids[often[of_prior]]]
-        alike[np.ix_(often, often)] = look_alike(sums)
-        read = np.flatnonzero(alike.any(axis=1))
-    parts = [(read, _beside(asked.view, ids[read], ours[read], tick))]
-    read = read[theirs[read] > 0]
-    parts.append((read, _beside(prior.view, ids[read], theirs[read], LAST_TICK)))
-    # An unknown tag has no posts; its id must only be nobody else's.
-    found = Usage.of(uses.astype(np.float32), np.where(known, ids, asked.n_tags), parts, alike)
-    both = np.ix_(place, place)
-    return Usage(found.uses[place], found.together[both], found.company[both])
+    ours, theirs = _uses(asked, question, tags)
+    n, prior = len(tags), asked.knowledge.prior.view
+    alike = np.zeros((n, n), np.bool_) if photos is None else look_alike(photos)
+    read, also = np.flatnonzero(ours), np.flatnonzero(theirs)
+    parts = [
+        (read, _beside(asked.view, tags[read], ours[read], int(asked.tick[question]))),
+        (also, _beside(prior, tags[also], theirs[also], LAST_TICK)),
+    ]
+    return Usage.of((ours + theirs).astype(np.float32), tags, parts, alike)
 
 
-def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> Floats:
-    """Sum of the vectors of the last photos with each tag before a moment, `[C, J]`."""
+def _uses(asked: Asked, question: int, tags: Ints) -> tuple[Ints, Ints]:
+    """Posts with each tag, -1 for unknown ones, in the store before a question and in the prior."""
+    ours = asked.view.uses_with(tags, np.full(len(tags), asked.tick[question]))
+    theirs = asked.at_prior(asked.knowledge.prior.uses, tags).astype(np.int64)
+    known = tags >= 0
+    return ours * known, theirs * known
+
+
+def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Floats]:
+    """Sum of the vectors of the last photos with each tag before a moment, `[J]` each."""
 
     def read(place: Ints) -> Floats:
         pair, row = view.last_photos(tags[place], np.full(len(place), tick), limit=LAST_PHOTOS)
@@ -138,8 +166,7 @@ def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> Floats:
             sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
         return sums
 
-    sums = view.kept_of("photo sum", tags, uses, read)
-    return np.array(sums, np.float32).reshape(len(tags), view.vectors.shape[1])
+    return view.kept_of("photo sum", tags, uses, read)
 
 
 def _beside(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Beside]:
@@ -345,13 +372,13 @@ class Wishes:
         worth: Floats,
         *,
         is_own: Bools,
-        usage: Callable[[Sequence[str]], Usage],
+        same_meaning: Callable[[Sequence[str]], Bools],
         first: Sequence[int] = (),
     ) -> list[int]:
         """Choose the set of one photo: at most `n_new` places of the candidates, as shown.
 
         Of C candidates, likeliest first, `is_own` were used by the person and `first` are kept
-        places (`names_first`). `usage` looks up how tags are used, and is asked at most once.
+        places (`names_first`). `same_meaning` tells near-synonyms, and is asked at most once.
         """
         usable = [
             i
@@ -367,7 +394,7 @@ class Wishes:
         if not self.allow_similar:
             given = [(tag, LOG_SECOND) for tag in self.accepted]
             given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]
-            found = near_synonyms(usage([*(names[i] for i in usable[:n]), *(t for t, _ in given)]))
+            found = same_meaning([*(names[i] for i in usable[:n]), *(t for t, _ in given)])
             same = found[:n, :n]
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)

@@ -17,7 +17,7 @@ import numpy as np
 
 from pixtag.blas import limit_blas
 from pixtag.bundle import Bundle, load_bundle
-from pixtag.choose import Seen, Usage, Wishes, names_first, usage_of, worth_of
+from pixtag.choose import Seen, Wishes, names_first, same_meaning, worth_of
 from pixtag.errors import InputError, PixtagError, StoreError
 from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
 from pixtag.evidence.snapshot import load_evidence, save_evidence
@@ -31,7 +31,7 @@ from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.store import Store
-from pixtag.types import Floats, Ints, Post, Reason, Suggestion
+from pixtag.types import Bools, Floats, Ints, Post, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
@@ -457,11 +457,11 @@ def _suggestions(
     first = () if seen is None else names_first(worth, seen)
     known = dict(zip(names, tags.tolist(), strict=True))
 
-    def usage(names: Sequence[str]) -> Usage:
+    def same(names: Sequence[str]) -> Bools:
         ids = [known[name] if name in known else asked.id_of(name) for name in names]
-        return usage_of(asked, row, np.array(ids, np.int64))
+        return same_meaning(asked, row, np.array(ids, np.int64))
 
-    best = wishes.chosen(names, probs, worth, is_own=is_own, usage=usage, first=first)
+    best = wishes.chosen(names, probs, worth, is_own=is_own, same_meaning=same, first=first)
     likely = dict(zip(names, probs.tolist(), strict=True))
     added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
     if not best:

@@ -238,7 +238,7 @@ def _partners(asked: Asked, row: int, tags: Ints) -> list[str]:
     """The accepted tag, else an offered one, that each candidate goes with; or empty."""
     accepted = asked.accepted[row]
     every = np.append(accepted, tags)
-    usage = usage_of(asked, row, every, photos=False)
+    usage = usage_of(asked, row, every)
     n_posts, mine = float(asked.n_posts[row]) + asked.knowledge.prior.n_posts, usage.uses[-len(tags) :]
     partners = [""] * len(tags)
     for other in (slice(len(accepted)), slice(len(accepted), None)):

@@ -58,6 +58,10 @@ class Questions:
         )
 
 
+FEW = 512
+"""Tags that are looked up by bisection; more by a table."""
+
+
 class Pairs:
     """The candidates of a block: distinct (question, tag) pairs with quick look-up.
 
@@ -102,7 +106,7 @@ class Pairs:
     def find(self, question: Ints, tag: Ints) -> Ints:
         """Place of (question, tag) among the pairs; P when it is no candidate."""
         n = len(self)
-        if self.n_questions == 1 and n:
+        if self.n_questions == 1 and n and len(tag) <= FEW:
             place = self.tag.searchsorted(tag)
             place[self.tag.take(place, mode="clip") != tag] = n
             return place
@@ -401,6 +405,15 @@ def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
     keep = min(limit, scores.shape[1])
     if keep == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if len(scores) == 1:
+        column = np.flatnonzero(np.isfinite(scores[0]))
+        if len(column) > keep:
+            # Rounding keeps the order, so the best are not far below the last of them.
+            found = scores[0, column]
+            column = column[found >= np.partition(found, -keep)[-keep] - 1e-3]
+            order = np.argsort(-np.round(scores[0, column], 4), kind="stable")
+            column = column[order[:keep]]
+        return np.zeros(len(column), np.int64), column
     if keep < scores.shape[1]:
         tie = np.arange(scores.shape[1]) * (5e-5 / scores.shape[1])
         column = np.argpartition(tie - np.round(scores, 4), keep - 1, axis=1)[:, :keep]
