@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK, Evidence, is_first
+from pixtag.evidence import LAST_TICK, Evidence, is_first, numbered
 from pixtag.lists import Lists
 from pixtag.platforms import Platform, find_platform
 from pixtag.signals import FEATURES, Asked
@@ -89,16 +89,6 @@ class Usage:
             roots = np.sqrt(counts)
             company[both] = roots @ roots.T / np.sqrt(total * total.T) * alike[both]
         return cls(uses, together, company)
-
-
-def numbered(values: Ints) -> tuple[Ints, Ints]:
-    """The number of each of some small values among the distinct ones, and these, ascending."""
-    is_there = np.zeros(int(values.max(initial=0)) + 1, np.bool_)
-    is_there[values] = True
-    found = np.flatnonzero(is_there)
-    number = np.empty(len(is_there), np.int64)
-    number[found] = np.arange(len(found))
-    return number[values], found
 
 
 def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:

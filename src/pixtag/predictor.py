@@ -80,6 +80,8 @@ class Predictor:
         self._store = Store.in_memory() if store is None else store
         self._past = LiveEvidence(bundle, self._store)
         self._photos = PhotoReader(bundle, encoder)
+        # Python runs one thread at a time: threads that take turns don't contend for each array.
+        self._turn = threading.Lock()
         self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
     @classmethod
@@ -170,10 +172,17 @@ class Predictor:
         model, view = self._past.now()
 
         def seen(_: slice) -> Floats:
-            return self._nothing if looking is None else looking.result()[None]
+            if looking is None:
+                return self._nothing
+            self._turn.release()  # nobody waits for a photo of others
+            try:
+                return looking.result()[None]
+            finally:
+                self._turn.acquire()
 
-        has_photo = [photo is not None]
-        return list(self._answered(model, view, [moment_of(view, at)], has_photo, seen, wishes)[0])
+        has_photo, when = [photo is not None], [moment_of(view, at)]
+        with self._turn:
+            return list(self._answered(model, view, when, has_photo, seen, wishes)[0])
 
     def answers(
         self,

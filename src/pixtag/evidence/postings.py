@@ -94,6 +94,16 @@ def distinct(keys: Ints, *, below: int | None = None) -> Ints:
     return ordered[is_first(ordered)]
 
 
+def numbered(values: Ints) -> tuple[Ints, Ints]:
+    """The number of each of some small values among the distinct ones, and these, ascending."""
+    is_there = np.zeros(int(values.max(initial=0)) + 1, np.bool_)
+    is_there[values] = True
+    found = np.flatnonzero(is_there)
+    number = np.empty(len(is_there), np.int64)
+    number[found] = np.arange(len(found))
+    return number[values], found
+
+
 def repeated(keys: Ints, *, below: int) -> Ints:
     """The different values, all less than `below`, that are there at least twice, ascending."""
     if below <= TABLE_CELLS * len(keys):

@@ -23,6 +23,7 @@ from pixtag.evidence.postings import (
     distinct,
     is_ascending,
     is_first,
+    numbered,
     ragged,
 )
 from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, Numbers, Smalls
@@ -482,6 +483,8 @@ class View:
 
     def _rising(self, tick: int, hours: Sequence[float], shrink: float, limit: int) -> Ints:
         tags, people = self.people_lately(tick, hours, limit=_MOST_LATELY)
+        several = people.max(axis=0, initial=0.0) >= 2
+        tags, people = tags[several], people[:, several]
         if not len(tags):
             return tags
         moments = np.full(len(tags), tick)
@@ -513,11 +516,10 @@ class View:
         owner, tag = self.uses_of(slot)
         if not len(tag):
             return tag, np.zeros((len(hours), 0), np.float32)
-        tags = distinct(tag)
-        column = np.searchsorted(tags, tag)
+        column, tags = numbered(tag)
         person = self._person_of(slot)[owner]
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
-        inside = len(spans) - np.searchsorted(spans, tick - at[owner])
+        inside = (len(spans) - np.searchsorted(spans, tick - at))[owner]
         packed = np.sort((column << 36) | (person << 4) | inside)
         last = is_first(packed[::-1] >> 4)[::-1]
         people = _in_windows(
@@ -539,9 +541,8 @@ class View:
         day = tick - tick % DAY_TICKS
         found = self.cache.get(("people", day))
         if found is None:
-            every = np.arange(len(self.people))
-            before = self.by_user.before(every, np.full(len(every), day))
-            found = self.cache["people", day] = int((before > 0).sum())
+            first = self.by_user.first(np.arange(len(self.people)))
+            found = self.cache["people", day] = int(np.count_nonzero(first < day))
         return found
 
     def lived_days(self, tick: Ints) -> Doubles:
