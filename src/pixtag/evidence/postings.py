@@ -40,6 +40,9 @@ TABLE_CELLS = 16
 TAIL_ROWS = 4096
 GROWTH = 8
 
+LARGE = 1 << 19
+"""Entries of a segment from which a search of all of it would mostly wait for memory."""
+
 
 def ticks(at: Doubles) -> Ints:
     """Turn Unix seconds into hundredths of a second since 1930, rounded down.
@@ -179,7 +182,19 @@ class Segment:
         """Entries before each key and tick, `[P]`."""
         if len(self) > TAIL_ROWS and np.min(tick, initial=LAST_TICK) > self._latest:
             return self.start(key + 1)
+        if len(self) > LARGE:
+            return self._bisected(key, (key << TIME_BITS) | tick)
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
+
+
+    def _bisected(self, key: Ints, packed: Ints) -> Ints:
+        """Entries before each one, `[P]`, all at once and looked for among those of its key."""
+        low, high = self.start(key), self.start(key + 1)
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) >> 1
+            is_less = (self.packed.take(middle, mode="clip") < packed) & (middle < high)
+            low, high = np.where(is_less, middle + 1, low), np.where(is_less, high, middle)
+        return low
 
 
 @dataclass(frozen=True)
