@@ -241,7 +241,8 @@ class MemoryEvidence:
             photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has], tie[owner][has]),
             **_with_marks(view, old, new),
             cache=_carried(view.cache, int(tick.min())),
-            kept=_but_for(view.kept, tags),
+            # The first uses of a tag stay the same where all others come after them.
+            kept=view.kept if int(tick.min()) > _newest(view) else _but_for(view.kept, tags),
         )
 
     def _append(self, **rows: NDArray[Any]) -> None:
@@ -385,6 +386,11 @@ def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
 def post_key(tick: Ints) -> Ints:
     """Key of a post among all posts."""
     return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
+
+
+def _newest(view: View) -> int:
+    """Tick of the last post; 0 without any."""
+    return max((int(s.packed[-1]) & LAST_TICK for s in view.posts.segments), default=UNTIMED)
 
 
 def _but_for(kept: Kept, tags: Ints) -> Kept:

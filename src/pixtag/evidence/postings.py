@@ -40,8 +40,8 @@ TABLE_CELLS = 16
 TAIL_ROWS = 4096
 GROWTH = 8
 
-LARGE = 1 << 19
-"""Entries of a segment from which a search of all of it would mostly wait for memory."""
+LARGE, MANY_KEYS = 1 << 19, 100
+"""Entries of a segment, and keys, from which a search of all of it mostly waits for memory."""
 
 
 def ticks(at: Doubles) -> Ints:
@@ -182,7 +182,7 @@ class Segment:
         """Entries before each key and tick, `[P]`."""
         if len(self) > TAIL_ROWS and np.min(tick, initial=LAST_TICK) > self._latest:
             return self.start(key + 1)
-        if len(self) > LARGE:
+        if len(self) > LARGE and len(key) > MANY_KEYS:
             return self._bisected(key, (key << TIME_BITS) | tick)
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
 

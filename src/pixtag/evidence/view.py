@@ -586,11 +586,10 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
 
 def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:
     """Places of the strongest positive values, best first; ties by `ties`."""
-    if limit < len(strength):
-        least = np.partition(strength, -limit)[-limit]
-        places = np.flatnonzero((strength >= least) & (strength > 0))
-    else:
-        places = np.flatnonzero(strength > 0)
+    places = np.flatnonzero(strength > 0)
+    if limit < len(places):
+        found = strength[places]
+        places = places[found >= np.partition(found, -limit)[-limit]]
     order = np.lexsort((ties[places], -strength[places]))
     return places[order][:limit]
 
