@@ -148,13 +148,13 @@ def _uses(asked: Asked, question: int, tags: Ints) -> tuple[Ints, Ints]:
 def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Floats]:
     """Sum of the vectors of the last photos with each tag before a moment, `[J]` each."""
 
-    def read(place: Ints) -> Floats:
+    def read(place: Ints) -> list[Floats]:
         pair, row = view.last_photos(tags[place], np.full(len(place), tick), limit=LAST_PHOTOS)
         sums = np.zeros((len(place), view.vectors.shape[1]), np.float32)
         if len(pair):
             first = np.flatnonzero(is_first(pair))
             sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
-        return sums
+        return list(sums)
 
     return view.kept_of("photo sum", tags, uses, read)
 

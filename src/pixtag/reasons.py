@@ -158,7 +158,7 @@ def facts_of(
 ) -> list[Facts]:
     """Gather what holds for candidates `[K]`, offered together, of one question (`row`)."""
     given = Counter(history)
-    view, own, has_photo = asked.view, asked.own, bool(asked.has_photo[row])
+    view, has_photo = asked.view, bool(asked.has_photo[row])
     tags, features = found.tag[row, places], found.features[row, places].astype(np.float64)
     names, tick = [asked.names[t] for t in tags.tolist()], np.full(len(tags), asked.tick[row])
     pair, counts = asked.pairs.find(np.full(len(tags), row), tags), asked.facts(asked.pairs)
@@ -239,10 +239,11 @@ def _partners(asked: Asked, row: int, tags: Ints) -> list[str]:
     accepted = asked.accepted[row]
     every = np.append(accepted, tags)
     usage = usage_of(asked, row, every)
-    n_posts, mine = float(asked.n_posts[row]) + asked.knowledge.prior.n_posts, usage.uses[-len(tags) :]
+    n_posts = float(asked.n_posts[row]) + asked.knowledge.prior.n_posts
+    mine = usage.uses[len(accepted) :]
     partners = [""] * len(tags)
     for other in (slice(len(accepted)), slice(len(accepted), None)):
-        together, uses = usage.together[other, -len(tags) :], usage.together.diagonal()[other]
+        together, uses = usage.together[other, len(accepted) :], usage.together.diagonal()[other]
         together = np.where(every[other, None] == tags, 0.0, together)
         for i, best in enumerate(goes_with(together, uses, mine, n_posts).tolist()):
             if best >= 0 and not partners[i]:

@@ -186,7 +186,6 @@ class Segment:
             return self._bisected(key, (key << TIME_BITS) | tick)
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
 
-
     def _bisected(self, key: Ints, packed: Ints) -> Ints:
         """Entries before each one, `[P]`, all at once and looked for among those of its key."""
         low, high = self.start(key), self.start(key + 1)

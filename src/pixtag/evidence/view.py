@@ -368,9 +368,7 @@ class View:
         since = max(since - since % DAY_TICKS, 1)
 
         def last_uses(place: Ints) -> list[Ints]:
-            pair, at, slot = self.by_tag.rows(
-                tag[place], since, until[place], limit=MOST_IN_WINDOW
-            )
+            pair, at, slot = self.by_tag.rows(tag[place], since, until[place], limit=MOST_IN_WINDOW)
             person = (pair << 32) | self._person_of(slot)
             order = _order_of(person)
             last = order[is_first(person[order][::-1])[::-1]]

@@ -168,8 +168,7 @@ class Asked:
         ties: Decides between tags of equal strength, `[T]`.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
-        proposed: Question and tag of what is proposed without a look at the photos, by `rank.py`; of
-            the person's own tags first.
+        proposed: Question and tag of what is proposed without the photos, own tags first.
         pairs: The candidates.
         own_share: Share of the own kernel that carries each candidate, `[P]`. near_share: Of the
             neighbours'. first: Rough strength, `[P]`. All set before features are computed.
@@ -218,7 +217,7 @@ class Asked:
         known, typed = self.view.id_of(tag), self.names[self.view.n_tags : self.n_tags]
         return self.view.n_tags + typed.index(tag) if known < 0 and tag in typed else known
 
-    def at_prior(self, values: Doubles, tag: Ints) -> Doubles:
+    def at_prior(self, values: Doubles | Bools, tag: Ints) -> Doubles:
         """Values `[V]` of the prior at tags; 0 beyond the vocabulary."""
         if not len(values):
             return np.zeros(len(tag))

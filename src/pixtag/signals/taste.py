@@ -10,7 +10,7 @@ from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.memory import NEAR_KEYS, OWN_KEYS, Memory
 from pixtag.signals.pixels import Looks, at_vocabulary, chance_at
 from pixtag.signals.spec import Feature, Signal
-from pixtag.types import Floats
+from pixtag.types import Floats, Ints
 
 KERNELS = ((3.0, 0.5), (10.0, 0.5))
 """Sharpness of the similarity, and how many posts the habits of others stand for."""
@@ -83,7 +83,6 @@ class Interests:
             every=every,
             masses=[mass(weight) for weight in every],
         )
-
 
     def chances(self, asked: Asked, question: Ints, tag: Ints) -> Floats:
         """Sum over topics of chance by photo, and by slots, for pairs, `[1 + W, P]`."""
