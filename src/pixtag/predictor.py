@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -82,6 +83,8 @@ class Predictor:
         self._photos = PhotoReader(bundle, encoder)
         # Python runs one thread at a time: threads that take turns don't contend for each array.
         self._turn = threading.Lock()
+        # Never shut down, since `close` lets questions finish: its thread ends with the Predictor.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="pixtag-look")
         self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
     @classmethod
@@ -347,7 +350,8 @@ class Predictor:
                 accepted=(wishes.accepted,) * n,
                 history=(wishes.history,) * n,
             )
-            asked = read(model, view, block, embeddings=partial(seen, part))
+            waiting = partial(seen, part)
+            asked = read(model, view, block, embeddings=waiting, aside=self._aside)
             found = described(model, asked)
             ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
             for row, best in enumerate(zip(*ranked, strict=True)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from pixtag.signals.asked import strongest, top_of_rows
 from pixtag.signals.context import context
 from pixtag.signals.cooccurrence import companies, propose_company
 from pixtag.signals.memory import Similar, near_kernel, near_memory, own_kernel, own_memory
-from pixtag.signals.pixels import CHANCE_FLOOR, chance_at, lately_memory, look
+from pixtag.signals.pixels import CHANCE_FLOOR, Looks, chance_at, lately_memory, look
 from pixtag.signals.popularity import propose_popular
 from pixtag.signals.reuse import propose_own
 from pixtag.signals.taste import Interests, describe_slots
@@ -151,11 +151,12 @@ def read(
     sources: Sources | None = None,
     *,
     embeddings: Callable[[], Floats] | None = None,
+    aside: Executor | None = None,
 ) -> Asked:
     """Read all that is needed of the past for a block of questions, but for the candidates.
 
     Where the photos are still being looked at, `embeddings` waits for them, after everything that
-    can be read without.
+    can be read without. What pixels alone say is worked out `aside`, if there is such a thread.
     """
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
@@ -169,16 +170,34 @@ def read(
     asked.proposed = _propose_unseen(asked, config)
     if embeddings is not None:
         asked.see(embeddings())
-    asked.looks = look(asked)
+    looking = aside.submit(_looked, asked) if aside and asked.has_photo.any() else None
     if asked.has_photo.any():
         asked.similar = Similar(view, asked.photo, asked.tick)
     asked.own_memory = own_memory(asked, n_slots=config.own_slots)
     asked.near = near_memory(asked, asked.similar, n_slots=config.near_slots)
     if asked.sources.trend:
         asked.lately = lately_memory(asked, asked.similar, n_slots=config.near_slots)
+    asked.looks, proposed = looking.result() if looking else _looked(asked)
+    asked.proposed += proposed
     asked.interests = Interests.of(asked, asked.own_memory, asked.looks)
     describe_slots(asked, asked.own_memory, asked.near, asked.looks)
     return asked
+
+
+def _looked(asked: Asked) -> tuple[Looks, list[tuple[Ints, Ints]]]:
+    """What pixels say of the vocabulary, and what they propose of it."""
+    looks, seen = look(asked), asked.has_photo[:, None]
+    found: list[tuple[Ints, Ints]] = []
+    for score, limit in (
+        (looks.head, 40),
+        (np.log1p(looks.chance / CHANCE_FLOOR), 40),
+        (looks.bridge, 20),
+        (looks.kinds, 20),
+    ):
+        if seen.any():
+            usable = np.where(seen & (score != 0), score, -np.inf)
+            found.append(top_of_rows(usable, limit=limit))
+    return looks, found
 
 
 def _propose_unseen(asked: Asked, config: RankConfig) -> list[tuple[Ints, Ints]]:
@@ -202,15 +221,6 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
         found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))
-        looks, seen = asked.looks, asked.has_photo[:, None]
-        for score, limit in (
-            (looks.head, 40),
-            (np.log1p(looks.chance / CHANCE_FLOOR), 40),
-            (looks.bridge, 20),
-            (looks.kinds, 20),
-        ):
-            usable = np.where(seen & (score != 0), score, -np.inf)
-            found.append(top_of_rows(usable, limit=limit))
     question = np.concatenate([f[0] for f in found])
     tag = np.concatenate([f[1] for f in found])
     if config.only_vocabulary:

@@ -168,7 +168,7 @@ class Asked:
         ties: Decides between tags of equal strength, `[T]`.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
-        proposed: Question and tag of what is proposed without the photos, own tags first.
+        proposed: Question and tag of what is proposed, own tags first.
         pairs: The candidates.
         own_share: Share of the own kernel that carries each candidate, `[P]`. near_share: Of the
             neighbours'. first: Rough strength, `[P]`. All set before features are computed.
