@@ -98,26 +98,31 @@ def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
     often = np.flatnonzero(ours + theirs >= LEAST_USES)
     often = often[np.unique(tags[often], return_index=True)[1]]
     ids, ours = tags[often], ours[often]
-    each = _photo_sums(view, ids, ours, tick)
-    sums, of_prior = np.array(each), np.flatnonzero(theirs[often])
     same = np.zeros((len(tags), len(tags)), np.bool_)
     if not len(ids):
         return same
+    sums, of_prior = np.array(_photo_sums(view, ids, ours, tick)), np.flatnonzero(theirs[often])
     sums[of_prior] += prior.photo_sums[ids[of_prior]]
-    one, other = np.nonzero(np.triu(look_alike(sums)))
-    # What was found for two tags holds while neither's posts change, which the sums tell.
-    name = f"same beside {prior.n_posts}"
-    known = view.kept_of(name, ids, ours, lambda place: [{} for _ in range(len(place))])
-    pairs = list(zip(one.tolist(), other.tolist(), ids[other].tolist(), strict=True))
-    missing = [p for p in pairs if known[p[0]].get(p[2], _NEVER)[0] is not each[p[1]]]
+    # What was found for two tags holds while the posts of neither change, as each one's mark tells.
+    marks = view.kept_of("mark", ids, ours, lambda place: [object() for _ in place])
+    kept = f"same beside {prior.n_posts}"
+    known = view.kept_of(kept, ids, ours, lambda place: [{} for _ in place])
+    missing: list[tuple[int, int]] = []
+    names, places = ids.tolist(), often.tolist()
+    for i, j in np.argwhere(np.triu(look_alike(sums))).tolist():
+        mark, is_same = known[i].get(names[j], _NEVER)
+        if mark is not marks[j]:
+            missing.append((i, j))
+        elif is_same:
+            same[places[i], places[j]] = same[places[j], places[i]] = True
     if missing:
-        place = sorted({i for pair in missing for i in pair[:2]})
+        place = sorted({i for pair in missing for i in pair})
         number = {i: n for n, i in enumerate(place)}
         found = near_synonyms(usage_of(asked, question, ids[place], sums[place]))
-        for i, j, tag in missing:
-            known[i][tag] = each[j], bool(found[number[i], number[j]])
-    for i, j, tag in pairs:
-        same[often[i], often[j]] = same[often[j], often[i]] = known[i][tag][1]
+        for i, j in missing:
+            is_same = bool(found[number[i], number[j]])
+            known[i][names[j]] = marks[j], is_same
+            same[places[i], places[j]] = same[places[j], places[i]] = is_same
     return same
 
 
@@ -154,7 +159,7 @@ def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Float
         if len(pair):
             first = np.flatnonzero(is_first(pair))
             sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
-        return list(sums)
+        return [row.copy() for row in sums]
 
     return view.kept_of("photo sum", tags, uses, read)
 

@@ -350,13 +350,11 @@ class Predictor:
                 accepted=(wishes.accepted,) * n,
                 history=(wishes.history,) * n,
             )
-            waiting = partial(seen, part)
-            asked = read(model, view, block, embeddings=waiting, aside=self._aside)
+            asked = read(model, view, block, embeddings=partial(seen, part), aside=self._aside)
             found = described(model, asked)
             ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
             for row, best in enumerate(zip(*ranked, strict=True)):
-                when = at[start + row]
-                out.append(_suggestions(model, asked, found, row, best, wishes, when))
+                out.append(_suggestions(model, asked, found, row, best, wishes, at[start + row]))
         return out
 
 

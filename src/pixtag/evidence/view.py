@@ -375,7 +375,7 @@ class View:
             packed = np.sort((pair[last] << TIME_BITS) | at[last])
             stop = np.searchsorted(packed, np.arange(1, len(place) + 1) << TIME_BITS).tolist()
             at = packed & LAST_TICK
-            return [at[i:j] for i, j in zip([0, *stop[:-1]], stop, strict=True)]
+            return [at[i:j].copy() for i, j in zip([0, *stop[:-1]], stop, strict=True)]
 
         found = self.kept_of("last uses", tag, self.by_tag.before(tag, until), last_uses, since)
         pair = np.arange(len(tag)) << TIME_BITS
