@@ -91,7 +91,7 @@ def all_pairs(model, view, questions: Questions, sources: Sources | None = None)
     """What is read for a block of questions, and every pair of a question and a tag."""
     asked: Asked = read(model, view, questions, sources)
     question, tag = np.divmod(np.arange(len(asked) * asked.n_tags), max(asked.n_tags, 1))
-    pairs = Pairs(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
+    pairs = Pairs.of(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
     (asked.own_share,) = asked.own_memory.totals(pairs, [own_kernel(asked.own_memory)])
     (asked.near_share,) = asked.near.totals(pairs, [near_kernel(asked.near)])
     asked.first = np.zeros(len(pairs), np.float32)

@@ -14,6 +14,7 @@ from pixtag.choose import (
     Wishes,
     best_set,
     greedy,
+    look_alike,
     names_first,
     near_synonyms,
     usual_share,
@@ -103,19 +104,14 @@ def used() -> Usage:
     posts += [(leaves, ("alphas", "moss"))] * 30
     posts += [(sky, ("lone", "view", "air"))] * 4
     rng = np.random.default_rng(0)
-    of, start, carried = [], [0], []
-    photos, uses = np.zeros((len(TAGS), 8)), np.zeros(len(TAGS))
-    for photo, names in posts:
-        ids = [TAGS.index(name) for name in names]
-        uses[ids] += 1
-        photos[ids] += photo + rng.normal(0, 0.02, 8)
-        for tag in ids:
-            of.append(tag)
-            carried += ids
-            start.append(len(carried))
-    photos /= np.maximum(uses, 1)[:, None]
+    carries = np.zeros((len(posts), len(TAGS)), np.int64)
+    photos = np.zeros((len(TAGS), 8))
+    for row, (photo, names) in zip(carries, posts, strict=True):
+        row[[TAGS.index(name) for name in names]] = 1
+        photos[row > 0] += photo + rng.normal(0, 0.02, 8)
+    beside = [(np.flatnonzero(row), row[row > 0]) for row in carries.T @ carries]
     ids = np.arange(len(TAGS))
-    return Usage.of_posts(uses, photos, ids, np.array(of), np.array(start), np.array(carried))
+    return Usage.of(carries.sum(axis=0), ids, [(ids, beside)], look_alike(photos))
 
 
 def _same(used: Usage, one: str, other: str) -> bool:
@@ -154,7 +150,7 @@ def test_counts_of_the_last_posts_alone_say_the_same(used: Usage):
 
 def test_no_tags_have_no_near_synonyms():
     none = np.zeros((0, 0), np.float32)
-    assert near_synonyms(Usage(np.zeros(0), none, none, none)).shape == (0, 0)
+    assert near_synonyms(Usage(np.zeros(0), none, none)).shape == (0, 0)
 
 
 def _pairs(n: int, *pairs: tuple[int, int]) -> np.ndarray:
@@ -214,17 +210,18 @@ def test_a_smaller_set_begins_a_larger_one(seed: int):
     worth = _worth(probs.tolist(), seen)
     names, is_own = [f"t{i}" for i in range(n)], rng.random(n) < 0.2
 
-    def usage(asked) -> Usage:
+    def same_meaning(asked) -> np.ndarray:
         assert len(asked) <= POOL + 2
         groups = np.array([int(tag[1:]) % 7 for tag in asked])
-        alike = np.where(groups[:, None] == groups, 1.0, 0.0)
+        alike = (groups[:, None] == groups) & ~np.eye(len(groups), dtype=np.bool_)
         uses = np.full(len(asked), 50.0)
-        return Usage(uses, np.diag(uses), alike, np.eye(7)[groups])
+        return near_synonyms(Usage(uses, np.diag(uses), alike.astype(np.float32)))
 
     def chosen(k: int) -> list[int]:
         wishes = Wishes.of(k + 1, ("t3",), ("t5",))
+        first = names_first(worth, seen)
         return wishes.chosen(
-            names, probs, worth, is_own=is_own, usage=usage, first=names_first(worth, seen)
+            names, probs, worth, is_own=is_own, same_meaning=same_meaning, first=first
         )
 
     longest = chosen(100)

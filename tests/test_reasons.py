@@ -94,11 +94,17 @@ def test_a_reason_is_owed() -> None:
 
 
 def test_a_tag_goes_with_another_where_they_meet_oftener_than_usual() -> None:
-    together, uses = np.array([4.0, 40.0, 1.0]), np.array([5.0, 100.0, 1.0])
-    assert goes_with(together, uses, 50.0, 1000.0) == 0
-    assert goes_with(together[1:], uses[1:], 400.0, 1000.0) is None, "as often as anywhere"
-    assert goes_with(together[2:], uses[2:], 5.0, 1000.0) is None, "one post is no company"
-    assert goes_with(together[:0], uses[:0], 5.0, 1000.0) is None
+    together, uses = np.array([[4.0], [40.0], [1.0]]), np.array([5.0, 100.0, 1.0])
+
+    def found(first: int, stop: int, tag_uses: float) -> int:
+        part = slice(first, stop)
+        (best,) = goes_with(together[part], uses[part], np.array([tag_uses]), 1000.0)
+        return int(best)
+
+    assert found(0, 3, 50.0) == 0
+    assert found(1, 3, 400.0) == -1, "as often as anywhere"
+    assert found(2, 3, 5.0) == -1, "one post is no company"
+    assert found(0, 0, 5.0) == -1
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK, is_first
+from pixtag.evidence import LAST_TICK, Evidence, is_first, numbered
 from pixtag.lists import Lists, Platform, find_platform
 from pixtag.signals import FEATURES, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
-from pixtag.types import Bools, Floats, Ints
+from pixtag.types import Bools, Floats, Ints, Smalls
 from pixtag.wording import MOST_GENERAL, barred_on_people, is_general, is_vague, same_word
 
 SET_SIZE = 5  # composed as one; its tags come likeliest first, further ones follow
@@ -46,6 +46,12 @@ LOG_SECOND = float(np.log(0.5))  # the second that says the same counts half,
 LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 BARRED = 1e3  # what has no place in the set comes only where there is nothing else
 
+_NEVER = (None, False)
+
+
+Beside = tuple[Ints, Smalls]
+"""Tags on the last posts with one tag, itself too, and on how many of these posts each is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -54,74 +60,127 @@ class Usage:
     uses: Floats  # posts with each, [C]
     # Of the row's last posts those with the column's tag too, [C, C]; all of them on the diagonal.
     together: Floats
-    company: Floats  # cosine of what stands beside two tags, each other apart, [C, C]
-    photos: Floats  # mean photo of each, any length, zeros without one, [C, J]
+    # Cosine of what stands beside two tags, each other apart, [C, C]; 0 unless photos look alike.
+    company: Floats
 
     @classmethod
-    def of_posts(
-        cls, uses: Floats, photos: Floats, tags: Ints, of: Ints, start: Ints, carried: Ints
+    def of(
+        cls, uses: Floats, tags: Ints, parts: Sequence[tuple[Ints, list[Beside]]], alike: Bools
     ) -> Usage:
-        """Count in the last posts with each of C distinct `tags`.
+        """Compare C distinct `tags`, by company where their photos look `alike`, `[C, C]`.
 
-        Post i of N is listed for `tags[of[i]]` and carries `carried[start[i]:start[i + 1]]`.
+        Each of `parts` is what stands beside some of them, by place.
         """
-        n, near = len(tags), np.asarray(look_alike(photos).any(axis=1))
-        row = np.repeat(of, np.diff(start))
-        is_carried = np.zeros(int(max(tags.max(initial=0), carried.max(initial=0))) + 1, np.bool_)
-        is_carried[carried] = True
-        number, n_beside = np.cumsum(is_carried) - 1, int(is_carried.sum())
-        beside = np.bincount(row * n_beside + number[carried], minlength=n * n_beside)
-        beside = beside.reshape(n, n_beside).astype(np.float32)
-        own = np.flatnonzero(is_carried[tags])
-        together = np.zeros((n, n), np.float32)
-        together[:, own] = beside[:, number[tags[own]]]
-        if not near.any():
-            return cls(uses, together, np.zeros((n, n), np.float32), photos)
-        # Only tags whose photos look the same are compared by their company.
-        beside[~near] = 0.0
-        beside[own, number[tags[own]]] = 0.0
-        # Cosine of the roots of how often others stand beside two tags, so that the squares are
-        # the counts; neither tag is company of the pair itself: their posts together don't count.
-        roots = np.sqrt(beside)
-        others = np.maximum(beside.sum(axis=1)[:, None] - together, 1e-9)
-        company = (roots @ roots.T / np.sqrt(others * others.T)).astype(np.float32)
-        return cls(uses, together, company, photos)
+        n = len(tags)
+        row = np.repeat(
+            np.concatenate([place for place, _ in parts]),
+            [len(others) for _, of_each in parts for others, _ in of_each],
+        )
+        every = [beside for _, of_each in parts for beside in of_each]
+        column, found = numbered(np.concatenate([tags, *(others for others, _ in every)]))
+        mine, column = column[:n], column[n:]
+        count = np.concatenate([np.zeros(0), *(count for _, count in every)])
+        counts = np.bincount(row * len(found) + column, weights=count, minlength=n * len(found))
+        counts = counts.reshape(n, len(found)).astype(np.float32)
+        together = counts[:, mine]
+        company, near = np.zeros((n, n), np.float32), np.flatnonzero(alike.any(axis=1))
+        if len(near):
+            # Cosine of the roots of how often others stand beside two tags, so that the squares are
+            # the counts; neither tag is company of the pair itself: their posts together don't
+            # count.
+            counts, both = counts[near], np.ix_(near, near)
+            counts[np.arange(len(near)), mine[near]] = 0.0
+            total = np.maximum(counts.sum(axis=1)[:, None] - together[both], 1e-9)
+            roots = np.sqrt(counts)
+            company[both] = roots @ roots.T / np.sqrt(total * total.T) * alike[both]
+        return cls(uses, together, company)
 
 
-def usage_of(asked: Asked, question: int, names: Sequence[str], *, photos: bool = True) -> Usage:
-    """How tags `[C]`, known or not, were used before a question, in the store and the prior.
+def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
+    """Which of C tags, -1 for unknown ones, say the same as of a question (`near_synonyms`)."""
+    view, prior, tick = asked.view, asked.knowledge.prior, int(asked.tick[question])
+    ours, theirs = _uses(asked, question, tags)
+    often = np.flatnonzero(ours + theirs >= LEAST_USES)
+    often = often[np.unique(tags[often], return_index=True)[1]]
+    ids, ours = tags[often], ours[often]
+    same = np.zeros((len(tags), len(tags)), np.bool_)
+    if not len(ids):
+        return same
+    sums, of_prior = np.array(_photo_sums(view, ids, ours, tick)), np.flatnonzero(theirs[often])
+    sums[of_prior] += prior.photo_sums[ids[of_prior]]
+    # What was found for two tags holds while the posts of neither change, as each one's mark tells.
+    marks = view.kept_of("mark", ids, ours, lambda place: [object() for _ in place])
+    kept = f"same beside {prior.n_posts}"
+    known = view.kept_of(kept, ids, ours, lambda place: [{} for _ in place])
+    missing: list[tuple[int, int]] = []
+    names, places = ids.tolist(), often.tolist()
+    for i, j in np.argwhere(np.triu(look_alike(sums))).tolist():
+        mark, is_same = known[i].get(names[j], _NEVER)
+        if mark is not marks[j]:
+            missing.append((i, j))
+        elif is_same:
+            same[places[i], places[j]] = same[places[j], places[i]] = True
+    if missing:
+        place = sorted({i for pair in missing for i in pair})
+        number = {i: n for n, i in enumerate(place)}
+        found = near_synonyms(usage_of(asked, question, ids[place], sums[place]))
+        for i, j in missing:
+            is_same = bool(found[number[i], number[j]])
+            known[i][names[j]] = marks[j], is_same
+            same[places[i], places[j]] = same[places[j], places[i]] = is_same
+    return same
 
-    With `photos`, for near-synonyms: only posts of tags whose photos look alike are read. Without
-    them posts of all, and no photo.
+
+def usage_of(asked: Asked, question: int, tags: Ints, photos: Floats | None = None) -> Usage:
+    """How distinct tags `[C]` were used before a question, in store and prior.
+
+    Only tags whose `photos` look alike, if they are given, are compared by company.
     """
-    ids, place = np.unique([asked.id_of(name) for name in names], return_inverse=True)
-    view, prior = asked.view, asked.knowledge.prior
-    tick = np.full(len(ids), asked.tick[question])
-    uses = (view.uses_with(ids, tick) + asked.at_prior(prior.uses, ids)) * (ids >= 0)
-    known, read = (ids >= 0) & (ids < len(prior.uses)), ids >= 0
-    sums = np.zeros((len(ids), view.vectors.shape[1]), np.float32)
-    if photos:
-        if prior.n_posts:
-            sums[known] = prior.photo_sums[ids[known]]
-        pair, row = view.last_photos(np.maximum(ids, 0), tick, limit=LAST_PHOTOS)
+    ours, theirs = _uses(asked, question, tags)
+    n, prior = len(tags), asked.knowledge.prior.view
+    alike = np.zeros((n, n), np.bool_) if photos is None else look_alike(photos)
+    read, also = np.flatnonzero(ours), np.flatnonzero(theirs)
+    parts = [
+        (read, _beside(asked.view, tags[read], ours[read], int(asked.tick[question]))),
+        (also, _beside(prior, tags[also], theirs[also], LAST_TICK)),
+    ]
+    return Usage.of((ours + theirs).astype(np.float32), tags, parts, alike)
+
+
+def _uses(asked: Asked, question: int, tags: Ints) -> tuple[Ints, Ints]:
+    """Posts with each tag, -1 for unknown ones, in the store before a question and in the prior."""
+    ours = asked.view.uses_with(tags, np.full(len(tags), asked.tick[question]))
+    theirs = asked.at_prior(asked.knowledge.prior.uses, tags).astype(np.int64)
+    known = tags >= 0
+    return ours * known, theirs * known
+
+
+def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Floats]:
+    """Sum of the vectors of the last photos with each tag before a moment, `[J]` each."""
+
+    def read(place: Ints) -> list[Floats]:
+        pair, row = view.last_photos(tags[place], np.full(len(place), tick), limit=LAST_PHOTOS)
+        sums = np.zeros((len(place), view.vectors.shape[1]), np.float32)
         if len(pair):
             first = np.flatnonzero(is_first(pair))
-            sums[pair[first]] += np.add.reduceat(view.vectors[row], first, axis=0)
-        sums[ids < 0] = 0.0
-        read &= look_alike(sums).any(axis=1)
-    parts: list[tuple[Ints, Ints, Ints]] = []
-    end = np.full(len(ids), LAST_TICK)
-    for source, until, has in ((view, tick, read), (prior.view, end, read & known)):
-        of, slot = source.carrying(ids[has], until[has], limit=LAST_POSTS)
-        lengths = source.n_uses[slot].astype(np.int64)
-        parts.append((np.flatnonzero(has)[of], lengths, source.uses_of(slot)[1]))
-    of, lengths, carried = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    start = np.append(0, np.cumsum(lengths))
-    # An unknown tag has no posts; its id must only be nobody else's.
-    distinct = np.where(ids >= 0, ids, max(asked.n_tags, int(carried.max(initial=0)) + 1))
-    found = Usage.of_posts(uses.astype(np.float32), sums, distinct, of, start, carried)
-    both = np.ix_(place, place)
-    return Usage(found.uses[place], found.together[both], found.company[both], found.photos[place])
+            sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
+        return [row.copy() for row in sums]
+
+    return view.kept_of("photo sum", tags, uses, read)
+
+
+def _beside(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Beside]:
+    """Tags on the last posts with each tag before a moment, and on how many of them."""
+
+    def read(place: Ints) -> list[Beside]:
+        of, slot = view.carrying(tags[place], np.full(len(place), tick), limit=LAST_POSTS)
+        post, tag = view.uses_of(slot)
+        column, others = numbered(tag)
+        counts = np.bincount(of[post] * len(others) + column, minlength=len(place) * len(others))
+        counts = counts.reshape(len(place), len(others)).astype(np.int32)
+        return [(others[row > 0], row[row > 0]) for row in counts]
+
+    return view.kept_of("beside", tags, uses, read)
 
 
 def look_alike(photos: Floats) -> Bools:
@@ -138,12 +197,15 @@ def near_synonyms(usage: Usage) -> Bools:
     Their photos look the same, the same tags stand beside them, and either the rarer one mostly
     comes together with the other or the two hardly ever meet.
     """
+    found = (usage.company >= LEAST_COMPANY) & (
+        np.minimum(usage.uses[:, None], usage.uses) >= LEAST_USES
+    )
+    if not found.any():
+        return found
     uses, share = usage.uses, usage.together / (usage.together.diagonal()[:, None] + SHRINK)
     rarer, equal = uses[:, None] < uses, uses[:, None] == uses
     share = np.where(rarer, share, np.where(equal, np.maximum(share, share.T), share.T))
-    found = (np.minimum(uses[:, None], uses) >= LEAST_USES) & look_alike(usage.photos)
-    found &= (share >= MOSTLY) | (share <= HARDLY_EVER)
-    return found & (usage.company >= LEAST_COMPANY)
+    return found & ((share >= MOSTLY) | (share <= HARDLY_EVER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +221,8 @@ class Seen:
     @classmethod
     def by_stranger(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
         """Read features `[C, S]` of tags `[C]`; None without a photo, or with a history."""
-        if not asked.has_photo[question] or asked.own.n[question]:
+        has_posted = (asked.own.question == question) & (asked.own.slot >= 0)
+        if not asked.has_photo[question] or has_posted.any():
             return None
         uses = np.expm1(features[:, FEATURES.column("uses_log")])
         classes, kinds = (
@@ -341,21 +404,22 @@ class Wishes:
         worth: Floats,
         *,
         is_own: Bools,
-        usage: Callable[[Sequence[str]], Usage],
+        same_meaning: Callable[[Sequence[str]], Bools],
         first: Sequence[int] = (),
         seen: Seen | None = None,
+        unsure: bool = False,
     ) -> list[int]:
         """Choose the set of one photo: at most `n_new` places of the candidates, as shown.
 
         Of C candidates, likeliest first, `is_own` were used by the person and `first` are kept
-        places (`names_first`). `usage` looks up how tags are used, and is asked at most once.
-        A stranger's photo (`seen`) gets fewer where it is not sure what it shows, and nothing that
-        is barred on photos of people.
+        places (`names_first`). `same_meaning` tells near-synonyms, and is asked at most once.
+        A stranger's photo (`seen`) gets nothing that is barred on photos of people, and fewer tags
+        where it is `unsure` what it shows.
         """
-        barred, n_new = np.zeros(len(names), np.bool_), self.n_new
+        barred = np.zeros(len(names), np.bool_)
         if seen is not None and seen.person is not None:
-            barred = barred_on_people(names, person=seen.person, kinds=seen.kinds)
-            n_new = min(n_new, SET_UNSURE) if seen.is_unsure else n_new
+            barred = barred_on_people(names, person=seen.person, kinds=seen.kinds) & ~is_own
+        n_new = min(self.n_new, SET_UNSURE) if unsure else self.n_new
         usable = [
             i
             for i in dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
@@ -375,7 +439,7 @@ class Wishes:
             given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]
             every = [*(names[i] for i in usable[:n]), *(t for t, _ in given)]
             words = same_word(every)
-            found = near_synonyms(usage(every)) | words
+            found = same_meaning(every) | words
             same, twice = found[:n, :n], words[:n, :n]
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)

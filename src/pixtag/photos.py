@@ -111,6 +111,16 @@ class NoEncoder:
         return np.zeros((len(images), 0), np.float32)
 
 
+def _decoded(photo: Path | str | bytes, target_px: int) -> images.Pixels:
+    source = Path(photo) if isinstance(photo, str) else photo
+    if isinstance(source, Path) and source.is_dir():
+        raise ImageError(
+            f"no photo in the folder {source}",
+            hint="give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files",
+        )
+    return images.decode(source, target_px=target_px)
+
+
 class PhotoReader:
     """Decodes photos on threads of its own and embeds them by the encoder, loaded when needed."""
 
@@ -145,11 +155,7 @@ class PhotoReader:
 
         def decoded(photo: Path | str | bytes) -> images.Pixels | PixtagError:
             try:
-                source = Path(photo) if isinstance(photo, str) else photo
-                if isinstance(source, Path) and source.is_dir():
-                    hint = "give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files"
-                    raise ImageError(f"no photo in the folder {source}", hint=hint)
-                return images.decode(source, target_px=encoder.input_px)
+                return _decoded(photo, encoder.input_px)
             except PixtagError as error:
                 return error
 
@@ -158,6 +164,17 @@ class PhotoReader:
         with self._encoding:
             rows = iter(encoder.embed(np.stack(pixels)) if pixels else ())
         return [p if isinstance(p, PixtagError) else next(rows) for p in results]
+
+    def begin(self, photo: Path | str | bytes) -> Future[Floats]:
+        """Embed a photo on a thread while the caller does something else: its embedding `[D]`."""
+
+        def embedded() -> Floats:
+            encoder = self._ready()
+            pixels = _decoded(photo, encoder.input_px)
+            with self._encoding:
+                return encoder.embed(pixels[None])[0]
+
+        return self._decoders.submit(embedded)
 
     def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
         """Embeddings `[D]` of those photos of posts that can be read, by path."""

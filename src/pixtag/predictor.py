@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pixtag.bundle import Bundle, load_bundle
-from pixtag.choose import Seen, Wishes, names_first, usage_of, worth_of
+from pixtag.choose import Seen, Wishes, names_first, same_meaning, worth_of
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, StoreError
 from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
@@ -24,13 +25,13 @@ from pixtag.evidence.snapshot import load_evidence, save_evidence
 from pixtag.lists import Lists, Platform
 from pixtag.model import Model, model_of, snapshot_key
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
-from pixtag.rank import Candidates, best_of, block_size, described, read
+from pixtag.rank import Candidates, best_places, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.store import Store
-from pixtag.types import Floats, Ints, Post, Reason, Suggestion
+from pixtag.types import Bools, Floats, Ints, Post, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
@@ -80,6 +81,11 @@ class Predictor:
         self._store = Store.in_memory() if store is None else store
         self._past = LiveEvidence(bundle, self._store)
         self._photos = PhotoReader(bundle, encoder)
+        # Python runs one thread at a time: threads that take turns don't contend for each array.
+        self._turn = threading.Lock()
+        # Never shut down, since `close` lets questions finish: its thread ends with the Predictor.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="pixtag-look")
+        self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
     @classmethod
     def load(
@@ -165,11 +171,24 @@ class Predictor:
         _check_question(k, at)
         given = accepted, refused, platform, allow_similar, lists, user, history
         wishes = Wishes.of(k, *given)
-        seen = None if photo is None else self._photos.look_at([photo])[0]
-        if isinstance(seen, PixtagError):
-            raise seen
+        # The past is read while the photo is looked at.
+        looking = None if photo is None else self._photos.begin(photo)
         model, view = self._past.now()
-        return list(self._answered(model, view, [moment_of(view, at)], [seen], wishes)[0][0])
+
+        def seen(_: slice) -> Floats:
+            if looking is None:
+                return self._nothing
+            self._turn.release()  # nobody waits for a photo of others
+            try:
+                return looking.result()[None]
+            finally:
+                self._turn.acquire()
+
+        has_photo, when = [photo is not None], [moment_of(view, at)]
+        with self._turn:
+            return list(
+                answered(model, view, when, has_photo, seen, wishes, aside=self._aside)[0][0]
+            )
 
     def answers(
         self,
@@ -215,8 +234,11 @@ class Predictor:
             batch = paths[start : start + BATCH]
             times = [as_posted.get(path, now) for path in batch]
             looked = self._photos.look_at(batch)
-            seen = [None if isinstance(row, PixtagError) else row for row in looked]
-            found = self._answered(model, view, times, seen, wishes)
+            has_photo = [not isinstance(row, PixtagError) for row in looked]
+            nothing = self._nothing[0]
+            rows = [nothing if isinstance(row, PixtagError) else row for row in looked]
+            seen = np.array(rows, np.float32).__getitem__
+            found = answered(model, view, times, has_photo, seen, wishes, aside=self._aside)
             for path, at_s, row, (best, unsure) in zip(batch, times, looked, found, strict=True):
                 post, error = known.get(path), row if isinstance(row, PixtagError) else None
                 own_tags = post.tags if post else sidecar_tags(path)
@@ -304,32 +326,6 @@ class Predictor:
                 hint="give the Predictor a store that can be written: Store.open(PATH)",
             )
         return self._store
-
-    def _answered(
-        self, model: Model, view: View, at: list[float], seen: list[Floats | None], wishes: Wishes
-    ) -> list[tuple[tuple[Suggestion, ...], bool]]:
-        """Answer one question a photo; everything is read from one view, without a lock."""
-        n, width = len(at), self._bundle.manifest.encoder_width
-        nothing = np.zeros(width, np.float32)
-        questions = Questions(
-            at=np.array(at),
-            users=(wishes.user,) * n,
-            embeddings=np.array([nothing if row is None else row for row in seen], np.float32),
-            has_photo=np.array([row is not None and width > 0 for row in seen], np.bool_),
-            accepted=(wishes.accepted,) * n,
-            history=(wishes.history,) * n,
-        )
-        out: list[tuple[tuple[Suggestion, ...], bool]] = []
-        size = block_size(view)
-        for start in range(0, n, size):
-            block = questions.take(np.arange(start, min(start + size, n)))
-            asked = read(model, view, block)
-            found = described(model, asked)
-            ranked = best_of(model, found, k=found.tag.shape[1], ties=asked.ties)
-            for row, best in enumerate(zip(*ranked, strict=True)):
-                question = block.take(np.array([row]))
-                out.append(_suggestions(model, asked, found, row, best, question, wishes))
-        return out
 
 
 class LiveEvidence:
@@ -421,34 +417,77 @@ class LiveEvidence:
                     self._snapshot.unlink(missing_ok=True)
 
 
+def answered(
+    model: Model,
+    view: View,
+    at: list[float],
+    has_photo: list[bool],
+    seen: Callable[[slice], Floats],
+    wishes: Wishes,
+    *,
+    aside: Executor | None = None,
+) -> list[tuple[tuple[Suggestion, ...], bool]]:
+    """Suggestions for one question a photo, and whether it is unsure; from one view, no lock.
+
+    `seen` gives the embeddings of some of the photos, zeros without one, when they are there.
+    """
+    out: list[tuple[tuple[Suggestion, ...], bool]] = []
+    size, width = block_size(view), model.knowledge.encoder_width
+    for start in range(0, len(at), size):
+        part = slice(start, start + size)
+        n = len(at[part])
+        block = Questions(
+            at=np.array(at[part]),
+            users=(wishes.user,) * n,
+            embeddings=np.zeros((n, width), np.float32),
+            has_photo=np.array(has_photo[part], np.bool_) & (width > 0),
+            accepted=(wishes.accepted,) * n,
+            history=(wishes.history,) * n,
+        )
+        asked = read(model, view, block, embeddings=partial(seen, part), aside=aside)
+        found = described(model, asked)
+        ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
+        for row, best in enumerate(zip(*ranked, strict=True)):
+            out.append(_suggestions(model, asked, found, row, best, wishes, at[start + row]))
+    return out
+
+
 def _suggestions(
     model: Model,
     asked: Asked,
     found: Candidates,
     row: int,
     ranked: tuple[Ints, Floats],
-    question: Questions,
     wishes: Wishes,
+    at: float,
 ) -> tuple[tuple[Suggestion, ...], bool]:
-    """Choose among the ranked tags of one question, `row` of a block, say why, and if unsure."""
-    tags, probs = ranked[0][ranked[0] >= 0], ranked[1][ranked[0] >= 0]
-    place_of = np.zeros(asked.n_tags + 1, np.int64)
-    place_of[found.tag[row]] = np.arange(found.tag.shape[1])
-    places, names = place_of[tags], [asked.names[tag] for tag in tags.tolist()]
+    """Choose among the ranked places of one question, `row` of a block, say why, and if unsure."""
+    n = int(np.count_nonzero(found.filled[row]))
+    places, probs = ranked[0][:n], ranked[1][:n]
+    tags = found.tag[row, places]
+    names = [asked.names[tag] for tag in tags.tolist()]
     features = found.features[row, places]
     seen = Seen.by_stranger(asked, row, tags, features)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
     first = () if seen is None else names_first(worth, seen)
-    usage = partial(usage_of, asked, row)
-    best = wishes.chosen(names, probs, worth, is_own=is_own, usage=usage, first=first, seen=seen)
-    unsure = seen is not None and seen.is_unsure
+    unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
+    known = dict(zip(names, tags.tolist(), strict=True))
+
+    def same(names: Sequence[str]) -> Bools:
+        ids = [known[name] if name in known else asked.id_of(name) for name in names]
+        return same_meaning(asked, row, np.array(ids, np.int64))
+
+    best = wishes.chosen(
+        names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen, unsure=unsure
+    )
     likely = dict(zip(names, probs.tolist(), strict=True))
     added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
     if not best:
         return added, unsure
     parts = contributions(model.weights, found, row, places[best]).tolist()
-    why = map(reasons, parts, facts_of(asked, found, row, places[best], question))
+    facts = facts_of(asked, found, row, places[best], at=at, history=wishes.history)
+    why = map(reasons, parts, facts)
     chosen = (Suggestion(names[i], likely[names[i]], next(why)) for i in best)
     return (*chosen, *added), unsure
 

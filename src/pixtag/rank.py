@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from pixtag.signals.calendar import propose_calendar
 from pixtag.signals.context import context
 from pixtag.signals.cooccurrence import companies, propose_company
 from pixtag.signals.memory import Similar, near_kernel, near_memory, own_kernel, own_memory
-from pixtag.signals.pixels import CHANCE_FLOOR, chance_at, lately_memory, look
+from pixtag.signals.pixels import CHANCE_FLOOR, Looks, chance_at, lately_memory, look
 from pixtag.signals.popularity import propose_popular
 from pixtag.signals.reuse import propose_own
 from pixtag.signals.taste import Interests, describe_slots
@@ -146,18 +146,32 @@ def questions_of(log: PostLog, rows: Ints, *, width: int) -> Questions:
 
 
 def read(
-    model: Model, view: Evidence, questions: Questions, sources: Sources | None = None
+    model: Model,
+    view: Evidence,
+    questions: Questions,
+    sources: Sources | None = None,
+    *,
+    embeddings: Callable[[], Floats] | None = None,
+    aside: Executor | None = None,
 ) -> Asked:
-    """Read all that is needed of the past for a block of questions, but for the candidates."""
+    """Read all that is needed of the past for a block of questions, but for the candidates.
+
+    Where the photos are still being looked at, `embeddings` waits for them, after everything that
+    can be read without. What pixels alone say is worked out `aside`, if there is such a thread.
+    """
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
-    asked.looks = look(asked)
-    asked.own_pairs = Pairs(
+    asked.own_pairs = Pairs.of(
         asked.own.question[asked.own.post],
         asked.own.tag,
         n_questions=len(asked),
         n_tags=asked.n_tags,
     )
+    asked.company = companies(asked)
+    asked.proposed = _propose_unseen(asked, config)
+    if embeddings is not None:
+        asked.see(embeddings())
+    looking = aside.submit(_looked, asked) if aside and asked.has_photo.any() else None
     if asked.has_photo.any():
         asked.similar = Similar(view, asked.photo, asked.tick)
         if asked.hidden is not None:
@@ -166,80 +180,92 @@ def read(
     asked.near = near_memory(asked, asked.similar, n_slots=config.near_slots)
     if asked.sources.trend:
         asked.lately = lately_memory(asked, asked.similar, n_slots=config.near_slots)
+    asked.looks, proposed = looking.result() if looking else _looked(asked)
+    asked.proposed += proposed
     asked.interests = Interests.of(asked, asked.own_memory, asked.looks)
-    asked.company = companies(asked)
     describe_slots(asked, asked.own_memory, asked.near, asked.looks)
     return asked
 
 
-def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints]:
-    """Propose candidates from every source, and the places that each question has for them."""
+def _looked(asked: Asked) -> tuple[Looks, list[tuple[Ints, Ints]]]:
+    """What pixels say of the vocabulary, and what they propose of it."""
+    looks, seen = look(asked), asked.has_photo[:, None]
+    found: list[tuple[Ints, Ints]] = []
+    for score, limit in (
+        (looks.head, 40),
+        (np.log1p(looks.chance / CHANCE_FLOOR), 40),
+        (looks.bridge, 20),
+        (looks.kinds, 20),
+    ):
+        if seen.any():
+            usable = np.where(seen & (score != 0), score, -np.inf)
+            found.append(top_of_rows(usable, limit=limit))
+    return looks, found
+
+
+def _propose_unseen(asked: Asked, config: RankConfig) -> list[tuple[Ints, Ints]]:
+    """Propose candidates from every source but the photo, the person's own first."""
     own = propose_own(
         asked, limit=config.own_candidates, many=MANY_TAGS, further=config.more_candidates
     )
     found = [own, propose_popular(asked, limit=30), propose_company(asked, limit=40)]
-    season = own[0][:0], own[1][:0]
     if asked.sources.trend:
-        season = propose_calendar(asked, limit=16)
-        found += [propose_rising(asked, limit=12), season]
+        asked.season = propose_calendar(asked, limit=24)
+        found += [propose_rising(asked, limit=12), asked.season]
+    return found
+
+
+def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
+    """Propose candidates from every source.
+
+    Returns:
+        The pairs, the people of the store who used each tag, and the places of each question.
+    """
+    found = asked.proposed.copy()
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
         found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))
-        looks, seen = asked.looks, asked.has_photo[:, None]
-        for score, limit in (
-            (looks.head, 40),
-            (np.log1p(looks.chance / CHANCE_FLOOR), 40),
-            (looks.bridge, 20),
-            (looks.kinds, 20),
-        ):
-            usable = np.where(seen & (score != 0), score, -np.inf)
-            found.append(top_of_rows(usable, limit=limit))
     question = np.concatenate([f[0] for f in found])
     tag = np.concatenate([f[1] for f in found])
     if config.only_vocabulary:
         known = tag < len(asked.knowledge.vocabulary)
         question, tag = question[known], tag[known]
-    pairs = Pairs(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
-    is_own = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
+    pairs = Pairs.of(question, tag, n_questions=len(asked), n_tags=asked.n_tags)
+    people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
+    every = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
+    kept = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
+    kept |= asked.is_public(pairs.tag, every, least_people=config.least_people)
     # The calendar's tags come from a reviewed table and are nobody's secret.
-    is_public = asked.public(pairs, least_people=config.least_people) | np.isin(
-        pairs.tag, season[1]
-    )
-    kept = is_public | is_own
-    pairs = Pairs(
-        pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
-    )
-    n_own = np.bincount(own[0], minlength=len(asked))
-    return pairs, config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
+    kept |= np.isin(pairs.tag, asked.season[1])
+    n_own = np.bincount(asked.proposed[0][0], minlength=len(asked))
+    limit = config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
+    return pairs.some(kept), people[kept], limit
 
 
-def _cut(asked: Asked, pairs: Pairs, limit: Ints) -> tuple[Pairs, Ints]:
+def _cut(asked: Asked, pairs: Pairs, people: Ints, limit: Ints) -> tuple[Pairs, Ints, Ints]:
     """Keep the strongest pairs of each question by what is quickly known of them.
 
     Returns:
-        The pairs and the place of each among its question's candidates.
+        The pairs, their people, and the place of each among its question's candidates.
     """
     (asked.own_share,) = asked.own_memory.totals(pairs, [own_kernel(asked.own_memory)])
     (asked.near_share,) = asked.near.totals(pairs, [near_kernel(asked.near)])
-    people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
-    people = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
+    every = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
     asked.first = (
         0.5 * np.minimum(1.0, asked.own_share)
         + 0.3 * asked.near_share
         + 0.2 * chance_at(asked, asked.looks, pairs)
-        + 1e-4 * np.log1p(people)
+        + 1e-4 * np.log1p(every)
     ).astype(np.float32)
     count = np.bincount(pairs.question, minlength=len(asked))
     if (count > limit).any():
         kept = strongest(pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5)
         kept = np.sort(kept)
-        pairs = Pairs(
-            pairs.question[kept], pairs.tag[kept], n_questions=len(asked), n_tags=asked.n_tags
-        )
+        pairs, people = pairs.some(kept), people[kept]
         asked.own_share, asked.near_share = asked.own_share[kept], asked.near_share[kept]
         asked.first = asked.first[kept]
         count = np.bincount(pairs.question, minlength=len(asked))
-    return pairs, np.arange(len(pairs)) - (np.cumsum(count) - count)[pairs.question]
+    return pairs, people, np.arange(len(pairs)) - (np.cumsum(count) - count)[pairs.question]
 
 
 def candidates(
@@ -267,9 +293,10 @@ def described(model: Model, asked: Asked) -> Candidates:
     """The candidates of questions for which the past was read."""
     if not len(asked):
         raise ShapeError("no questions to answer")
-    pairs, limit = propose(asked, model.config)
-    pairs, place = _cut(asked, pairs, limit)
-    n = int(limit.max())
+    pairs, people, limit = propose(asked, model.config)
+    pairs, people, place = _cut(asked, pairs, people, limit)
+    asked.pairs, n = pairs, int(limit.max())
+    asked.facts(pairs, people=people)
     features = np.zeros((len(asked), n, len(FEATURES)), np.float32)
     features[pairs.question, place] = FEATURES.compute(asked, pairs)
     tag = np.full((len(asked), n), -1, np.int64)
@@ -291,7 +318,7 @@ def described(model: Model, asked: Asked) -> Candidates:
     )
 
 
-def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
+def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
     """The best candidates by the network.
 
     Args:
@@ -301,13 +328,19 @@ def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Int
         ties: Decides between tags of equal score, by tag id.
 
     Returns:
-        Tags `[B, k]`, -1 in the padding, and their probabilities `[B, k]`.
+        Places among the candidates `[B, k]`, padding last, and their probabilities `[B, k]`.
     """
     score = scores(model.weights, found.inputs)
     prob = calibrated(model.weights, score, found.filled, found.context)
     tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
     order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
-    return (np.take_along_axis(found.tag, order, axis=1), np.take_along_axis(prob, order, axis=1))
+    return order, np.take_along_axis(prob, order, axis=1)
+
+
+def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
+    """Tags `[B, k]` of the best candidates, -1 in the padding, and probabilities `[B, k]`."""
+    order, prob = best_places(model, found, k=k, ties=ties)
+    return np.take_along_axis(found.tag, order, axis=1), prob
 
 
 def rank(

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixtag import network
 from pixtag.choose import usage_of
 from pixtag.rank import Candidates
-from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked, Questions
+from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked
 from pixtag.signals.calendar import LEAST_LIFT
 from pixtag.signals.trend import LIFT_HOURS
 from pixtag.signals.words import BRIDGE_FLOOR
@@ -40,6 +39,12 @@ SMOOTH = 5.0  # uses that every tag is given when its usual share of all uses is
 
 _TWO = float(np.log1p(1.5))  # above it a logged count of people is two or more
 _WEEKDAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
+_LIFTS, _PEOPLE = (
+    FEATURES.columns([f"trend_{of}_{int(hours)}h" for hours in LIFT_HOURS])
+    for of in ("lift", "people")
+)
+_WEEKDAY = FEATURES.column("calendar_weekday_lift")
+_SEASON = FEATURES.columns(["calendar_lift", "season_lift"])
 _ALIKE = ("has_both_photos", "similarity")
 _DAY_S = 86_400.0
 _UNITS = ("year", "month", "week", "day", "hour", "minute")
@@ -129,30 +134,44 @@ def reasons(added: Sequence[float], facts: Facts) -> tuple[Reason, ...]:
 def contributions(weights: network.Weights, found: Candidates, row: int, places: Ints) -> Floats:
     """What each group of `REASONS` added to the scores of candidates of a question, `[K, G]`."""
     # Every variant of a candidate is one more candidate of the same question, the whole one last.
-    n = len(REASONS) + 1
-    inputs: dict[str, NDArray[Any]] = found.take(np.array([row])).inputs
-    names = ("features", *(f"{memory}_member" for memory in MEMORIES.values()))
-    varied = {name: np.repeat(inputs[name][:, places], n, axis=0) for name in names}
+    n, one = len(REASONS) + 1, slice(row, row + 1)
+    features = np.repeat(found.features[row, places][None], n, axis=0)
+    inputs: dict[str, Any] = {"context": found.context[one]}
+    members: dict[str, Floats] = {}
+    for memory in MEMORIES.values():
+        for name in (f"{memory}_keys", f"{memory}_filled"):
+            inputs[name] = getattr(found, name)[one].astype(np.float32, copy=False)
+        member = getattr(found, f"{memory}_member")[row, places].astype(np.float32)
+        members[memory] = np.repeat(member[None], n, axis=0)
     for i, group in enumerate(REASONS):
         columns = FEATURES.of_reason(group)
-        varied["features"][i][:, columns] = weights["norm/mean"][columns]
+        features[i][:, columns] = weights["norm/mean"][columns]
         if group in MEMORIES:
-            varied[f"{MEMORIES[group]}_member"][i] = 0.0
-    inputs |= {name: part.reshape(1, -1, part.shape[-1]) for name, part in varied.items()}
+            members[MEMORIES[group]][i] = 0.0
+    inputs["features"] = features.reshape(1, n * len(places), -1)
+    for memory, member in members.items():
+        inputs[f"{memory}_member"] = member.reshape(1, n * len(places), -1)
     scores = network.scores(weights, inputs).reshape(n, len(places))
     return np.asarray(scores[-1] - scores[:-1], np.float32).T
 
 
 def facts_of(
-    asked: Asked, found: Candidates, row: int, places: Ints, question: Questions
+    asked: Asked,
+    found: Candidates,
+    row: int,
+    places: Ints,
+    *,
+    at: float,
+    history: Sequence[str] = (),
 ) -> list[Facts]:
     """Gather what holds for candidates `[K]`, offered together, of one question (`row`)."""
-    given = Counter(question.history[0])
-    view, own, has_photo = asked.view, asked.own, bool(asked.has_photo[row])
+    given = Counter(history)
+    view, has_photo = asked.view, bool(asked.has_photo[row])
     tags, features = found.tag[row, places], found.features[row, places].astype(np.float64)
     names, tick = [asked.names[t] for t in tags.tolist()], np.full(len(tags), asked.tick[row])
-    counts, people = view.counts(tags, tick), view.named_with(tags, tick)
-    usual, elsewhere = _usual(asked, row, tags, counts.uses)
+    pair, counts = asked.pairs.find(np.full(len(tags), row), tags), asked.facts(asked.pairs)
+    uses, people = counts.uses[pair], view.named_with(tags, tick)
+    usual, elsewhere = _usual(asked, row, tags, uses)
     n_all_people = view.n_people(int(tick[0]))
 
     def of(name: str) -> Doubles:
@@ -161,72 +180,85 @@ def facts_of(
     raised = _log_odds(np.exp(of("head_log_prob"))) - _log_odds(usual)
     is_raise_known = of("head_known") * has_photo > 0
     call = BRIDGE_FLOOR * np.expm1(np.maximum(of("bridge"), of("kinds"))) * has_photo
-    # The posts that stand for a typed history are nobody's.
-    mine = (own.question[own.post] == row) & (own.slot[own.post] >= 0)
-    used_at = [view.at(own.slot[own.post[mine & (own.tag == t)]]) for t in tags.tolist()]
+    likeness = of("prototype") * has_photo
+    n_own, last_own_at = _own_uses(asked, row, tags)
+    n_near = int(np.count_nonzero(found.near_filled[row]))
+    n_near_with = np.count_nonzero(found.near_member[row, places], axis=1)
     is_real = found.own_filled[row] & (found.own_rows[row] >= 0)
     carries = found.own_member[row, places] & is_real
     both, similarity = (found.own_keys[row, :, OWN_KEYS.index(name)] for name in _ALIKE)
     alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
     alike = alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
-    windows = [f"{int(hours)}h" for hours in LIFT_HOURS]
-    lifts = [np.where(of(f"trend_people_{w}") > _TWO, of(f"trend_lift_{w}"), 0.0) for w in windows]
-    partners = _partners(asked, row, names, list(question.accepted[0]))
+    is_many = features[:, _PEOPLE] > _TWO
+    rise = np.exp(np.where(is_many, features[:, _LIFTS], 0.0).max(axis=1, initial=0.0))
+    n_own_posts, is_on_last = np.count_nonzero(carries, axis=1), carries[:, np.argmax(is_real)]
+    partners = _partners(asked, row, tags)
     return [
         Facts(
-            at=float(question.at[0]),
+            at=at,
             raise_log=float(raised[i]) if is_raise_known[i] else None,
             call=float(call[i]),
-            likeness=float(of("prototype")[i] * has_photo),
-            n_near=int(found.near_filled[row].sum()),
-            n_near_with=int(np.count_nonzero(found.near_member[row, place])),
+            likeness=float(likeness[i]),
+            n_near=n_near,
+            n_near_with=int(n_near_with[i]),
             n_given=given[names[i]],
-            n_own=len(used_at[i]),
-            last_own_at=float(used_at[i].max(initial=-np.inf)),
-            n_own_posts=int(np.count_nonzero(carries[i])),
-            is_on_last=bool(carries[i, np.argmax(is_real)]),
+            n_own=n_own[i],
+            last_own_at=last_own_at[i],
+            n_own_posts=int(n_own_posts[i]),
+            is_on_last=bool(is_on_last[i]),
             is_on_alike=bool(carries[i, alike].any()),
-            rise=float(np.exp(max(0.0, *(lift[i] for lift in lifts)))),
-            n_weekday=float(counts.on_weekday[i]),
-            n_days=float(counts.days[i]),
-            weekday_lift=float(of("calendar_weekday_lift")[i]),
-            season_lift=float(max(of("calendar_lift")[i], of("season_lift")[i])),
+            rise=float(rise[i]),
+            n_weekday=float(counts.on_weekday[pair[i]]),
+            n_days=float(counts.days[pair[i]]),
+            weekday_lift=float(features[i, _WEEKDAY]),
+            season_lift=float(features[i, _SEASON].max()),
             partner=partners[i],
             n_people=int(people[i]),
             n_all_people=n_all_people,
             share_elsewhere=float(elsewhere[i]),
         )
-        for i, place in enumerate(places.tolist())
+        for i in range(len(tags))
     ]
 
 
-def _usual(asked: Asked, row: int, tags: Ints, uses: Ints) -> tuple[Doubles, Doubles]:
+def _own_uses(asked: Asked, row: int, tags: Ints) -> tuple[list[int], list[float]]:
+    """How often the person used each tag, and when last (Unix seconds UTC), typed uses apart."""
+    own, n, last = asked.own, list[int](), list[float]()
+    for tag in tags.tolist():
+        post = own.post[own.tag == tag]
+        # The posts that stand for a typed history are nobody's.
+        post = post[(own.question[post] == row) & (own.slot[post] >= 0)]
+        n.append(len(post))
+        last.append(float(asked.view.at(own.slot[post[-1:]])[0]) if len(post) else -np.inf)
+    return n, last
+
+
+def _usual(asked: Asked, row: int, tags: Ints, uses: Doubles) -> tuple[Doubles, Doubles]:
     """Share of all uses that are of each tag, and share of the prior's posts with it."""
     prior = asked.knowledge.prior
     of_prior, people = asked.at_prior(prior.uses, tags), asked.at_prior(prior.people, tags)
-    lately = asked.view.just_used(asked.tick[row : row + 1])[0]
+    n_lately = int(np.count_nonzero(asked.just_used[0] == row))
     n_posts = float(asked.n_posts[row])
-    total = n_posts * len(lately) / max(min(n_posts, 128.0), 1.0) + float(prior.uses.sum())
+    total = n_posts * n_lately / max(min(n_posts, 128.0), 1.0) + prior.n_uses
     usual = (uses + of_prior + SMOOTH) / (total + SMOOTH * asked.view.n_tags)
     return usual, np.maximum(of_prior, people) / max(prior.n_posts, 1)
 
 
-def _partners(asked: Asked, row: int, names: list[str], accepted: list[str]) -> list[str]:
+def _partners(asked: Asked, row: int, tags: Ints) -> list[str]:
     """The accepted tag, else an offered one, that each candidate goes with; or empty."""
-    every = np.array([*accepted, *names], np.object_)
-    usage = usage_of(asked, row, every.tolist(), photos=False)
+    accepted = asked.accepted[row]
+    every = np.append(accepted, tags)
+    usage = usage_of(asked, row, every)
     n_posts = float(asked.n_posts[row]) + asked.knowledge.prior.n_posts
-
-    def partner(mine: int) -> str:
-        for group in np.split(np.arange(len(every)), [len(accepted)]):
-            other = group[every[group] != every[mine]]
-            together, uses = usage.together[other, mine], usage.together[other, other]
-            best = goes_with(together, uses, float(usage.uses[mine]), n_posts)
-            if best is not None:
-                return str(every[other[best]])
-        return ""
-
-    return [partner(len(accepted) + i) for i in range(len(names))]
+    mine = usage.uses[len(accepted) :]
+    partners = [""] * len(tags)
+    for other in (slice(len(accepted)), slice(len(accepted), None)):
+        together, uses = usage.together[other, len(accepted) :], usage.together.diagonal()[other]
+        together = np.where(every[other, None] == tags, 0.0, together)
+        for i, best in enumerate(goes_with(together, uses, mine, n_posts).tolist()):
+            if best >= 0 and not partners[i]:
+                partners[i] = asked.names[every[other][best]]
+    return partners
 
 
 def _log_odds(probs: Doubles) -> Doubles:
@@ -234,17 +266,19 @@ def _log_odds(probs: Doubles) -> Doubles:
     return np.log(probs / (1.0 - probs))
 
 
-def goes_with(together: Floats, uses: Floats, tag_uses: float, n_posts: float) -> int | None:
-    """Choose which of Q tags, on `uses [Q]` posts, another goes with, on `together [Q]` of them.
+def goes_with(together: Floats, uses: Floats, tag_uses: Floats, n_posts: float) -> Ints:
+    """Choose which of Q tags, on `uses [Q]` posts, each of K others goes with, `[K]`.
 
-    Where its share is highest (shrunk); None where none has two posts with it and half as much
-    again as its usual share, `tag_uses` of `n_posts`.
+    They are on `together [Q, K]` of these posts. Where the share is highest (shrunk); -1 where none
+    has two posts with it and half as much again as its usual share, `tag_uses [K]` of `n_posts`.
     """
-    share = together / np.maximum(uses, 1.0)
+    if not len(uses):
+        return np.full(len(tag_uses), -1)
+    share = together / np.maximum(uses, 1.0)[:, None]
     usual = tag_uses / max(n_posts, 1.0)
     fits = (together >= LEAST_TOGETHER) & (share >= LEAST_COMPANY_LIFT * usual)
-    best = np.where(fits, together / (uses + 3.0), 0.0)
-    return int(np.argmax(best)) if fits.any() else None
+    best = np.where(fits, together / (uses[:, None] + 3.0), 0.0)
+    return np.where(fits.any(axis=0), np.argmax(best, axis=0), -1)
 
 
 def ago(age_s: float) -> str:

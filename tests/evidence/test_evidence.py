@@ -118,7 +118,7 @@ class TestEvidence:
 def check(view: Evidence, known: Knowledge, plain: PlainEvidence, tick: int, user: str | None):
     """Every number that signals read at a moment."""
     past = plain.before(tick)
-    tags = [t for t in TAGS if view.id_of(t) >= 0]
+    tags = sorted((t for t in TAGS if view.id_of(t) >= 0), key=view.id_of)
     tag = np.array([view.id_of(t) for t in tags], np.int64)
     ticks_ = np.full(len(tags), tick)
     one, who = np.array([tick]), np.array([NOBODY if user is None else view.people.get(user)])
@@ -147,6 +147,8 @@ def check(view: Evidence, known: Knowledge, plain: PlainEvidence, tick: int, use
     people = view.window(tag, np.repeat(who, len(tags)), ticks_, HOURS)
     for i, hours in enumerate(HOURS):
         assert people[i].tolist() == [plain.window(t, user, tick, hours) for t in tags], hours
+    in_any_order = view.window(tag[::-1], np.repeat(who, len(tags)), ticks_, HOURS)
+    assert in_any_order.tolist() == people[:, ::-1].tolist()
 
     lately, people = view.people_lately(tick, HOURS)
     for i, hours in enumerate(HOURS):
@@ -181,6 +183,14 @@ def check_tags(view: Evidence, plain: PlainEvidence, tick: int, tags: list[str],
             found = [(int(view.tick[s]), tuple(view.tags_of(s))) for s in slot[pair == i].tolist()]
             expected = [(p.tick, p.tags) for p in plain.carrying(name, tick)][-limit:]
             assert found == expected, (name, limit)
+
+    def read(place: np.ndarray) -> list[list[int]]:
+        pair, slot = view.carrying(tag[place], np.full(len(place), tick), limit=100)
+        return [view.tick[slot[pair == i]].tolist() for i in range(len(place))]
+
+    kept = view.kept_of("ticks", tag, view.uses_with(tag, np.full(len(tags), tick)), read)
+    assert kept == [[p.tick for p in plain.carrying(name, tick)] for name in tags]
+
     people = plain.popular(tick)
     popular = [view.tags[t] for t in view.popular(tick, limit=100)]
     assert set(popular) == set(people)

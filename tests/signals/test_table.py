@@ -94,7 +94,7 @@ def test_values_of_unknown_and_unseen_tags_are_those_of_tags_that_pixels_do_not_
 
 
 def test_pairs_are_distinct_and_sums_ignore_what_is_no_candidate():
-    pairs = Pairs(np.array([1, 0, 1]), np.array([2, 1, 2]), n_questions=2, n_tags=4)
+    pairs = Pairs.of(np.array([1, 0, 1]), np.array([2, 1, 2]), n_questions=2, n_tags=4)
     assert list(zip(pairs.question.tolist(), pairs.tag.tolist(), strict=True)) == [(0, 1), (1, 2)]
     assert pairs.find(np.array([0, 1]), np.array([2, 2])).tolist() == [len(pairs), 1]
     total = pairs.total(np.array([0, 0, 1, 1]), np.array([1, 1, 2, 3]), np.array([1.0, 2, 4, 8]))
@@ -105,7 +105,7 @@ def test_pairs_are_distinct_and_sums_ignore_what_is_no_candidate():
 def test_entries_are_found_and_summed_as_a_dictionary_would(entries):
     question, tag, weight = (np.array([e[i] for e in entries], np.int64) for i in range(3))
     kept = slice(0, len(entries) // 2)
-    pairs = Pairs(question[kept], tag[kept], n_questions=6, n_tags=9)
+    pairs = Pairs.of(question[kept], tag[kept], n_questions=6, n_tags=9)
     total: dict[tuple[int, int], float] = {}
     for q, t, w in entries:
         total[q, t] = total.get((q, t), 0.0) + w

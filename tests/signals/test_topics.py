@@ -113,7 +113,7 @@ def test_a_person_does_again_what_they_did_with_such_photos():
     n = len(asked_photo)
     questions = Questions(np.full(n, 1e7), ("ana",) * n, asked_photo, np.ones(n, np.bool_))
     asked, _ = all_pairs(model, model.knowledge.evidence(log).view(), questions)
-    pairs = Pairs(np.repeat(np.arange(n), 2), np.tile([3, 4], n), n_questions=n, n_tags=N_TAGS)
+    pairs = Pairs.of(np.repeat(np.arange(n), 2), np.tile([3, 4], n), n_questions=n, n_tags=N_TAGS)
     asked.near_share = asked.own_share = asked.first = np.zeros(2 * n, np.float32)
     values = FEATURES.compute(asked, pairs).reshape(n, 2, -1)
     for name in ("topic_taste", "topic_taste_quick", "topic_last", "topic_last_several"):

@@ -19,7 +19,7 @@ from pixtag.evaluate.metrics import Bootstrap, OnProgress
 from pixtag.evaluate.tables import ALL, Figures, Row, Values, mean_rows
 from pixtag.model import model_of
 from pixtag.photos import BATCH, PhotoReader
-from pixtag.predictor import DAY_S, Predictor
+from pixtag.predictor import DAY_S, answered
 from pixtag.tags import normalise_tag
 from pixtag.types import Doubles, Floats, Post, PostLog
 
@@ -120,7 +120,7 @@ class Asker:
     """Answers photos as `Predictor.suggest` does, each question with a past of its own."""
 
     def __init__(self, bundle: Bundle, photos: Sequence[LabelledPhoto]) -> None:
-        self._predictor, self._model = Predictor(bundle), model_of(bundle)
+        self._model = model_of(bundle)
         self.embeddings: list[Floats] = []
         reader = PhotoReader(bundle, None)
         for start in range(0, len(photos), BATCH):
@@ -134,22 +134,15 @@ class Asker:
                 self.embeddings.append(found)
         reader.close()
 
-    def __enter__(self) -> Asker:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._predictor.close()
-
     def fives(
         self, places: Sequence[int], past: PostLog | None = None, typed: Sequence[str] = ()
     ) -> list[list[str]]:
         """The five suggestions for photos by their places, asked by the person of the past."""
         wishes = Wishes.of(5, user=ME, history=typed)
-        seen: list[Floats | None] = [self.embeddings[place] for place in places]
-        answered = self._predictor._answered(  # pyright: ignore[reportPrivateUsage]
-            self._model, self._model.evidence(past).view(), [AT] * len(seen), seen, wishes
-        )
-        return [[suggestion.tag for suggestion in five] for five in answered]
+        seen = np.array([self.embeddings[place] for place in places], np.float32)
+        view, n = self._model.evidence(past).view(), len(seen)
+        found = answered(self._model, view, [AT] * n, [True] * n, seen.__getitem__, wishes)
+        return [[suggestion.tag for suggestion in five] for five, _ in found]
 
 
 # ------------------------------------------------------------------ strangers' photos
@@ -174,13 +167,13 @@ def evaluate_strangers(bundle: Bundle, photos: Sequence[LabelledPhoto]) -> Figur
             hint="measure one that was trained without some of them",
         )
     popular = np.argsort(-bundle.extras["prior_people"], kind="stable")[:5]
-    with Asker(bundle, apart) as asker:
-        lists = {
-            "pixtag": asker.fives(range(len(apart))),
-            "popularity": [[bundle.vocabulary[i] for i in popular]] * len(apart),
-        }
-        if bundle.manifest.encoder_digest == SHIPPED_DIGEST:
-            lists["class names alone"] = _class_names(asker.embeddings)
+    asker = Asker(bundle, apart)
+    lists = {
+        "pixtag": asker.fives(range(len(apart))),
+        "popularity": [[bundle.vocabulary[i] for i in popular]] * len(apart),
+    }
+    if bundle.manifest.encoder_digest == SHIPPED_DIGEST:
+        lists["class names alone"] = _class_names(asker.embeddings)
     boot, found = _over_concepts(apart), dict[str, Values]()
     for method, tags in lists.items():
         pairs = list(zip(apart, tags, strict=True))
@@ -293,13 +286,13 @@ def evaluate_histories(
     usable = np.flatnonzero(~seen) if are_apart else np.arange(len(photos))
     asked = np.sort(rng.permutation(usable)[:MOST_ASKED]).tolist()
     found: dict[str, dict[int, dict[str, float]]] = {}
-    with Asker(bundle, photos) as asker:
-        for done, place in enumerate(asked, 1):
-            for name, history in histories_of(photos, place, rng):
-                (five,) = asker.fives([place], history.past(asker.embeddings), history.typed)
-                found.setdefault(name, {})[place] = _scored(photos[place], history, five)
-            if on_progress:
-                on_progress(done, len(asked), "photos")
+    asker = Asker(bundle, photos)
+    for done, place in enumerate(asked, 1):
+        for name, history in histories_of(photos, place, rng):
+            (five,) = asker.fives([place], history.past(asker.embeddings), history.typed)
+            found.setdefault(name, {})[place] = _scored(photos[place], history, five)
+        if on_progress:
+            on_progress(done, len(asked), "photos")
     rows: list[Row] = []
     for name, scores in found.items():
         boot = _over_concepts([photos[place] for place in scores])

@@ -27,7 +27,15 @@ from pixtag.evidence.postings import (
     ragged,
     ticks,
 )
-from pixtag.evidence.view import NOBODY, TIMED_POSTS, UNTIMED_POSTS, View, empty_view, weekday_key
+from pixtag.evidence.view import (
+    NOBODY,
+    TIMED_POSTS,
+    UNTIMED_POSTS,
+    Kept,
+    View,
+    empty_view,
+    weekday_key,
+)
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
 _TAG_BITS = 24
@@ -233,6 +241,8 @@ class MemoryEvidence:
             photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has], tie[owner][has]),
             **_with_marks(view, old, new),
             cache=_carried(view.cache, int(tick.min())),
+            # The first uses of a tag stay the same where all others come after them.
+            kept=view.kept if int(tick.min()) > _newest(view) else _but_for(view.kept, tags),
         )
 
     def _append(self, **rows: NDArray[Any]) -> None:
@@ -300,6 +310,7 @@ def remove_posts(view: View, slots: Ints) -> View:
         by_tag=view.by_tag.remove(tags, tick[owner], slots[owner]),
         photos=view.photos.remove(tags[has], tick[owner][has], photo[owner][has]),
         cache=_carried(view.cache, int(tick.min(initial=LAST_TICK))),
+        kept=_but_for(view.kept, tags),
     )
     new, old = _changed_marks(
         trimmed, user[owner].astype(np.int64), tags, tick[owner], slots[owner]
@@ -375,6 +386,20 @@ def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
 def post_key(tick: Ints) -> Ints:
     """Key of a post among all posts."""
     return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
+
+
+def _newest(view: View) -> int:
+    """Tick of the last post; 0 without any."""
+    return max((int(s.packed[-1]) & LAST_TICK for s in view.posts.segments), default=UNTIMED)
+
+
+def _but_for(kept: Kept, tags: Ints) -> Kept:
+    """What was kept of the other tags."""
+    kept = {name: (since, by_tag.copy()) for name, (since, by_tag) in kept.copy().items()}
+    for tag in set(tags.tolist()):
+        for _, by_tag in kept.values():
+            by_tag.pop(tag, None)
+    return kept
 
 
 def _carried(cache: dict[Any, Any], tick: int) -> dict[Any, Any]:

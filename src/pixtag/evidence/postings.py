@@ -40,6 +40,9 @@ TABLE_CELLS = 16
 TAIL_ROWS = 4096
 GROWTH = 8
 
+LARGE, MANY_KEYS = 1 << 19, 100
+"""Entries of a segment, and keys, from which a search of all of it mostly waits for memory."""
+
 
 def ticks(at: Doubles) -> Ints:
     """Turn Unix seconds into hundredths of a second since 1930, rounded down.
@@ -94,6 +97,16 @@ def distinct(keys: Ints, *, below: int | None = None) -> Ints:
     return ordered[is_first(ordered)]
 
 
+def numbered(values: Ints) -> tuple[Ints, Ints]:
+    """The number of each of some small values among the distinct ones, and these, ascending."""
+    is_there = np.zeros(int(values.max(initial=0)) + 1, np.bool_)
+    is_there[values] = True
+    found = np.flatnonzero(is_there)
+    number = np.empty(len(is_there), np.int64)
+    number[found] = np.arange(len(found))
+    return number[values], found
+
+
 def repeated(keys: Ints, *, below: int) -> Ints:
     """The different values, all less than `below`, that are there at least twice, ascending."""
     if below <= TABLE_CELLS * len(keys):
@@ -107,6 +120,11 @@ def is_first(ordered: Ints) -> Bools:
     out = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=out[1:])
     return out
+
+
+def is_ascending(keys: Ints) -> bool:
+    """Whether each value is larger than the one before it."""
+    return bool((keys[1:] > keys[:-1]).all())
 
 
 def is_among(keys: Ints, ordered: Ints) -> Bools:
@@ -149,6 +167,11 @@ class Segment:
         count = np.bincount(self.packed >> TIME_BITS) if len(self) else np.zeros(0, np.int64)
         return np.concatenate([[0], np.cumsum(count)])
 
+    @cached_property
+    def _latest(self) -> int:
+        """Tick of the last entry of any key."""
+        return int((self.packed & LAST_TICK).max(initial=UNTIMED))
+
     def start(self, key: Ints) -> Ints:
         """Entries before the first of each key, `[P]`."""
         if len(self) <= TAIL_ROWS:
@@ -157,7 +180,20 @@ class Segment:
 
     def place(self, key: Ints, tick: Ints | int) -> Ints:
         """Entries before each key and tick, `[P]`."""
+        if len(self) > TAIL_ROWS and np.min(tick, initial=LAST_TICK) > self._latest:
+            return self.start(key + 1)
+        if len(self) > LARGE and len(key) > MANY_KEYS:
+            return self._bisected(key, (key << TIME_BITS) | tick)
         return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
+
+    def _bisected(self, key: Ints, packed: Ints) -> Ints:
+        """Entries before each one, `[P]`, all at once and looked for among those of its key."""
+        low, high = self.start(key), self.start(key + 1)
+        for _ in range(int((high - low).max(initial=0)).bit_length()):
+            middle = (low + high) >> 1
+            is_less = (self.packed.take(middle, mode="clip") < packed) & (middle < high)
+            low, high = np.where(is_less, middle + 1, low), np.where(is_less, high, middle)
+        return low
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from pixtag.evidence.view import Counts, Names, OwnPosts, Totals
 from pixtag.types import Doubles, Floats, Halfs, Ints, Smalls
@@ -118,8 +118,8 @@ class Evidence(Protocol):
         """Days since the first post with a time, at least one, `[B]`."""
         ...
 
-    def counts(self, tag: Ints, tick: Ints) -> Counts:
-        """People, uses, days and first use of each tag before each moment, `[P]`."""
+    def counts(self, tag: Ints, tick: Ints, *, people: Ints | None = None) -> Counts:
+        """People (unless given), uses, days and first use of tags before moments, `[P]`."""
         ...
 
     def people_with(self, tag: Ints, tick: Ints) -> Ints:
@@ -158,6 +158,17 @@ class Evidence(Protocol):
 
     def last_photos(self, tag: Ints, tick: Ints, *, limit: int) -> tuple[Ints, Ints]:
         """The last photos with each tag: pair `[E]`, ascending, and row in `vectors` `[E]`."""
+        ...
+
+    def kept_of(
+        self,
+        name: str,
+        tag: Ints,
+        uses: Ints,
+        make: Callable[[Ints], Sequence[Any]],
+        since: int = 0,
+    ) -> list[Any]:
+        """What is made of each tag's posts before a moment, kept while these are the same ones."""
         ...
 
     def popular(self, tick: int, *, limit: int) -> Ints:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,9 +18,12 @@ from pixtag.evidence.postings import (
     ORIGIN_S,
     TICKS_PER_S,
     TIME_BITS,
+    UNTIMED,
     Postings,
     distinct,
+    is_ascending,
     is_first,
+    numbered,
     ragged,
 )
 from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, Numbers, Smalls
@@ -39,6 +42,10 @@ _LAST_POSTS = 128
 """Posts before a moment whose tags are proposed as just used."""
 
 _MOST_LATELY = 16_384
+_MOST_KEPT = 4096
+
+Kept = dict[str, tuple[int, dict[int, tuple[int, Any]]]]
+"""By what is kept: since when, and by tag, of how many of its posts it was made, and what."""
 
 
 class Names:
@@ -192,6 +199,7 @@ class View:
             posts, of uses, of people's first uses, of (person, day) uses, of those by weekday, and
             of photos by tag.
         cache: Reads as of moments in the past, by (name, ..., tick).
+        kept: What was made of the posts with a tag, by what it is, until one comes or goes.
     """
 
     names: Names
@@ -216,6 +224,7 @@ class View:
     weekdays: Postings
     photos: Postings
     cache: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
+    kept: Kept = field(default_factory=dict[str, tuple[int, dict[int, Any]]], repr=False)
 
     @property
     def n_posts(self) -> int:
@@ -304,11 +313,11 @@ class View:
         pair, _, slot = self.firsts.rows(tag, 0, tick)
         return np.bincount(pair[self.user[slot] >= 0], minlength=len(tag))
 
-    def counts(self, tag: Ints, tick: Ints) -> Counts:
-        """People, uses, days and first use of each tag before each moment, `[P]`."""
+    def counts(self, tag: Ints, tick: Ints, *, people: Ints | None = None) -> Counts:
+        """People (unless given), uses, days and first use of tags before moments, `[P]`."""
         first = self.days.first(tag)
         return Counts(
-            people=self.firsts.before(tag, tick),
+            people=self.firsts.before(tag, tick) if people is None else people,
             uses=self.by_tag.before(tag, tick),
             days=self.days.before(tag, tick),
             on_weekday=self.weekdays.before(weekday_key(tag, tick), tick),
@@ -337,7 +346,7 @@ class View:
             `[W, P]`.
         """
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
-        if len(tag) and (tick == tick[0]).all() and (user == user[0]).all():
+        if len(tag) and (tick == tick[0]).all() and (user == user[0]).all() and is_ascending(tag):
             return self._window_now(tag, int(user[0]), int(tick[0]), spans)
         column, at, person, following = self._recent_uses(tag, tick, int(spans[-1]))
         places = (column[0] << TIME_BITS) | at
@@ -352,19 +361,70 @@ class View:
         return _in_windows(pair, inside, n=len(tag), n_windows=len(spans))
 
     def _window_now(self, tag: Ints, user: int, tick: int, spans: Ints) -> Floats:
-        """As `window`, for one question."""
-        since = max(tick - int(spans[-1]), 1)
+        """As `window`, for one question about ascending tags: by everybody's last uses of them."""
         until = np.full(len(tag), tick)
-        pair, at, slot = self.by_tag.rows(tag, since, until, limit=MOST_IN_WINDOW)
-        person = self._person_of(slot)
-        age = tick - at
-        inside = np.zeros(len(age), np.int64)
-        for span in spans.tolist():
-            inside += age <= span
-        packed = ((pair << 36) | (person << 4) | inside)[person != user]
-        packed.sort()
-        last = is_first(packed[::-1] >> 4)[::-1]
-        return _in_windows(packed[last] >> 36, packed[last] & 15, n=len(tag), n_windows=len(spans))
+        # From the start of a day on, so that what is kept of a tag without new uses lasts for it.
+        since = max(tick - int(spans[-1]), 1)
+        since = max(since - since % DAY_TICKS, 1)
+
+        def last_uses(place: Ints) -> list[Ints]:
+            pair, at, slot = self.by_tag.rows(tag[place], since, until[place], limit=MOST_IN_WINDOW)
+            person = (pair << 32) | self._person_of(slot)
+            order = _order_of(person)
+            last = order[is_first(person[order][::-1])[::-1]]
+            packed = np.sort((pair[last] << TIME_BITS) | at[last])
+            stop = np.searchsorted(packed, np.arange(1, len(place) + 1) << TIME_BITS).tolist()
+            at = packed & LAST_TICK
+            return [at[i:j].copy() for i, j in zip([0, *stop[:-1]], stop, strict=True)]
+
+        found = self.kept_of("last uses", tag, self.by_tag.before(tag, until), last_uses, since)
+        pair = np.arange(len(tag)) << TIME_BITS
+        packed = np.concatenate(found) | np.repeat(pair, [len(at) for at in found])
+        start = np.searchsorted(packed, pair | np.maximum(tick - spans, 0)[:, None])
+        out = (np.searchsorted(packed, pair | tick) - start).astype(np.float32)
+        if user >= 0:
+            _, at, slot = self.by_user.rows(np.array([user]), since, until[:1])
+            post, used = self.uses_of(slot)
+            place = np.minimum(np.searchsorted(tag, used), len(tag) - 1)
+            mine = np.zeros(len(tag), np.int64)
+            np.maximum.at(mine, place, at[post] * (tag[place] == used))
+            for i in np.flatnonzero(mine).tolist():
+                if mine[i] in found[i]:
+                    out[:, i] -= tick - mine[i] <= spans
+        return out
+
+    def kept_of(
+        self,
+        name: str,
+        tag: Ints,
+        uses: Ints,
+        make: Callable[[Ints], Sequence[Any]],
+        since: int = UNTIMED,
+    ) -> list[Any]:
+        """What is made of each tag's posts before a moment, kept while these are the same ones.
+
+        Args:
+            name: Of what is made.
+            tag: `[P]`.
+            uses: How many of the tag's posts lie before the moment, `[P]`.
+            make: Gives it for some places of `tag`.
+            since: Which posts count, if not all.
+        """
+        kept = self.kept.get(name)
+        if kept is None or kept[0] != since or len(kept[1]) > _MOST_KEPT:
+            kept = self.kept[name] = since, {}
+        found, missing, n_uses, tags = list[Any](), list[int](), uses.tolist(), tag.tolist()
+        for before, n in zip(map(kept[1].get, tags), n_uses, strict=True):
+            if before is None or before[0] != n:
+                missing.append(len(found))
+                found.append(None)
+            else:
+                found.append(before[1])
+        if missing:
+            for i, made in zip(missing, make(np.array(missing)), strict=True):
+                found[i] = made
+                kept[1][tags[i]] = n_uses[i], made
+        return found
 
     def _person_of(self, slot: Ints) -> Ints:
         """The person of each post; a post of nobody is a person of its own."""
@@ -421,6 +481,8 @@ class View:
 
     def _rising(self, tick: int, hours: Sequence[float], shrink: float, limit: int) -> Ints:
         tags, people = self.people_lately(tick, hours, limit=_MOST_LATELY)
+        several = people.max(axis=0, initial=0.0) >= 2
+        tags, people = tags[several], people[:, several]
         if not len(tags):
             return tags
         moments = np.full(len(tags), tick)
@@ -456,11 +518,10 @@ class View:
         owner, tag = self.uses_of(slot)
         if not len(tag):
             return tag, np.zeros((len(hours), 0), np.float32)
-        tags = distinct(tag)
-        column = np.searchsorted(tags, tag)
+        column, tags = numbered(tag)
         person = self._person_of(slot)[owner]
         spans = (np.array(hours) * HOUR_TICKS).astype(np.int64)
-        inside = len(spans) - np.searchsorted(spans, tick - at[owner])
+        inside = (len(spans) - np.searchsorted(spans, tick - at))[owner]
         packed = np.sort((column << 36) | (person << 4) | inside)
         last = is_first(packed[::-1] >> 4)[::-1]
         people = _in_windows(
@@ -482,9 +543,8 @@ class View:
         day = tick - tick % DAY_TICKS
         found = self.cache.get(("people", day))
         if found is None:
-            every = np.arange(len(self.people))
-            before = self.by_user.before(every, np.full(len(every), day))
-            found = self.cache["people", day] = int((before > 0).sum())
+            first = self.by_user.first(np.arange(len(self.people)))
+            found = self.cache["people", day] = int(np.count_nonzero(first < day))
         return found
 
     def lived_days(self, tick: Ints) -> Doubles:
@@ -528,11 +588,10 @@ def _in_windows(pair: Ints, inside: Ints, *, n: int, n_windows: int) -> Floats:
 
 def best_tags(strength: Numbers | Ints, ties: Ints, *, limit: int) -> Ints:
     """Places of the strongest positive values, best first; ties by `ties`."""
-    if limit < len(strength):
-        least = np.partition(strength, -limit)[-limit]
-        places = np.flatnonzero((strength >= least) & (strength > 0))
-    else:
-        places = np.flatnonzero(strength > 0)
+    places = np.flatnonzero(strength > 0)
+    if limit < len(places):
+        found = strength[places]
+        places = places[found >= np.partition(found, -limit)[-limit]]
     order = np.lexsort((ties[places], -strength[places]))
     return places[order][:limit]
 

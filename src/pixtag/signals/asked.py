@@ -10,7 +10,7 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
 from pixtag.signals.knowledge import Knowledge
-from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Sources
+from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Smalls, Sources
 
 if TYPE_CHECKING:
     from pixtag.signals.cooccurrence import Company
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pixtag.signals.pixels import Looks
     from pixtag.signals.taste import Interests
 
+
+_NONE = np.zeros(0, np.int64)
 
 NEW_SUBJECT = 0.4
 """Cosine of photos below which a person's posts are of another subject, in the joint space."""
@@ -66,38 +68,60 @@ class Questions:
         )
 
 
+FEW = 512
+"""Tags that are looked up by bisection; more by a table."""
+
+
 class Pairs:
-    """The candidates of a block: distinct (question, tag) pairs with constant-time look-up.
+    """The candidates of a block: distinct (question, tag) pairs with quick look-up.
 
     Shapes:
         P: pairs. B: questions. T: tags.
 
     Args:
-        question: Question of each pair, in any order, repeated or not.
-        tag: Tag of each pair.
+        question: Question of each pair, `[P]`.
+        tag: Tag of each pair, `[P]`; the pairs are distinct and ascend.
         n_questions: B.
         n_tags: T.
-
-    Attributes:
-        question: `[P]`, ascending. tag: `[P]`, ascending within a question.
     """
 
     def __init__(self, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> None:
+        self.question, self.tag = question, tag
+        self.n_questions, self.n_tags = n_questions, n_tags
+
+    @classmethod
+    def of(cls, question: Ints, tag: Ints, *, n_questions: int, n_tags: int) -> Pairs:
+        """The different ones of some pairs, in any order, repeated or not."""
         keys = distinct(question * n_tags + tag, below=n_questions * n_tags)
-        self.n_questions = n_questions
-        self.n_tags = n_tags
-        self.question, self.tag = np.divmod(keys, max(n_tags, 1))
-        # Places are kept from one on, so that the table starts as untouched pages of zeros.
-        self._place = np.zeros(n_questions * n_tags + 1, np.int32)
-        self._place[keys] = np.arange(1, len(keys) + 1, dtype=np.int32)
+        if n_questions == 1:
+            return cls(np.zeros(len(keys), np.int64), keys, n_questions=1, n_tags=n_tags)
+        question, tag = np.divmod(keys, max(n_tags, 1))
+        return cls(question, tag, n_questions=n_questions, n_tags=n_tags)
 
     def __len__(self) -> int:
         return len(self.question)
 
+    def some(self, kept: Bools | Ints) -> Pairs:
+        """Some of the pairs, in their order."""
+        question, tag = self.question[kept], self.tag[kept]
+        return Pairs(question, tag, n_questions=self.n_questions, n_tags=self.n_tags)
+
+    @cached_property
+    def _place(self) -> Smalls:
+        """Place of every (question, tag), from one on: a table of untouched pages of zeros."""
+        table = np.zeros(self.n_questions * self.n_tags + 1, np.int32)
+        table[self.question * self.n_tags + self.tag] = np.arange(1, len(self) + 1, dtype=np.int32)
+        return table
+
     def find(self, question: Ints, tag: Ints) -> Ints:
         """Place of (question, tag) among the pairs; P when it is no candidate."""
+        n = len(self)
+        if self.n_questions == 1 and n and len(tag) <= FEW:
+            place = self.tag.searchsorted(tag)
+            place[self.tag.take(place, mode="clip") != tag] = n
+            return place
         place = self._place[question * self.n_tags + tag].astype(np.int64) - 1
-        return np.where(place < 0, len(self), place)
+        return np.where(place < 0, n, place)
 
     def total(self, question: Ints, tag: Ints, weight: Numbers) -> Doubles:
         """Sum the weights of entries (question, tag) at the pairs, `[P]`."""
@@ -155,6 +179,9 @@ class Asked:
         hidden: People whose photos are no neighbours, `[B]`; `NOBODY` for none.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
+        proposed: Question and tag of what is proposed, own tags first. season: Of what the calendar
+            proposes.
+        pairs: The candidates.
         own_share: Share of the own kernel that carries each candidate, `[P]`. near_share: Of the
             neighbours'. first: Rough strength, `[P]`. All set before features are computed.
     """
@@ -183,6 +210,9 @@ class Asked:
     interests: Interests | None = field(init=False, default=None)
     company: dict[int, Company] = field(init=False)
     own_pairs: Pairs = field(init=False)
+    proposed: list[tuple[Ints, Ints]] = field(init=False)
+    season: tuple[Ints, Ints] = field(init=False, default=(_NONE, _NONE))
+    pairs: Pairs = field(init=False)
     own_share: Floats = field(init=False)
     near_share: Floats = field(init=False)
     first: Floats = field(init=False)
@@ -191,32 +221,33 @@ class Asked:
     def __len__(self) -> int:
         return len(self.tick)
 
+    def see(self, embeddings: Floats) -> None:
+        """Take the embeddings `[B, D]` of the photos; what is known of them follows."""
+        self.embeddings = embeddings * self.has_photo[:, None]
+        self.photo = self.knowledge.head.project(self.embeddings)
+
     def id_of(self, tag: str) -> int:
         """Id of a tag, typed ones included; -1 for one that nobody knows."""
         known, typed = self.view.id_of(tag), self.names[self.view.n_tags : self.n_tags]
         return self.view.n_tags + typed.index(tag) if known < 0 and tag in typed else known
 
-    def at_prior(self, values: Doubles, tag: Ints) -> Doubles:
+    def at_prior(self, values: Doubles | Bools, tag: Ints) -> Doubles:
         """Values `[V]` of the prior at tags; 0 beyond the vocabulary."""
         if not len(values):
             return np.zeros(len(tag))
         return np.where(tag < len(values), values[np.minimum(tag, len(values) - 1)], 0.0)
 
-    def public(self, pairs: Pairs, *, least_people: int) -> Bools:
-        """Which tags may be offered to people who never used them, `[P]`."""
-        tick = self.tick[pairs.question]
-        people = self.view.people_with(pairs.tag, tick)
-        enough = people + self.at_prior(self.knowledge.prior.people, pairs.tag) >= least_people
-        covers = self.knowledge.covers.astype(np.float64)
-        return enough | (self.at_prior(covers, pairs.tag) > 0)
+    def is_public(self, tag: Ints, people: Doubles, *, least_people: int) -> Bools:
+        """Which tags may be offered to people who never used them, by how many did, `[P]`."""
+        return (people >= least_people) | (self.at_prior(self.knowledge.covers, tag) > 0)
 
-    def facts(self, pairs: Pairs) -> Facts:
-        """Counts at the pairs, kept for all signals of the block."""
+    def facts(self, pairs: Pairs, *, people: Ints | None = None) -> Facts:
+        """Counts at the pairs, kept for all signals of the block; `people [P]` where known."""
         if self._facts is not None and self._facts[0] is pairs:
             return self._facts[1]
         view, prior = self.view, self.knowledge.prior
         tag, tick = pairs.tag, self.tick[pairs.question]
-        counts = view.counts(tag, tick)
+        counts = view.counts(tag, tick, people=people)
         facts = Facts(
             people=counts.people.astype(np.float64),
             prior_people=self.at_prior(prior.people, tag),
@@ -235,6 +266,11 @@ class Asked:
         return self.view.lived_days(self.tick)
 
     @cached_property
+    def just_used(self) -> tuple[Ints, Ints]:
+        """Question and tag of the uses in the last timed posts before each question."""
+        return self.view.just_used(self.tick)
+
+    @cached_property
     def n_posts(self) -> Ints:
         """Posts of the store before each question, `[B]`."""
         return self.view.totals(self.tick).posts
@@ -251,9 +287,9 @@ def ask(
     )
     user = asker if sources.history else np.full_like(asker, NOBODY)
     has_photo = questions.has_photo & sources.pixels
-    embeddings = questions.embeddings * has_photo[:, None]
-    own, photo = view.own(user, tick), knowledge.head.project(embeddings)
+    own = view.own(user, tick)
     if questions.is_new is not None:
+        photo = knowledge.head.project(questions.embeddings)
         own = own.select(~(questions.is_new[own.question] & _is_like(own, photo, view)))
     n_own = own.n
     # Posts without tags tell how often somebody tags, not what.
@@ -271,15 +307,15 @@ def ask(
         )
         for tags in questions.accepted or ((),) * len(tick)
     ]
-    return Asked(
+    asked = Asked(
         knowledge=knowledge,
         view=view,
         sources=sources,
         tick=tick,
         user=user,
         asker=asker,
-        embeddings=embeddings,
-        photo=photo,
+        embeddings=questions.embeddings,
+        photo=np.zeros((len(tick), knowledge.width), np.float32),
         has_photo=has_photo,
         own=own,
         n_own=np.maximum(n_own, own.n),
@@ -289,6 +325,9 @@ def ask(
         ties=ties,
         hidden=np.where(questions.is_new, asker, NOBODY) if questions.is_new is not None else None,
     )
+    if questions.embeddings.any():
+        asked.see(questions.embeddings)
+    return asked
 
 
 def _is_like(own: OwnPosts, photo: Floats, view: Evidence) -> Bools:
@@ -392,6 +431,15 @@ def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
     keep = min(limit, scores.shape[1])
     if keep == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    if len(scores) == 1:
+        column = np.flatnonzero(np.isfinite(scores[0]))
+        if len(column) > keep:
+            # Rounding keeps the order, so the best are not far below the last of them.
+            found = scores[0, column]
+            column = column[found >= np.partition(found, -keep)[-keep] - 1e-3]
+            order = np.argsort(-np.round(scores[0, column], 4), kind="stable")
+            column = column[order[:keep]]
+        return np.zeros(len(column), np.int64), column
     if keep < scores.shape[1]:
         tie = np.arange(scores.shape[1]) * (5e-5 / scores.shape[1])
         column = np.argpartition(tie - np.round(scores, 4), keep - 1, axis=1)[:, :keep]

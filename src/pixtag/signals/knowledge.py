@@ -54,6 +54,11 @@ class Prior:
         return np.bincount(self.view.tag, minlength=len(self.people)).astype(np.float64)
 
     @cached_property
+    def n_uses(self) -> float:
+        """All uses of tags."""
+        return float(self.uses.sum())
+
+    @cached_property
     def photos(self) -> Doubles:
         """Photos with each tag, `[V]`."""
         tag = self.view.tag[np.repeat(self.view.photo, self.view.n_uses) >= 0]

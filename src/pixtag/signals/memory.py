@@ -99,7 +99,7 @@ class Memory:
         """Question and tag of the tags of the slots, strongest total weight `[B, M]` first."""
         if not len(self.question):
             return self.question, self.tag
-        pairs = Pairs(self.question, self.tag, n_questions=len(self.filled), n_tags=n_tags)
+        pairs = Pairs.of(self.question, self.tag, n_questions=len(self.filled), n_tags=n_tags)
         strength = pairs.total(self.question, self.tag, weight[self.question, self.slot])
         log = np.log(np.maximum(strength, 1e-30))
         kept = strongest(pairs.question, log, ties[pairs.tag], limit=limit)

@@ -11,7 +11,7 @@ from pixtag.signals.asked import Asked, Pairs
 from pixtag.signals.memory import NEAR_KEYS, OWN_KEYS, Memory
 from pixtag.signals.pixels import Looks, at_vocabulary, chance_at
 from pixtag.signals.spec import Feature, Signal
-from pixtag.types import Floats
+from pixtag.types import Floats, Ints
 
 KERNELS = ((3.0, 0.5), (10.0, 0.5))
 """Sharpness of the similarity, and how many posts the habits of others stand for."""
@@ -47,16 +47,16 @@ class Interests:
     Attributes:
         same: Chance that the post in a slot has the topic of the photo, `[B, M]`.
         since: Posts of this topic after the one in a slot, `[B, M]`.
-        chances: Of each tag of the vocabulary with the photo's topics, `[B, V]`.
+        shares: Topics of the photo, `[B, K]`.
         every: Weights of all slots: alike, and those lately, `[B, M]` each.
-        expected: Posts with each tag to be expected of anybody with these topics, `[B, V]` each.
+        masses: Topics of the slots so weighted, `[B, K]` each.
     """
 
     same: Floats
     since: Floats
-    chances: Floats
+    shares: Floats
     every: list[Floats]
-    expected: list[Floats]
+    masses: list[Floats]
 
     @classmethod
     def of(cls, asked: Asked, own: Memory, looks: Looks) -> Interests | None:
@@ -80,10 +80,19 @@ class Interests:
         return cls(
             same=same,
             since=np.cumsum(same, axis=1) - same,
-            chances=topics.chances(shares),
+            shares=shares,
             every=every,
-            expected=[topics.chances(mass(weight)) for weight in every],
+            masses=[mass(weight) for weight in every],
         )
+
+    def chances(self, asked: Asked, question: Ints, tag: Ints) -> Floats:
+        """Sum over topics of chance by photo, and by slots, for pairs, `[1 + W, P]`."""
+        topics, every = asked.knowledge.topics, [self.shares, *self.masses]
+        if topics is None:
+            return np.zeros((len(every), len(tag)), np.float32)
+        if len(asked) == 1:  # few of the tags are asked about
+            return np.concatenate(every) @ topics.of_tag[tag].T
+        return np.stack([topics.chances(shares)[question, tag] for shares in every])
 
 
 def _topics_of_slots(asked: Asked, own: Memory) -> Floats:
@@ -143,7 +152,7 @@ def _set_words_fit(asked: Asked, own: Memory) -> None:
     vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
     place = np.searchsorted(tags, own.tag)
     alike = (words.photo_vectors(asked.embeddings) @ vectors.T)[own.question, place]
-    says = vectors.any(axis=1)[place] & asked.has_photo[own.question]
+    says = np.asarray(vectors.any(axis=1))[place] & asked.has_photo[own.question]
     own.set_mean(OWN_KEYS.index("words_fit"), np.where(says, alike, np.nan))
 
 
@@ -191,15 +200,17 @@ def _topic_taste(asked: Asked, pairs: Pairs) -> Floats:
     alike = [same, same, *(same * np.exp(-since / np.float32(s)) for s, _ in LAST_POSTS)]
     used = own.totals(pairs, [*alike, *interests.every])
     known, tag = at_vocabulary(asked, pairs)
-    others = np.where(known, interests.chances[pairs.question, tag], asked.near_share)
+    # By the photo's topics, and posts to be expected of anybody with the person's topics.
+    chance, *expected = interests.chances(asked, pairs.question, tag)
+    others = np.where(known, chance, asked.near_share)
     out[:, 0] = np.log(others + FLOOR)
     strength = np.array([*OTHERS_WEIGHT, *(s for _, s in LAST_POSTS)], np.float32)[:, None]
     total = np.stack(alike).sum(axis=2)[:, pairs.question]
     n = len(alike)
     shares = (used[:n] + strength * others) / (total + strength) + FLOOR
     out[:, 1 : 1 + n] = np.log(shares).T
-    for i, usual in enumerate(interests.expected):
-        ratio = (used[n + i] + 1.0) / (usual[pairs.question, tag] + 1.0)
+    for i, usual in enumerate(expected):
+        ratio = (used[n + i] + 1.0) / (usual + 1.0)
         out[:, 1 + n + i] = np.where(known, np.log(ratio), 0.0)
     return out * asked.has_photo[pairs.question, None]
 

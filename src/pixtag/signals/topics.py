@@ -47,6 +47,11 @@ class Topics:
         present = np.float32(TAGS_COUNT) * (np.log(chance) - absent).T
         return present, np.float32(TAGS_COUNT) * absent.sum(axis=1)
 
+    @cached_property
+    def of_tag(self) -> Floats:
+        """Chance of each tag on a photo of each topic, a row for each tag, `[V, K]`."""
+        return np.ascontiguousarray(self.chance.T)
+
     def of_photos(self, photo: Floats) -> Floats:
         """Chance of each topic by the pixels alone, `[B, K]`.
 

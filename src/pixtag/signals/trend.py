@@ -118,7 +118,7 @@ def propose_rising(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
         for tick in asked.tick.tolist()
     ]
     question = np.repeat(np.arange(len(asked)), [len(tags) for tags in rising])
-    found, tag = asked.view.just_used(asked.tick)
+    found, tag = asked.just_used
     n_tags = asked.n_tags
     keys = repeated(found * n_tags + tag, below=len(asked) * n_tags)
     return (
