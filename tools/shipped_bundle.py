@@ -13,8 +13,9 @@ reviewed map photo_tags.toml; photos of over-full sources and labels teach the c
 alone. The network also learns from posts of real people without photos (their habits, not their
 tags). Half of the concepts and every repository of the topics are dealt into folds whole, so that
 the network learns what to do with a photo of a kind that it never saw, the others photo by photo.
-No vector of a photo of the topics or with captions enters the model. World's embeddings are kept in
-out/shipped.sqlite; an interrupted run goes on.
+No vector of a photo of the topics or with captions enters the model (some of the concepts' photos
+are among the latter). Embeddings of world and of the concepts are kept in out/shipped.sqlite; an
+interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ TITLE = (
     "without photos: public institutions and photographers of a city, of whom it holds neither "
     "tags nor names"
 )
+FLICKR8K = "aysi-dfw/flickr-data"  # where photos of concepts come from that have captions too
 N_NONE = 4000
 NONE_WEIGHT = 0.1  # of a photo of world whose tags name no concept: what a label is not
 SEED = 20_260_105
@@ -134,6 +136,13 @@ def sources_apart(photos: Sequence[LabelledPhoto], *, inner: bool) -> set[str]:
     units = {p.name: p.name if p.source == "captions" else p.source for p in photos}
     part = 1 if inner else 0
     return {name for name, unit in units.items() if zlib.crc32(unit.encode()) % 5 == part}
+
+
+def shared_with_captions(folder: Path) -> set[str]:
+    """Posts of the photos of concepts that are photos of the captions too."""
+    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source_repository"] == FLICKR8K]
+    return {f"photo-{row['concept']}-{Path(row['file']).stem}" for row in rows}
 
 
 def photo_posts(folder: Path) -> list[Post]:
@@ -346,7 +355,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="folder with data/world, ...")
     parser.add_argument("--hold-out", choices=[*HOLD_OUTS, PEOPLE])
-    parser.add_argument("--refill", action="store_true", help="draw the photos' tags anew")
+    parser.add_argument("--refill", action="store_true", help="read the photos anew")
     parser.add_argument("--out", type=Path, help="default: out/shipped[-HOLD_OUT].safetensors")
     given = parser.parse_args()
     name = f"shipped-{given.hold_out}" if given.hold_out else "shipped"
@@ -372,7 +381,8 @@ def main() -> None:
                 targets=targets,
                 target_weight=weight,
                 kind_tags=label_tags(),
-                withheld={p.name for p in photos if p is not None and p.source != "photos"},
+                withheld={p.name for p in photos if p is not None and p.source != "photos"}
+                | shared_with_captions(given.shared / "data/photos"),
                 others=learned_habits(given.shared, log, hold_out=given.hold_out),
             ),
             title=TITLE,
