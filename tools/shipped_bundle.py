@@ -82,7 +82,13 @@ N_NONE = 4000
 NONE_WEIGHT = 0.1  # of a photo of world whose tags name no concept: what a label is not
 SEED = 20_260_105
 CONFIG = TrainConfig(
-    first_users=100, histories=4000, topics=256, epochs=7, photoless=0.5, teachers=0
+    first_users=100,
+    histories=4500,
+    topics=256,
+    epochs=7,
+    photoless=0.5,
+    teachers=0,
+    drop_sources=0.5,
 )
 
 

@@ -87,7 +87,7 @@ def people_with_histories(
     subjects have tags that the vocabulary lacks, as most tags of real people are. The model's head
     never saw the photos at `rows`.
     """
-    named = np.array([bool(kind) for kind in kinds], np.bool_)
+    named = np.array([bool(kind) for kind in kinds], np.bool_) & (np.diff(log.tag_start) > 0)
     lent = named & log.has_photo & (log.user_of_post == len(log.users))
     rng = np.random.default_rng((seed, 53))
     asked = rows[lent[rows]]
