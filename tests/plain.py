@@ -132,7 +132,8 @@ class PlainEvidence:
                 rate = len(self.days(tag, tick)) / self.lived_days(tick)
                 lift = math.log((count + shrink) / (rate * length / 24 + shrink))
                 strength[tag] = lift + 0.5 * math.log1p(count)
-                if not count or len(self.people(tag, tick)) < 3:
+                ever = max(self.window(tag, None, tick, h) for h in hours)
+                if not count or ever < 2 or len(self.people(tag, tick)) < 3:
                     del strength[tag]
             out.append(strength)
         return out

@@ -235,12 +235,19 @@ def _set_of(names: list[str], *, seen: Seen | None, own: tuple[str, ...] = ()) -
     n = len(names)
     probs = np.linspace(0.5, 0.1, n).astype(np.float32)
 
-    def usage(asked) -> Usage:
-        nothing = np.zeros((len(asked), len(asked)), np.float32)
-        return Usage(np.zeros(len(asked)), nothing, nothing, np.zeros((len(asked), 1), np.float32))
+    def never(tags) -> np.ndarray:
+        return np.zeros((len(tags), len(tags)), np.bool_)
 
-    is_own = np.isin(names, own)
-    best = Wishes.of(5).chosen(names, probs, np.log(probs), is_own=is_own, usage=usage, seen=seen)
+    is_own, unsure = np.isin(names, own), seen is not None and seen.is_unsure
+    best = Wishes.of(5).chosen(
+        names,
+        probs,
+        np.log(probs),
+        is_own=is_own,
+        same_meaning=never,
+        seen=seen,
+        unsure=unsure,
+    )
     return [names[i] for i in best]
 
 
