@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from asking import ask
 from pixtag.choose import (
     POOL,
     Seen,
@@ -14,6 +15,7 @@ from pixtag.choose import (
     Wishes,
     best_set,
     greedy,
+    history_like,
     look_alike,
     names_first,
     near_synonyms,
@@ -21,6 +23,9 @@ from pixtag.choose import (
     worth_of,
 )
 from pixtag.lists import Lists
+from pixtag.rank import read
+from pixtag.types import Post, PostLog
+from worlds import START_AT, model_for, world
 
 FLOOR = 1e-3
 """Expected weight below which classes and kinds say nothing."""
@@ -240,13 +245,7 @@ def _set_of(names: list[str], *, seen: Seen | None, own: tuple[str, ...] = ()) -
 
     is_own, unsure = np.isin(names, own), seen is not None and seen.is_unsure
     best = Wishes.of(5).chosen(
-        names,
-        probs,
-        np.log(probs),
-        is_own=is_own,
-        same_meaning=never,
-        seen=seen,
-        unsure=unsure,
+        names, probs, np.log(probs), is_own=is_own, same_meaning=never, seen=seen, unsure=unsure
     )
     return [names[i] for i in best]
 
@@ -277,3 +276,32 @@ def test_a_photo_that_nothing_names_gets_fewer_tags():
     assert not replace(faint, person=None).is_unsure, "a model without labels cannot tell"
     assert (faint.is_unsure, clear.is_unsure) == (True, False)
     assert len(_set_of(names, seen=faint)) < len(_set_of(names, seen=clear)) == 5
+
+
+def test_a_thing_keeps_a_place_where_it_is_sure_and_unlike_what_the_person_posted():
+    seen = _seen([5] * 4, kinds=[0.0, 0.0, 0.2, 0.6], names=[2, 3])
+    worth = np.log(np.array([0.5, 0.4, 0.3, 0.01], np.float32))
+    assert names_first(worth, replace(seen, history="unlike")) == [3]
+    faint = replace(seen, kinds=np.array([0, 0, 0.1, 0.2], np.float32), history="unlike")
+    assert names_first(worth, faint) == []
+    assert names_first(worth, replace(seen, history="like")) == []
+    known = _worth([0.5, 0.4, 0.3, 0.01], replace(seen, history="unlike"))
+    assert known.tolist() == pytest.approx(worth.tolist()), "chance alone orders a person's tags"
+
+
+def test_a_photo_is_unlike_posts_by_photos_else_by_words():
+    day, width = 86_400.0, 24
+    log = world(300)
+    model = model_for(log)
+    row = int(np.flatnonzero(log.has_photo)[5])
+    shown = log.embeddings[row]
+    for photo, expected in ((shown, "like"), (-shown, "unlike"), (None, "unlike")):
+        posts = [Post(f"p{i}", "ana", START_AT + i * day, ("tango",)) for i in range(3)]
+        photos = {} if photo is None else {post.post_id: photo for post in posts}
+        view = model.knowledge.evidence(PostLog.of(posts, photos)).view()
+        asked = read(model, view, ask("ana", START_AT + 9 * day, shown, width=width))
+        assert history_like(asked, 0) == expected
+    asked = read(model, view, ask("bo", START_AT + 9 * day, shown, width=width))
+    assert history_like(asked, 0) == "none"
+    typed = replace(ask(None, START_AT, shown, width=width), history=(("tango",),))
+    assert history_like(read(model, view, typed), 0) == "none", "what is typed is no post"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pixtag.evidence import LAST_TICK, Evidence, is_first, numbered
 from pixtag.lists import Lists, Platform, find_platform
-from pixtag.signals import FEATURES, Asked
+from pixtag.signals import FEATURES, OWN_KEYS, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
 from pixtag.types import Bools, Floats, Ints, Smalls
@@ -31,6 +32,10 @@ SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which
 LIKELY_KIND = 0.1  # and from which its name is kept a place
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
+# A photo is unlike what somebody has posted below these: cosine with the most similar photo, or
+# without photos the mean of the best three posts' fit by words and by what the head knows.
+UNLIKE_PHOTOS, UNLIKE_WORDS, UNLIKE_LOOKS = 0.4, 0.35, 0.3
+N_UNLIKE, SURE_UNLIKE = 1, 0.3  # places kept then for the thing, if its expected weight is as large
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
@@ -47,6 +52,9 @@ LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 BARRED = 1e3  # what has no place in the set comes only where there is nothing else
 
 _NEVER = (None, False)
+_BOTH, _SIMILARITY, _WORDS, _LOOKS = (
+    OWN_KEYS.index(name) for name in ("has_both_photos", "similarity", "words_fit", "fits_photo")
+)
 
 
 Beside = tuple[Ints, Smalls]
@@ -210,19 +218,20 @@ def near_synonyms(usage: Usage) -> Bools:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a stranger's photo says of the candidates, each `[C]`."""
+    """What a photo says of the candidates, each `[C]`, and how it lies to the person's posts."""
 
     usual: Floats  # from `usual_share`
     classes: Floats  # expected weight by the class-to-tag matrix, 0 where it says nothing
     kinds: Floats  # the same by the labelled kinds of photos
     is_name: Bools  # which name a thing that a photo can show
     person: float | None = None  # chance that the photo shows somebody; None without labels
+    # Nobody's posts are known; or the photo is unlike, or like, what the person has posted
+    history: Literal["none", "unlike", "like"] = "none"
 
     @classmethod
-    def by_stranger(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
-        """Read features `[C, S]` of tags `[C]`; None without a photo, or with a history."""
-        has_posted = (asked.own.question == question) & (asked.own.slot >= 0)
-        if not asked.has_photo[question] or has_posted.any():
+    def of(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
+        """Read features `[C, S]` of tags `[C]`; None without a photo."""
+        if not asked.has_photo[question]:
             return None
         uses = np.expm1(features[:, FEATURES.column("uses_log")])
         classes, kinds = (
@@ -234,7 +243,8 @@ class Seen:
         if knowledge.kinds is not None:
             person = knowledge.kinds.person_chance(asked.embeddings[question])
         usual = usual_share(uses, n_posts)
-        return cls(usual, classes, kinds, knowledge.names_thing(tags), person)
+        history = history_like(asked, question)
+        return cls(usual, classes, kinds, knowledge.names_thing(tags), person, history)
 
     @property
     def is_unsure(self) -> bool:
@@ -244,6 +254,22 @@ class Seen:
         best = self.kinds.max(initial=0.0), self.classes.max(initial=0.0)
         is_faint = bool(best[0] < SURE_LABEL and best[1] < SURE_CLASS)
         return is_faint or is_vague(self.person, self.kinds)
+
+
+def history_like(asked: Asked, question: int) -> Literal["none", "unlike", "like"]:
+    """Whether the photo is like what the person has posted: by photos, else by words of tags.
+
+    What somebody typed is no post: it says which tags, not what they post.
+    """
+    memory = asked.own_memory
+    keys = memory.keys[question, memory.filled[question] & (memory.rows[question] >= 0)]
+    both = keys[:, _BOTH] > 0
+    if not len(keys):
+        return "none"
+    if 2 * np.count_nonzero(both) >= len(keys):
+        return "unlike" if keys[both, _SIMILARITY].max() < UNLIKE_PHOTOS else "like"
+    words, looks = (float(np.sort(keys[:, key])[-3:].mean()) for key in (_WORDS, _LOOKS))
+    return "unlike" if words < UNLIKE_WORDS and looks < UNLIKE_LOOKS else "like"
 
 
 def usual_share(uses: Floats, n_posts: float) -> Floats:
@@ -259,7 +285,7 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     encoder's own classes say. Classes and kinds below an expected weight of `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
-    if seen is None:
+    if seen is None or seen.history != "none":
         return worth.astype(np.float32)
     lift = np.clip(np.log(np.maximum(probs, 1e-5) / seen.usual), LEAST_LIFT, MOST_LIFT)
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
@@ -269,12 +295,20 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     return (worth + SPECIFIC * lift + says).astype(np.float32)
 
 
-def names_first(worth: Floats, seen: Seen) -> list[int]:
-    """Candidates whose places are kept on a stranger's photo, best first.
+def names_first(worth: Floats, seen: Seen | None) -> list[int]:
+    """Candidates whose places are kept, best first.
 
-    The two names of things of most worth, the likely kind's, and where no kind is sure the two that
-    the encoder's own classes call for most, each unless it falls far behind the best of its sort.
+    On a stranger's photo the two names of things of most worth, the likely kind's, and where no
+    kind is sure the two that the encoder's own classes call for most, each unless it falls far
+    behind the best of its sort. On one unlike what the person has posted the name that kinds or
+    classes call for most, where they are sure; on any other none.
     """
+    if seen is None or seen.history == "like":
+        return []
+    if seen.history == "unlike":
+        says = np.maximum(seen.kinds, seen.classes) * seen.is_name
+        best = np.argsort(-(says + 1e-3 * worth), kind="stable")[:N_UNLIKE]
+        return best[says[best] >= SURE_UNLIKE].tolist()
     order = np.argsort(-worth, kind="stable")
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
@@ -413,8 +447,8 @@ class Wishes:
 
         Of C candidates, likeliest first, `is_own` were used by the person and `first` are kept
         places (`names_first`). `same_meaning` tells near-synonyms, and is asked at most once.
-        A stranger's photo (`seen`) gets nothing that is barred on photos of people, and fewer tags
-        where it is `unsure` what it shows.
+        A photo (`seen`) gets nothing that is barred on photos of people but what the person uses,
+        and fewer tags where it is `unsure` what it shows.
         """
         barred = np.zeros(len(names), np.bool_)
         if seen is not None and seen.person is not None:
@@ -433,7 +467,9 @@ class Wishes:
         n, kept = len(pool), range(len(set(first) & set(pool.tolist())))
         worth, log_probs = worth[pool], np.log(np.maximum(probs[pool], 1e-6))
         same, own = np.zeros((n, n), np.bool_), is_own[pool]
-        twice, general = same, None if seen is None else is_general([names[i] for i in usable[:n]])
+        twice, general = same, None
+        if seen is not None and seen.history == "none":
+            general = is_general([names[i] for i in usable[:n]])
         if not self.allow_similar:
             given = [(tag, LOG_SECOND) for tag in self.accepted]
             given += [(tag, LOG_REFUSED) for tag in sorted(self.refused)]

@@ -467,10 +467,10 @@ def _suggestions(
     tags = found.tag[row, places]
     names = [asked.names[tag] for tag in tags.tolist()]
     features = found.features[row, places]
-    seen = Seen.by_stranger(asked, row, tags, features)
+    seen = Seen.of(asked, row, tags, features)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
-    first = () if seen is None else names_first(worth, seen)
+    first = names_first(worth, seen)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
     known = dict(zip(names, tags.tolist(), strict=True))
 
