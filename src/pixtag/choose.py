@@ -34,8 +34,11 @@ CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sur
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
 # A photo is unlike what somebody has posted below these: cosine with the most similar photo, or
 # without photos the mean of the best three posts' fit by words and by what the head knows.
-UNLIKE_PHOTOS, UNLIKE_WORDS, UNLIKE_LOOKS = 0.4, 0.35, 0.3
-N_UNLIKE, SURE_UNLIKE = 1, 0.3  # places kept then for the thing, if its expected weight is as large
+UNLIKE_PHOTOS, UNLIKE_WORDS, UNLIKE_LOOKS = 0.6, 0.35, 0.3
+N_UNLIKE, SURE_UNLIKE = (
+    2,
+    0.15,
+)  # places kept then for the thing, if its expected weight is as large
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
@@ -300,8 +303,8 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
 
     On a stranger's photo the two names of things of most worth, the likely kind's, and where no
     kind is sure the two that the encoder's own classes call for most, each unless it falls far
-    behind the best of its sort. On one unlike what the person has posted the name that kinds or
-    classes call for most, where they are sure; on any other none.
+    behind the best of its sort. On one unlike what the person has posted the names that kinds or
+    classes call for most, where they are fairly sure; on any other none.
     """
     if seen is None or seen.history == "like":
         return []

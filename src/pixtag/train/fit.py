@@ -40,6 +40,8 @@ from pixtag.train.pixels import Pixels, fit_pixels, tag_table
 from pixtag.train.plan import Auxiliary, Plan
 from pixtag.types import Bools, PostLog, Sources
 
+CALIBRATED_SHARE = 8  # one of so many people made up is kept for the calibration
+
 
 def fit(
     log: PostLog,
@@ -129,17 +131,21 @@ def _pixels_and_examples(
     )
     folds = np.unique(fold[plan.rows_to_fit]).tolist()
     train: list[Examples] = []
+    valid: list[Examples] = []
     for step, left_out in enumerate(folds):
         told("learning what photos show", step, len(folds) + 1)
         hidden = fold == left_out
         seen = ~hidden if fitted.has_photo.any() else np.zeros(len(fitted), np.bool_)
         pixels = fit_pixels(fitted, table, seen, config, checkpoints, n_tags=n_tags, fold=left_out)
-        train += _fold_examples(plan, plan.knowledge(pixels, seen), hidden, len(folds))
+        made_up = _fold_examples(plan, plan.knowledge(pixels, seen), hidden, len(folds), train)
+        # People made up are of no period, so some are kept to calibrate on.
+        train += [part for i, part in enumerate(made_up) if i % CALIBRATED_SHARE]
+        valid += made_up[::CALIBRATED_SHARE]
     told("learning what photos show", len(folds), len(folds) + 1)
     everyone = np.ones(len(fitted), np.bool_)
     pixels = fit_pixels(fitted, table, everyone, config, checkpoints, n_tags=n_tags)
     knowledge = plan.knowledge(pixels, everyone)
-    valid = _calibration_examples(plan, knowledge)
+    valid += _calibration_examples(plan, knowledge)
     known = plan.with_prior(knowledge, fitted)
     replay = partial(people_elsewhere, seed=config.seed, silent_share=config.drop_sources)
     for other in plan.elsewhere:
@@ -149,13 +155,19 @@ def _pixels_and_examples(
     return pixels, join_examples(train), join_examples(valid)
 
 
-def _fold_examples(plan: Plan, knowledge: Knowledge, hidden: Bools, n_folds: int) -> list[Examples]:
-    """Replay the hidden posts of the fit period with what was fitted without them."""
+def _fold_examples(
+    plan: Plan, knowledge: Knowledge, hidden: Bools, n_folds: int, train: list[Examples]
+) -> list[Examples]:
+    """Replay the hidden posts of the fit period, with what was fitted without them, into `train`.
+
+    Returns:
+        What people are asked whose history is made up.
+    """
     fitted, config, asked = plan.fitted, plan.config, plan.rows_to_fit
     model = Model(knowledge, config.rank_to_fit)
     replay = partial(replay_examples, seed=config.seed, sources=plan.sources)
     anew, silent = config.new_subjects, config.drop_sources
-    parts = [replay(fitted, asked[hidden[asked]], model, silent_share=silent, new_share=anew)]
+    train += [replay(fitted, asked[hidden[asked]], model, silent_share=silent, new_share=anew)]
     kinds = plan.auxiliary.kinds[: len(fitted)] if config.histories else ()
     if config.first_users or kinds:
         rows = np.flatnonzero(hidden)
@@ -163,11 +175,11 @@ def _fold_examples(plan: Plan, knowledge: Knowledge, hidden: Bools, n_folds: int
         # Rounded up: each fold asks somebody.
         most = -(-config.first_users // n_folds)
         if most:
-            parts += first_users(fitted, rows, model, most=most, seed=config.seed)
+            train += first_users(fitted, rows, model, most=most, seed=config.seed)
         most = config.histories // n_folds
         if kinds:
-            parts += people_with_histories(fitted, rows, kinds, model, most=most, seed=config.seed)
-    return parts
+            return people_with_histories(fitted, rows, kinds, model, most=most, seed=config.seed)
+    return []
 
 
 def _calibration_examples(plan: Plan, knowledge: Knowledge) -> list[Examples]:
