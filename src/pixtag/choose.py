@@ -303,7 +303,7 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
 
     On a stranger's photo the two names of things of most worth, the likely kind's, and where no
     kind is sure the two that the encoder's own classes call for most, each unless it falls far
-    behind the best of its sort. On one unlike what the person has posted the names that kinds or
+    behind the best of its sort. On one unlike what the person has posted the name that kinds or
     classes call for most, where they are fairly sure; on any other none.
     """
     if seen is None or seen.history == "like":
