@@ -68,7 +68,8 @@ def clean_settings(
     terminal = {"COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"}
     for name in [name for name in os.environ if name.startswith("PIXTAG_") or name in terminal]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-settings"))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "no-settings"))
 
 
 @pytest.fixture(scope="session")

@@ -52,9 +52,13 @@ def _own_file(name: str) -> Reads:
 class Common(Config):
     """Knobs that several verbs share."""
 
-    store: Annotated[Path | None, Reads("no store")] = None
+    store: Annotated[Path, Field(default_factory=lambda: default_store())]
     """The store of posts: one SQLite file."""
-    bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
+    user: Annotated[str | None, Reads("the only person of the store", (*_PREDICT, "history"))] = (
+        None
+    )
+    """Whose photos they are: a person in the store."""
+    model: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
     """The trained model: a file that `pixtag train` made."""
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
     """The ONNX file that turns photos into embeddings; a model understands one encoder's."""
@@ -136,6 +140,14 @@ def config_folder(environment: Mapping[str, str] | None = None) -> Path:
     variables = os.environ if environment is None else environment
     base = variables.get("XDG_CONFIG_HOME")
     return (Path(base) if base else Path("~/.config").expanduser()) / "pixtag"
+
+
+def default_store(environment: Mapping[str, str] | None = None) -> Path:
+    """The store where none is named, in the user's data folder; it may not exist."""
+    variables = os.environ if environment is None else environment
+    base = variables.get("XDG_DATA_HOME")
+    folder = Path(base) if base else Path("~/.local/share").expanduser()
+    return folder / "pixtag" / "posts.sqlite"
 
 
 def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:

@@ -184,14 +184,14 @@ def test_forget_removes_a_person_and_names_their_bundles(pixtag, tmp_path):
         store.add_posts([Post("q", "ben", 1.0, ("sea",))])
         store.record_bundle(tmp_path / "my-bundle", "d", 9.0, ["kalliope", "ben"])
     before = path.stat().st_size
-    done = pixtag("forget", "kalliope", "--store", path)
+    done = pixtag("forget", "kalliope", "--yes", "--store", path)
     assert done.returncode == 0
     assert "2,000" in done.stdout
     assert "my-bundle was trained on this person and is unchanged" in done.stderr
     assert "pixtag train --store" in done.stderr
     assert path.stat().st_size < before / 2
     assert b"kalliope" not in path.read_bytes()
-    assert pixtag("forget", "kalliope", "--store", path).returncode == 2
+    assert pixtag("forget", "kalliope", "--yes", "--store", path).returncode == 2
     with Store.open(path) as store:
         assert [post.post_id for post in store.posts()] == ["q"]
 

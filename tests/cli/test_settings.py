@@ -11,7 +11,7 @@ def test_config_shows_values_and_origins(pixtag, tmp_path):
     assert settings["k"]["origin"].endswith("pixtag.toml")
     assert settings["store"]["value"] == "mine.sqlite"
     assert settings["store"]["origin"] == "PIXTAG_STORE"
-    assert settings["bundle"]["origin"] == "default"
+    assert settings["model"]["origin"] == "default"
 
 
 def test_config_table_goes_to_stdout_and_files_to_stderr(pixtag):
