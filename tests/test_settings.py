@@ -72,7 +72,8 @@ def test_explain_says_where_each_value_came_from(tmp_path):
     origins = {one.name: (one.source, one.origin) for one in found}
     assert origins == {
         "store": ("environment", "PIXTAG_STORE"),
-        "bundle": ("default", "default"),
+        "user": ("default", "default"),
+        "model": ("default", "default"),
         "encoder": ("default", "default"),
         "k": ("file", str(file)),
         "platform": ("default", "default"),
@@ -97,7 +98,7 @@ def test_meaning_is_read_from_the_class_docstring():
 
 def test_none_is_put_into_words():
     shown = {one.name: one.shown for one in load().explain()}
-    assert shown["bundle"] == "the one in the package"
+    assert shown["model"] == "the one in the package"
 
 
 def test_tables_inside_tables(tmp_path):

@@ -50,26 +50,33 @@ def _own_file(name: str) -> Reads:
 
 
 class Common(Config):
-    """Knobs that several verbs share."""
+    """Knobs that several verbs share.
+
+    Attributes:
+        store: The store of posts: one SQLite file.
+        user: Whose photos they are: a person in the store.
+        model: The trained model: a file that `pixtag train` made.
+        encoder: The ONNX file that turns photos into embeddings; a model understands one encoder's.
+        k: Hashtags suggested for a photo.
+        platform: Where the photos will be posted: its cap on hashtags holds.
+        platforms: Your own file of platforms and their caps, on top of the one in the package.
+        restricted: Your own file of hashtags that are reported as limited, on top of the one in the
+            package.
+    """
+
+    # This class is made at every start: what its check needs only when something is set.
+    model_config = ConfigDict(defer_build=True, use_attribute_docstrings=False)
 
     store: Annotated[Path, Field(default_factory=lambda: default_store())]
-    """The store of posts: one SQLite file."""
     user: Annotated[str | None, Reads("the only person of the store", (*_PREDICT, "history"))] = (
         None
     )
-    """Whose photos they are: a person in the store."""
     model: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
-    """The trained model: a file that `pixtag train` made."""
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
-    """The ONNX file that turns photos into embeddings; a model understands one encoder's."""
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
-    """Hashtags suggested for a photo."""
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
-    """Where the photos will be posted: its cap on hashtags holds."""
     platforms: Annotated[Path | None, _own_file("platforms.toml")] = None
-    """Your own file of platforms and their caps, on top of the one in the package."""
     restricted: Annotated[Path | None, _own_file("restricted_tags.toml")] = None
-    """Your own file of hashtags that are reported as limited, on top of the one in the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +160,12 @@ def default_store(environment: Mapping[str, str] | None = None) -> Path:
 def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
     """List the files that are read, lowest rank first, whether or not they exist."""
     return [config_folder(environment) / "config.toml", Path("pixtag.toml").absolute()]
+
+
+def is_anything_set() -> bool:
+    """Tell whether a file or a variable of this process may hold a setting."""
+    is_variable = any(name.startswith(_PREFIX) for name in os.environ)
+    return is_variable or any(file.exists() for file in default_files())
 
 
 def load_settings(

@@ -71,7 +71,6 @@ def test_somebody_with_lists_and_no_posts_can_be_forgotten(pixtag, home, store) 
         (["deny", "add", "2026"], "'2026' in the command line is no tag"),
         (["dney"], "dney"),
         (["deny", "drop", "cat"], "drop"),
-        (["--user", "ana"], "need the store"),
     ],
 )
 def test_bad_words_are_refused(pixtag, home, words, said) -> None:

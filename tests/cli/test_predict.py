@@ -288,3 +288,45 @@ def test_restricted_hashtags_are_warned_of_and_shown(pixtag, bundle, tmp_path: P
     (elsewhere,) = records(pixtag(*asked, "--json", "--platform", "instagram").stdout)
     assert elsewhere["warnings"] == []
     assert "desk is reported" in pixtag("p.jpg", "--model", bundle, "--accept", "desk").stdout
+
+
+def test_a_store_of_one_person_is_theirs(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    own = tmp_path / "data" / "pixtag" / "posts.sqlite"
+    own.parent.mkdir(parents=True)
+    with Store.open(own, create=True) as store:
+        at = NOON.timestamp()
+        store.add_posts(Post(f"p{i}", "ana", at - 86_400 * i, ("coffee",)) for i in range(1, 9))
+    asked = ["p.jpg", "--model", bundle, "--json", "--at", "2026-05-01T12:00"]
+    done = pixtag(*asked, env=data)
+    (found,) = records(done.stdout)
+    assert found["user"] == "ana"
+    assert "coffee" in {one["tag"] for one in found["suggestions"]}
+    assert f"note: for ana, the only person in {own}" in done.stderr
+    alone = pixtag(*asked, "--stranger", env=data)
+    assert records(alone.stdout)[0]["user"] is None
+    assert alone.stderr == ""
+
+
+def test_a_store_of_several_takes_nobody_unless_set(pixtag, bundle: Path, store: Path) -> None:
+    handmade.photo(store.parent / "p.jpg", "sky")
+    asked = ["p.jpg", "--model", bundle, "--store", store, "--json"]
+    done = pixtag(*asked)
+    assert records(done.stdout)[0]["user"] is None
+    assert "holds ana, bo, cy, ...; --user names one" in done.stderr
+    (store.parent / "pixtag.toml").write_text('user = "ana"\n', "utf-8")
+    assert records(pixtag(*asked).stdout)[0]["user"] == "ana"
+
+
+def test_standard_input_is_a_photo_or_a_list(pixtag, bundle: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b b.jpg"):
+        handmade.photo(tmp_path / name, "sky")
+    asked = ["suggest", "-", "--model", bundle, "--json"]
+    for text in ("a.jpg\nb b.jpg\n", "a.jpg\0b b.jpg\0"):
+        done = pixtag(*asked, stdin=text)
+        assert [one["photo"] for one in records(done.stdout)] == ["a.jpg", "b b.jpg"]
+    (named,) = records(pixtag("a.jpg", *asked[2:]).stdout)
+    (piped,) = records(pixtag(*asked, stdin=(tmp_path / "a.jpg").read_bytes()).stdout)
+    assert piped["suggestions"] == named["suggestions"]
+    assert piped["photo"].endswith("standard input")

@@ -21,6 +21,14 @@ def test_config_table_goes_to_stdout_and_files_to_stderr(pixtag):
     assert "pixtag.toml" in done.stderr
 
 
+def test_config_shows_the_settings_of_training_when_asked(pixtag):
+    few, all_ = (json.loads(pixtag("config", "--json", *more).stdout) for more in ([], ["--all"]))
+    assert "train.epochs" not in few["settings"]
+    assert "train.epochs" in all_["settings"]
+    assert few["settings"]["store"]["value"].endswith("/pixtag/posts.sqlite")
+    assert "bundle" not in " ".join(one["meaning"] for one in all_["settings"].values())
+
+
 def test_bad_setting_stops_every_verb_with_code_2(pixtag, tmp_path):
     (tmp_path / "pixtag.toml").write_text("stroe = 'x'\n", encoding="utf-8")
     done = pixtag("posts", "--store", "x.sqlite")

@@ -9,6 +9,7 @@ with `pixtag.cli.output`.
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import os
 import re
@@ -79,6 +80,7 @@ in the code it arose."""
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the words after `pixtag`, those of the process when None; leave with the exit code."""
+    gc.set_threshold(50_000)  # a start makes many objects and hardly any garbage
     code = run(list(sys.argv[1:] if arguments is None else arguments))
     try:
         sys.stdout.flush()
@@ -262,9 +264,10 @@ def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) 
     """Give flags that were not typed the value of their setting (a hook of cyclopts)."""
     from cyclopts.config import Dict
 
-    from pixtag.settings import Common, load_settings
+    from pixtag.settings import Common, is_anything_set, load_settings
 
-    for one in load_settings({"": Common}, other_tables=TABLES).explain():
+    found = load_settings({"": Common}, other_tables=TABLES).explain() if is_anything_set() else []
+    for one in found:
         if one.source != "default" and (one.verbs is None or {*one.verbs} & {*verbs}):
             value = {one.name: str(one.value)}
             fill = Dict(value, source=one.origin, use_commands_as_keys=False, allow_unknown=True)
