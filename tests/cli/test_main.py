@@ -49,7 +49,9 @@ def test_help_groups_verbs(pixtag):
     titles = ["─ Suggest ─", "─ Your posts ─", "─ Measure ─", "─ Make ─", "Examples:"]
     places = [text.index(title) for title in titles]
     assert places == sorted(places)
-    for title, end, verb in zip(titles, titles[1:], ["lists", "forget", "leakcheck", "config"]):
+    for (title, end), verb in zip(
+        itertools.pairwise(titles), ["lists", "forget", "leakcheck", "config"], strict=True
+    ):
         assert f"│ {verb} " in text[text.index(title) : text.index(end)]
 
 

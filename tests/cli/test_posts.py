@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -324,6 +325,9 @@ def test_an_interrupted_import_goes_on_where_it_was(pixtag, tmp_path, how):
         said = victim.stderr.read().decode()
     assert victim.returncode == (130 if how == signal.SIGINT else -9)
     assert "Traceback" not in said
+    if how == signal.SIGINT:
+        assert re.search(r"^interrupted: reading posts, [\d,]+( of [\d,]+)? posts done; ", said)
+        assert "what is done is kept, and the same command goes on from there" in said
     with Store.open(store) as opened:
         kept = {post.post_id: post for post in opened.posts()}
     assert 0 < len(kept) < 9_000

@@ -184,6 +184,7 @@ def _dispatch(words: list[str]) -> int:
             _refuse_misspelt_verb(words[0])
             words = ["predict", *words]
         tokens, verbs = words, words[:1]
+    tokens = ["./-" if word == "-" else word for word in tokens]  # else taken for an option
     result: object = _build_app(verbs)(tokens)
     return result if isinstance(result, int) else DONE
 
