@@ -107,7 +107,11 @@ def test_bar_only_for_slow_work_on_a_terminal(monkeypatch, is_terminal):
 
 
 def test_ctrl_c_says_how_far_work_came():
-    with pytest.raises(KeyboardInterrupt) as stop, output.progress("reading", 1000) as bar:
-        bar.update(400)
-        raise KeyboardInterrupt
+    def work() -> None:
+        with output.progress("reading", 1000) as bar:
+            bar.update(400)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stop:
+        work()
     assert stop.value.__notes__ == ["reading, 400 of 1,000 posts done"]

@@ -146,6 +146,7 @@ def _build_app(verbs: Sequence[str]) -> App:
         console=output.stdout_console(pipe_width=100),
         error_console=output.stderr_console(),
         exit_on_error=False,
+        suppress_keyboard_interrupt=False,
         print_error=False,
         result_action="return_value",
     )
