@@ -6,7 +6,11 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.errors import ConfigError
-from pixtag.settings import Common, Config, default_files, load_settings
+from pixtag.settings import Common, default_files, load_settings
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Look(Config):

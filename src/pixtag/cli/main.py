@@ -81,6 +81,7 @@ in the code it arose."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the words after `pixtag`, those of the process when None; leave with the exit code."""
     gc.set_threshold(50_000)  # a start makes many objects and hardly any garbage
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some takes long
     code = run(list(sys.argv[1:] if arguments is None else arguments))
     try:
         sys.stdout.flush()
