@@ -104,7 +104,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
         "evaluate", "--store", store, "--model", "my.sqlite.evaluated", "--period", "validation"
     )
     assert early.returncode == 1
-    assert "error: the bundle learned from 42 of the 42 posts" in early.stderr
+    assert "error: the model learned from 42 of the 42 posts" in early.stderr
     assert "hint:" in early.stderr
 
     check = pixtag(

@@ -13,7 +13,6 @@ import gc
 import inspect
 import os
 import re
-import shutil
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from importlib import import_module
 from itertools import chain
 from keyword import iskeyword
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
@@ -316,11 +314,16 @@ def person_in(store: Store, given: str | None) -> str | None:
 @contextmanager
 def standard_input(paths: Sequence[Path], name: str) -> Generator[list[Path]]:
     """Put a file of that name with what comes on standard input in the place of `-`."""
+    if Path("-") not in paths:
+        yield list(paths)
+        return
+    import shutil
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory(prefix="pixtag-") as folder:
         kept = Path(folder) / name
-        if Path("-") in paths:
-            with kept.open("wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
+        with kept.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
         yield [kept if path == Path("-") else path for path in paths]
 
 
