@@ -129,7 +129,7 @@ def asking(predictor: Predictor, world: World) -> Ask:
 
 def cold(figures: Figures, photo: Path, world: World, bundle: Path | None, n_runs: int) -> None:
     """Seconds of whole commands, median of several runs that take turns."""
-    model = ["--bundle", str(bundle)] if bundle else []
+    model = ["--model", str(bundle)] if bundle else []
     plain = [sys.executable, "-m", "pixtag", "predict", str(photo), *model]
     at = world.at.isoformat()
     stored = [*plain, "--store", str(world.store), "--user", world.people[0], "--at", at]

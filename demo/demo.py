@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def main() -> None:
     (ROOT / "out").mkdir(exist_ok=True)
 
     tell(
-        "1. A stranger. Nothing is known but the picture; the shipped bundle knows what people",
+        "1. A stranger. Nothing is known but the picture; the shipped model knows what people",
         "   use for such pictures.",
     )
     run(*names)
@@ -55,8 +56,8 @@ def main() -> None:
         "Try next:",
         f"  {pixtag} YOUR_PHOTO.jpg",
         f"  {pixtag} YOUR_PHOTO.jpg --history 'coffee, latteart, berlin'",
-        f"  {pixtag} import YOUR_INSTAGRAM_ARCHIVE.zip --store my.sqlite",
-        f"  {pixtag} YOUR_PHOTO.jpg --user YOUR_NAME --store my.sqlite",
+        f"  {pixtag} import YOUR_INSTAGRAM_ARCHIVE.zip",
+        f"  {pixtag} YOUR_PHOTO.jpg    (from then on fitted to your habits)",
         f"  {pixtag} --help",
         "",
         "README.md tells more: how good it is, training on your own posts, and Python.",
@@ -86,7 +87,8 @@ def tell(*lines: str) -> None:
 def run(*words: str) -> None:
     """Show a command as a person would type it, then run it."""
     print("\n$ pixtag " + shlex.join(words), flush=True)
-    done = subprocess.run([PIXTAG, *words], cwd=ROOT, check=False)
+    nobody = {**os.environ, "XDG_DATA_HOME": str(ROOT / "out")}  # who runs it may have a store
+    done = subprocess.run([PIXTAG, *words], cwd=ROOT, env=nobody, check=False)
     if done.returncode != 0:
         sys.exit(f"error: that ended with {done.returncode}; please report it")
 

@@ -1,7 +1,7 @@
 """A bundle trained as the shipped one is, without the people of `--protocol first-user`.
 
     python -m experiments.first_user --store world.sqlite --out out/first-user
-    pixtag evaluate --protocol first-user --store world.sqlite --bundle out/first-user
+    pixtag evaluate --protocol first-user --store world.sqlite --model out/first-user
 
 The store holds world's posts, embedded. `pixtag evaluate` alone trains one too, but without the
 tags of the encoder's classes that the shipped bundle knows.

@@ -68,7 +68,8 @@ def clean_settings(
     terminal = {"COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"}
     for name in [name for name in os.environ if name.startswith("PIXTAG_") or name in terminal]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-settings"))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "no-settings"))
 
 
 @pytest.fixture(scope="session")
@@ -83,25 +84,28 @@ def shared_data() -> Path:
 def pixtag(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line as a person does, in an empty folder.
 
-    Call it with the words after `pixtag`; `cwd`, `env` (added to the environment) and `timeout_s`
-    may be given.
+    Call it with the words after `pixtag`; `cwd`, `env` (added to the environment), `stdin` (text,
+    or bytes) and `timeout_s` may be given.
     """
 
     def run(
         *words: object,
         cwd: Path = tmp_path,
         env: dict[str, str] | None = None,
+        stdin: str | bytes = b"",
         timeout_s: float = 120,
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "pixtag", *(str(word) for word in words)],
             cwd=cwd,
             env={**os.environ, **(env or {})},
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
-            encoding="utf-8",
             timeout=timeout_s,
             check=False,
         )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     return run
 

@@ -6,7 +6,11 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.errors import ConfigError
-from pixtag.settings import Common, Config, default_files, load_settings
+from pixtag.settings import Common, default_files, load_settings
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Look(Config):
@@ -72,7 +76,8 @@ def test_explain_says_where_each_value_came_from(tmp_path):
     origins = {one.name: (one.source, one.origin) for one in found}
     assert origins == {
         "store": ("environment", "PIXTAG_STORE"),
-        "bundle": ("default", "default"),
+        "user": ("default", "default"),
+        "model": ("default", "default"),
         "encoder": ("default", "default"),
         "k": ("file", str(file)),
         "platform": ("default", "default"),
@@ -97,7 +102,7 @@ def test_meaning_is_read_from_the_class_docstring():
 
 def test_none_is_put_into_words():
     shown = {one.name: one.shown for one in load().explain()}
-    assert shown["bundle"] == "the one in the package"
+    assert shown["model"] == "the one in the package"
 
 
 def test_tables_inside_tables(tmp_path):

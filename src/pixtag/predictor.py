@@ -67,20 +67,24 @@ class Predictor:
         store: Earlier posts, whoever changes them; an empty one in memory when None. What changes
             it here (`observe`, `retract`, `forget`) raises StoreError where it is read-only.
         encoder: Turns photos into embeddings; the model's when None, loaded at the first photo.
+        is_at_once: Begin to load the encoder now, on a thread.
 
     Raises:
         ModelError: The model's network reads other inputs than this version gives.
     """
 
     def __init__(
-        self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None
-    ) -> None:
+        self, bundle: Bundle, *, store: Store | None = None, encoder: Encoder | None = None,
+        is_at_once: bool = False,
+    ) -> None:  # fmt: skip
         limit_blas()
         self._bundle = bundle
         self._has_store, self._owns_store = store is not None, store is None
         self._store = Store.in_memory() if store is None else store
-        self._past = LiveEvidence(bundle, self._store)
         self._photos = PhotoReader(bundle, encoder)
+        if is_at_once:
+            self._photos.prepare()  # while the past is read
+        self._past = LiveEvidence(bundle, self._store)
         # Python runs one thread at a time: threads that take turns don't contend for each array.
         self._turn = threading.Lock()
         # Never shut down, since `close` lets questions finish: its thread ends with the Predictor.
@@ -103,9 +107,9 @@ class Predictor:
         if not isinstance(bundle, Bundle):
             bundle = load_bundle(None if bundle is None else Path(bundle))
         is_file = isinstance(store, (str, Path))
-        predictor = cls(bundle, store=Store.open(store, read_only=True) if is_file else store)
+        opened = Store.open(store, read_only=True) if is_file else store
+        predictor = cls(bundle, store=opened, is_at_once=True)
         predictor._owns_store |= is_file
-        predictor._photos.prepare()
         return predictor
 
     def close(self) -> None:

@@ -28,12 +28,6 @@ _PREDICT = ("predict",)
 Source = Literal["default", "file", "environment", "flag"]
 
 
-class Config(BaseModel):
-    """Base of the classes that hold knobs: frozen, no unknown keys, docstrings kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
@@ -49,23 +43,34 @@ def _own_file(name: str) -> Reads:
     return Reads(f"{name} among the settings, if any", _PREDICT)
 
 
-class Common(Config):
-    """Knobs that several verbs share."""
+class Common(BaseModel):
+    """Knobs that several verbs share.
 
-    store: Annotated[Path | None, Reads("no store")] = None
-    """The store of posts: one SQLite file."""
-    bundle: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
-    """The trained model: a file that `pixtag train` made."""
+    Attributes:
+        store: The store of posts: one SQLite file.
+        user: Whose photos they are: a person in the store.
+        model: The trained model: a file that `pixtag train` made.
+        encoder: The ONNX file that turns photos into embeddings; a model understands one encoder's.
+        k: Hashtags suggested for a photo.
+        platform: Where the photos will be posted: its cap on hashtags holds.
+        platforms: Your own file of platforms and their caps, on top of the one in the package.
+        restricted: Your own file of hashtags that are reported as limited, on top of the one in the
+            package.
+    """
+
+    # Made at every start: docstrings of attributes cost 20 ms, the check only where it is needed.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    store: Annotated[Path, Field(default_factory=lambda: default_store())]
+    user: Annotated[str | None, Reads("the only person of the store", (*_PREDICT, "history"))] = (
+        None
+    )
+    model: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
-    """The ONNX file that turns photos into embeddings; a model understands one encoder's."""
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
-    """Hashtags suggested for a photo."""
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
-    """Where the photos will be posted: its cap on hashtags holds."""
     platforms: Annotated[Path | None, _own_file("platforms.toml")] = None
-    """Your own file of platforms and their caps, on top of the one in the package."""
     restricted: Annotated[Path | None, _own_file("restricted_tags.toml")] = None
-    """Your own file of hashtags that are reported as limited, on top of the one in the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,23 @@ def config_folder(environment: Mapping[str, str] | None = None) -> Path:
     return (Path(base) if base else Path("~/.config").expanduser()) / "pixtag"
 
 
+def default_store(environment: Mapping[str, str] | None = None) -> Path:
+    """The store where none is named, in the user's data folder; it may not exist."""
+    variables = os.environ if environment is None else environment
+    base = variables.get("XDG_DATA_HOME")
+    folder = Path(base) if base else Path("~/.local/share").expanduser()
+    return folder / "pixtag" / "posts.sqlite"
+
+
 def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
     """List the files that are read, lowest rank first, whether or not they exist."""
     return [config_folder(environment) / "config.toml", Path("pixtag.toml").absolute()]
+
+
+def is_anything_set() -> bool:
+    """Tell whether a file or a variable of this process may hold a setting."""
+    is_variable = any(name.startswith(_PREFIX) for name in os.environ)
+    return is_variable or any(file.exists() for file in default_files())
 
 
 def load_settings(

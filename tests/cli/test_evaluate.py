@@ -90,7 +90,7 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     assert (folder / "my.sqlite.evaluated").is_file()
 
     again = pixtag(
-        "evaluate", "--store", store, "--bundle", "my.sqlite.evaluated", "--json", "g.json",
+        "evaluate", "--store", store, "--model", "my.sqlite.evaluated", "--json", "g.json",
         "--no-ablation",
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
@@ -101,14 +101,14 @@ def test_everything_in_one_run_then_the_kept_bundle_again(store, pixtag):
     assert len((folder / "my.sqlite.looks.jsonl").read_text().splitlines()) == 2
 
     early = pixtag(
-        "evaluate", "--store", store, "--bundle", "my.sqlite.evaluated", "--period", "validation"
+        "evaluate", "--store", store, "--model", "my.sqlite.evaluated", "--period", "validation"
     )
     assert early.returncode == 1
-    assert "error: the bundle learned from 42 of the 42 posts" in early.stderr
+    assert "error: the model learned from 42 of the 42 posts" in early.stderr
     assert "hint:" in early.stderr
 
     check = pixtag(
-        "leakcheck", "--store", store, "--bundle", "my.sqlite.evaluated", "--times", "4",
+        "leakcheck", "--store", store, "--model", "my.sqlite.evaluated", "--times", "4",
         "--last", "84", "--json",
     )  # fmt: skip
     assert check.returncode == 0, check.stderr
@@ -162,7 +162,7 @@ def test_histories_before_labelled_photos_are_measured_as_served(tmp_path, pixta
             lines.append(f"{concept}{i}.jpg,{concept},{' '.join(handmade.LOOKS[look])}")
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     handmade.bundle_file(tmp_path / "model")
-    words = ["evaluate", "--protocol", "histories", "--photos", ".", "--bundle", "model"]
+    words = ["evaluate", "--protocol", "histories", "--photos", ".", "--model", "model"]
     done = pixtag(*words, "--json", "f.json")
     assert done.returncode == 0, done.stderr
     assert "4 photos of 2 concepts" in done.stdout

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -43,12 +44,52 @@ def test_every_verb_explains_itself_by_example(pixtag, verb):
     assert "pixtag" in examples
 
 
+def test_help_groups_verbs(pixtag):
+    text = pixtag("--help").stdout
+    titles = ["─ Suggest ─", "─ Your posts ─", "─ Measure ─", "─ Make ─", "Examples:"]
+    places = [text.index(title) for title in titles]
+    assert places == sorted(places)
+    for (title, end), verb in zip(
+        itertools.pairwise(titles), ["lists", "forget", "leakcheck", "config"], strict=True
+    ):
+        assert f"│ {verb} " in text[text.index(title) : text.index(end)]
+
+
+@pytest.mark.parametrize("columns", [60, 100, 140])
+def test_help_fills_the_terminal(pixtag, columns):
+    text = pixtag("evaluate", "--help", env={"COLUMNS": str(columns)}).stdout
+    lines = text.partition("Examples:")[0].splitlines()
+    assert max(map(len, lines)) == columns
+    # A line that ends early ends a text: what follows is another option, or a box.
+    for line, after in itertools.pairwise(lines):
+        words, more = line.strip("│ ").split(), after.strip("│ ").split()
+        is_continued = line.startswith("│") and after.startswith("│  ")
+        if is_continued and not after[2:].lstrip().startswith(("-", "*")):
+            room = columns - 3 - len(line.rstrip("│ "))
+            assert len(more[0]) >= room, (line, words)
+
+
+def test_suggest_is_predict(pixtag):
+    assert pixtag("suggest", "--help").stdout == pixtag("predict", "--help").stdout
+    assert "did you mean `pixtag suggest`?" in pixtag("sugest", "x.jpg").stderr
+
+
+def test_completion_can_be_installed(pixtag, tmp_path):
+    done = pixtag("--install-completion", "--shell", "bash", env={"HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    (script,) = (path for path in tmp_path.rglob("pixtag") if path.is_file())
+    text = script.read_text("utf-8")
+    assert all(verb in text for verb in cli.VERBS)
+    assert "--install-completion" in pixtag("--help").stdout
+
+
 def test_no_words_means_help(pixtag):
     assert "Usage: pixtag" in pixtag().stdout
 
 
-def test_version(pixtag):
-    done = pixtag("--version")
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(pixtag, flag):
+    done = pixtag(flag)
     assert done.stdout.startswith("pixtag ")
     assert done.returncode == 0
 

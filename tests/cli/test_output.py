@@ -104,3 +104,14 @@ def test_bar_only_for_slow_work_on_a_terminal(monkeypatch, is_terminal):
     assert ("reading photos" in stream.getvalue()) is is_terminal
     if is_terminal:
         assert "photos/s" in stream.getvalue()
+
+
+def test_ctrl_c_says_how_far_work_came():
+    def work() -> None:
+        with output.progress("reading", 1000) as bar:
+            bar.update(400)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stop:
+        work()
+    assert stop.value.__notes__ == ["reading, 400 of 1,000 posts done"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -63,7 +65,59 @@ def test_import_ends_with_a_summary_and_looks_at_photos(pixtag, world):
     assert "3 in 4 uses" in lines["hashtags"]
     assert "hashtag dropped: only digits" in done.stdout
     assert "photo is missing" in done.stdout
-    assert done.stderr == "s.sqlite now holds 3 posts (3 new, 2 photos looked at)\n"
+    assert done.stderr.splitlines() == [
+        "s.sqlite now holds 3 posts (3 new, 2 photos looked at)",
+        "2 people (ana, ben): 3 of 3 posts carry hashtags",
+        "next: pixtag photo.jpg --user ana --store s.sqlite",
+    ]
+
+
+def test_a_store_of_ones_own_needs_no_name(pixtag, world, tmp_path):
+    data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    none = pixtag("posts", env=data)
+    assert none.returncode == 1
+    assert "pixtag import YOUR_ARCHIVE" in none.stderr
+    assert not (tmp_path / "data").exists()
+    line = (world / "posts.jsonl").read_text("utf-8").splitlines()[0]
+    (world / "mine.jsonl").write_text(line + "\n", "utf-8")
+    done = pixtag("import", world / "mine.jsonl", "--no-embed", env=data)
+    assert done.stderr.splitlines()[1:] == [
+        "ana: 1 of 1 post carry hashtags",
+        "next: pixtag photo.jpg",
+    ]
+    assert (tmp_path / "data" / "pixtag" / "posts.sqlite").is_file()
+    shown = pixtag("history", env=data)
+    assert "#sea" in shown.stdout
+    assert "note: for ana, the only person in" in shown.stderr
+    assert "in order" in pixtag("doctor", world / "1.jpg", env=data).stderr
+    assert "1" in pixtag("posts", env=data).stdout
+    assert "all posts are of one person" in pixtag("trending", env=data).stderr
+
+
+def test_a_failed_import_leaves_no_store(pixtag, tmp_path):
+    data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    assert pixtag("import", "gone.zip", env=data).returncode == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_history_of_several_people_asks_whose(pixtag, world):
+    pixtag("import", world / "posts.jsonl", "--store", "s.sqlite", "--no-embed")
+    done = pixtag("history", "--store", "s.sqlite")
+    assert done.returncode == 2
+    assert "ana, ben; --user names one" in done.stderr
+    assert "#dusk" in pixtag("history", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"}).stdout
+    named = pixtag("history", "ana", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"})
+    assert "#sea" in named.stdout
+
+
+def test_posts_go_through_pipes(pixtag, world):
+    pixtag("import", world / "posts.jsonl", "--store", "s.sqlite", "--no-embed")
+    piped = pixtag("export", "--store", "s.sqlite")
+    assert pixtag("export", "--store", "s.sqlite", "--out", "-").stdout == piped.stdout
+    done = pixtag("import", "-", "--store", "t.sqlite", "--no-embed", stdin=piped.stdout)
+    assert done.returncode == 0, done.stderr
+    assert "t.sqlite now holds 3 posts (3 new)" in done.stderr
+    assert pixtag("export", "--store", "t.sqlite").stdout == piped.stdout
 
 
 def test_import_as_json(pixtag, world):
@@ -184,16 +238,48 @@ def test_forget_removes_a_person_and_names_their_bundles(pixtag, tmp_path):
         store.add_posts([Post("q", "ben", 1.0, ("sea",))])
         store.record_bundle(tmp_path / "my-bundle", "d", 9.0, ["kalliope", "ben"])
     before = path.stat().st_size
-    done = pixtag("forget", "kalliope", "--store", path)
+    done = pixtag("forget", "kalliope", "--yes", "--store", path)
     assert done.returncode == 0
     assert "2,000" in done.stdout
     assert "my-bundle was trained on this person and is unchanged" in done.stderr
     assert "pixtag train --store" in done.stderr
     assert path.stat().st_size < before / 2
     assert b"kalliope" not in path.read_bytes()
-    assert pixtag("forget", "kalliope", "--store", path).returncode == 2
+    assert pixtag("forget", "kalliope", "--yes", "--store", path).returncode == 2
     with Store.open(path) as store:
         assert [post.post_id for post in store.posts()] == ["q"]
+
+
+def test_forget_asks_or_is_told(pixtag, tmp_path):
+    path = tmp_path / "s.sqlite"
+    with Store.open(path, create=True) as store:
+        store.add_posts(Post(f"p{i}", "ana", float(i), ("sea",)) for i in range(3))
+    refused = pixtag("forget", "ana", "--store", path)
+    assert refused.returncode == 2
+    assert "this removes 3 posts of ana" in refused.stderr
+    assert "hint: add --yes" in refused.stderr
+    for answer, code, n_left in [("n", 1, 3), ("y", 0, 0)]:
+        done, text = at_terminal(["forget", "ana", "--store", str(path)], answer)
+        assert done == code
+        assert "These go for good: 3 posts of ana" in text
+        with Store.open(path, read_only=True) as store:
+            assert store.summary().n_posts == n_left
+
+
+def at_terminal(words: list[str], answer: str) -> tuple[int, str]:
+    """The exit code and all that a command shows at a terminal where one line is typed."""
+    here, there = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "pixtag", *words], stdin=there, stdout=there, stderr=there
+    ) as process:
+        os.close(there)
+        os.write(here, f"{answer}\n".encode())
+        shown = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(here, 4096):
+                shown += part
+    os.close(here)
+    return process.returncode, shown.decode()
 
 
 # Interruptions
@@ -239,6 +325,9 @@ def test_an_interrupted_import_goes_on_where_it_was(pixtag, tmp_path, how):
         said = victim.stderr.read().decode()
     assert victim.returncode == (130 if how == signal.SIGINT else -9)
     assert "Traceback" not in said
+    if how == signal.SIGINT:
+        assert re.search(r"^interrupted: reading posts, [\d,]+( of [\d,]+)? posts done; ", said)
+        assert "what is done is kept, and the same command goes on from there" in said
     with Store.open(store) as opened:
         kept = {post.post_id: post for post in opened.posts()}
     assert 0 < len(kept) < 9_000

@@ -43,14 +43,14 @@ def records(text: str) -> list[dict]:
 
 def test_a_photo_alone_is_enough(pixtag, bundle: Path, tmp_path: Path) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
-    done = pixtag("p.jpg", "--bundle", bundle)
+    done = pixtag("p.jpg", "--model", bundle)
     assert done.returncode == 0, done.stderr
     first = next(line for line in done.stdout.splitlines() if "#" in line)
     assert first.split()[0] in {"#sky", "#blue"}
     assert "%" in first
     assert "in the picture" in first
     assert done.stderr == ""
-    assert pixtag("predict", "p.jpg", "--bundle", bundle).stdout == done.stdout
+    assert pixtag("predict", "p.jpg", "--model", bundle).stdout == done.stdout
 
 
 def test_json_has_one_object_a_photo_and_survives_broken_ones(
@@ -59,7 +59,7 @@ def test_json_has_one_object_a_photo_and_survives_broken_ones(
     for name, look in [("a/1.jpg", "sky"), ("a/2.jpg", "leaves"), ("z.jpg", "stripes")]:
         handmade.photo(tmp_path / name, look)
     (tmp_path / "a" / "0.jpg").write_bytes(b"")
-    done = pixtag("a", "gone.jpg", "z.jpg", "--bundle", bundle, "--json", "-k", "2")
+    done = pixtag("a", "gone.jpg", "z.jpg", "--model", bundle, "--json", "-k", "2")
     assert done.returncode == 1
     lines = records(done.stdout)
     assert [r["photo"] for r in lines] == ["a/0.jpg", "a/1.jpg", "a/2.jpg", "gone.jpg", "z.jpg"]
@@ -77,7 +77,7 @@ def test_json_has_one_object_a_photo_and_survives_broken_ones(
 def test_txt_is_ready_to_paste(pixtag, bundle: Path, tmp_path: Path) -> None:
     handmade.photo(tmp_path / "1.jpg", "sky")
     handmade.photo(tmp_path / "3.jpg", "leaves")
-    done = pixtag("1.jpg", "2.jpg", "3.jpg", "--bundle", bundle, "--format", "txt", "-k", "2")
+    done = pixtag("1.jpg", "2.jpg", "3.jpg", "--model", bundle, "--format", "txt", "-k", "2")
     first, second, third = done.stdout.splitlines()
     assert set(first.split()) == {"#sky", "#blue"}
     assert second == ""
@@ -90,13 +90,13 @@ def test_txt_is_ready_to_paste(pixtag, bundle: Path, tmp_path: Path) -> None:
 def test_own_tags_are_shown_and_marked(pixtag, bundle: Path, tmp_path: Path) -> None:
     handmade.photo(tmp_path / "p_1.jpg", "sky")
     (tmp_path / "p.txt").write_text("Sky, Vacation\n7\n")
-    table = pixtag("p_1.jpg", "--bundle", bundle, "-k", "2").stdout
+    table = pixtag("p_1.jpg", "--model", bundle, "-k", "2").stdout
     (sky,) = [line for line in table.splitlines() if line.strip().startswith("#sky")]
     (blue,) = [line for line in table.splitlines() if line.strip().startswith("#blue")]
     assert "right" in sky
     assert "wrong" in blue
     assert "its own tags (1 suggested): #sky #vacation" in table
-    (record,) = records(pixtag("p_1.jpg", "--bundle", bundle, "-k", "2", "--json").stdout)
+    (record,) = records(pixtag("p_1.jpg", "--model", bundle, "-k", "2", "--json").stdout)
     assert record["tags"] == ["sky", "vacation"]
     assert {s["tag"]: s["is_right"] for s in record["suggestions"]} == {"sky": True, "blue": False}
 
@@ -109,7 +109,7 @@ def test_a_photo_of_the_store_is_judged_as_posted(
         when = NOON - timedelta(days=6, hours=2)
         photo = Photo(str(path), digest(path))
         opened.add_posts([Post("mine", "ana", when.timestamp(), ("sky", "home"), (photo,))])
-    done = pixtag("p.jpg", "--bundle", bundle, "--store", store, "--user", "ana", "--json", "-k9")
+    done = pixtag("p.jpg", "--model", bundle, "--store", store, "--user", "ana", "--json", "-k9")
     (record,) = records(done.stdout)
     assert record["at"] == when.isoformat()
     assert record["tags"] == ["sky", "home"]
@@ -117,13 +117,13 @@ def test_a_photo_of_the_store_is_judged_as_posted(
     assert "home" not in suggested
     reasons = "; ".join(r["text"] for r in suggested["coffee"]["reasons"])
     assert "you used it 22 hours ago, 8 times" in reasons
-    table = pixtag("p.jpg", "--bundle", bundle, "--store", store, "--user", "ana").stdout
+    table = pixtag("p.jpg", "--model", bundle, "--store", store, "--user", "ana").stdout
     assert "  at 2026-04-25 10:00 UTC" in table
 
 
 def test_history_by_store_and_by_word(pixtag, bundle: Path, store: Path, tmp_path: Path) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
-    known = ["p.jpg", "--bundle", bundle, "--at", "2026-05-01T12:00"]
+    known = ["p.jpg", "--model", bundle, "--at", "2026-05-01T12:00"]
     done = pixtag(*known, "--store", store, "--user", "ana")
     assert "you used it 3 days ago, 12 times" in done.stdout
     assert "#eclipse" in done.stdout
@@ -137,7 +137,7 @@ def test_an_unknown_person_is_told_and_treated_as_new(
     pixtag, bundle: Path, store: Path, tmp_path: Path
 ) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
-    known = ["p.jpg", "--bundle", bundle, "--store", store, "--at", "2026-05-01", "--format", "txt"]
+    known = ["p.jpg", "--model", bundle, "--store", store, "--at", "2026-05-01", "--format", "txt"]
     done = pixtag(*known, "--user", "anna")
     assert done.returncode == 0
     assert "nobody called 'anna' in the store" in done.stderr
@@ -189,7 +189,7 @@ def test_one_persons_store_shows_what_is_usual_at_this_time_of_the_year(
         (["p.jpg", "--at", "12345"], 2, "'12345' is a doubtful time"),
         (["p.jpg", "-k", "0"], 2, "-k"),
         (["p.jpg", "--store", "none.sqlite"], 1, "none.sqlite"),
-        (["p.jpg", "--bundle", "."], 1, "it is a folder"),
+        (["p.jpg", "--model", "."], 1, "it is a folder"),
         (["predict"], 2, ""),
         (["empty"], 1, "no photo in the folder empty"),
     ],
@@ -199,8 +199,8 @@ def test_mistakes_are_explained(
 ) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
     (tmp_path / "empty").mkdir()
-    if "--bundle" not in words and words != ["predict"]:
-        words = [*words, "--bundle", str(bundle)]
+    if "--model" not in words and words != ["predict"]:
+        words = [*words, "--model", str(bundle)]
     done = pixtag(*words)
     assert done.returncode == code, done.stderr
     assert complaint in done.stderr
@@ -215,14 +215,14 @@ def test_a_damaged_bundle_is_refused_before_any_photo(pixtag, bundle: Path, tmp_
     raw = bytearray(copy.read_bytes())
     raw[-1] ^= 1
     copy.write_bytes(raw)
-    done = pixtag("p.jpg", "--bundle", copy)
+    done = pixtag("p.jpg", "--model", copy)
     assert done.returncode == 1
     assert "is damaged: its part" in done.stderr
 
 
 def test_a_platform_cuts_the_set_and_says_so(pixtag, bundle: Path, tmp_path: Path) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
-    asked = ["p.jpg", "--bundle", bundle, "--format", "txt"]
+    asked = ["p.jpg", "--model", bundle, "--format", "txt"]
     done = pixtag(*asked, "--platform", "threads")
     assert len(done.stdout.split()) == 1
     assert "note: 5 hashtags cut to 1: limit of threads" in done.stderr
@@ -247,7 +247,7 @@ def test_a_platform_cuts_the_set_and_says_so(pixtag, bundle: Path, tmp_path: Pat
 )
 def test_an_unknown_platform_or_file_is_refused(pixtag, bundle, tmp_path, words, said) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
-    done = pixtag("p.jpg", "--bundle", bundle, *words)
+    done = pixtag("p.jpg", "--model", bundle, *words)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stdout == ""
@@ -256,7 +256,7 @@ def test_an_unknown_platform_or_file_is_refused(pixtag, bundle, tmp_path, words,
 def test_accepted_hashtags_come_first_and_count(pixtag, bundle: Path, tmp_path: Path) -> None:
     handmade.photo(tmp_path / "p.jpg", "sky")
     (tmp_path / "p.txt").write_text("sky")
-    asked = ["p.jpg", "--bundle", bundle, "-k", "3"]
+    asked = ["p.jpg", "--model", bundle, "-k", "3"]
     words = ["--accept", "#Vacation", "--accept", "nature", "--refuse", "sky"]
     done = pixtag(*asked, *words, "--format", "txt")
     assert done.stdout == "#vacation #nature #blue\n"
@@ -276,7 +276,7 @@ def test_restricted_hashtags_are_warned_of_and_shown(pixtag, bundle, tmp_path: P
     (tmp_path / "mine.toml").write_text(
         'blue = { platforms = ["x"], source = "me", as_of = 2026-01-02 }\n'
     )
-    asked = ["p.jpg", "--bundle", bundle, "-k", "2", "--restricted", "mine.toml"]
+    asked = ["p.jpg", "--model", bundle, "-k", "2", "--restricted", "mine.toml"]
     text = "#blue is reported as hidden or limited on x (me, 2026-01-02)"
     assert f"warning: {text}" in pixtag(*asked).stdout
     (record,) = records(pixtag(*asked, "--json").stdout)
@@ -287,4 +287,46 @@ def test_restricted_hashtags_are_warned_of_and_shown(pixtag, bundle, tmp_path: P
     assert text in txt.stderr
     (elsewhere,) = records(pixtag(*asked, "--json", "--platform", "instagram").stdout)
     assert elsewhere["warnings"] == []
-    assert "desk is reported" in pixtag("p.jpg", "--bundle", bundle, "--accept", "desk").stdout
+    assert "desk is reported" in pixtag("p.jpg", "--model", bundle, "--accept", "desk").stdout
+
+
+def test_a_store_of_one_person_is_theirs(pixtag, bundle: Path, tmp_path: Path) -> None:
+    handmade.photo(tmp_path / "p.jpg", "sky")
+    data = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    own = tmp_path / "data" / "pixtag" / "posts.sqlite"
+    own.parent.mkdir(parents=True)
+    with Store.open(own, create=True) as store:
+        at = NOON.timestamp()
+        store.add_posts(Post(f"p{i}", "ana", at - 86_400 * i, ("coffee",)) for i in range(1, 9))
+    asked = ["p.jpg", "--model", bundle, "--json", "--at", "2026-05-01T12:00"]
+    done = pixtag(*asked, env=data)
+    (found,) = records(done.stdout)
+    assert found["user"] == "ana"
+    assert "coffee" in {one["tag"] for one in found["suggestions"]}
+    assert f"note: for ana, the only person in {own}" in done.stderr
+    alone = pixtag(*asked, "--stranger", env=data)
+    assert records(alone.stdout)[0]["user"] is None
+    assert alone.stderr == ""
+
+
+def test_a_store_of_several_takes_nobody_unless_set(pixtag, bundle: Path, store: Path) -> None:
+    handmade.photo(store.parent / "p.jpg", "sky")
+    asked = ["p.jpg", "--model", bundle, "--store", store, "--json"]
+    done = pixtag(*asked)
+    assert records(done.stdout)[0]["user"] is None
+    assert "holds ana, bo, cy, ...; --user names one" in done.stderr
+    (store.parent / "pixtag.toml").write_text('user = "ana"\n', "utf-8")
+    assert records(pixtag(*asked).stdout)[0]["user"] == "ana"
+
+
+def test_standard_input_is_a_photo_or_a_list(pixtag, bundle: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "b b.jpg"):
+        handmade.photo(tmp_path / name, "sky")
+    asked = ["suggest", "-", "--model", bundle, "--json"]
+    for text in ("a.jpg\nb b.jpg\n", "a.jpg\0b b.jpg\0"):
+        done = pixtag(*asked, stdin=text)
+        assert [one["photo"] for one in records(done.stdout)] == ["a.jpg", "b b.jpg"]
+    (named,) = records(pixtag("a.jpg", *asked[2:]).stdout)
+    (piped,) = records(pixtag(*asked, stdin=(tmp_path / "a.jpg").read_bytes()).stdout)
+    assert piped["suggestions"] == named["suggestions"]
+    assert piped["photo"].endswith("standard input")

@@ -11,7 +11,7 @@ def test_config_shows_values_and_origins(pixtag, tmp_path):
     assert settings["k"]["origin"].endswith("pixtag.toml")
     assert settings["store"]["value"] == "mine.sqlite"
     assert settings["store"]["origin"] == "PIXTAG_STORE"
-    assert settings["bundle"]["origin"] == "default"
+    assert settings["model"]["origin"] == "default"
 
 
 def test_config_table_goes_to_stdout_and_files_to_stderr(pixtag):
@@ -19,6 +19,14 @@ def test_config_table_goes_to_stdout_and_files_to_stderr(pixtag):
     assert "the one in the package" in done.stdout
     assert "pixtag.toml" not in done.stdout
     assert "pixtag.toml" in done.stderr
+
+
+def test_config_shows_the_settings_of_training_when_asked(pixtag):
+    few, all_ = (json.loads(pixtag("config", "--json", *more).stdout) for more in ([], ["--all"]))
+    assert "train.epochs" not in few["settings"]
+    assert "train.epochs" in all_["settings"]
+    assert few["settings"]["store"]["value"].endswith("/pixtag/posts.sqlite")
+    assert "bundle" not in " ".join(one["meaning"] for one in all_["settings"].values())
 
 
 def test_bad_setting_stops_every_verb_with_code_2(pixtag, tmp_path):

@@ -77,7 +77,7 @@ def test_a_model_of_another_encoder_is_trained_saved_and_served(store, pixtag):
             found = served.suggest(photo, k=2)
             assert {s.tag for s in found} == set(tags)
             assert "pixels" in {reason.source for reason in found[0].reasons}
-    shown = pixtag("new.jpg", "--bundle", "mine", "--json")
+    shown = pixtag("new.jpg", "--model", "mine", "--json")
     assert shown.returncode == 0, shown.stderr
     with pytest.raises(ModelError, match="needs the encoder"):
         Predictor(load_bundle(folder / "mine"), encoder=handmade.encoder()).suggest(photo)

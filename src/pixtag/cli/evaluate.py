@@ -21,7 +21,8 @@ Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
-Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
+_WITHOUT_POSTS = {"strangers", "histories"}
+Model = Annotated[Path | None, Parameter(name="--model")]
 
 
 def evaluate(
@@ -42,7 +43,7 @@ def evaluate(
     people. Every look is noted in STORE.looks.jsonl.
 
     Args:
-        store: The store.
+        store: The store; yours by default, where posts are measured on.
         bundle: Measure this model; else one is trained first and kept as STORE.evaluated.
         encoder: Whose embeddings of the store's photos are read: an ONNX file, as for `import`; a
             model brings its own.
@@ -74,11 +75,13 @@ def evaluate(
         pixtag evaluate --store old.sqlite --protocol ancestor
         pixtag evaluate --protocol histories --photos labelled --model my-model
     """
-    from pixtag.cli.main import section
+    from pixtag.cli.main import section, your_store
     from pixtag.evaluate import Request
     from pixtag.outputs import check_outputs
     from pixtag.train.config import TrainConfig
 
+    if protocol not in _WITHOUT_POSTS:
+        store = your_store(store)
     files = [json, predictions, html]
     if trec is not None and trec.suffix and not trec.is_dir():
         files += [trec, trec.with_suffix(".qrels")]
@@ -156,7 +159,8 @@ def _long_json(found: Figures) -> str:
 
 
 def leakcheck(
-    *, store: Path, bundle: Model = None, times: Annotated[int, Number(gte=1, lte=1000)] = 12,
+    *, store: Path | None = None, bundle: Model = None,
+    times: Annotated[int, Number(gte=1, lte=1000)] = 12,
     last: Annotated[int, Number(gte=50)] = 3000, seed: Seed = 0, json: bool = False,
 ) -> int:  # fmt: skip
     """Change what lies after many query times and demand the same scores.
@@ -165,7 +169,7 @@ def leakcheck(
     about are exchanged. A score that moves has seen what it could not have known.
 
     Args:
-        store: The store.
+        store: The store; yours by default.
         bundle: The model whose scores are checked; the shipped one by default.
         times: How many query times, spread evenly.
         last: Check within this many of the last posts.
@@ -173,19 +177,20 @@ def leakcheck(
         json: Print one JSON object.
 
     Examples:
-        pixtag leakcheck --store my.sqlite
+        pixtag leakcheck
         pixtag leakcheck --store my.sqlite --model my-model --times 40
     """
     import numpy as np
 
     from pixtag.bundle import load_bundle
+    from pixtag.cli.main import your_store
     from pixtag.evaluate import leakcheck as check
     from pixtag.evaluate import model_of
     from pixtag.store import Store
     from pixtag.types import Sources, iso_time
 
     given = load_bundle(bundle)
-    with Store.open(store, read_only=True) as opened:
+    with Store.open(your_store(store), read_only=True) as opened:
         log = opened.log(given.manifest.encoder_digest)
     # Two same instants must not be torn apart, or the first post kept would lose its company.
     first = int(np.searchsorted(log.at, log.at[max(0, len(log) - last)])) if len(log) else 0

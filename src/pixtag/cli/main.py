@@ -9,36 +9,42 @@ with `pixtag.cli.output`.
 from __future__ import annotations
 
 import errno
+import gc
 import inspect
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import version
+from itertools import chain
 from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 
 from pixtag.cli import output
-from pixtag.errors import ConfigError, InputError, PixtagError
+from pixtag.errors import ConfigError, InputError, PixtagError, StoreError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from pixtag.settings import ConfigT
+    from pixtag.store import Store
 
-_FILES = {
-    "predict": ("predict", "trending", "lists"),
-    "posts": ("import", "export", "posts", "history", "forget", "doctor"),
-    "train": ("train", "tags"),
-    "evaluate": ("evaluate", "leakcheck"),
-    "main": ("config",),
+_GROUPS = {
+    "Suggest": {"predict": ("predict", "trending", "lists")},
+    "Your posts": {"posts": ("import", "posts", "history", "export", "forget", "doctor")},
+    "Measure": {"evaluate": ("evaluate", "leakcheck")},
+    "Make": {"train": ("train", "tags"), "main": ("config",)},
 }
-VERBS = {verb: file for file, verbs in _FILES.items() for verb in verbs}
+VERBS = {
+    verb: file for files in _GROUPS.values() for file, names in files.items() for verb in names
+}
 """Each verb and the file in this folder that holds it, in the order of the help."""
+
+ALIASES = {"suggest": "predict"}
 
 TABLES: dict[str, str] = {"": "pixtag.settings:Common", "train": "pixtag.train.config:TrainConfig"}
 """The class of each table of the settings file, imported only when its values are asked for."""
@@ -61,8 +67,9 @@ Evidence: the picture, the person's earlier posts, and what is rising now."""
 _EPILOGUE = """Examples:
 
     pixtag photo.jpg                                  hashtags for a photo
-    pixtag import my-archive.zip --store my.sqlite    read your own posts
-    pixtag photo.jpg --user me --store my.sqlite      fit them to your habits
+    pixtag import my-archive.zip                      read your own posts
+    pixtag photo.jpg                                  from now on: fitted to your habits
+    pixtag photo.jpg --user ana --store my.sqlite     another person, another store
     pixtag VERB --help                                options and examples of a verb
 
 `pixtag PHOTO` is short for `pixtag predict PHOTO`. With -v (--verbose) an error shows where
@@ -71,6 +78,8 @@ in the code it arose."""
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the words after `pixtag`, those of the process when None; leave with the exit code."""
+    gc.set_threshold(50_000)  # a start makes many objects and hardly any garbage
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some takes long
     code = run(list(sys.argv[1:] if arguments is None else arguments))
     try:
         sys.stdout.flush()
@@ -88,8 +97,9 @@ def run(words: list[str]) -> int:
     except BrokenPipeError:  # the reader has seen enough, as in `pixtag posts | head`
         _drop_stdout()
         return DONE
-    except KeyboardInterrupt:
-        output.say("interrupted")
+    except KeyboardInterrupt as stop:
+        notes = "; ".join(getattr(stop, "__notes__", ()))
+        output.say(f"interrupted: {notes}" if notes else "interrupted")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last stop before the user
         if is_verbose and not isinstance(error, CycloptsError):
@@ -128,32 +138,53 @@ def _build_app(verbs: Sequence[str]) -> App:
         help=_HELP,
         help_epilogue=_EPILOGUE,
         help_format="plaintext",
-        version=lambda: f"pixtag {version('pixtag')}",
+        version=_version,
+        version_flags=("--version", "-V"),
         config=fill_flags,
         default_parameter=Parameter(negative=(), show_default=_shown_default),
-        console=output.stdout_console(max_width=100),
+        console=output.stdout_console(pipe_width=100),
         error_console=output.stderr_console(),
         exit_on_error=False,
+        suppress_keyboard_interrupt=False,
         print_error=False,
         result_action="return_value",
     )
+    app.register_install_completion_command()
+    groups: dict[str, Group] = {}
+    for place, (title, files) in enumerate(_GROUPS.items()):
+        groups |= dict.fromkeys(chain(*files.values()), Group(title, sort_key=place))
     for position, verb in enumerate(verbs):
         function_name = f"{verb}_" if iskeyword(verb) else verb
         function = getattr(import_module(f"pixtag.cli.{VERBS[verb]}"), function_name)
-        app.command(function, name=verb, sort_key=position, help_epilogue=_examples(function))
+        examples = _examples(function)
+        function.__doc__ = _unwrapped(inspect.getdoc(function) or "")
+        names = (verb, *(alias for alias, meant in ALIASES.items() if meant == verb))
+        app.command(
+            function, name=names, group=groups[verb], sort_key=position, help_epilogue=examples
+        )
     return app
+
+
+def _version() -> str:
+    from importlib.metadata import version  # takes long
+
+    return f"pixtag {version('pixtag')}"
 
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in {"--help", "-h"}:
         tokens, verbs = ["--help"], list(VERBS)
-    elif words[0] == "--version":
+    elif words[0] in {"--version", "-V"}:
         tokens, verbs = words[:1], []
+    elif words[0] == "--install-completion":
+        tokens, verbs = words, list(VERBS)
     else:
+        words = [ALIASES.get(words[0], words[0]), *words[1:]]
         if words[0] not in VERBS:
             _refuse_misspelt_verb(words[0])
             words = ["predict", *words]
         tokens, verbs = words, words[:1]
+    tokens = ["./-" if word == "-" else word for word in tokens]  # else taken for an option
     result: object = _build_app(verbs)(tokens)
     return result if isinstance(result, int) else DONE
 
@@ -171,7 +202,7 @@ def _refuse_misspelt_verb(word: str) -> None:
         return
     from difflib import get_close_matches
 
-    close = get_close_matches(word, VERBS, n=1)
+    close = get_close_matches(word, [*VERBS, *ALIASES], n=1)
     hint = f"did you mean `pixtag {close[0]}`?" if close else "`pixtag --help` lists the verbs"
     raise InputError(f"{word!r} is neither a verb nor a photo or folder here", hint=hint)
 
@@ -183,31 +214,39 @@ def _examples(function: object) -> str | None:
     return f"Examples:\n\n{found[1].rstrip()}" if found else None
 
 
+def _unwrapped(doc: str) -> str:
+    """Join the lines of each paragraph, so that help wraps where the terminal ends."""
+    body, mark, examples = doc.partition("\nExamples:\n")
+    return re.sub(r"(?<=\S)\n(?=\S)|\n {8,}(?=\S)", " ", body) + mark + examples
+
+
 def _shown_default(value: object) -> str | None:
-    """Leave out of the help what is plain: off, or nothing."""
-    return None if value is False or value is None else str(value)
+    """Leave out of the help what is plain: a switch, or nothing."""
+    return None if isinstance(value, bool) or value is None else str(value)
 
 
-def config(*, json: bool = False) -> None:
-    """Show every setting, its value and where it came from.
+def config(*, all: bool = False, json: bool = False) -> None:
+    """Show your settings, their values and where each came from.
 
     Settings come from ~/.config/pixtag/config.toml, then pixtag.toml in the working folder, then
-    variables such as PIXTAG_STORE, then flags; the last that speaks wins.
+    variables such as PIXTAG_STORE, then flags; the last one wins.
 
     Args:
+        all: Show the settings of training too.
         json: Print one JSON object instead of a table.
 
     Examples:
         pixtag config
+        pixtag config --all
         PIXTAG_K=10 pixtag config --json
     """
     from pixtag.settings import default_files, load_settings
 
     classes: dict[str, type[BaseModel]] = {}
-    for table, place in TABLES.items():
+    for table, place in TABLES.items() if all else [("", TABLES[""])]:
         module, _, name = place.partition(":")
         classes[table] = getattr(import_module(module), name)
-    settings = load_settings(classes).explain()
+    settings = load_settings(classes, other_tables=TABLES).explain()
     files = [{"path": str(path), "exists": path.exists()} for path in default_files()]
     if json:
         shown = ("value", "source", "origin", "default", "meaning")
@@ -226,9 +265,10 @@ def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) 
     """Give flags that were not typed the value of their setting (a hook of cyclopts)."""
     from cyclopts.config import Dict
 
-    from pixtag.settings import Common, load_settings
+    from pixtag.settings import Common, is_anything_set, load_settings
 
-    for one in load_settings({"": Common}, other_tables=TABLES).explain():
+    found = load_settings({"": Common}, other_tables=TABLES).explain() if is_anything_set() else []
+    for one in found:
         if one.source != "default" and (one.verbs is None or {*one.verbs} & {*verbs}):
             value = {one.name: str(one.value)}
             fill = Dict(value, source=one.origin, use_commands_as_keys=False, allow_unknown=True)
@@ -242,6 +282,49 @@ def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> Confi
     dotted = {f"{table}.{key}" if table else key: value for key, value in flags.items()}
     sections: dict[str, type[BaseModel]] = {"": Common, table: model}
     return load_settings(sections, other_tables=TABLES, flags=dotted).of(model)
+
+
+def your_store(given: Path | None, *, is_new: bool = False) -> Path:
+    """Give the store that was named, or the one in the user's data folder; its folder is made."""
+    from pixtag.settings import default_store
+
+    if given is not None:
+        return given
+    store = default_store()
+    if is_new:
+        store.parent.mkdir(parents=True, exist_ok=True)
+    elif not store.exists():
+        hint = "`pixtag import YOUR_ARCHIVE` makes it, --store names another"
+        raise StoreError(f"you have no store yet: nothing is at {store}", hint=hint)
+    return store
+
+
+def person_in(store: Store, given: str | None) -> str | None:
+    """Give the person who was named, or else the only one of a store; says whom it took."""
+    if given is not None or not (people := store.people(at_most=4)):
+        return given
+    if len(people) == 1:
+        output.say(f"note: for {people[0]}, the only person in {store.path}")
+        return people[0]
+    names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
+    output.say(f"note: nobody in particular: {store.path} holds {names}; --user names one")
+    return None
+
+
+@contextmanager
+def standard_input(paths: Sequence[Path], name: str) -> Generator[list[Path]]:
+    """Put a file of that name with what comes on standard input in the place of `-`."""
+    if Path("-") not in paths:
+        yield list(paths)
+        return
+    import shutil
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="pixtag-") as folder:
+        kept = Path(folder) / name
+        with kept.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [kept if path == Path("-") else path for path in paths]
 
 
 def _drop_stdout() -> None:

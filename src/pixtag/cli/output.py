@@ -33,11 +33,12 @@ class _PipeConsole(Console):
         raise BrokenPipeError
 
 
-def stdout_console(*, max_width: int = _PIPE_WIDTH) -> Console:
+def stdout_console(*, pipe_width: int = _PIPE_WIDTH) -> Console:
     """Make a console for data: colours and the window's width only on a terminal."""
     is_pipe = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     console = _PipeConsole(highlight=False, markup=False, emoji=False)
-    console.width = max_width if is_pipe else min(console.width, max_width)
+    if is_pipe:
+        console.width = pipe_width
     return console
 
 
@@ -169,9 +170,12 @@ class progress:  # noqa: N801 - used as a function
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._progress is not None:
             self._progress.stop()
+        if isinstance(error, KeyboardInterrupt):
+            of = f" of {self._total:,}" if self._total else ""
+            error.add_note(f"{self._title}, {self._done:,}{of} {self._unit} done")
 
 
 def describe(record: Mapping[str, Any]) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -12,6 +17,8 @@ from pixtag.cli import output
 from pixtag.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pixtag.ingest import ImportReport
     from pixtag.photos import EmbedResult
     from pixtag.store import Store
@@ -22,7 +29,7 @@ _SHOWN_ROWS = 50
 
 def import_(
     *paths: Path,
-    store: Path,
+    store: Path | None = None,
     kind: str | None = None,
     user: str | None = None,
     comments: Annotated[bool, Parameter(negative="--no-comments")] = True,
@@ -38,8 +45,9 @@ def import_(
     (a folder or its zips, in JSON). It may be interrupted and run again: nothing comes twice.
 
     Args:
-        paths: Files and folders; several zips are one archive.
-        store: The store; made when it is missing.
+        paths: Files and folders; several zips are one archive. `-` is standard input: posts in
+            JSON Lines, with whole paths of photos.
+        store: The store, made when it is missing; yours, in your data folder, by default.
         kind: What the paths are, where looking is not enough; an unknown one lists them all.
         user: The person, for sources that name nobody.
         comments: Add hashtags of own comments made within ten minutes of a post.
@@ -49,79 +57,121 @@ def import_(
         json: Print the summary as one JSON object.
 
     Examples:
-        pixtag import instagram-ana-2026.zip --store my.sqlite
+        pixtag import instagram-ana-2026.zip
         pixtag import posts.jsonl more.csv.gz --store my.sqlite --no-embed
-        pixtag import part-1.zip part-2.zip --store my.sqlite --user ana
+        pixtag import part-1.zip part-2.zip --user ana
+        ssh camera cat posts.jsonl | pixtag import -
     """
+    from pixtag.cli.main import standard_input, your_store
     from pixtag.encoder import load_encoder
     from pixtag.ingest import find_sources, import_posts
     from pixtag.store import Store
 
-    # First, so that a wrong path leaves no empty store.
-    sources = find_sources(paths, kind)
-    looker = load_encoder(encoder) if embed else None
-    looked: EmbedResult | None = None
-    with Store.open(store, create=True) as opened:
-        with output.progress("reading posts") as bar:
-            report = import_posts(
-                sources, opened, user_id=user, join_comments=comments, keep_copies=copy,
-                on_progress=bar.update,
-            )  # fmt: skip
-        if not json:
-            _show_report(report)
-        if looker is not None:
-            from pixtag.photos import embed_missing
+    with standard_input(paths, "posts.jsonl") as files, _kept_on_ctrl_c():
+        sources = find_sources(files, kind)  # first, so that a wrong path leaves no empty store
+        looker = load_encoder(encoder) if embed else None
+        looked: EmbedResult | None = None
+        is_yours, store = store is None, your_store(store, is_new=True)
+        with Store.open(store, create=True) as opened:
+            with output.progress("reading posts") as bar:
+                report = import_posts(
+                    sources, opened, user_id=user, join_comments=comments, keep_copies=copy,
+                    on_progress=bar.update,
+                )  # fmt: skip
+            if not json:
+                _show_report(report)
+            if looker is not None:
+                from pixtag.photos import embed_missing
 
-            with output.progress("looking at photos", unit="photos") as bar:
-                looked = embed_missing(opened, looker, on_progress=bar.update)
-        if json:
-            output.print_json({**report.as_dict(), "embedding": looked, "store": str(store)})
-        n_posts = opened.summary().n_posts
+                with output.progress("looking at photos", unit="photos") as bar:
+                    looked = embed_missing(opened, looker, on_progress=bar.update)
+            if json:
+                output.print_json({**report.as_dict(), "embedding": looked, "store": str(store)})
+            n_posts, people = opened.summary().n_posts, opened.people(at_most=4)
     if looked is not None and looked.failed:
         faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
         failed = f"{_count(looked.failed, 'photo')} could not be looked at ({faults})"
         output.say(f"{failed}; `pixtag doctor {store}` lists them")
     seen = "" if looked is None else f", {_count(looked.embedded, 'photo')} looked at"
     output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
+    _say_next(report, is_only=len(people) == 1, store=None if is_yours else store)
 
 
-def export(*, store: Path, out: Path, user: str | None = None) -> None:
+@contextmanager
+def _kept_on_ctrl_c() -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note("what is done is kept, and the same command goes on from there")
+        raise
+
+
+def _say_next(report: ImportReport, *, is_only: bool, store: Path | None) -> None:
+    """Say whose posts came, how many carry hashtags, and what to type next."""
+    people = report.people
+    names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
+    who = names if len(people) == 1 else f"{len(people):,} people ({names})" if people else "nobody"
+    carry = f"{report.n_tagged:,} of {_count(report.n_posts, 'post')} carry hashtags"
+    output.say(f"{who}: {carry}")
+    words = ["pixtag photo.jpg"]
+    if people and not is_only:
+        words.append(f"--user {shlex.quote(people[0])}")
+    if store is not None:
+        words.append(f"--store {shlex.quote(str(store))}")
+    output.say(f"next: {' '.join(words)}")
+
+
+def export(*, store: Path | None = None, out: Path = Path("-"), user: str | None = None) -> None:
     """Write the posts of a store as JSON Lines, in the form that import reads.
 
     Photos are named by their path; they are not copied.
 
     Args:
-        store: The store.
-        out: The file to write; a name in .gz is compressed.
+        store: The store; yours by default.
+        out: The file to write; a name in .gz is compressed, `-` is standard output.
         user: Only this person's posts.
 
     Examples:
-        pixtag export --store my.sqlite --out posts.jsonl
+        pixtag export --out posts.jsonl.gz
+        pixtag export --store my.sqlite | wc -l
     """
+    from pixtag.cli.main import your_store
     from pixtag.ingest import export_posts
     from pixtag.store import Store
 
-    with Store.open(store, read_only=True) as opened, output.progress("writing posts") as bar:
+    with (
+        Store.open(your_store(store), read_only=True) as opened,
+        output.progress("writing posts") as bar,
+        TemporaryDirectory(prefix="pixtag-") as folder,
+    ):
         if user is not None:
             _require_person(opened, user)
-        n_posts = export_posts(opened, out, user_id=user, on_progress=bar.update)
+        is_piped = out == Path("-")
+        file = Path(folder) / "posts.jsonl" if is_piped else out
+        n_posts = export_posts(opened, file, user_id=user, on_progress=bar.update)
+        if is_piped:
+            with file.open("rb") as lines:
+                shutil.copyfileobj(lines, sys.stdout.buffer)
+            return
     output.say(f"wrote {_count(n_posts, 'post')} to {out}")
 
 
-def posts(*, store: Path, json: bool = False) -> None:
+def posts(*, store: Path | None = None, json: bool = False) -> None:
     """Show what a store holds, and how many posts each person has.
 
     Args:
-        store: The store.
+        store: The store; yours by default.
         json: Print one JSON object, with every person.
 
     Examples:
+        pixtag posts
         pixtag posts --store my.sqlite
     """
+    from pixtag.cli.main import your_store
     from pixtag.store import Store
     from pixtag.types import iso_time
 
-    with Store.open(store, read_only=True) as opened:
+    with Store.open(your_store(store), read_only=True) as opened:
         summary = opened.summary()
         n_failures = len(opened.failures())
     record = {
@@ -148,24 +198,29 @@ def posts(*, store: Path, json: bool = False) -> None:
         output.say(f"{summary.n_people - len(shown):,} more people: --json lists everybody")
 
 
-def history(user: str, *, store: Path, at: str | None = None, json: bool = False) -> None:
+def history(
+    user: str | None = None, *, store: Path | None = None, at: str | None = None, json: bool = False
+) -> None:
     """Show which hashtags a person uses, how often and since when.
 
     Args:
-        user: The person.
-        store: The store.
+        user: The person; the only one of the store by default.
+        store: The store; yours by default.
         at: Only posts before this time, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC).
         json: Print one JSON object, with every hashtag.
 
     Examples:
-        pixtag history ana --store my.sqlite
+        pixtag history
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
+    from pixtag.cli.main import person_in, your_store
     from pixtag.store import Store
     from pixtag.types import iso_time, parse_time
 
     before = None if at is None else parse_time(at).timestamp()
-    with Store.open(store, read_only=True) as opened:
+    with Store.open(your_store(store), read_only=True) as opened:
+        if (user := person_in(opened, user)) is None:
+            raise InputError("whose history?", hint="`pixtag history PERSON`")
         _require_person(opened, user)
         posts = list(opened.posts(user_id=user))  # those without a time, then in time order
     if before is not None:
@@ -195,7 +250,7 @@ def history(user: str, *, store: Path, at: str | None = None, json: bool = False
     output.say(f"{user}: {_count(len(posts), 'post')}, {_count(len(rows), 'hashtag')}")
 
 
-def forget(user: str, *, store: Path, json: bool = False) -> None:
+def forget(user: str, *, store: Path | None = None, yes: bool = False, json: bool = False) -> int:
     """Remove a person from a store: posts, embeddings, lists, kept copies and derived files.
 
     The person's own files elsewhere and models that were trained on them are not touched; the
@@ -203,18 +258,25 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
 
     Args:
         user: The person.
-        store: The store; its file shrinks.
+        store: The store, yours by default; its file shrinks.
+        yes: Do not ask first.
         json: Print what was removed as one JSON object.
 
     Examples:
-        pixtag forget ana --store my.sqlite
+        pixtag forget ana
+        pixtag forget ana --store my.sqlite --yes
     """
+    from pixtag.cli.main import your_store
     from pixtag.lists import Lists
     from pixtag.store import Store
 
+    store = your_store(store)
     with Store.open(store) as opened:
         if opened.lists(user) == Lists():
             _require_person(opened, user)
+        if not (yes or _agrees(opened, user)):
+            output.say("nothing was removed")
+            return 1
         result = opened.forget(user)
     removed = {
         "posts": f"{result.posts:,}",
@@ -235,9 +297,21 @@ def forget(user: str, *, store: Path, json: bool = False) -> None:
         output.say(f"the model {model.path} {learned}: {again}")
     sizes = f"{result.bytes_before:,} to {result.bytes_after:,} bytes"
     output.say(f"forgot {user}: {_count(result.posts, 'post')} gone from {store} ({sizes})")
+    return 0
 
 
-def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> int:
+def _agrees(store: Store, user: str) -> bool:
+    """Name what goes and ask; InputError where there is no terminal to ask at."""
+    n_posts = dict(store.summary().posts_per_person).get(user, 0)
+    what = f"{_count(n_posts, 'post')} of {user} in {store.path}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(f"this removes {what} for good", hint="add --yes to do it unasked")
+    output.say(f"These go for good: {what}, with embeddings, lists and kept copies.")
+    output.say("Photos elsewhere and trained models stay. Remove them? [y/N]")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def doctor(path: Path | None = None, *, encoder: Path | None = None, json: bool = False) -> int:
     """Find broken photos in a folder, or check a store.
 
     Of a folder, every photo is decoded. Of a store, the file is checked, whether its photos are
@@ -245,19 +319,21 @@ def doctor(path: Path, *, encoder: Path | None = None, json: bool = False) -> in
     something is wrong.
 
     Args:
-        path: A folder, a photo, or a store.
+        path: A folder, a photo, or a store; yours by default.
         encoder: The ONNX file that should have looked at each photo; else the one in the package.
         json: Print one JSON object instead of a table.
 
     Examples:
         pixtag doctor holiday/
-        pixtag doctor my.sqlite
+        pixtag doctor
         pixtag doctor my.sqlite --json
     """
+    from pixtag.cli.main import your_store
     from pixtag.encoder import load_encoder
     from pixtag.photos import check_photos, check_store, photos_under
     from pixtag.store import Store
 
+    path = path or your_store(None)
     if not path.exists():
         raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
     kind = "folder" if path.is_dir() else "photo"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "txt"]
 ListName = Literal["deny", "allow", "always"]
-Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
+Model = Annotated[Path | None, Parameter(name="--model")]
 
 _SHOWN_REASONS = 3
 _SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
@@ -42,6 +43,7 @@ def predict(
     platform: str | None = None,
     accept: list[str] | None = None,
     refuse: list[str] | None = None,
+    stranger: bool = False,
     similar: bool = False,
     lists: Annotated[bool, Parameter(negative="--no-lists")] = True,
     bundle: Model = None,
@@ -61,15 +63,17 @@ def predict(
     restricted_tags.toml among the settings add to those of the package.
 
     Args:
-        photos: Photos, or folders that are searched for photos.
-        user: Whose photos they are: a person in the store.
-        store: Store of earlier posts, made by `pixtag import`.
+        photos: Photos, or folders that are searched for photos. `-` is standard input: a photo, or
+            a list of paths, one a line.
+        user: Whose photos they are; the only person of the store by default.
+        store: Store of earlier posts, made by `pixtag import`; yours, if any, by default.
         history: Tags that the person uses, as "a, b" or "#a #b"; repeat one that they use often.
         at: Time to suggest for, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
         k: How many hashtags, accepted and always-added ones included.
         platform: Cut -k to its cap: instagram, threads, x, tiktok, pinterest, mastodon, your own.
         accept: Chosen already (repeatable): comes first, counts in -k, draws in what goes with it.
         refuse: Not wanted (repeatable); what says the same counts less.
+        stranger: Answer as for somebody unknown: no store, nobody's history.
         similar: Do not hold back a second hashtag that says the same, as #dog and #dogs.
         lists: Obey the lists of hashtags never, only or always suggested: see `pixtag lists`.
         bundle: File of a trained model; the shipped one by default.
@@ -82,13 +86,16 @@ def predict(
         pixtag photo.jpg
         pixtag predict holiday/ -k 8 --json > suggestions.jsonl
         pixtag photo.jpg --history "coffee, latteart, coffee, berlin"
+        find holiday -newer last.jpg | pixtag suggest - --format txt
         pixtag photo.jpg --user ana --store my.sqlite
-        pixtag photo.jpg --user ana --store my.sqlite --at 2026-05-01T18:30
+        pixtag photo.jpg --at 2026-05-01T18:30
         pixtag photo.jpg --format txt
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
+    from pixtag.cli.main import standard_input
     from pixtag.lists import find_platform, restricted_tags
+    from pixtag.photos import photos_under
     from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
     from pixtag.types import parse_time
@@ -98,26 +105,52 @@ def predict(
     known, when = restricted_tags(restricted), None if at is None else parse_time(at)
     printer = _Printer("json" if json else format, chosen, known, place, when is not None)
     refused = [tag for text in refuse or [] for tag in split_tags(text)]
+    user, store = (None, None) if stranger else _whose(user, store)
     ask = partial(
         Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
         history=None if history is None else split_tags(history), allow_similar=similar,
         lists=lists_of(user, store) if lists else None,
     )  # fmt: skip
-    return _predict(photos, bundle, store, ask, printer)
+    with standard_input(photos, "standard input") as files:
+        paths = list(photos_under(_listed(photos, files)))
+        return _predict(paths, bundle, store, ask, printer)
+
+
+def _whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None]:
+    """Give the person and the store: those named, or the user's own store, if it exists."""
+    from pixtag.cli.main import person_in
+    from pixtag.settings import default_store
+    from pixtag.store import Store
+
+    if store is None and not (store := default_store()).exists():
+        return user, None
+    with Store.open(store, read_only=True) as opened:
+        return person_in(opened, user), store
+
+
+def _listed(given: list[Path], files: list[Path]) -> Iterator[Path]:
+    """Photos; where text came on standard input, those that it names."""
+    for path, file in zip(given, files, strict=True):
+        try:
+            text = file.read_text("utf-8") if path == Path("-") else None
+        except UnicodeDecodeError:  # so it is a photo
+            text = None
+        if text is None:
+            yield file
+        else:
+            yield from map(Path, filter(None, re.split(r"[\0\r\n]", text)))
 
 
 def _predict(
-    photos: list[Path],
+    paths: list[Path],
     bundle: Path | None,
     store: Path | None,
     ask: partial[Iterator[Answer]],
     printer: _Printer,
 ) -> int:
     """Show answers as they come, and say how many photos could not be read."""
-    from pixtag.photos import photos_under
     from pixtag.predictor import Predictor
 
-    paths = list(photos_under(photos))
     obeyed: Lists | None = ask.keywords["lists"]
     if obeyed is not None and obeyed.allow:
         output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
@@ -141,7 +174,7 @@ def _predict(
 
 def trending(
     *,
-    store: Path,
+    store: Path | None = None,
     at: str | None = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=1000))] = 20,
     json: bool = False,
@@ -153,22 +186,23 @@ def trending(
     year, anywhere, is listed instead.
 
     Args:
-        store: Store of posts, made by `pixtag import`.
+        store: Store of posts, made by `pixtag import`; yours by default.
         at: Time to look at, as 2026-05-01 or 2026-05-01T18:30+02:00 (else UTC); now if absent.
         k: How many tags at most.
         json: Print JSON Lines, one object for each tag.
 
     Examples:
-        pixtag trending --store my.sqlite
+        pixtag trending
         pixtag trending --store my.sqlite --at 2026-05-01 -k 5
     """
+    from pixtag.cli.main import your_store
     from pixtag.evidence import MemoryEvidence, NoModel
     from pixtag.predictor import minute_of, moment_of
     from pixtag.signals.trend import LEAST_PEOPLE, rising_tags
     from pixtag.store import Store
     from pixtag.types import iso_time, parse_time
 
-    with Store.open(store, read_only=True) as opened:
+    with Store.open(your_store(store), read_only=True) as opened:
         log = opened.log()
     evidence = MemoryEvidence((), NoModel())
     evidence.observe(log)
@@ -352,22 +386,22 @@ def lists(
         action: add or remove; without it the lists are shown.
         tags: Hashtags, with or without the sign.
         user: A person of the store, for lists of their own.
-        store: The store of the person.
+        store: The store of the person; yours by default.
         json: Print one JSON object instead of a table.
 
     Examples:
         pixtag lists
         pixtag lists deny add love instagood
-        pixtag lists always add studioana --user ana --store my.sqlite
+        pixtag lists always add studioana --user ana
         pixtag lists deny remove love
     """
+    from pixtag.cli.main import your_store
     from pixtag.lists import LIST_NAMES, Lists, edit_global_lists, global_lists, global_lists_path
     from pixtag.store import Store
     from pixtag.tags import split_tags
 
-    if user is not None and store is None:
-        what = f"lists of {user!r} need the store that they belong to"
-        raise InputError(what, hint="add --store my.sqlite")
+    if user is not None:
+        store = your_store(store)
     given = [tag for text in tags for tag in split_tags(text)]
     is_removal = action == "remove"
     if action and name and not given:

@@ -11,13 +11,13 @@ from pixtag.cli import output
 from pixtag.errors import ConfigError, InputError
 
 Size = Literal["tiny", "small", "base"]
-Model = Annotated[Path | None, Parameter(name=("--model", "--bundle"))]
+Model = Annotated[Path | None, Parameter(name="--model")]
 _SHOWN = 40
 
 
 def train(
     *,
-    store: Path,
+    store: Path | None = None,
     out: Path,
     size: Size | None = None,
     tags: Path | None = None,
@@ -33,7 +33,7 @@ def train(
     was when the same command is given again. Training curves lie beside the model.
 
     Args:
-        store: The store.
+        store: The store; yours by default.
         out: File of the model; an older model there is replaced.
         size: Size dial; every width follows from it.
         tags: A file with one tag a line: a fixed label set, nothing else is learned or offered.
@@ -44,11 +44,11 @@ def train(
         json: Print the model's manifest as JSON.
 
     Examples:
-        pixtag train --store my.sqlite --out my-model
+        pixtag train --out my-model
         pixtag train --store my.sqlite --out my-model --size tiny --tags labels.txt
         pixtag train --store my.sqlite --out my-model --all
     """
-    from pixtag.cli.main import section
+    from pixtag.cli.main import section, your_store
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
     from pixtag.photos import embed_missing
@@ -56,6 +56,7 @@ def train(
     from pixtag.train.config import TrainConfig
 
     fit = _import_fit()
+    store = your_store(store)
     curves = (Path(f"{out}.curves.jsonl"), Path(f"{out}.curves.png"))
     check_outputs(curves, [store, tags], folder=out)
     config = section(TrainConfig, "train", {"size": size, "seed": seed})

@@ -245,7 +245,7 @@ def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:
     n_seen = int(bundle.has_seen([log.post_ids[r] for r in rows]).sum())
     if n_seen:
         raise LeakError(
-            f"the bundle learned from {n_seen} of the {len(rows)} posts that it would be "
+            f"the model learned from {n_seen} of the {len(rows)} posts that it would be "
             "measured on",
             hint=hint,
         )
@@ -254,8 +254,8 @@ def check_bundle(bundle: Bundle, log: PostLog, rows: Ints) -> list[str]:
         return []
     if not len(bundle.seen):
         raise LeakError(
-            "the bundle learned from posts as late as those that it would be measured on, and "
+            "the model learned from posts as late as those that it would be measured on, and "
             "does not say which",
             hint=hint,
         )
-    return ["the bundle learned from other posts of the same time, so it may know its events"]
+    return ["the model learned from other posts of the same time, so it may know its events"]

@@ -158,8 +158,8 @@ def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str)
         if (error.name or "").partition(".")[0] == "pixtag":
             raise
         raise ConfigError(
-            f"without --bundle one is trained first, and {error.name} is not installed",
-            hint="pip install 'pixtag[train]', or give a --bundle, or --baselines-only",
+            f"without --model one is trained first, and {error.name} is not installed",
+            hint="pip install 'pixtag[train]', or give a --model, or --baselines-only",
         ) from error
     store = request.posts
     known = log if stop is None else log.select(np.arange(stop))

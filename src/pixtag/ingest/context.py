@@ -53,6 +53,7 @@ class ImportReport:
     n_photos_copied: int = 0
     n_people: int = 0
     n_tags: int = 0
+    n_tagged: int = 0  # posts with a tag
     n_tag_uses: int = 0
     n_untimed: int = 0
     first_at: str | None = None  # earliest and latest time, ISO 8601 UTC
@@ -83,6 +84,7 @@ class ImportReport:
         self.n_posts += 1
         self.n_photos += sum(1 for photo in post.photos if photo.digest)
         self.n_tag_uses += len(post.tags)
+        self.n_tagged += bool(post.tags)
         self._tags.update(post.tags)
         self._people.add(post.user_id)
         self.n_tags, self.n_people = len(self._tags), len(self._people) - 1  # None is nobody
@@ -99,6 +101,11 @@ class ImportReport:
             self.add("time in the future, kept", f"{post.post_id}: {at}")
         self.first_at = min(self.first_at or at, at)  # text in UTC sorts like the times
         self.last_at = max(self.last_at or at, at)
+
+    @property
+    def people(self) -> list[str]:
+        """Whose posts were read, by name."""
+        return sorted(self._people - {None})  # pyright: ignore[reportArgumentType]
 
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for `--json`."""

@@ -265,13 +265,15 @@ class Bridge:
             )
         self._classifier, self._person = classifier, person
         self._n_tags = matrix.shape[1]
-        of_class, self._tag = np.nonzero(matrix != 0)
+        of_class, self._tag = np.divmod(np.flatnonzero(matrix != 0), max(self._n_tags, 1))
         self._weight = matrix[of_class, self._tag].astype(np.float32)
         if matrix.dtype == np.uint8:
             self._weight /= np.float32(100.0)
-        self.covers = np.asarray((matrix != 0).any(axis=0))
-        most = matrix.max(axis=1, keepdims=True, initial=0.0)
-        self.names = np.asarray(((matrix == most) & (matrix != 0)).any(axis=0))
+        most = np.zeros(len(matrix), np.float32)
+        np.maximum.at(most, of_class, self._weight)
+        self.covers, self.names = np.zeros((2, self._n_tags), bool)
+        self.covers[self._tag] = True
+        self.names[self._tag[self._weight == most[of_class]]] = True
         self._count = np.bincount(of_class, minlength=len(matrix))
         self._start = np.cumsum(self._count) - self._count
 

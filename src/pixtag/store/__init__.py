@@ -236,6 +236,12 @@ class Store:
             span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
             return Summary(*counts, **span, posts_per_person=people)
 
+    def people(self, *, at_most: int) -> list[str]:
+        """Name people with posts, by name, but not more than a few of many."""
+        query = """SELECT name FROM users WHERE EXISTS
+            (SELECT 1 FROM posts WHERE user = users.id) ORDER BY name LIMIT ?"""
+        return [name for (name,) in self._all(query, at_most)]
+
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without embedding or failure, each digest once, in posts' order."""
         query = """SELECT min(path), digest FROM photos WHERE digest != '' AND NOT EXISTS (

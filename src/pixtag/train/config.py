@@ -10,7 +10,7 @@ from pixtag.model import RankConfig
 
 
 class TrainConfig(BaseModel):
-    """How a bundle is trained."""
+    """How a model is trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -18,7 +18,7 @@ class TrainConfig(BaseModel):
     """Size dial: every width follows from it."""
 
     seed: Annotated[int, Field(ge=0)] = 0
-    """Same seed, same posts, same machine: same bundle."""
+    """Same seed, same posts, same machine: same model."""
 
     folds: Annotated[int, Field(ge=2, le=20)] = 4
     """Heads fitted for out-of-fold scores."""
@@ -50,8 +50,8 @@ class TrainConfig(BaseModel):
     their photo: new subjects are rare in a log, and matter most."""
 
     first_users: Annotated[int, Field(ge=0)] = 0
-    """People who are also replayed as first users of a bundle that was made without them: for a
-    bundle that will meet people with no store, or with a store of their own posts alone."""
+    """People who are also replayed as first users of a model that was made without them: for a
+    model that will meet people with no store, or with a store of their own posts alone."""
 
     histories: Annotated[int, Field(ge=0)] = 0
     """Labelled photos of nobody that are also asked about by people made up for it, who tag seldom
@@ -62,7 +62,7 @@ class TrainConfig(BaseModel):
 
     photoless: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Of the tags that training hides from the vocabulary, the share that also seem to be on no
-    photo: for a bundle that will meet stores of posts without photos."""
+    photo: for a model that will meet stores of posts without photos."""
 
     words: bool = True
     """Whether the words of a tag are compared with what a photo shows; needs photos that the

@@ -243,6 +243,6 @@ def _check_enough(log: PostLog, split: Split) -> None:
         raise ModelError(
             f"too little to learn from: {n_fit} posts with a time and a tag to fit on and "
             f"{n_choose} to calibrate on; training needs {LEAST_POSTS} and {LEAST_POSTS // 10}",
-            hint="use the bundle that ships with Pixtag: it needs no training, and "
+            hint="use the model that ships with Pixtag: it needs no training, and "
             "`pixtag predict --store` adds your own history to it",
         )
