@@ -102,7 +102,7 @@ def _sources_at(look: Look) -> list[Source]:
         hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
         if not look.head.strip():
             what, hint = f"{path} is empty", "check that it was written to its end"
-        elif look.text.startswith(b"["):
+        elif look.text.startswith("["):
             what = f"{path} is one JSON list"
             hint = (
                 "for Instagram's own archive name its folder or zip; else write one object a line"

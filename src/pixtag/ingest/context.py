@@ -30,6 +30,14 @@ PHOTO_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0
+_MARKUP, _BREAK = regex.compile(r"<[^<>]*>"), regex.compile(r"<br\b[^<>]*>|</p>")
+# A character of two to four bytes, each taken for a character; what is left of one.
+_GARBLED = regex.compile(
+    "[\u00c2-\u00df][\u0080-\u00bf]|[\u00e0-\u00ef][\u0080-\u00bf]{2}|[\u00f0-\u00f4][\u0080-\u00bf]{3}"
+)
+_CUT_OFF = regex.compile(
+    "[\u00c2-\u00f4][\u0080-\u009f]+|[\u00e0-\u00f4][\u0080-\u00bf]|[\u00c2-\u00f4]$"
+)
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -197,19 +205,26 @@ class Context:
         return list(dict.fromkeys(filter(None, map(self._repaired, texts))))
 
     def _repaired(self, text: object) -> str:
-        """Restore a text, without HTML entities and control characters; "" for anything else.
+        """Restore a text as `plain_text` does; "" for anything else.
 
-        Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
-        is restored; text that holds real Unicode does not and stays.
+        Instagram writes every byte of the UTF-8 form as a character of its own. Each run that
+        decodes is restored, a character that was cut off goes, and true Unicode stays.
         """
         if not isinstance(text, str):
             return ""
         if not text.isascii():
-            try:
-                text = text.encode("latin-1").decode("utf-8")
-                self.report.n_texts_repaired += 1
-            except (UnicodeEncodeError, UnicodeDecodeError):
-                text = join_surrogates(text)
+            text, n_repaired = _GARBLED.subn(
+                lambda found: _decoded(found[0]), join_surrogates(text)
+            )
+            text = _CUT_OFF.sub("", text) if n_repaired else text
+            self.report.n_texts_repaired += n_repaired > 0
+        return self.plain_text(text)
+
+    @staticmethod
+    def plain_text(text: str) -> str:
+        """Take HTML's marks and entities and control characters out of a text."""
+        if "</" in text or "<br" in text:
+            text = _MARKUP.sub("", _BREAK.sub("\n", text))
         return _CONTROLS.sub("", html.unescape(text)).strip()
 
     def _photo(self, opener: Opener, name: str, *, is_copied: bool) -> Photo | None:
@@ -257,6 +272,13 @@ class Context:
             if not (file.stem.isdecimal() and _is_running(int(file.stem))):
                 file.unlink(missing_ok=True)
         return self.photos_folder / f"{os.getpid()}.part"
+
+
+def _decoded(run: str) -> str:
+    try:
+        return run.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return run
 
 
 def _is_running(process_id: int) -> bool:

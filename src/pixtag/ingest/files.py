@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -28,6 +29,23 @@ DAMAGED = (EOFError, OSError, zlib.error, ValueError)
 _HARMLESS_BYTES = 2**20
 _MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
+# What text may begin with, and its encoding; UTF-16 without its mark shows by zero bytes.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+_ZEROS = (
+    (re.compile(rb"(?:[^\0]\0){2}"), "utf-16-le"),
+    (re.compile(rb"(?:\0[^\0]){2}"), "utf-16-be"),
+)
+# What other encodings look like when they are taken for Windows-1252: Cyrillic, Mac, DOS, CJK.
+_FOREIGN = re.compile(
+    r"[À-ÿ]{3}|[a-z][À-ÖØ-ÞŠŽŸŒ]|[a-zA-ZÀ-ÿ][¡-©«¬®-¶¸¹»-¿‚ƒ„†‡ˆ‰‹“”•˜™›€]+[a-zA-ZÀ-ÿ]"  # noqa: RUF001
+)
+_HIGH, _HIGH_BYTE = re.compile(r"[^\0-\x7f]+"), re.compile(rb"[\x80-\xff]")
+_UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3}")
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
@@ -66,13 +84,49 @@ def until_damage(
         report.add("file is damaged or ends early", f"{where()}: {error}")
 
 
-def lines(file: IO[bytes], path: Path, report: ImportReport) -> Iterator[tuple[int, bytes]]:
+def encoding(data: bytes, name: object) -> str:
+    """Tell UTF-8, UTF-16, UTF-32 or Windows-1252 by a text's beginning; ArchiveError for others."""
+    marked = (found for mark, found in _MARKS.items() if data.startswith(mark))
+    if found := next(chain(marked, (one for form, one in _ZEROS if form.match(data))), None):
+        return found
+    data = data.replace(b"\xff", b"")  # Unix lets it stand in names of files; no other text has it
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        rest, n_whole = _UTF_8.subn(b"", data)
+        if n_whole > len(_HIGH_BYTE.findall(rest)):
+            return "utf-8-sig"  # damaged
+        text = data.decode("cp1252", "replace")
+        if "\ufffd" not in text and len(_FOREIGN.findall(text)) * 4 < len(_HIGH.findall(text)):
+            return "cp1252"
+        what = f"{name} is text in an encoding that is not read: neither UTF-8 nor Windows-1252"
+        raise ArchiveError(what, hint="save it as UTF-8") from None
+    return "utf-8-sig"
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open text in any `encoding` and with any line ends; bytes out of place become surrogates."""
+    chunk = b""
+    with open_bytes(path) as file, suppress(*DAMAGED):
+        while chunk.isascii() and b"\0" not in chunk and (more := file.read(2**16)):
+            chunk = more
+    is_16 = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in chunk
+    how = "replace" if is_16 else "surrogateescape"
+    return io.TextIOWrapper(open_bytes(path), encoding(chunk, path), how)
+
+
+def text_of(data: bytes, name: object) -> str:
+    """Decode a small text of any `encoding`."""
+    return data.decode(encoding(data, name), "surrogateescape").lstrip("\ufeff")
+
+
+def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[tuple[int, str]]:
     """Read lines with their number from 1 and line break; too long ones are counted."""
     number = 0
     with until_damage(lambda: f"{path} after line {number}", report):
         while line := file.readline(MAX_LINE_BYTES):
-            is_whole = len(line) < MAX_LINE_BYTES or line.endswith(b"\n")
-            while not is_whole and line and not line.endswith(b"\n"):
+            is_whole = len(line) < MAX_LINE_BYTES or line.endswith("\n")
+            while not is_whole and line and not line.endswith("\n"):
                 line = file.readline(MAX_LINE_BYTES)
             number += 1
             if is_whole:
@@ -115,7 +169,11 @@ class Look:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.head = b"" if path.is_dir() else read_head(path)  # first bytes, decompressed
-        self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        self.text = ""  # the same as text, unless it is none
+        with suppress(ArchiveError, UnicodeError):
+            form = encoding(self.head, path)
+            text = codecs.getincrementaldecoder(form)("surrogateescape").decode(self.head)
+            self.text = "" if "\0" in text else text.lstrip("\ufeff \r\n\t")
         self.is_zip = self.head.startswith(b"PK")
         # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
@@ -232,7 +290,7 @@ def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
     """
     if raw is None:
         return None
-    text = raw.decode("utf-8-sig", "surrogateescape").strip("\ufeff\0 \t\r\n")
+    text = text_of(raw, where).strip("\ufeff\0 \t\r\n")
     decoder = json.JSONDecoder(strict=False)
     try:
         return decoder.decode(text)
