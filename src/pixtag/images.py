@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
@@ -49,7 +50,7 @@ class Fault(StrEnum):
     CHANGED = "changed", "import its posts again"
     UNREADABLE = "unreadable", "give the path of a photo that you may read"
     EMPTY = "empty", "copy the photo again from where it came from"
-    NOT_AN_IMAGE = "not an image", "give a JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC file"
+    NOT_AN_IMAGE = "not an image", "give a JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF file"
     VIDEO = "video", "give a photo, or a frame of the video"
     UNSUPPORTED = "unsupported", "save it as JPEG or PNG"
     TOO_LARGE = "too large", "export a smaller copy of the photo"
@@ -73,8 +74,13 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 HEAD_BYTES = 64  # how much of a file `sniff` wants to see
 
 # Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
-_CLASSES = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
+_CLASSES = (
+    *(JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile),
+    AvifImageFile,
+)
 _DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
+_JPEG_END = b"\xff\xd9"
+_LAST_BYTES = 16  # of a JPEG: a strip of pixels at its end, and the strip's height in pixels
 _ORIENTATION = 0x0112
 _CUT_SHORT = ("truncated", "not enough", "unexpected end", "premature", "eof")
 
@@ -153,7 +159,10 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
     except ImageError:
         raise
     except Exception as error:
-        raise _explain(error, kind, name) from error
+        explained = _explain(error, kind, name)
+        if explained.fault == Fault.TRUNCATED and kind == "jpeg" and _lacks_only_its_end(data):
+            return decode(data + _JPEG_END, target_px=target_px, name=name)
+        raise explained from error
     return np.asarray(ImageOps.exif_transpose(square))
 
 
@@ -164,6 +173,24 @@ def check(path: Path) -> ImageError | None:
     except ImageError as error:
         return error
     return None
+
+
+def _lacks_only_its_end(data: bytes) -> bool:
+    """Whether a JPEG's last bytes are those of its last strip of pixels, so that all is there."""
+    last, before = (_small_rows(part + _JPEG_END) for part in (data, data[:-_LAST_BYTES]))
+    if data.endswith(_JPEG_END) or last is None or before is None:
+        return False
+    changed_rows = np.flatnonzero((last != before).any(axis=(1, 2)))
+    return bool(len(changed_rows)) and changed_rows[0] >= len(last) - _LAST_BYTES
+
+
+def _small_rows(data: bytes) -> Pixels | None:
+    try:
+        with JpegImageFile(io.BytesIO(data)) as image:
+            _check_size(image, "jpeg", "the photo")
+            return np.asarray(image.convert("RGB"))
+    except Exception:  # noqa: BLE001 - it is broken in another way, too
+        return None
 
 
 def _error(fault: Fault, message: str, hint: str = "") -> ImageError:

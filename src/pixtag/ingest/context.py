@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from io import BufferedReader
@@ -21,12 +21,8 @@ import regex
 
 from pixtag.errors import StoreError
 from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
-from pixtag.types import NO_ZONE, Photo, Post, iso_time, read_time
+from pixtag.types import NO_ZONE, PHOTO_SUFFIXES, Photo, Post, iso_time, read_time
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".heic", ".heif", ".avif"}
-)
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0
@@ -68,7 +64,8 @@ class ImportReport:
     last_at: str | None = None
     n_videos_skipped: int = 0
     n_stories_skipped: int = 0
-    n_reels_skipped: int = 0
+    n_videos: int = 0  # posts that are a video: kept for their tags, with their cover if there is
+    n_reels: int = 0  # those of them that are reels
     n_comments_joined: int = 0
     n_texts_repaired: int = 0
     _people: set[str | None] = field(default_factory=lambda: {None})
@@ -146,6 +143,7 @@ class Context:
     keep_copies: bool = False  # of every photo, not only of those inside archives
     user_id: str | None = None  # the person, for sources that do not name one
     join_comments: bool = True  # whether own first comments belong to the post
+    known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by a post's first photo
     _part: Path | None = None
 
     @staticmethod

@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, ImportReport
+from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, ImportReport
+from pixtag.types import PHOTO_SUFFIXES
 
 MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
@@ -29,6 +30,13 @@ DAMAGED = (EOFError, OSError, zlib.error, ValueError)
 _HARMLESS_BYTES = 2**20
 _MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_LOCKED = "locked with a password"
+_UNKNOWN_METHOD = "packed in a way that is not read here (such as Deflate64, as Windows does)"
+_SEALED = {
+    _LOCKED: "unpack it with its password and name the folder",
+    _UNKNOWN_METHOD: "unpack it and name the folder",
+}
 # What text may begin with, and its encoding; UTF-16 without its mark shows by zero bytes.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -175,6 +183,7 @@ class Look:
             text = codecs.getincrementaldecoder(form)("surrogateescape").decode(self.head)
             self.text = "" if "\0" in text else text.lstrip("\ufeff \r\n\t")
         self.is_zip = self.head.startswith(b"PK")
+        self.is_tar = self.head[257:262] == b"ustar"
         # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
         # Directly inside: files that are named as files of posts, which say most, and zips.
@@ -251,15 +260,22 @@ class Tree:
             hint = "download it again; a download that was cut off looks like this"
             raise ArchiveError(f"{path} is no whole zip: {error}", hint=hint) from error
         infos = [info for info in archive.infolist() if not info.is_dir()]
+        n_read = 0
         total_bytes = sum(info.file_size for info in infos)
         if total_bytes > _MAX_TOTAL_RATIO * path.stat().st_size + _SPARE_BYTES:
             what = f"{path} would grow to {total_bytes:,} bytes: a zip bomb"
-            raise ArchiveError(what, hint="get the archive from Instagram itself")
+            raise ArchiveError(what, hint="get the archive from where it was made")
         for info in infos:
             name = info.filename.replace("\\", "/")
-            if fault := _zip_fault(info, name):
+            fault = _zip_fault(info, name)
+            is_last = info is infos[-1] and not n_read
+            if fault in _SEALED and (is_last or name.lower().endswith(".json")):
+                what = f"{path} cannot be read: {fault}"
+                raise ArchiveError(what, hint=_SEALED[fault])
+            if fault:
                 self._report.add(fault, f"{path.name}: {info.filename}")
             else:
+                n_read += 1
                 yield Entry(name, partial(archive.open, info))
 
 
@@ -277,7 +293,9 @@ def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
     if name.lower().endswith(".zip"):
         return "zip inside a zip, not read"
     if info.flag_bits & 1:
-        return "encrypted file in a zip, not read"
+        return _LOCKED
+    if info.compress_type not in _METHODS:
+        return _UNKNOWN_METHOD
     if info.file_size > max(_HARMLESS_BYTES, MAX_RATIO * info.compress_size):
         return "file in a zip grows too much (a zip bomb), refused"
     return ""

@@ -9,15 +9,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
-from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context
+from pixtag.ingest.context import VIDEO_SUFFIXES, Context
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
-from pixtag.types import Post
+from pixtag.types import PHOTO_SUFFIXES, Post
 
 # The columns of a post, and what others call them; a post's own name for one comes first.
 COLUMNS = {
@@ -36,6 +37,7 @@ _COLUMN_OF = {
 }
 # Folders beside labelled photos that hold other forms of them.
 SKIPPED_FOLDERS = frozenset({"extra", "original"})
+_SEPARATOR = re.compile(r"[,;|\uFF0C\u3001]")
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
@@ -112,6 +114,7 @@ def _read_json_lines(path: Path, context: Context, heading: _Heading) -> _Record
     n_broken = n_good = 0
     keys: dict[str, Any] = {}
     names: dict[str, str] = {}
+    shape: tuple[str, ...] | None = None
     with files.open_text(path) as file:
         for number, line in files.lines(file, path, context.report):
             where = f"{path}:{number}"
@@ -126,7 +129,8 @@ def _read_json_lines(path: Path, context: Context, heading: _Heading) -> _Record
                     context.report.add(kind, f"{where}: {line[:60].strip()}")
                 continue
             keys = cast("dict[str, Any]", record)
-            names = heading.columns(keys)
+            if shape != (shape := tuple(keys)):
+                names = heading.columns(shape)
             if names:
                 n_good += 1
                 yield where, {column: keys[name] for column, name in names.items()}
@@ -302,13 +306,19 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
-        for stem, label, photo_names in posts:
+        texts = [_label_lines(folder / label, context) for _, label, _ in posts]
+        # A file of three lines or more, the first a single tag, shows that each line is a tag.
+        is_list = any(len(text) > 2 and not _SEPARATOR.search(text[0]) for text in texts)
+        for (stem, label, photo_names), text in zip(posts, texts, strict=True):
             n_posts += 1
-            tags, user_id = _read_label(folder / label, context)
+            tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
             photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
-            # Named by folder, name and content: the same after a move, and in parent or child.
+            # Named by folder, name and content: the same after a move, and in parent or child;
+            # a file that was edited in its place keeps the name that it had.
             digests = (photo.digest for photo in photos)
             post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
+            if post_id not in context.known_ids.values():
+                post_id = context.known_ids.get(photos[0].path, post_id)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
@@ -336,17 +346,39 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
     return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
 
 
-def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
+def _label_lines(path: Path, context: Context) -> list[str]:
+    """Read a text file's lines, without blank ones at its end."""
+    raw = files.read_all(partial(path.open, "rb"), str(path), context.report, "text file")
     try:
-        with path.open("rb") as file:
-            text = file.read(2**20).decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        context.report.add("text file cannot be read", f"{path}: {error.strerror}")
-        return (), context.user_id
-    first, second = (*join_surrogates(text).replace("\0", "").splitlines(), "", "")[:2]
-    if not first.strip():
-        context.report.add("text file without tags", str(path))
-    user_id = second.strip() or context.user_id
+        text = files.text_of(raw or b"", path)
+    except ArchiveError as error:
+        context.report.add("text file in an unknown encoding, not read", str(error))
+        return []
+    text = join_surrogates(text).replace("\0", "").rstrip()
+    return [line.strip() for line in text.splitlines()]
+
+
+def _label(
+    lines: list[str], where: str, context: Context, *, is_list: bool
+) -> tuple[tuple[str, ...], str | None]:
+    """Read tags and user: of two lines, of a list with one tag a line, or of a caption."""
+    first, second, *others = (*lines, "", "")
+    parts = [
+        part.strip()
+        for part in (_SEPARATOR.split(first) if _SEPARATOR.search(first) else first.split())
+    ]
+    is_caption = "#" in "".join(lines[1:]) or (
+        "#" in first and any(p[:1] not in {"#", ""} for p in parts)
+    )
+    if is_caption or is_list:
+        second = ""
+    elif any(others):
+        context.report.add("lines after the second in a text file, not read", where)
+    text = "\n".join(lines)
+    tags = find_hashtags(text) if is_caption else split_tags(text if is_list else first)
+    if not first:
+        context.report.add("text file without tags", where)
+    user_id = second or context.user_id
     if user_id is None:
-        context.report.add("text file without a user", str(path))
-    return tidy_tags(split_tags(first), context.report.tags), user_id
+        context.report.add("text file without a user", where)
+    return tidy_tags(tags, context.report.tags), user_id
