@@ -160,7 +160,7 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
         raise
     except Exception as error:
         explained = _explain(error, kind, name)
-        if explained.fault == Fault.TRUNCATED and kind == "jpeg" and _lacks_only_its_end(data):
+        if explained.fault in {Fault.TRUNCATED} and kind == "jpeg" and _lacks_only_its_end(data):
             return decode(data + _JPEG_END, target_px=target_px, name=name)
         raise explained from error
     return np.asarray(ImageOps.exif_transpose(square))

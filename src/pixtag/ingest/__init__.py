@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
-from pixtag.ingest import instagram, records
+from pixtag.ingest import instagram, records, services
 from pixtag.ingest.context import Context, ImportReport
 from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
@@ -36,6 +36,10 @@ class Reader(NamedTuple):
 # Every kind of source, the more particular before the more general: the first that fits reads.
 READERS: dict[str, Reader] = {
     "instagram": Reader(instagram.looks_like, instagram.read, in_parts=True),
+    **{
+        k: Reader(partial(services.looks_like, k), services.READ[k], in_parts=True)
+        for k in services.READ
+    },
     "instaloader": Reader(instagram.looks_like_instaloader, instagram.read_instaloader),
     **{k: Reader(partial(records.looks_like, k), partial(records.read, k)) for k in records.KINDS},
     "folders": Reader(records.looks_labelled, records.read_labelled),
@@ -169,19 +173,21 @@ def import_posts(
     *,
     user_id: str | None = None,
     join_comments: bool = True,
+    private: bool = False,
     keep_copies: bool = False,
     now: float | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> ImportReport:
     """Read posts into a store in batches, of which a finished one stays; nothing comes twice.
 
-    `user_id`, `join_comments` and `keep_copies` as for `Context`. Posts after `now` (Unix seconds
-    UTC; the clock when None) are told as a problem. `on_progress` gets posts read and, once known,
-    expected. ArchiveError: a source cannot be read. StoreError: the store cannot be written.
+    `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`. Posts after `now`
+    (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts read
+    and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store cannot
+    be written.
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
-    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments)
+    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments, private)
     if any(source.kind == "folders" for source in sources):
         labelled = (post for post in store.posts() if post.post_id.startswith("folder-"))
         context.known_ids = {post.photos[0].path: post.post_id for post in labelled if post.photos}

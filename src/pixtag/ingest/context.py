@@ -24,6 +24,7 @@ from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
 from pixtag.types import NO_ZONE, PHOTO_SUFFIXES, Photo, Post, iso_time, read_time
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
+NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0
 _MARKUP, _BREAK = regex.compile(r"<[^<>]*>"), regex.compile(r"<br\b[^<>]*>|</p>")
@@ -143,6 +144,7 @@ class Context:
     keep_copies: bool = False  # of every photo, not only of those inside archives
     user_id: str | None = None  # the person, for sources that do not name one
     join_comments: bool = True  # whether own first comments belong to the post
+    private: bool = False  # whether posts for followers or for single people are read
     known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by a post's first photo
     _part: Path | None = None
 
@@ -150,6 +152,15 @@ class Context:
     def clean_name(name: object) -> str:
         """Make a person's name sound; "" for anything but text."""
         return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+
+    def owner(self, stated: object, where: str) -> str:
+        """Name the person of an archive: as it states, as the context does, or `NOBODY` (told)."""
+        if name := self.clean_name(stated) or self.user_id:
+            return name
+        what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
+        if what not in self.report.problems:
+            self.report.add(what, where)
+        return NOBODY
 
     @staticmethod
     def post_id(kind: str, *parts: object) -> str:

@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, ImportReport
-from pixtag.types import PHOTO_SUFFIXES
+from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, Context, ImportReport
+from pixtag.types import PHOTO_SUFFIXES, Photo
 
 MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
@@ -225,7 +225,7 @@ class Tree:
 
     def __init__(self, paths: Sequence[Path], report: ImportReport, opened: ExitStack) -> None:
         self._report, self._opened = report, opened
-        parts = (_in_folder(path) if path.is_dir() else self._in_zip(path) for path in paths)
+        parts = (self._in_zip(path) if _is_zip(path) else _in_folder(path) for path in paths)
         self.entries = list(chain.from_iterable(parts))
         self._by_ending: dict[str, list[Entry]] = {}
         for entry in self.entries:
@@ -279,10 +279,24 @@ class Tree:
                 yield Entry(name, partial(archive.open, info))
 
 
+def take_photo(entry: Entry | None, uri: str, context: Context) -> Photo | None:
+    """Give an archive's photo; None, counted, for one that is missing or cannot be read."""
+    if entry is None:
+        context.report.add("photo is missing from the archive", uri)
+        return None
+    return context.photo_at(entry.path) if entry.path else context.photo_in(entry.open, entry.name)
+
+
 def _in_folder(root: Path) -> Iterator[Entry]:
     top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
+    if top.is_file():
+        yield Entry(top.name, partial(top.open, "rb"), str(top))
     for path in (folder / name for folder, names in walk(top) for name in names):
         yield Entry(path.relative_to(top).as_posix(), partial(path.open, "rb"), str(path))
+
+
+def _is_zip(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() != ".json"
 
 
 def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:

@@ -21,12 +21,12 @@ from pixtag.ingest.files import (
     dig,
     read_all,
     read_json,
+    take_photo,
     text_of,
     walk,
 )
 from pixtag.types import PHOTO_SUFFIXES, Photo, Post
 
-NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
     r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
@@ -127,11 +127,7 @@ def _archives(paths: Sequence[Path]) -> list[list[Path]]:
 
 
 def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post]:
-    owner = _stated_owner(tree, paths) or context.user_id
-    if owner is None:
-        what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
-        context.report.add(what, str(paths[0]))
-        owner = NOBODY
+    owner = context.owner(_stated_owner(tree, paths), str(paths[0]))
     drafts = _drafts(tree, paths, context)
     known = {uri for draft in drafts for uri in draft.uris}
     reels = _others(tree, _REELS, known, context)
@@ -234,7 +230,7 @@ def _media(tree: Tree, draft: _Draft, context: Context) -> tuple[set[str], tuple
         kinds.add(kind)
         n_videos += kind == "video"
         if kind == "photo":
-            photos.append(_photo(entry, uri, context))
+            photos.append(take_photo(entry, uri, context))
         elif kind == "other" and suffix != ".srt":
             context.report.add("medium of an unknown kind", uri)
     context.report.n_videos_skipped += n_videos if "photo" in kinds else 0
@@ -243,15 +239,8 @@ def _media(tree: Tree, draft: _Draft, context: Context) -> tuple[set[str], tuple
             PurePosixPath(u).with_suffix(end) for u in draft.uris for end in (".jpg", ".webp")
         )
         covers = (tree.find(uri) for uri in (*draft.covers, *map(str, beside)))
-        photos = [_photo(one, one.name, context) for one in covers if one is not None][:1]
+        photos = [take_photo(one, one.name, context) for one in covers if one is not None][:1]
     return kinds, tuple(photo for photo in photos if photo is not None)
-
-
-def _photo(entry: Entry | None, uri: str, context: Context) -> Photo | None:
-    if entry is None:
-        context.report.add("photo is missing from the archive", uri)
-        return None
-    return context.photo_at(entry.path) if entry.path else context.photo_in(entry.open, entry.name)
 
 
 def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
