@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
-from pixtag.ingest import instagram, records, services
+from pixtag.ingest import instagram, library, records, services
 from pixtag.ingest.context import Context, ImportReport
 from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
@@ -43,6 +43,7 @@ READERS: dict[str, Reader] = {
     "instaloader": Reader(instagram.looks_like_instaloader, instagram.read_instaloader),
     **{k: Reader(partial(records.looks_like, k), partial(records.read, k)) for k in records.KINDS},
     "folders": Reader(records.looks_labelled, records.read_labelled),
+    "library": Reader(library.looks_like, library.read, in_parts=True),
 }
 KINDS = tuple(READERS)
 OnWritten = Callable[[int], None]
@@ -162,8 +163,8 @@ def _unknown(look: Look) -> ArchiveError:
             encoding(look.head, path)  # it says of an unknown encoding that it is one
     elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
         what = f"the photos in {path} come without tags"
-        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos in "
-        hint += "a posts.jsonl"
+        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), write keywords into the "
+        hint += "photos, or name them in a posts.jsonl"
     return ArchiveError(what, hint=hint)
 
 
