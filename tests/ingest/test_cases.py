@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -160,6 +161,24 @@ def test_text_in_an_unknown_encoding_is_refused_and_never_mangled(
     with pytest.raises(ArchiveError, match="encoding") as caught:
         importer(path)
     assert "UTF-8" in caught.value.hint
+
+
+def test_names_in_composed_and_decomposed_characters_are_the_same(tmp_path, importer):
+    one, two = (unicodedata.normalize(form, "jörg") for form in ("NFC", "NFD"))
+    files = {
+        f"{two}.jpg": jpeg(1),
+        "posts.csv": f"user_id,image,tags\n{one},{one}.jpg,{two}\n{two},.\\{two}.jpg,x {one}\n",
+    }
+    report = importer(write_tree(tmp_path / "a", files))
+    assert {(post.user_id, post.tags) for post in importer.posts} == {
+        (one, (one,)),
+        (one, ("x", one)),
+    }
+    assert report.n_photos == 2
+    report = importer(
+        write_tree(tmp_path / "b", {f"{two}.jpg": jpeg(2), f"{one}.txt": f"y\n{two}"})
+    )
+    assert (report.n_posts, report.n_photos, len(report.problems)) == (1, 1, 0)
 
 
 def test_a_stray_quote_swallows_no_rows(tmp_path, importer):

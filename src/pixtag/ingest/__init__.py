@@ -50,20 +50,19 @@ OnWritten = Callable[[int], None]
 _ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.in_parts]
 # Archives that are told by the names in them, and not read yet.
 _OTHERS = {
-    "TikTok": r"user_data(_tiktok)?\.(json|txt)|TikTok[^/]*/",
-    "Facebook": r"your_facebook_activity/|facebook-[^/]*/|posts/your_posts",
-    "Twitter or X": r"data/(tweets?|tweet-headers|tweets-part\d+)\.js|data/tweets?_media/",
-    "Google": r"Takeout/|Google (Photos|Fotos)/|archive_browser\.html",
-    "Snapchat": r"(json|html)/memories_history\.|memories_history\.",
-    "Pinterest": r"(pins|boards)(_?\d+)?\.(json|html)|pinterest[^/]*/",
-    "Tumblr": r"posts/posts\.xml|payload-\d+\.json",
-    "Reddit": r"(post_headers|subscribed_subreddits|comment_headers)\.csv",
-    "LinkedIn": r"(Rich_Media|Shares|Connections)\.csv",
-    "YouTube": r"YouTube( and YouTube Music)?/",
-    "WhatsApp": r"_chat\.txt|WhatsApp Chat with [^/]*\.txt",
-    "Bluesky": r"[^/]*\.car",
-    "iCloud": r"iCloud[^/]*/|Photo Details(-\d+)?\.csv",
-    "VSCO": r"vsco[^/]*/|VSCO[^/]*/",
+    "TikTok": r"user_data(_tiktok)?\.(json|txt)$|TikTok/(Profile|Activity|Video|Post)",
+    "Facebook": r"your_facebook_activity/|facebook-[^/]*\d{4}[^/]*/|posts/your_posts",
+    "Twitter or X": r"data/(tweets?|tweet-headers|tweets-part\d+)\.js$|data/tweets?_media/",
+    "Google": r"Takeout/|archive_browser\.html$",
+    "Snapchat": r"((json|html)/)?memories_history\.(json|html)$",
+    "Pinterest": r"(pins|boards)(_?\d+)?\.(json|html)$",
+    "Tumblr": r"posts/posts\.xml$|payload-\d+\.json$",
+    "Reddit": r"(post_headers|subscribed_subreddits|comment_headers)\.csv$",
+    "LinkedIn": r"(Rich_Media|Shares)\.csv$",
+    "YouTube": r"YouTube and YouTube Music/",
+    "WhatsApp": r"_chat\.txt$|WhatsApp Chat with [^/]*\.txt$",
+    "Bluesky": r"[^/]*\.car$",
+    "iCloud": r"Photo Details(-\d+)?\.csv$",
 }
 
 

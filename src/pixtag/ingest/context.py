@@ -6,6 +6,7 @@ import errno
 import hashlib
 import html
 import os
+import unicodedata
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -150,8 +151,12 @@ class Context:
 
     @staticmethod
     def clean_name(name: object) -> str:
-        """Make a person's name sound; "" for anything but text."""
-        return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+        """Make a person's name sound and composed (NFC); "" for anything but text."""
+        return (
+            composed(join_surrogates(name)).replace("\0", "").strip()
+            if isinstance(name, str)
+            else ""
+        )
 
     def owner(self, stated: object, where: str) -> str:
         """Name the person of an archive: as it states, as the context does, or `NOBODY` (told)."""
@@ -170,6 +175,7 @@ class Context:
 
     def photo_at(self, path: str) -> Photo:
         """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
+        path = _as_on_disk(path)
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
             self.report.add("photo is not a file", path)
             return Photo(path, "")
@@ -288,6 +294,17 @@ def _decoded(run: str) -> str:
         return run.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:
         return run
+
+
+def composed(text: str) -> str:
+    """Compose characters (NFC): files made on a Mac take names apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _as_on_disk(path: str) -> str:
+    """Find a file whose name is written in another form than the one that is asked for."""
+    forms = (path, composed(path), unicodedata.normalize("NFD", path), path.replace("\\", "/"))
+    return next(filter(os.path.exists, forms), path)
 
 
 def _is_running(process_id: int) -> bool:

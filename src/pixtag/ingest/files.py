@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, Context, ImportReport
+from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, Context, ImportReport, composed
 from pixtag.types import PHOTO_SUFFIXES, Photo
 
 MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
@@ -229,13 +229,13 @@ class Tree:
         self.entries = list(chain.from_iterable(parts))
         self._by_ending: dict[str, list[Entry]] = {}
         for entry in self.entries:
-            self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
+            self._by_ending.setdefault(composed(PurePosixPath(entry.name).name), []).append(entry)
 
     def find(self, uri: str) -> Entry | None:
         """Find what a path in the archive's JSON means, wherever its top lies; never outside it."""
-        uri = uri.strip().replace("\\", "/").lstrip("/")
+        uri = composed(uri).strip().replace("\\", "/").lstrip("/")
         candidates = self._by_ending.get(PurePosixPath(uri).name, [])
-        fitting = [one for one in candidates if f"/{one.name}".endswith(f"/{uri}")]
+        fitting = [one for one in candidates if composed(f"/{one.name}").endswith(f"/{uri}")]
         return min(fitting, key=lambda one: one.name != uri, default=None)
 
     def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context
+from pixtag.ingest.context import VIDEO_SUFFIXES, Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
 from pixtag.types import PHOTO_SUFFIXES, Post
@@ -233,7 +233,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     tags = given_tags(given)
     if not tags and isinstance(caption, str):
         tags = find_hashtags(context.plain_text(caption))
-    user_id = _name(record.get("user_id")) or context.user_id
+    user_id = composed(_name(record.get("user_id")) or "") or context.user_id
     posted_at = context.report.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
@@ -290,9 +290,10 @@ def _images(value: object, path: Path) -> list[str]:
 
 def looks_labelled(look: Look) -> Path | None:
     """Tell a folder of photos with text files beside them."""
-    photos = {n.rsplit(".", 1)[0] for n in look.names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
+    names = [*map(composed, look.names)]
+    photos = {n.rsplit(".", 1)[0] for n in names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
     photos |= {re.sub(r"_\d+$", "", name) for name in photos}
-    is_labelled = any(n[:-4] in photos for n in look.names if n.lower().endswith(".txt"))
+    is_labelled = any(n[:-4] in photos for n in names if n.lower().endswith(".txt"))
     return look.path if is_labelled and not look.post_files else None
 
 
@@ -327,10 +328,10 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
 
 def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
     """Group the files of one folder: name of the post, label file, photos in order."""
-    labels = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
+    labels = {composed(name[:-4]): name for name in names if name.lower().endswith(".txt")}
     photos: dict[str, list[tuple[int, str]]] = {}
     for name in names:
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - as text
+        stem, suffix = os.path.splitext(composed(name))  # noqa: PTH122 - as text
         context.report.n_videos_skipped += suffix.lower() in VIDEO_SUFFIXES
         if suffix.lower() not in PHOTO_SUFFIXES:
             continue
@@ -378,7 +379,7 @@ def _label(
     tags = find_hashtags(text) if is_caption else split_tags(text if is_list else first)
     if not first:
         context.report.add("text file without tags", where)
-    user_id = second or context.user_id
+    user_id = composed(second) or context.user_id
     if user_id is None:
         context.report.add("text file without a user", where)
     return tidy_tags(tags, context.report.tags), user_id
