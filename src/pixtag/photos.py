@@ -21,7 +21,7 @@ import numpy as np
 from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
-from pixtag.errors import ImageError, ModelError, PixtagError, StoreError
+from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError, StoreError
 from pixtag.store import Store
 from pixtag.store.schema import connect
 from pixtag.tags import find_hashtags, tidy_tags
@@ -75,8 +75,10 @@ def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
     """
     shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + ".txt")
     for path in dict.fromkeys((photo.with_suffix(".txt"), shared)):
-        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
-            text = file.read(_MAX_SIDECAR_BYTES).decode("utf-8-sig", "replace")
+        with contextlib.suppress(OSError, ValueError, ArchiveError), path.open("rb") as file:
+            from pixtag.ingest.files import text_of  # few photos have such a file
+
+            text = text_of(file.read(_MAX_SIDECAR_BYTES), path)
             line = text.partition("\n")[0].strip()
             # A line of several words without a comma is a sentence, not a tag.
             listed = line.split(",") if "," in line or len(line.split()) == 1 else ()

@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import unicodedata
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from archives import jpeg, write_tree, write_zip
-from pixtag.errors import ArchiveError, InputError
+from pixtag.errors import ArchiveError, InputError, StoreError
 from pixtag.images import check
 from pixtag.ingest import find_sources
 from pixtag.photos import photos_under
@@ -285,6 +287,18 @@ def test_a_failed_import_leaves_no_store(tmp_path, pixtag):
     result = pixtag("import", "a.csv", "--store", "s.sqlite", "--no-embed")
     assert result.returncode == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_damaged_store_is_not_called_old(tmp_path):
+    from pixtag.store import Store
+
+    with Store.open(tmp_path / "s.sqlite", create=True):
+        pass
+    with closing(sqlite3.connect(tmp_path / "s.sqlite")) as db, db:
+        db.execute("DELETE FROM schema_version")
+    for read_only in (True, False):
+        with pytest.raises(StoreError, match="is damaged"):
+            Store.open(tmp_path / "s.sqlite", read_only=read_only)
 
 
 def test_an_export_never_replaces_the_store_or_a_device(tmp_path, importer):

@@ -30,7 +30,7 @@ from pixtag.types import PHOTO_SUFFIXES, Photo, Post
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
     r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
-    r"|messages/inbox/|connections/followers)"
+    r"|messages/inbox/|connections/followers|[^/]+/[^/]+/posts_\d+\.json)"
 )
 _MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
 
@@ -42,7 +42,7 @@ def _files(names: str) -> re.Pattern[str]:
 _POSTS, _OLD_POSTS = _files("posts"), _files("media")
 _REELS, _STORIES, _VIDEOS = _files("reels"), _files("stories"), _files("igtv_videos")
 _COVERS = ("thumbnail", "cover_photo", "cover")
-_ARCHIVED, _COMMENTS = _files("archived_posts"), _files("post_comments|comments")
+_ARCHIVED, _COMMENTS = _files("archived_posts"), _files("post_comments|reels_comments|comments")
 _HTML_POSTS = re.compile(r"(?:^|/)(?:posts(?:_\d+)?|start_here)\.html$")
 _OWNER = re.compile(r"(?:^|/)(?:account|personal)_information/personal_information\.json$")
 _OLD_OWNER = re.compile(r"^(?:[^/]+/)?profile\.json$")

@@ -78,7 +78,8 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
 
 
 def _is_photo(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES
+    path = PurePosixPath(name)
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
 
 
 def _keys(photo: Entry) -> tuple[str, str]:
