@@ -137,11 +137,17 @@ CSV = """post_id,user_id,posted_at,tags,caption
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 )
-@pytest.mark.parametrize("hint", ["", "sep=,\n", "\n\n"])
+@pytest.mark.parametrize("hint", ["", "sep=,\n", '"sep=,"\n', "\n\n"])
 def test_tables_in_every_encoding_with_all_line_ends(tmp_path, importer, encoding, ends, hint):
     path = tmp_path / "posts.csv"
     path.write_bytes((hint + CSV).replace("\n", ends).encode(encoding))
     importer(path)
+    assert [(post.user_id, post.tags) for post in importer.posts] == UMLAUTS
+
+
+def test_a_macintosh_table_is_read_in_its_own_encoding(tmp_path, importer):
+    (tmp_path / "posts.csv").write_bytes(CSV.replace("\n", "\r").encode("mac_roman"))
+    importer(tmp_path / "posts.csv")
     assert [(post.user_id, post.tags) for post in importer.posts] == UMLAUTS
 
 

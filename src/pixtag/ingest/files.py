@@ -93,7 +93,10 @@ def until_damage(
 
 
 def encoding(data: bytes, name: object) -> str:
-    """Tell UTF-8, UTF-16, UTF-32 or Windows-1252 by a text's beginning; ArchiveError for others."""
+    """Tell UTF-8, UTF-16, UTF-32, Windows-1252 or, with its line ends alone, Mac Roman.
+
+    ArchiveError: what the text begins with shows that it is in none of these.
+    """
     marked = (found for mark, found in _MARKS.items() if data.startswith(mark))
     if found := next(chain(marked, (one for form, one in _ZEROS if form.match(data))), None):
         return found
@@ -104,9 +107,11 @@ def encoding(data: bytes, name: object) -> str:
         rest, n_whole = _UTF_8.subn(b"", data)
         if n_whole > len(_HIGH_BYTE.findall(rest)):
             return "utf-8-sig"  # damaged
-        text = data.decode("cp1252", "replace")
-        if "\ufffd" not in text and len(_FOREIGN.findall(text)) * 4 < len(_HIGH.findall(text)):
-            return "cp1252"
+        is_mac = b"\r" in data and b"\n" not in data  # as Excel writes "CSV (Macintosh)"
+        for form in ("mac_roman", "cp1252") if is_mac else ("cp1252",):
+            text = data.decode(form, "replace")
+            if "\ufffd" not in text and len(_FOREIGN.findall(text)) * 4 < len(_HIGH.findall(text)):
+                return form
         what = f"{name} is text in an encoding that is not read: neither UTF-8 nor Windows-1252"
         raise ArchiveError(what, hint="save it as UTF-8") from None
     return "utf-8-sig"

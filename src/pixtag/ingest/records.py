@@ -153,7 +153,7 @@ def _read_csv(path: Path, context: Context, heading: _Heading) -> _Records:
         # Before the heading may stand blank lines and Excel's hint, as in `sep=;`.
         head, mark = "", ""
         for _, line in numbered:
-            hint = re.fullmatch(r"\ufeff?sep=(.)\s*", line)
+            hint = re.fullmatch(r"\ufeff?\"?sep=(.)\"?\s*", line)
             mark, head = (hint[1], "") if hint else (mark, line)
             if head.strip():
                 break
