@@ -60,6 +60,7 @@ def test_keywords_and_times_of_photos_and_sidecars(tmp_path, importer, write):
         "2024/E.webp.XMP": xmp("upper"),
         "2024/raw.xmp": xmp("raw"),
         "2024/none.jpg": jpeg(7),
+        "2024/broken.xmp": b"\xff\xfe\0",
     }
     path = write(tmp_path / "lib", files)
     assert find_sources([path])[0].kind == "library"
@@ -74,7 +75,7 @@ def test_keywords_and_times_of_photos_and_sidecars(tmp_path, importer, write):
         ("raw",): (0, None),
     }
     assert {post.user_id for post in importer.posts} == {"ana"}
-    assert report.problems["photo without keywords, left out"] == 1
+    assert report.problems["photo without keywords, left out"] == 2
     assert importer(path, user_id="ana").unchanged == 6
 
 

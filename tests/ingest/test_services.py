@@ -112,6 +112,11 @@ def test_pixelfeds_notes_without_tags_or_content(tmp_path, importer):
     assert report.problems["photo is a link, not fetched"] == 1
 
 
+def test_a_broken_outbox_says_so(tmp_path, importer):
+    with pytest.raises(ArchiveError, match="broken JSON"):
+        importer(write_tree(tmp_path / "a", {"outbox.json": "{broken", "actor.json": ACTOR}))
+
+
 def test_media_alone_are_no_archive(tmp_path, importer):
     with pytest.raises(ArchiveError, match="holds no posts"):
         importer(write_zip(tmp_path / "a.zip", MEDIA))

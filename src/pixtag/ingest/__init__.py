@@ -158,6 +158,8 @@ def _unknown(look: Look) -> ArchiveError:
             hint = (
                 "for Instagram's own archive name its folder or zip; else write one object a line"
             )
+        elif path.suffix.lower() in PHOTO_SUFFIXES:
+            what, hint = f"{path} is a photo, not posts", "name the folder of photos with keywords"
         else:
             encoding(look.head, path)  # it says of an unknown encoding that it is one
     elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):

@@ -33,9 +33,7 @@ _MARKUP, _BREAK = regex.compile(r"<[^<>]*>"), regex.compile(r"<br\b[^<>]*>|</p>"
 _GARBLED = regex.compile(
     "[\u00c2-\u00df][\u0080-\u00bf]|[\u00e0-\u00ef][\u0080-\u00bf]{2}|[\u00f0-\u00f4][\u0080-\u00bf]{3}"
 )
-_CUT_OFF = regex.compile(
-    "[\u00c2-\u00f4][\u0080-\u009f]+|[\u00e0-\u00f4][\u0080-\u00bf]|[\u00c2-\u00f4]$"
-)
+_CUT_OFF = regex.compile("[\u00c2-\u00f4][\u0080-\u009f]+|[\u00c2-\u00f4]$")
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)

@@ -123,14 +123,18 @@ def open_text(path: Path) -> io.TextIOWrapper:
     with open_bytes(path) as file, suppress(*DAMAGED):
         while chunk.isascii() and b"\0" not in chunk and (more := file.read(2**16)):
             chunk = more
-    is_16 = chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in chunk
-    how = "replace" if is_16 else "surrogateescape"
-    return io.TextIOWrapper(open_bytes(path), encoding(chunk, path), how)
+    form = encoding(chunk, path)
+    return io.TextIOWrapper(open_bytes(path), form, _on_errors(form))
+
+
+def _on_errors(form: str) -> str:
+    return "replace" if form.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
 def text_of(data: bytes, name: object) -> str:
     """Decode a small text of any `encoding`."""
-    return data.decode(encoding(data, name), "surrogateescape").lstrip("\ufeff")
+    form = encoding(data, name)
+    return data.decode(form, _on_errors(form)).lstrip("\ufeff")
 
 
 def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[tuple[int, str]]:
@@ -185,7 +189,7 @@ class Look:
         self.text = ""  # the same as text, unless it is none
         with suppress(ArchiveError, UnicodeError):
             form = encoding(self.head, path)
-            text = codecs.getincrementaldecoder(form)("surrogateescape").decode(self.head)
+            text = codecs.getincrementaldecoder(form)(_on_errors(form)).decode(self.head)
             self.text = "" if "\0" in text else text.lstrip("\ufeff \r\n\t")
         self.is_zip = self.head.startswith(b"PK")
         self.is_tar = self.head[257:262] == b"ustar"
@@ -301,7 +305,7 @@ def _in_folder(root: Path) -> Iterator[Entry]:
 
 
 def _is_zip(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() != ".json"
+    return path.is_file() and read_head(path, 2) == b"PK"
 
 
 def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:

@@ -192,8 +192,10 @@ def _table_rows(
             yield taken[0][0], row
             continue
         for number, line in taken:
-            plain = next(csv.reader([line.replace('"', "")], delimiter=mark), [])
-            yield number, plain
+            forms = (
+                next(csv.reader([one], delimiter=mark), []) for one in (line, line.replace('"', ""))
+            )
+            yield number, next((row for row in forms if len(row) == width), [])
 
 
 def _read_parquet(path: Path, context: Context, heading: _Heading) -> _Records:

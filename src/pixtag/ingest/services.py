@@ -73,6 +73,9 @@ def _outbox_posts(tree: Tree, found: list[Entry], where: Path, context: Context)
     only = next(iter(names.values())) if len(names) == 1 else None
     for entry in found:
         value = _document(tree, entry, context)
+        if value is None:
+            what = f"{entry.name} in {where} cannot be read: broken JSON"
+            raise ArchiveError(what, hint="download the archive again")
         rows = as_list(value) or as_list(dig(value, "orderedItems")) or as_list(dig(value, "data"))
         context.report.n_expected += len(rows)
         for row in map(as_dict, rows):
