@@ -90,7 +90,7 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
             raise ArchiveError(f"there is nothing at {path}", hint="check the path")
         if not (path.is_file() or path.is_dir()):
             what = f"{path} is a pipe or a device, which is not read"
-            raise ArchiveError(what, hint="write it to a file first and name that")
+            raise ArchiveError(what, hint="write it to a file, or use `pixtag import -`")
         look = Look(path)
         inside: list[Path] = []
         if path.is_dir() and (kind is None or READERS[kind].in_parts):
