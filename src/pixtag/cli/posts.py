@@ -47,8 +47,8 @@ def import_(
     It may be interrupted and run again: nothing comes twice.
 
     Args:
-        paths: Files and folders; several zips or folders may be one archive. `-` is standard input: posts in
-            JSON Lines, with whole paths of photos.
+        paths: Files and folders; several zips or folders may be one archive. `-` is standard
+            input: posts in JSON Lines, with whole paths of photos.
         store: The store, made when it is missing; yours, in your data folder, by default.
         kind: What the paths are, where looking is not enough; an unknown one lists them all.
         user: The person, for sources that name nobody.
