@@ -44,7 +44,10 @@ ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40
         ("#سلام\u200cدنیا #नमस्ते #ภาพถ่าย", ["سلام\u200cدنیا", "नमस्ते", "ภาพถ่าย"]),
         ("#Straße #CAFÉ #Café #ＴＯＫＹＯ #İstanbul", ["straße", "café", "tokyo", "istanbul"]),
         ("#ΕΛΛΆΣ #ελλάς #น้ำตก #ㅋㅋㅋ #𝐬𝐮𝐧", ["ελλάς", "น้ำตก", "ㅋㅋㅋ", "sun"]),
-        ("#il·lusió #ぼっち・ざ・ろっく #メ〜テレ #メ～テレ", "il·lusió ぼっち・ざ・ろっく メ〜テレ"),
+        (
+            "#il·lusió #ぼっち・ざ・ろっく #メ〜テレ #メ～テレ",
+            ["il·lusió", "ぼっち・ざ・ろっく", "メ〜テレ"],
+        ),
         ("#צה״ל #עַל־יְדֵי #བོད་སྐད #各〃 #end· #·", "צה״ל עַל־יְדֵי བོད་སྐད 各〃 end"),
         ("ru.example.org/Москва#История https://a.de/Köln#Dom #http://a.b köln.de/#x", []),
         ("#wow‼ #brand™ #end… #go!", ["wow", "brand", "end", "go"]),
