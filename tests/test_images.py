@@ -239,6 +239,18 @@ class TestDamage:
         if kind in {"JPEG", "PNG", "BMP"} and part > 0.1:
             assert fault == Fault.TRUNCATED
 
+    @pytest.mark.parametrize("progressive", [False, True])
+    def test_a_jpeg_that_lacks_only_its_end_is_whole(self, *, progressive: bool) -> None:
+        rng = np.random.default_rng(0)
+        picture = Image.fromarray(rng.integers(0, 255, (60, 90, 3), dtype=np.uint8))
+        data = written(picture.resize((900, 600)), "JPEG", progressive=progressive)
+        assert (images.decode(data[:-2]) == images.decode(data)).all()
+        assert fault_of(data[: len(data) * 2 // 3]) == Fault.TRUNCATED
+
+    def test_avif(self) -> None:
+        data = written(Image.new("RGB", (80, 60), (200, 30, 40)), "AVIF", quality=90)
+        assert near(corners(images.decode(data)), [(200, 30, 40)] * 4)
+
     def test_text_named_as_a_photo(self, tmp_path: Path) -> None:
         page = tmp_path / "photo.jpg"
         page.write_text("<html>not found</html>")
@@ -252,7 +264,7 @@ class TestDamage:
             (b"RIFF\x00\x00\x00\x00AVI LIST", Fault.VIDEO),
             (b"%PDF-1.7", Fault.UNSUPPORTED),
             (b"8BPS\x00\x01", Fault.UNSUPPORTED),
-            (b"\x00\x00\x00\x20ftypavif\x00\x00\x00\x00avifmif1", Fault.UNSUPPORTED),
+            (b"\x00\x00\x00\x20ftypavif\x00\x00\x00\x00avifmif1", Fault.BROKEN),
             (b"%!PS-Adobe-3.0 EPSF-3.0", Fault.NOT_AN_IMAGE),
         ],
     )

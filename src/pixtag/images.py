@@ -11,14 +11,16 @@ import io
 import struct
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.IptcImagePlugin import getiptcinfo
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -49,7 +51,7 @@ class Fault(StrEnum):
     CHANGED = "changed", "import its posts again"
     UNREADABLE = "unreadable", "give the path of a photo that you may read"
     EMPTY = "empty", "copy the photo again from where it came from"
-    NOT_AN_IMAGE = "not an image", "give a JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC file"
+    NOT_AN_IMAGE = "not an image", "give a JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF file"
     VIDEO = "video", "give a photo, or a frame of the video"
     UNSUPPORTED = "unsupported", "save it as JPEG or PNG"
     TOO_LARGE = "too large", "export a smaller copy of the photo"
@@ -73,9 +75,15 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 HEAD_BYTES = 64  # how much of a file `sniff` wants to see
 
 # Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
-_CLASSES = (JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile)
+_CLASSES = (
+    *(JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile),
+    AvifImageFile,
+)
 _DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
+_JPEG_END = b"\xff\xd9"
+_LAST_BYTES = 16  # of a JPEG: a strip of pixels at its end, and the strip's height in pixels
 _ORIENTATION = 0x0112
+_EXIF_IFD, _TAKEN, _OFFSET, _CHANGED, _XP_KEYWORDS = 0x8769, 0x9003, 0x9011, 0x0132, 0x9C9E
 _CUT_SHORT = ("truncated", "not enough", "unexpected end", "premature", "eof")
 
 
@@ -142,7 +150,7 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
     data = source if isinstance(source, bytes) else read(source)
     kind = _supported_kind(data, name)
     try:
-        with _open(kind, data, name) as image:
+        with _open(kind, io.BytesIO(data), name) as image:
             _check_size(image, kind, name)
             if kind == "jpeg":
                 image.draft(None, (2 * target_px, 2 * target_px))
@@ -153,8 +161,44 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
     except ImageError:
         raise
     except Exception as error:
-        raise _explain(error, kind, name) from error
+        explained = _explain(error, kind, name)
+        if explained.fault in {Fault.TRUNCATED} and kind == "jpeg" and _lacks_only_its_end(data):
+            return decode(data + _JPEG_END, target_px=target_px, name=name)
+        raise explained from error
     return np.asarray(ImageOps.exif_transpose(square))
+
+
+class Notes(NamedTuple):
+    """What is written in a photo beside its pixels."""
+
+    xmp: bytes
+    iptc: list[bytes]  # keywords
+    exif: str  # keywords as Windows writes them, with `;` between
+    taken: str  # when, ISO 8601, with a zone where the camera wrote one
+
+
+def notes(file: IO[bytes]) -> Notes:
+    """Read a photo's notes without decoding it. ImageError: it is no photo, or broken."""
+    kind = _supported_kind(file.read(HEAD_BYTES), "the photo")
+    file.seek(0)
+    try:
+        with _open(kind, file, "the photo") as image:
+            _check_size(image, kind, "the photo")  # a PNG is decoded for its EXIF
+            is_file = isinstance(image, JpegImageFile | TiffImageFile)
+            exif, iptc = image.getexif(), getiptcinfo(image) if is_file else None
+            inner, xmp = exif.get_ifd(_EXIF_IFD), image.info.get("xmp", b"")
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _explain(error, kind, "the photo") from error
+    words, keywords = exif.get(_XP_KEYWORDS, b""), (iptc or {}).get((2, 25), [])
+    taken = str(inner.get(_TAKEN) or exif.get(_CHANGED) or "").replace(":", "-", 2).strip("\0 ")
+    return Notes(
+        xmp if isinstance(xmp, bytes) else str(xmp).encode(),
+        keywords if isinstance(keywords, list) else [keywords],
+        bytes(words).decode("utf-16-le", "ignore").strip("\0") if words else "",
+        taken + str(inner.get(_OFFSET) or "").strip("\0 ") if taken else "",
+    )
 
 
 def check(path: Path) -> ImageError | None:
@@ -164,6 +208,24 @@ def check(path: Path) -> ImageError | None:
     except ImageError as error:
         return error
     return None
+
+
+def _lacks_only_its_end(data: bytes) -> bool:
+    """Whether a JPEG's last bytes are those of its last strip of pixels, so that all is there."""
+    last, before = (_small_rows(part + _JPEG_END) for part in (data, data[:-_LAST_BYTES]))
+    if data.endswith(_JPEG_END) or last is None or before is None:
+        return False
+    changed_rows = np.flatnonzero((last != before).any(axis=(1, 2)))
+    return bool(len(changed_rows)) and changed_rows[0] >= len(last) - _LAST_BYTES
+
+
+def _small_rows(data: bytes) -> Pixels | None:
+    try:
+        with JpegImageFile(io.BytesIO(data)) as image:
+            _check_size(image, "jpeg", "the photo")
+            return np.asarray(image.convert("RGB"))
+    except Exception:  # noqa: BLE001 - it is broken in another way, too
+        return None
 
 
 def _error(fault: Fault, message: str, hint: str = "") -> ImageError:
@@ -183,17 +245,17 @@ def _supported_kind(data: bytes, name: str) -> str:
     return kind
 
 
-def _open(kind: str, data: bytes, name: str) -> Image.Image:
+def _open(kind: str, file: IO[bytes], name: str) -> Image.Image:
     """Read the header with the one decoder for this kind of file."""
     if kind != "heif":
-        return _DECODERS[kind](io.BytesIO(data))
+        return _DECODERS[kind](file)
     try:
         from pillow_heif import open_heif
     except ImportError as error:
         what = f"{name} is a HEIC photo, which needs the package pillow-heif"
         hint = "pip install 'pixtag[heif]', or save the photo as JPEG"
         raise _error(Fault.UNSUPPORTED, what, hint) from error
-    heif: Any = open_heif(io.BytesIO(data), convert_hdr_to_8bit=True)
+    heif: Any = open_heif(file, convert_hdr_to_8bit=True)
     # Its pixels are decoded as soon as they are asked for, so the size is checked here already.
     _check_size(heif, kind, name)
     return heif.to_pillow()

@@ -21,20 +21,17 @@ import numpy as np
 from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
-from pixtag.errors import ImageError, ModelError, PixtagError, StoreError
+from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError, StoreError
 from pixtag.store import Store
 from pixtag.store.schema import connect
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import Floats, Halfs, Photo, Post
+from pixtag.types import PHOTO_SUFFIXES, Floats, Halfs, Photo, Post
 
 BATCH = 16  # photos that are decoded and embedded, and in a store kept and lost, together
 N_AT_ONCE = min(4, os.cpu_count() or 1)
 """Photos that are decoded at once, each up to half a gigabyte of pixels, and batches that are
 embedded at once: more would only crowd out questions that need neither."""
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-)
 _MAX_SIDECAR_BYTES = 65_536
 _WAITING_PER_WORKER = 2
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
@@ -67,7 +64,7 @@ def _photos_in(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found = (Path(place) / name for name in names if not name.startswith("."))
-        yield from (path for path in found if path.suffix.lower() in SUFFIXES)
+        yield from (path for path in found if path.suffix.lower() in PHOTO_SUFFIXES)
 
 
 def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
@@ -78,8 +75,10 @@ def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
     """
     shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + ".txt")
     for path in dict.fromkeys((photo.with_suffix(".txt"), shared)):
-        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
-            text = file.read(_MAX_SIDECAR_BYTES).decode("utf-8-sig", "replace")
+        with contextlib.suppress(OSError, ValueError, ArchiveError), path.open("rb") as file:
+            from pixtag.ingest.files import text_of  # few photos have such a file
+
+            text = text_of(file.read(_MAX_SIDECAR_BYTES), path)
             line = text.partition("\n")[0].strip()
             # A line of several words without a comma is a sentence, not a tag.
             listed = line.split(",") if "," in line or len(line.split()) == 1 else ()

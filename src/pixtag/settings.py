@@ -207,7 +207,7 @@ def load_settings(
 def read_toml(path: Path, *, hint: str = "correct that line") -> dict[str, object] | None:
     """Read a TOML file, None when it is missing; ConfigError when it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,7 +1,8 @@
 """Hashtags: finding them in text, and the one form in which Pixtag keeps them.
 
 A tag is letters of any script, digits, underscore and emoji, and not only digits. It is kept
-without the sign, in NFKC and casefolded, so that `#Café` and the full-width `CAFÉ` are one.
+without the sign, in lower case and NFKC, so that `#Café` and the full-width `CAFÉ` are one, but
+spelt as people type it: `#straße` keeps its ß, Thai and Korean their own letters.
 """
 
 from __future__ import annotations
@@ -32,19 +33,27 @@ _EMOJI = (
 _START = rf"[\p{{L}}\p{{N}}_{_EMOJI}]"
 # Joiners (Persian, Indic, emoji families) and tag characters (flags of England, Wales, ...).
 _JOINERS = r"\u200C\u200D\U000E0020-\U000E007F"
-_BODY = rf"[\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}]"
+# Marks inside words: Catalan, Japanese, Hebrew and Tibetan ones, as twitter-text has them.
+_MARKS = r"\u00B7\u05BE\u05F3\u05F4\u0F0B\u0F0C\u3003\u301C\u30A0\u30FB\uFF5E\uFF65"
+_BODY = rf"[\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}{_MARKS}]"
 # A '#' inside a link is no tag, nor is the one of an HTML entity.
 _LINK = (
-    r"(?i:(?:https?://|\bwww\.)[!-~]*|(?<![\p{L}\p{N}_.-])(?:[a-z0-9-]++\.)++[a-z]{2,24}/[!-~]*)"
+    rf"(?i:(?:{_SIGN}?[a-z]{{2,9}}+://|\bwww\.)[^\s<>\"]*"
+    r"|(?<![\p{L}\p{N}_.-])(?:[\p{L}\p{N}-]++\.)++\p{L}{2,24}/[^\s<>\"]*)"
 )
 _ENTITY = r"(?i:&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});)"
 _HASHTAG = regex.compile(rf"(?V1){_LINK}|{_ENTITY}|{_SIGN}{_BIDI}*({_START}{_BODY}*)")
 
 _NOT_IN_TAG = regex.compile(
-    rf"(?V1)[^\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}]"
+    rf"(?V1)[^\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}{_MARKS}]"
     rf"|[\p{{Default_Ignorable_Code_Point}}--[{_JOINERS}]]"
 )
-_EDGES = regex.compile(r"(?V1)^[\p{M}\u200C\u200D\U000E0020-\U000E007F]+|[\u200C\u200D]+$")
+_EDGES = regex.compile(
+    rf"(?V1)^[\p{{M}}\u200C\u200D\U000E0020-\U000E007F{_MARKS}]+"
+    rf"|[\u200C\u200D{_MARKS}--[\u3003]]+$"
+)
+# NFKC would take these letters of Thai, Lao and Korean apart, as nobody types them.
+_WHOLE = regex.compile(r"([\u0E33\u0EB3\u3131-\u318E]+)")
 _ONLY_DIGITS = regex.compile(r"[\p{N}\p{M}]+|_+")
 _PLAIN = regex.compile(r"[a-z0-9_]*[a-z][a-z0-9_]*")
 _GIVEN_SIGNS = regex.compile(rf"(?V1){_SIGN}")
@@ -82,7 +91,7 @@ def join_surrogates(text: str) -> str:
 def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     """Bring one tag into the form that Pixtag keeps; doing it twice changes nothing more.
 
-    That is NFKC, casefolded, without characters that no hashtag holds (the sign, blanks,
+    That is NFKC, in lower case, without characters that no hashtag holds (the sign, blanks,
     punctuation, variation selectors). None for what is empty, only digits or underscores, or
     longer than `MAX_TAG_LENGTH`.
 
@@ -102,7 +111,7 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
         tally.drop(reason, raw)
         return None
     if tag != written:
-        is_case = unicodedata.normalize("NFKC", tag) == written.lower()
+        is_case = _nfkc(tag) == written.lower()
         tally.change("letter case" if is_case else "spelling of characters", raw, tag)
     return tag
 
@@ -156,12 +165,13 @@ def split_tags(text: str) -> list[str]:
 
 
 def given_tags(value: object) -> list[str]:
-    """Read the tags that a file gives as a list or one string, as written; else none."""
+    """Read the tags that a file gives as a list (also of objects with a `name`) or one string."""
     if isinstance(value, str):
         return split_tags(value)
     if not isinstance(value, list | tuple):
         return []
     items = cast("list[object]", value)
+    items = [one.get("name") if isinstance(one, dict) else one for one in items]
     texts = [str(item) for item in items if isinstance(item, str | int) and item is not True]
     return [part for text in texts for part in _by_sign(text)]
 
@@ -184,12 +194,18 @@ def _settled(text: str) -> str:
     # Folding can yield what NFKC changes again, and cutting can bring marks together: repeat
     # until nothing moves. Two or three rounds are the most that any character needs.
     for _ in range(10):
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        folded = _nfkc(_nfkc(text).lower().replace("i\u0307", "i"))
         folded = _EDGES.sub("", _NOT_IN_TAG.sub("", folded))
         if folded == text:
             return folded
         text = folded
     return text
+
+
+def _nfkc(text: str) -> str:
+    parts = _WHOLE.split(unicodedata.normalize("NFC", text.replace("\uff5e", "\u301c")))
+    parts[::2] = (unicodedata.normalize("NFKC", part) for part in parts[::2])
+    return "".join(parts)
 
 
 def _shortened(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 
 from pixtag.errors import InputError
 
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo"}
+    | {".heic", ".heif", ".avif"}
+)
 Floats = NDArray[np.float32]
 Halfs = NDArray[np.float16]
 Doubles = NDArray[np.float64]
@@ -225,6 +230,11 @@ _DATE = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})?)?(?:\.0+)?|([0-9]{4})-([
 # What counts thousandths or millionths of a second is told by its size: as seconds the smallest
 # of each would lie after the year 5138.
 _UNITS_US = ((1e14, 1.0), (1e11, 1e3), (0.0, 1e6))
+# Twitter's, EXIF's, Python's and two of Instagram's ways to write a time
+_FORMS = (
+    *("%a %b %d %H:%M:%S %z %Y", "%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %Z"),
+    *("%b %d, %Y, %I:%M %p", "%b %d, %Y %I:%M %p"),
+)
 _PLAUSIBLE_US = 10**9 * 10**6  # Unix time with ten digits, nearly all that cameras and sites made
 
 
@@ -253,7 +263,7 @@ def read_time(value: object) -> tuple[float | None, str]:
             year, month, day = date[1] or date[4], date[2] or date[5] or 1, date[3] or 1
             moment, oddity = datetime(int(year), int(month), int(day), tzinfo=UTC), NO_ZONE
         elif number is None and isinstance(value, str):
-            moment = datetime.fromisoformat(value)
+            moment = _moment(value)
     except ValueError:
         return None, UNREADABLE
     if moment is not None:
@@ -295,6 +305,15 @@ def microseconds(at: float) -> int:
     # `at * 1e6` in one go would be off by one from 2041 on.
     whole = math.floor(at)
     return whole * 1_000_000 + round((at - whole) * 1e6)
+
+
+def _moment(text: str) -> datetime:
+    with suppress(ValueError):
+        return datetime.fromisoformat(text)
+    for form in _FORMS:
+        with suppress(ValueError):
+            return datetime.strptime(text, form)  # noqa: DTZ007 - without a zone it is told
+    raise ValueError(text)
 
 
 def _number(value: object) -> float | None:

@@ -129,7 +129,7 @@ def test_posters_of_videos_stories_and_profiles_are_no_photos(tmp_path, importer
     root = write_tree(
         tmp_path / "ana",
         {
-            # A video with its poster is no photo post.
+            # A video has its poster alone.
             f"{NAME}.mp4": MP4,
             f"{NAME}.jpg": jpeg(1),
             f"{NAME}.txt": "#clip",
@@ -153,10 +153,12 @@ def test_posters_of_videos_stories_and_profiles_are_no_photos(tmp_path, importer
     )
     report = importer(root)
     assert [(post.tags, len(post.photos)) for post in importer.posts] == [
+        (("clip",), 1),
+        (("v",), 0),
         (("mixed",), 1),
         (("words",), 0),
     ]
-    assert (report.n_videos_skipped, report.n_stories_skipped) == (2, 1)
+    assert (report.n_videos, report.n_stories_skipped) == (2, 1)
 
 
 def test_own_comments_within_ten_minutes_are_joined(tmp_path, importer):

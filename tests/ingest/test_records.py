@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from archives import jpeg
 from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import export_posts, find_sources, import_posts
+from pixtag.ingest.context import composed
 from pixtag.store import Store
 from pixtag.tags import normalise_tag
 from pixtag.types import DOUBTFUL, EARLIEST_US, LATEST_US, Photo, Post, iso_time
@@ -314,7 +315,7 @@ PATHS = st.binary(max_size=6).map(lambda raw: "/" + os.fsdecode(raw.replace(b"\0
         st.builds(
             Post,
             post_id=NAMES,
-            user_id=st.none() | NAMES,
+            user_id=st.none() | NAMES.map(composed),
             posted_at=st.none() | st.integers(EARLIEST_US, LATEST_US - 1).map(lambda us: us / 1e6),
             tags=st.lists(TAGS, max_size=4, unique=True).map(tuple),
             photos=st.lists(st.builds(Photo, PATHS, st.just("")), max_size=3).map(tuple),

@@ -11,10 +11,10 @@ from pixtag.types import Post
 
 @pytest.fixture
 def outbox() -> Reader:
-    """A reader of a made-up kind: one post, from a file named outbox.json."""
+    """A reader of a made-up kind: one post, from a file named box.json."""
 
     def looks_like(look):
-        return look.path / "outbox.json" if "outbox.json" in look.names else None
+        return look.path / "box.json" if "box.json" in look.names else None
 
     def read(paths, context):
         (path,) = paths
@@ -27,13 +27,13 @@ def test_a_registered_reader_is_found_by_looking_and_by_name(
     tmp_path, importer, monkeypatch, outbox
 ):
     monkeypatch.setitem(READERS, "outbox", outbox)
-    (tmp_path / "outbox.json").write_text("sea")
+    (tmp_path / "box.json").write_text("sea")
     (source,) = find_sources([tmp_path])
-    assert (source.kind, source.paths) == ("outbox", (tmp_path / "outbox.json",))
+    assert (source.kind, source.paths) == ("outbox", (tmp_path / "box.json",))
     report = importer(tmp_path, user_id="ana")
-    assert report.sources == ((str(tmp_path / "outbox.json"), "outbox"),)
+    assert report.sources == ((str(tmp_path / "box.json"), "outbox"),)
     assert importer.tags == [("sea",)]
-    (source,) = find_sources([tmp_path / "outbox.json"], "outbox")
+    (source,) = find_sources([tmp_path / "box.json"], "outbox")
     assert source.kind == "outbox"
 
 

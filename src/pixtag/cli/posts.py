@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pixtag.cli import output
-from pixtag.errors import InputError
+from pixtag.errors import ArchiveError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,6 +33,7 @@ def import_(
     kind: str | None = None,
     user: str | None = None,
     comments: Annotated[bool, Parameter(negative="--no-comments")] = True,
+    private: bool = False,
     copy: bool = False,
     embed: Annotated[bool, Parameter(negative="--no-embed")] = True,
     encoder: Path | None = None,
@@ -41,16 +42,18 @@ def import_(
     """Read posts into a store and look at their photos.
 
     What lies at a path is found out by looking: posts in JSON Lines, CSV or Parquet (also .gz and
-    .zst), folders of NAME.jpg beside NAME.txt, an instaloader folder, or Instagram's own archive
-    (a folder or its zips, in JSON). It may be interrupted and run again: nothing comes twice.
+    .zst), folders of NAME.jpg beside NAME.txt, photos with keywords (XMP, IPTC), an instaloader
+    folder, or an archive of Instagram (in JSON), Mastodon, Pixelfed or Flickr, as folders or zips.
+    It may be interrupted and run again: nothing comes twice.
 
     Args:
-        paths: Files and folders; several zips are one archive. `-` is standard input: posts in
-            JSON Lines, with whole paths of photos.
+        paths: Files and folders; several zips or folders may be one archive. `-` is standard
+            input: posts in JSON Lines, with whole paths of photos.
         store: The store, made when it is missing; yours, in your data folder, by default.
         kind: What the paths are, where looking is not enough; an unknown one lists them all.
         user: The person, for sources that name nobody.
         comments: Add hashtags of own comments made within ten minutes of a post.
+        private: Read Mastodon's posts for followers or for single people, too.
         copy: Keep a copy of every photo beside the store (those in zips always are).
         embed: Look at the photos now; needed before pixels can help.
         encoder: The ONNX file to look at photos with; the one in the package by default.
@@ -72,11 +75,11 @@ def import_(
         looker = load_encoder(encoder) if embed else None
         looked: EmbedResult | None = None
         is_yours, store = store is None, your_store(store, is_new=True)
-        with Store.open(store, create=True) as opened:
+        with _gone_if_empty(store), Store.open(store, create=True) as opened:
             with output.progress("reading posts") as bar:
                 report = import_posts(
-                    sources, opened, user_id=user, join_comments=comments, keep_copies=copy,
-                    on_progress=bar.update,
+                    sources, opened, user_id=user, join_comments=comments, private=private,
+                    keep_copies=copy, on_progress=bar.update,
                 )  # fmt: skip
             if not json:
                 _show_report(report)
@@ -95,6 +98,23 @@ def import_(
     seen = "" if looked is None else f", {_count(looked.embedded, 'photo')} looked at"
     output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
     _say_next(report, is_only=len(people) == 1, store=None if is_yours else store)
+
+
+@contextmanager
+def _gone_if_empty(path: Path) -> Generator[None]:
+    """Take a new store away again when its import failed before the first post."""
+    from pixtag.store import Store
+
+    is_new = not path.exists()
+    try:
+        yield
+    except ArchiveError:
+        if is_new and path.exists():
+            with Store.open(path, read_only=True) as store:
+                n_posts = store.summary().n_posts
+            if not n_posts:
+                path.unlink()
+        raise
 
 
 @contextmanager
@@ -397,7 +417,9 @@ def _show_report(report: ImportReport) -> None:
             "hashtags": f"{report.n_tags:,} in {report.n_tag_uses:,} uses",
             "videos skipped": some(report.n_videos_skipped),
             "stories skipped": some(report.n_stories_skipped),
-            "reels skipped": some(report.n_reels_skipped),
+            "video posts": f"{some(report.n_videos)} ({report.n_reels:,} reels), for their tags"
+            if report.n_videos
+            else None,
             "comments joined": some(report.n_comments_joined),
             "texts repaired": some(report.n_texts_repaired),
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,32 +17,53 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
-from pixtag.ingest import instagram, records
-from pixtag.ingest.context import PHOTO_SUFFIXES, Context, ImportReport
-from pixtag.ingest.files import Look
+from pixtag.ingest import instagram, library, records, services
+from pixtag.ingest.context import Context, ImportReport
+from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
 from pixtag.store import Store
-from pixtag.types import Post, iso_time
+from pixtag.types import PHOTO_SUFFIXES, Post, iso_time
 
 
 class Reader(NamedTuple):
-    """How to read one kind of source; several zips are read together."""
+    """How to read one kind of source; archives come in parts, which are read together."""
 
     looks_like: Callable[[Look], Path | None]  # what of a path is to be read, if this kind
     read: Callable[[Sequence[Path], Context], Iterable[Post]]
-    reads_zips: bool = False
+    in_parts: bool = False  # zips and folders
 
 
 # Every kind of source, the more particular before the more general: the first that fits reads.
 READERS: dict[str, Reader] = {
-    "instagram": Reader(instagram.looks_like, instagram.read, reads_zips=True),
+    "instagram": Reader(instagram.looks_like, instagram.read, in_parts=True),
+    **{
+        k: Reader(partial(services.looks_like, k), services.READ[k], in_parts=True)
+        for k in services.READ
+    },
     "instaloader": Reader(instagram.looks_like_instaloader, instagram.read_instaloader),
     **{k: Reader(partial(records.looks_like, k), partial(records.read, k)) for k in records.KINDS},
     "folders": Reader(records.looks_labelled, records.read_labelled),
+    "library": Reader(library.looks_like, library.read, in_parts=True),
 }
 KINDS = tuple(READERS)
 OnWritten = Callable[[int], None]
-_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.reads_zips]
+_ZIP_KINDS = [kind for kind, reader in READERS.items() if reader.in_parts]
+# Archives that are told by the names in them, and not read yet.
+_OTHERS = {
+    "TikTok": r"user_data(_tiktok)?\.(json|txt)$|TikTok/(Profile|Activity|Video|Post)",
+    "Facebook": r"your_facebook_activity/|facebook-[^/]*\d{4}[^/]*/|posts/your_posts",
+    "Twitter or X": r"data/(tweets?|tweet-headers|tweets-part\d+)\.js$|data/tweets?_media/",
+    "Google": r"Takeout/|archive_browser\.html$",
+    "Snapchat": r"((json|html)/)?memories_history\.(json|html)$",
+    "Pinterest": r"(pins|boards)(_?\d+)?\.(json|html)$",
+    "Tumblr": r"posts/posts\.xml$|payload-\d+\.json$",
+    "Reddit": r"(post_headers|subscribed_subreddits|comment_headers)\.csv$",
+    "LinkedIn": r"(Rich_Media|Shares)\.csv$",
+    "YouTube": r"YouTube and YouTube Music/",
+    "WhatsApp": r"_chat\.txt$|WhatsApp Chat with [^/]*\.txt$",
+    "Bluesky": r"[^/]*\.car$",
+    "iCloud": r"Photo Details(-\d+)?\.csv$",
+}
 
 
 class Source(NamedTuple):
@@ -54,64 +76,97 @@ class Source(NamedTuple):
 def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[Source]:
     """Tell what to read and how: a `kind` of `KINDS` for all paths, or by looking at each.
 
-    Gives sources in the order of the paths; then the zips, those of one kind as one archive.
+    Gives sources in the order of the paths; the parts of archives of one kind are one source.
     InputError: an unknown kind. ArchiveError: nothing is there, or nothing that is known.
     """
     if kind is not None and kind not in READERS:
         raise InputError(f"unknown kind of source: {kind!r}", hint=f"one of {', '.join(KINDS)}")
     if not paths:
         raise InputError("no file or folder was named", hint="`pixtag import --help` has examples")
-    zips: list[Path] = []
-    sources: list[Source] = []
+    parts: dict[str, list[Path]] = {}
+    sources: list[Source | str] = []
     for path in map(Path, paths):
         if not path.exists():
             raise ArchiveError(f"there is nothing at {path}", hint="check the path")
+        if not (path.is_file() or path.is_dir()):
+            what = f"{path} is a pipe or a device, which is not read"
+            raise ArchiveError(what, hint="write it to a file, or use `pixtag import -`")
         look = Look(path)
-        inside = [path] if look.is_zip else []
-        if path.is_dir() and (kind is None or READERS[kind].reads_zips):
+        inside: list[Path] = []
+        if path.is_dir() and (kind is None or READERS[kind].in_parts):
             names = [name for name in look.names if not name.startswith(".")]
             inside = look.zips if len(names) == len(look.zips) else []  # an archive as downloaded
-        zips += inside
-        if not inside:
-            sources += [Source(kind, (path,))] if kind is not None else _sources_at(look)
-    return sources + _sources_in_zips(zips, otherwise=_ZIP_KINDS[0])
-
-
-def _sources_in_zips(zips: list[Path], *, otherwise: str | None) -> list[Source]:
-    groups: dict[str, list[Path]] = {}
-    for look in map(Look, zips):
-        fits = (kind for kind in _ZIP_KINDS if READERS[kind].looks_like(look))
-        if (kind := next(fits, otherwise)) is not None:
-            groups.setdefault(kind, []).append(look.path)
-    return [Source(kind, tuple(group)) for kind, group in groups.items()]
+        looks = [Look(one) for one in inside] or [look]
+        for one in looks:
+            for found in [Source(kind, (one.path,))] if kind is not None else _sources_at(one):
+                if not READERS[found.kind].in_parts:
+                    sources.append(found)
+                    continue
+                if found.kind not in parts:
+                    sources.append(found.kind)
+                parts.setdefault(found.kind, []).extend(found.paths)
+    return [Source(s, tuple(parts[s])) if isinstance(s, str) else s for s in sources]
 
 
 def _sources_at(look: Look) -> list[Source]:
     path = look.path
-    for kind, reader in READERS.items():
-        if (found := reader.looks_like(look)) is not None:
+    if look.is_zip and not look.names:  # damaged: its reader says how
+        return [Source(_ZIP_KINDS[0], (path,))]
+    names = (path.name, *look.names) if path.is_file() else look.names
+    for other, pattern in _OTHERS.items():
+        known = re.compile(rf"(?:[^/]+/)?(?:{pattern})", re.IGNORECASE)
+        if any(map(known.match, names)):
+            what = f"{path} is a {other} archive; not read yet"
+            hint = f"--kind {'|'.join(KINDS)} if it is something else; archives of Instagram, "
+            raise ArchiveError(what, hint=hint + "Mastodon, Pixelfed and Flickr are read")
+    kinds = _ZIP_KINDS if look.is_zip else READERS
+    for kind in kinds:
+        if (found := READERS[kind].looks_like(look)) is not None:
             return [Source(kind, (found,))]
     if look.post_files:
         return [source for file in look.post_files for source in _sources_at(Look(file))]
-    if packed := _sources_in_zips(look.zips, otherwise=None):
-        return packed
+    zips = [
+        Source(kind, (one.path,))
+        for one in map(Look, look.zips if path.is_dir() else [])
+        for kind in _ZIP_KINDS
+        if READERS[kind].looks_like(one)
+    ]
+    if zips:
+        return zips
+    raise _unknown(look)
+
+
+def _unknown(look: Look) -> ArchiveError:
+    """Say what lies there instead of posts."""
+    path = look.path
     what = f"{path} holds no posts that are known here"
     hint = f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}"
-    if path.is_file():
+    if look.is_zip:
+        hint = "unpack it and name the file or folder that holds the posts"
+        if any(name.lower().endswith(".zip") for name in look.names):
+            what = f"{path} holds no posts, only a zip inside"
+            hint = "unpack it once and name the zips that lie in it"
+    elif look.is_tar:
+        what, hint = f"{path} is a tar archive", "unpack it and name the folder that comes of it"
+    elif path.is_file():
         what = f"{path} is not a file of posts"
         hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
         if not look.head.strip():
             what, hint = f"{path} is empty", "check that it was written to its end"
-        elif look.text.startswith(b"["):
+        elif look.text.startswith("["):
             what = f"{path} is one JSON list"
             hint = (
                 "for Instagram's own archive name its folder or zip; else write one object a line"
             )
+        elif path.suffix.lower() in PHOTO_SUFFIXES:
+            what, hint = f"{path} is a photo, not posts", "name the folder of photos with keywords"
+        else:
+            encoding(look.head, path)  # it says of an unknown encoding that it is one
     elif any(Path(name).suffix.lower() in PHOTO_SUFFIXES for name in look.names):
         what = f"the photos in {path} come without tags"
-        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), or name the photos in "
-        hint += "a posts.jsonl"
-    raise ArchiveError(what, hint=hint)
+        hint = "put NAME.txt beside NAME.jpg (line 1: tags, line 2: user), write keywords into the "
+        hint += "photos, or name them in a posts.jsonl"
+    return ArchiveError(what, hint=hint)
 
 
 def import_posts(
@@ -120,19 +175,24 @@ def import_posts(
     *,
     user_id: str | None = None,
     join_comments: bool = True,
+    private: bool = False,
     keep_copies: bool = False,
     now: float | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> ImportReport:
     """Read posts into a store in batches, of which a finished one stays; nothing comes twice.
 
-    `user_id`, `join_comments` and `keep_copies` as for `Context`. Posts after `now` (Unix seconds
-    UTC; the clock when None) are told as a problem. `on_progress` gets posts read and, once known,
-    expected. ArchiveError: a source cannot be read. StoreError: the store cannot be written.
+    `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`. Posts after `now`
+    (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts read
+    and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store cannot
+    be written.
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
-    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments)
+    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments, private)
+    if any(source.kind == "folders" for source in sources):
+        labelled = (post for post in store.posts() if post.post_id.startswith("folder-"))
+        context.known_ids = {post.photos[0].path: post.post_id for post in labelled if post.photos}
     latest = time.time() if now is None else now
 
     def counted() -> Iterator[Post]:

@@ -6,11 +6,12 @@ import errno
 import hashlib
 import html
 import os
+import unicodedata
 import zipfile
 import zlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from io import BufferedReader
@@ -21,15 +22,18 @@ import regex
 
 from pixtag.errors import StoreError
 from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
-from pixtag.types import NO_ZONE, Photo, Post, iso_time, read_time
+from pixtag.types import NO_ZONE, PHOTO_SUFFIXES, Photo, Post, iso_time, read_time
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-    | {".heic", ".heif", ".avif"}
-)
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
+NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0
+_MARKUP, _BREAK = regex.compile(r"<[^<>]*>"), regex.compile(r"<br\b[^<>]*>|</p>")
+# A character of two to four bytes, each taken for a character; what is left of one.
+_GARBLED = regex.compile(
+    "[\u00c2-\u00df][\u0080-\u00bf]|[\u00e0-\u00ef][\u0080-\u00bf]{2}|[\u00f0-\u00f4][\u0080-\u00bf]{3}"
+)
+_CUT_OFF = regex.compile("[\u00c2-\u00f4][\u0080-\u009f]+|[\u00c2-\u00f4]$")
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -60,7 +64,8 @@ class ImportReport:
     last_at: str | None = None
     n_videos_skipped: int = 0
     n_stories_skipped: int = 0
-    n_reels_skipped: int = 0
+    n_videos: int = 0  # posts that are a video: kept for their tags, with their cover if there is
+    n_reels: int = 0  # those of them that are reels
     n_comments_joined: int = 0
     n_texts_repaired: int = 0
     _people: set[str | None] = field(default_factory=lambda: {None})
@@ -138,12 +143,27 @@ class Context:
     keep_copies: bool = False  # of every photo, not only of those inside archives
     user_id: str | None = None  # the person, for sources that do not name one
     join_comments: bool = True  # whether own first comments belong to the post
+    private: bool = False  # whether posts for followers or for single people are read
+    known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by a post's first photo
     _part: Path | None = None
 
     @staticmethod
     def clean_name(name: object) -> str:
-        """Make a person's name sound; "" for anything but text."""
-        return join_surrogates(name).replace("\0", "").strip() if isinstance(name, str) else ""
+        """Make a person's name sound and composed (NFC); "" for anything but text."""
+        return (
+            composed(join_surrogates(name)).replace("\0", "").strip()
+            if isinstance(name, str)
+            else ""
+        )
+
+    def owner(self, stated: object, where: str) -> str:
+        """Name the person of an archive: as it states, as the context does, or `NOBODY` (told)."""
+        if name := self.clean_name(stated) or self.user_id:
+            return name
+        what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
+        if what not in self.report.problems:
+            self.report.add(what, where)
+        return NOBODY
 
     @staticmethod
     def post_id(kind: str, *parts: object) -> str:
@@ -153,6 +173,7 @@ class Context:
 
     def photo_at(self, path: str) -> Photo:
         """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
+        path = _as_on_disk(path)
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
             self.report.add("photo is not a file", path)
             return Photo(path, "")
@@ -197,19 +218,26 @@ class Context:
         return list(dict.fromkeys(filter(None, map(self._repaired, texts))))
 
     def _repaired(self, text: object) -> str:
-        """Restore a text, without HTML entities and control characters; "" for anything else.
+        """Restore a text as `plain_text` does; "" for anything else.
 
-        Instagram writes every byte of the UTF-8 form as a character of its own. What decodes whole
-        is restored; text that holds real Unicode does not and stays.
+        Instagram writes every byte of the UTF-8 form as a character of its own. Each run that
+        decodes is restored, a character that was cut off goes, and true Unicode stays.
         """
         if not isinstance(text, str):
             return ""
         if not text.isascii():
-            try:
-                text = text.encode("latin-1").decode("utf-8")
-                self.report.n_texts_repaired += 1
-            except (UnicodeEncodeError, UnicodeDecodeError):
-                text = join_surrogates(text)
+            text, n_repaired = _GARBLED.subn(
+                lambda found: _decoded(found[0]), join_surrogates(text)
+            )
+            text = _CUT_OFF.sub("", text) if n_repaired else text
+            self.report.n_texts_repaired += n_repaired > 0
+        return self.plain_text(text)
+
+    @staticmethod
+    def plain_text(text: str) -> str:
+        """Take HTML's marks and entities and control characters out of a text."""
+        if "</" in text or "<br" in text:
+            text = _MARKUP.sub("", _BREAK.sub("\n", text))
         return _CONTROLS.sub("", html.unescape(text)).strip()
 
     def _photo(self, opener: Opener, name: str, *, is_copied: bool) -> Photo | None:
@@ -257,6 +285,24 @@ class Context:
             if not (file.stem.isdecimal() and _is_running(int(file.stem))):
                 file.unlink(missing_ok=True)
         return self.photos_folder / f"{os.getpid()}.part"
+
+
+def _decoded(run: str) -> str:
+    try:
+        return run.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return run
+
+
+def composed(text: str) -> str:
+    """Compose characters (NFC): files made on a Mac take names apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _as_on_disk(path: str) -> str:
+    """Find a file whose name is written in another form than the one that is asked for."""
+    forms = (path, composed(path), unicodedata.normalize("NFD", path), path.replace("\\", "/"))
+    return next(filter(os.path.exists, forms), path)
 
 
 def _is_running(process_id: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -18,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, PHOTO_SUFFIXES, VIDEO_SUFFIXES, ImportReport
+from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, Context, ImportReport, composed
+from pixtag.types import PHOTO_SUFFIXES, Photo
 
 MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
@@ -28,6 +30,30 @@ DAMAGED = (EOFError, OSError, zlib.error, ValueError)
 _HARMLESS_BYTES = 2**20
 _MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_LOCKED = "locked with a password"
+_UNKNOWN_METHOD = "packed in a way that is not read here (such as Deflate64, as Windows does)"
+_SEALED = {
+    _LOCKED: "unpack it with its password and name the folder",
+    _UNKNOWN_METHOD: "unpack it and name the folder",
+}
+# What text may begin with, and its encoding; UTF-16 without its mark shows by zero bytes.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+_ZEROS = (
+    (re.compile(rb"(?:[^\0]\0){2}"), "utf-16-le"),
+    (re.compile(rb"(?:\0[^\0]){2}"), "utf-16-be"),
+)
+# What other encodings look like when they are taken for Windows-1252: Cyrillic, Mac, DOS, CJK.
+_FOREIGN = re.compile(
+    r"[À-ÿ]{3}|[a-z][À-ÖØ-ÞŠŽŸŒ]|[a-zA-ZÀ-ÿ][¡-©«¬®-¶¸¹»-¿‚ƒ„†‡ˆ‰‹“”•˜™›€]+[a-zA-ZÀ-ÿ]"  # noqa: RUF001
+)
+_HIGH, _HIGH_BYTE = re.compile(r"[^\0-\x7f]+"), re.compile(rb"[\x80-\xff]")
+_UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3}")
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
@@ -66,13 +92,58 @@ def until_damage(
         report.add("file is damaged or ends early", f"{where()}: {error}")
 
 
-def lines(file: IO[bytes], path: Path, report: ImportReport) -> Iterator[tuple[int, bytes]]:
+def encoding(data: bytes, name: object) -> str:
+    """Tell UTF-8, UTF-16, UTF-32, Windows-1252 or, with its line ends alone, Mac Roman.
+
+    ArchiveError: what the text begins with shows that it is in none of these.
+    """
+    marked = (found for mark, found in _MARKS.items() if data.startswith(mark))
+    if found := next(chain(marked, (one for form, one in _ZEROS if form.match(data))), None):
+        return found
+    data = data.replace(b"\xff", b"")  # Unix lets it stand in names of files; no other text has it
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        rest, n_whole = _UTF_8.subn(b"", data)
+        if n_whole > len(_HIGH_BYTE.findall(rest)):
+            return "utf-8-sig"  # damaged
+        is_mac = b"\r" in data and b"\n" not in data  # as Excel writes "CSV (Macintosh)"
+        for form in ("mac_roman", "cp1252") if is_mac else ("cp1252",):
+            text = data.decode(form, "replace")
+            if "\ufffd" not in text and len(_FOREIGN.findall(text)) * 4 < len(_HIGH.findall(text)):
+                return form
+        what = f"{name} is text in an encoding that is not read: neither UTF-8 nor Windows-1252"
+        raise ArchiveError(what, hint="save it as UTF-8") from None
+    return "utf-8-sig"
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open text in any `encoding` and with any line ends; bytes out of place become surrogates."""
+    chunk = b""
+    with open_bytes(path) as file, suppress(*DAMAGED):
+        while chunk.isascii() and b"\0" not in chunk and (more := file.read(2**16)):
+            chunk = more
+    form = encoding(chunk, path)
+    return io.TextIOWrapper(open_bytes(path), form, _on_errors(form))
+
+
+def _on_errors(form: str) -> str:
+    return "replace" if form.startswith(("utf-16", "utf-32")) else "surrogateescape"
+
+
+def text_of(data: bytes, name: object) -> str:
+    """Decode a small text of any `encoding`."""
+    form = encoding(data, name)
+    return data.decode(form, _on_errors(form)).lstrip("\ufeff")
+
+
+def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[tuple[int, str]]:
     """Read lines with their number from 1 and line break; too long ones are counted."""
     number = 0
     with until_damage(lambda: f"{path} after line {number}", report):
         while line := file.readline(MAX_LINE_BYTES):
-            is_whole = len(line) < MAX_LINE_BYTES or line.endswith(b"\n")
-            while not is_whole and line and not line.endswith(b"\n"):
+            is_whole = len(line) < MAX_LINE_BYTES or line.endswith("\n")
+            while not is_whole and line and not line.endswith("\n"):
                 line = file.readline(MAX_LINE_BYTES)
             number += 1
             if is_whole:
@@ -115,8 +186,13 @@ class Look:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.head = b"" if path.is_dir() else read_head(path)  # first bytes, decompressed
-        self.text = self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        self.text = ""  # the same as text, unless it is none
+        with suppress(ArchiveError, UnicodeError):
+            form = encoding(self.head, path)
+            text = codecs.getincrementaldecoder(form)(_on_errors(form)).decode(self.head)
+            self.text = "" if "\0" in text else text.lstrip("\ufeff \r\n\t")
         self.is_zip = self.head.startswith(b"PK")
+        self.is_tar = self.head[257:262] == b"ustar"
         # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
         # Directly inside: files that are named as files of posts, which say most, and zips.
@@ -158,17 +234,17 @@ class Tree:
 
     def __init__(self, paths: Sequence[Path], report: ImportReport, opened: ExitStack) -> None:
         self._report, self._opened = report, opened
-        parts = (_in_folder(path) if path.is_dir() else self._in_zip(path) for path in paths)
+        parts = (self._in_zip(path) if _is_zip(path) else _in_folder(path) for path in paths)
         self.entries = list(chain.from_iterable(parts))
         self._by_ending: dict[str, list[Entry]] = {}
         for entry in self.entries:
-            self._by_ending.setdefault(PurePosixPath(entry.name).name, []).append(entry)
+            self._by_ending.setdefault(composed(PurePosixPath(entry.name).name), []).append(entry)
 
     def find(self, uri: str) -> Entry | None:
         """Find what a path in the archive's JSON means, wherever its top lies; never outside it."""
-        uri = uri.strip().replace("\\", "/").lstrip("/")
+        uri = composed(uri).strip().replace("\\", "/").lstrip("/")
         candidates = self._by_ending.get(PurePosixPath(uri).name, [])
-        fitting = [one for one in candidates if f"/{one.name}".endswith(f"/{uri}")]
+        fitting = [one for one in candidates if composed(f"/{one.name}").endswith(f"/{uri}")]
         return min(fitting, key=lambda one: one.name != uri, default=None)
 
     def read(self, entry: Entry, head_bytes: int | None = None) -> bytes | None:
@@ -193,22 +269,43 @@ class Tree:
             hint = "download it again; a download that was cut off looks like this"
             raise ArchiveError(f"{path} is no whole zip: {error}", hint=hint) from error
         infos = [info for info in archive.infolist() if not info.is_dir()]
+        n_read = 0
         total_bytes = sum(info.file_size for info in infos)
         if total_bytes > _MAX_TOTAL_RATIO * path.stat().st_size + _SPARE_BYTES:
             what = f"{path} would grow to {total_bytes:,} bytes: a zip bomb"
-            raise ArchiveError(what, hint="get the archive from Instagram itself")
+            raise ArchiveError(what, hint="get the archive from where it was made")
         for info in infos:
             name = info.filename.replace("\\", "/")
-            if fault := _zip_fault(info, name):
+            fault = _zip_fault(info, name)
+            is_last = info is infos[-1] and not n_read
+            if fault in _SEALED and (is_last or name.lower().endswith(".json")):
+                what = f"{path} cannot be read: {fault}"
+                raise ArchiveError(what, hint=_SEALED[fault])
+            if fault:
                 self._report.add(fault, f"{path.name}: {info.filename}")
             else:
+                n_read += 1
                 yield Entry(name, partial(archive.open, info))
+
+
+def take_photo(entry: Entry | None, uri: str, context: Context) -> Photo | None:
+    """Give an archive's photo; None, counted, for one that is missing or cannot be read."""
+    if entry is None:
+        context.report.add("photo is missing from the archive", uri)
+        return None
+    return context.photo_at(entry.path) if entry.path else context.photo_in(entry.open, entry.name)
 
 
 def _in_folder(root: Path) -> Iterator[Entry]:
     top = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
+    if top.is_file():
+        yield Entry(top.name, partial(top.open, "rb"), str(top))
     for path in (folder / name for folder, names in walk(top) for name in names):
         yield Entry(path.relative_to(top).as_posix(), partial(path.open, "rb"), str(path))
+
+
+def _is_zip(path: Path) -> bool:
+    return path.is_file() and read_head(path, 2) == b"PK"
 
 
 def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
@@ -219,7 +316,9 @@ def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
     if name.lower().endswith(".zip"):
         return "zip inside a zip, not read"
     if info.flag_bits & 1:
-        return "encrypted file in a zip, not read"
+        return _LOCKED
+    if info.compress_type not in _METHODS:
+        return _UNKNOWN_METHOD
     if info.file_size > max(_HARMLESS_BYTES, MAX_RATIO * info.compress_size):
         return "file in a zip grows too much (a zip bomb), refused"
     return ""
@@ -232,7 +331,7 @@ def read_json(raw: bytes | None, where: str, report: ImportReport) -> object:
     """
     if raw is None:
         return None
-    text = raw.decode("utf-8-sig", "surrogateescape").strip("\ufeff\0 \t\r\n")
+    text = text_of(raw, where).strip("\ufeff\0 \t\r\n")
     decoder = json.JSONDecoder(strict=False)
     try:
         return decoder.decode(text)

@@ -11,15 +11,26 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Comment, Context, ImportReport
-from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_all, read_json, walk
-from pixtag.types import Photo, Post
+from pixtag.ingest.context import VIDEO_SUFFIXES, Comment, Context, ImportReport
+from pixtag.ingest.files import (
+    Entry,
+    Look,
+    Tree,
+    as_dict,
+    as_list,
+    dig,
+    read_all,
+    read_json,
+    take_photo,
+    text_of,
+    walk,
+)
+from pixtag.types import PHOTO_SUFFIXES, Photo, Post
 
-NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
     r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
-    r"|messages/inbox/|connections/followers)"
+    r"|messages/inbox/|connections/followers|[^/]+/[^/]+/posts_\d+\.json)"
 )
 _MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
 
@@ -30,23 +41,34 @@ def _files(names: str) -> re.Pattern[str]:
 
 _POSTS, _OLD_POSTS = _files("posts"), _files("media")
 _REELS, _STORIES, _VIDEOS = _files("reels"), _files("stories"), _files("igtv_videos")
-_ARCHIVED, _COMMENTS = _files("archived_posts"), _files("post_comments|comments")
+_COVERS = ("thumbnail", "cover_photo", "cover")
+_ARCHIVED, _COMMENTS = _files("archived_posts"), _files("post_comments|reels_comments|comments")
 _HTML_POSTS = re.compile(r"(?:^|/)(?:posts(?:_\d+)?|start_here)\.html$")
 _OWNER = re.compile(r"(?:^|/)(?:account|personal)_information/personal_information\.json$")
 _OLD_OWNER = re.compile(r"^(?:[^/]+/)?profile\.json$")
 _POST_FOLDERS = frozenset({"content", "media"})
+# What archives in other languages call the name of their owner.
+_USER_KEYS = """
+    username; benutzername; nom d'utilisateur; nom d’utilisateur; nome utente; nombre de usuario;
+    nom d'usuari; nome de usuário; nome de utilizador; gebruikersnaam; användarnamn; brugernavn;
+    brukernavn; käyttäjänimi; nazwa użytkownika; uživatelské jméno; používateľské meno; nume de
+    utilizator; felhasználónév; kullanıcı adı; имя пользователя; ім'я користувача; όνομα χρήστη;
+    nama pengguna; tên người dùng; ชื่อผู้ใช้; שם משתמש; اسم المستخدم; ユーザーネーム; 사용자 이름;
+    用户名; 用戶名稱; 使用者名稱"""  # noqa: RUF001
 _DOWNLOAD_NAME = re.compile(r"instagram-(.+?)-\d{4}-\d\d-\d\d")
 
-# Names that instaloader gives.
-_TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
+# Names that instaloader gives, with its own pattern or one in which a profile goes before.
+_TIME = r"(?:[\w.]+_)?\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_UTC"
 # A shortcode has 11 characters, early ones fewer, those of private posts more; a picture's number
 # has up to three.
 _STEM = re.compile(
     rf"(?P<base>{_TIME}(?:_(?P<code>[\w-]{{11}}|[\w-]{{4,48}}?))?)(?:_(?P<number>\d{{1,3}}))?",
     re.ASCII,
 )
-_COMMENTS_END, _PROFILE_END = "_comments", "_profile_pic"
+# What lies beside a post's own files under its name, and what only looks like a post.
+_COMMENTS_END, _OTHER_ENDS = "_comments", ("_location", "_profile_pic", "_cover")
 _JSON = (".json", ".json.xz")
+_USER_NAME = re.compile(r"[\w.]{1,30}", re.ASCII)
 
 _HOW_TO_GET_JSON = (
     "request it again at accountscenter.instagram.com > Your information and permissions > "
@@ -64,16 +86,14 @@ class _Draft(NamedTuple):
     texts: list[str]
     posted_at: float | None
     uris: list[str]
+    covers: list[str]  # of its videos, as far as the archive names them
 
 
 def looks_like(look: Look) -> Path | None:
-    """Tell an archive's folder, a zip of one, or the `posts_1.json` inside one."""
-    if any(_ARCHIVE.search(name) for name in look.names):
-        return look.path
-    if look.path.is_dir():
-        return None
-    if look.is_zip:  # later parts hold nothing but media
-        return look.path if any(_MEDIA_PART.search(name) for name in look.names) else None
+    """Tell an archive's folder or zip, a part of one, or the `posts_1.json` inside one."""
+    if look.is_zip or look.path.is_dir():  # later parts hold nothing but media
+        is_part = any(_ARCHIVE.search(n) or _MEDIA_PART.search(n) for n in look.names)
+        return look.path if is_part else None
     folder = look.path.absolute().parent
     if not re.fullmatch(r"posts(_\d+)?\.json", look.path.name) or folder.name not in _POST_FOLDERS:
         return None
@@ -82,10 +102,10 @@ def looks_like(look: Look) -> Path | None:
 
 
 def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read posts with at least one photo in the order of the files; the rest is only counted.
+    """Read posts in the order of the files, then videos and reels: these have at most their cover.
 
-    Zips of different people are different archives, all others parts of one. ArchiveError: it is
-    damaged, in HTML, or holds no posts.
+    Paths of different people are different archives, all others parts of one. ArchiveError: it is
+    damaged, locked, in HTML, or holds no posts.
     """
     for group in _archives(paths):
         with ExitStack() as opened:
@@ -93,7 +113,7 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
 
 
 def _archives(paths: Sequence[Path]) -> list[list[Path]]:
-    """Part zips by the person that they name; those that name nobody go with the first."""
+    """Part zips and folders by the person that they name; without one they go with the first."""
     if len(paths) == 1:
         return [list(paths)]
     groups: dict[str, list[Path]] = {}
@@ -107,25 +127,38 @@ def _archives(paths: Sequence[Path]) -> list[list[Path]]:
 
 
 def _read_tree(tree: Tree, paths: list[Path], context: Context) -> Iterator[Post]:
-    owner = _stated_owner(tree, paths) or context.user_id
-    if owner is None:
-        what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
-        context.report.add(what, str(paths[0]))
-        owner = NOBODY
+    owner = context.owner(_stated_owner(tree, paths), str(paths[0]))
     drafts = _drafts(tree, paths, context)
-    _count_others(tree, {uri for draft in drafts for uri in draft.uris}, context)
+    known = {uri for draft in drafts for uri in draft.uris}
+    reels = _others(tree, _REELS, known, context)
+    context.report.n_reels += len(reels)
+    drafts += [*reels, *_others(tree, _VIDEOS, known, context)]
+    _count_others(tree, known, context)
     comments = _own_comments(tree, owner, context) if context.join_comments else []
     joined = context.assign_comments([draft.posted_at for draft in drafts], comments)
     context.report.n_expected += len(drafts)
     for draft, extra in zip(drafts, joined, strict=True):
-        media = [_photo(tree, uri, context) for uri in draft.uris]
-        if any(is_photo for is_photo, _ in media):
+        kinds, photos = _media(tree, draft, context)
+        if kinds & {"photo", "video"}:
             # The same post keeps its name in every form of archive: only folders change.
             first = PurePosixPath(draft.uris[0]).name
             post_id = context.post_id("instagram", owner.casefold(), draft.posted_at, first)
-            photos = tuple(photo for _, photo in media if photo is not None)
             tags = context.tags_of(draft.texts, extra)
+            context.report.n_videos += "photo" not in kinds
             yield Post(post_id, owner, draft.posted_at, tags, photos)
+
+
+def _others(
+    tree: Tree, pattern: re.Pattern[str], known: set[str], context: Context
+) -> list[_Draft]:
+    """Read reels or long videos that are no posts already; `known` gets their paths as well."""
+    drafts: list[_Draft] = []
+    for name, value in _documents(tree, pattern, context.report):
+        for row in _rows(value) or []:
+            new = [one for one in _draft(row, name, context) if not known & {*one.uris}]
+            known.update(uri for one in new for uri in one.uris)
+            drafts += new
+    return drafts
 
 
 def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
@@ -163,15 +196,15 @@ def _draft(row: object, where: str, context: Context) -> list[_Draft]:
     texts = context.repair_texts(dig(one, "title") for one in (row, *media))
     stamps = (dig(one, "creation_timestamp") for one in (row, *media))
     at = context.report.read_time(next(filter(None, stamps), None), where)
-    return [_Draft(texts, at, uris)]
+    covers = [dig(one, name, "uri") for one in (row, *media) for name in _COVERS]
+    return [_Draft(texts, at, uris, [uri for uri in covers if isinstance(uri, str)])]
 
 
 def _old_drafts(value: dict[str, object], where: str, context: Context) -> list[_Draft]:
     """Read `media.json`: a post with several photos is several rows, alike in time and caption."""
-    context.report.n_videos_skipped += len(as_list(value.get("videos")))
     context.report.n_stories_skipped += len(as_list(value.get("stories")))
     drafts: dict[tuple[object, ...], _Draft] = {}
-    for number, row in enumerate(as_list(value.get("photos"))):
+    for number, row in enumerate([*as_list(value.get("photos")), *as_list(value.get("videos"))]):
         uri, taken_at, caption = dig(row, "path"), dig(row, "taken_at"), dig(row, "caption")
         # Without a time nothing tells which rows belong together.
         key = (str(taken_at), str(caption)) if taken_at else (number,)
@@ -181,39 +214,43 @@ def _old_drafts(value: dict[str, object], where: str, context: Context) -> list[
             drafts[key].uris.append(uri)
         else:
             at = context.report.read_time(taken_at or None, where)
-            drafts[key] = _Draft(context.repair_texts([caption]), at, [uri])
+            drafts[key] = _Draft(context.repair_texts([caption]), at, [uri], [])
     return list(drafts.values())
 
 
-def _photo(tree: Tree, uri: str, context: Context) -> tuple[bool, Photo | None]:
-    """Tell whether a medium is a photo, and give it unless it is missing."""
-    entry = tree.find(uri)
-    suffix = PurePosixPath(uri).suffix.lower()
-    if entry is None and suffix not in VIDEO_SUFFIXES:
-        context.report.add("photo is missing from the archive", uri)
-        return True, None
-    kind = "video" if entry is None else tree.medium_kind(entry)
-    if entry is not None and kind == "photo":
-        if entry.path:
-            return True, context.photo_at(entry.path)
-        return True, context.photo_in(entry.open, entry.name)
-    if kind == "video":
-        context.report.n_videos_skipped += 1
-    elif suffix != ".srt":
-        context.report.add("medium of an unknown kind", uri)
-    return False, None
+def _media(tree: Tree, draft: _Draft, context: Context) -> tuple[set[str], tuple[Photo, ...]]:
+    """Tell the kinds of a post's media, and give its photos, or a video's cover."""
+    kinds: set[str] = set()
+    photos: list[Photo | None] = []
+    n_videos = 0
+    for uri in draft.uris:
+        entry, suffix = tree.find(uri), PurePosixPath(uri).suffix.lower()
+        kind = "video" if suffix in VIDEO_SUFFIXES else "photo"
+        kind = tree.medium_kind(entry) if entry is not None else kind
+        kinds.add(kind)
+        n_videos += kind == "video"
+        if kind == "photo":
+            photos.append(take_photo(entry, uri, context))
+        elif kind == "other" and suffix != ".srt":
+            context.report.add("medium of an unknown kind", uri)
+    context.report.n_videos_skipped += n_videos if "photo" in kinds else 0
+    if "photo" not in kinds:
+        beside = (
+            PurePosixPath(u).with_suffix(end) for u in draft.uris for end in (".jpg", ".webp")
+        )
+        covers = (tree.find(uri) for uri in (*draft.covers, *map(str, beside)))
+        photos = [take_photo(one, one.name, context) for one in covers if one is not None][:1]
+    return kinds, tuple(photo for photo in photos if photo is not None)
 
 
 def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
-    """Count reels and stories that are no posts, without reading them as photos."""
+    """Count stories and archived posts, without reading them as photos."""
 
     def n_media(pattern: re.Pattern[str]) -> int:
         documents = _documents(tree, pattern, context.report)
         return sum(len(_media_uris(value) - known_uris) for _, value in documents)
 
-    context.report.n_reels_skipped += n_media(_REELS)
     context.report.n_stories_skipped += n_media(_STORIES)
-    context.report.n_videos_skipped += n_media(_VIDEOS)
     if n_archived := n_media(_ARCHIVED):
         where = _matching(tree, _ARCHIVED)[0].name
         context.report.add("archived post, left out", where, n_archived)
@@ -241,10 +278,13 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
         for row in as_list(value) or inner:
             if isinstance(row, list):  # before 2021
                 stamp, text, author = (*as_list(row), None, None, None)[:3]
-            else:
-                parts = dig(row, "string_map_data")
-                stamp, text = dig(parts, "Time", "timestamp"), dig(parts, "Comment", "value")
-                author = dig(parts, "Media Owner", "value")
+            else:  # the names of the values are in the account's language: told by what they hold
+                parts = [*as_dict(dig(row, "string_map_data")).values()]
+                values = [v for v in (dig(part, "value") for part in parts) if isinstance(v, str)]
+                is_own = owner.casefold() in map(str.casefold, values)
+                author = owner if is_own else None
+                text = " ".join(v for v in values if v.casefold() != owner.casefold())
+                stamp = next(filter(None, (dig(part, "timestamp") for part in parts)), None)
             comments += context.own_comment(author, owner, text, stamp, name)
     return comments
 
@@ -255,10 +295,17 @@ def _stated_owner(tree: Tree, paths: list[Path]) -> str | None:
     names: list[object] = []
     for _, value in _documents(tree, _OWNER, quiet):
         users = as_list(dig(value, "profile_user"))
-        names += [dig(user, "string_map_data", "Username", "value") for user in users]
+        parts = [as_dict(dig(user, "string_map_data")) for user in users]
+        names += [dig(part, key, "value") for part in parts for key in part if _is_user(key)]
     names += [dig(value, "username") for _, value in _documents(tree, _OLD_OWNER, quiet)]
     names += [found[1] for found in (_DOWNLOAD_NAME.match(path.name) for path in paths) if found]
     return next(filter(None, map(Context.clean_name, names)), None)
+
+
+def _is_user(key: str) -> bool:
+    (name,) = Context(ImportReport(), Path()).repair_texts([key]) or [""]
+    known = (one.strip() for one in " ".join(_USER_KEYS.split()).split(";"))
+    return name.casefold() in known
 
 
 def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
@@ -297,47 +344,71 @@ class _PostFiles:
 
 
 def looks_like_instaloader(look: Look) -> Path | None:
-    """Tell a folder with files named by the time of their post."""
-    is_named = any(re.match(_TIME, Path(name).name) for name in look.names)
-    return look.path if is_named else None
+    """Tell a folder with files named by the time of their post, or with instaloader's metadata."""
+    if any(re.match(_TIME, Path(name).name) for name in look.names):
+        return look.path
+    documents = [look.path / name for name in look.names if name.lower().endswith(_JSON)]
+    return look.path if any(map(_is_metadata, documents[:5])) else None
+
+
+def _is_metadata(path: Path) -> bool:
+    return bool(dig(_json_file(path, Context(ImportReport(), path)), "instaloader"))
 
 
 def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
-    """Read folders that instaloader wrote (else ArchiveError), in time order within a folder.
+    """Read folders that instaloader wrote (else ArchiveError), in order of name within a folder.
 
-    Videos (their poster pictures too), stories and profile pictures are left out.
+    A video is a post without its file; its poster picture stands for it. Stories and profile
+    pictures are left out.
     """
     (root,) = paths
     n_groups = 0
     for folder, names in walk(root):
-        groups = _grouped(folder, names, context)
+        groups = _grouped(folder, names)
         n_groups += len(groups)
         context.report.n_expected += len(groups)
         for files in groups:
             document = as_dict(_json_file(files.metadata, context))
             node = as_dict(document.get("node")) or document
-            kind = _kind(files, node, dig(document, "instaloader", "node_type"), folder)
-            if kind == "post":
+            node_type = dig(document, "instaloader", "node_type")
+            if node_type == "StoryItem" or folder.name.endswith(":stories"):
+                context.report.n_stories_skipped += 1
+            elif not node_type or node_type == "Post":
+                is_photo = files.photos.keys() - files.videos
+                context.report.n_videos += not is_photo and bool(files.videos or _is_video(node))
                 yield _instaloader_post(files, node, folder, context)
-            else:
-                context.report.n_expected -= 1
-                context.report.n_stories_skipped += kind == "story"
+                continue
+            context.report.n_expected -= 1
     if not n_groups:
         what = f"{root} holds no files named as instaloader names them"
         raise ArchiveError(what, hint="they look like 2026-03-01_18-30-00_UTC.jpg")
 
 
-def _grouped(folder: Path, names: list[str], context: Context) -> list[_PostFiles]:
+def _is_video(node: dict[str, object]) -> bool:
+    return bool(node.get("is_video") or node.get("__typename") == "GraphVideo")
+
+
+def _grouped(folder: Path, names: list[str]) -> list[_PostFiles]:
+    """Group a folder's files by post: named by its time, or as its metadata is named."""
     groups: dict[str, _PostFiles] = {}
+    documents = (name for name in names if name.lower().endswith(_JSON))
+    odd = (name for name in documents if _STEM.fullmatch(name.partition(".json")[0]) is None)
+    bases = {name.partition(".json")[0] for name in odd if _is_metadata(folder / name)}
     for name in names:
-        stem, _, suffix = name.partition(".")
-        suffix = "." + suffix.lower()
+        stem, dot, suffix = name.rpartition(".json") if ".json" in name else name.rpartition(".")
+        suffix = f"{dot}{suffix}".lower()
         is_comments = stem.endswith(_COMMENTS_END) and suffix in _JSON
-        found = _STEM.fullmatch(stem.removesuffix(_COMMENTS_END) if is_comments else stem)
-        if found is None or stem.endswith(_PROFILE_END):
+        stem = stem.removesuffix(_COMMENTS_END) if is_comments else stem
+        numbered = re.fullmatch(r"(.+)_(\d{1,3})", stem)
+        if stem in bases:
+            base, code, number = stem, None, 0
+        elif numbered and numbered[1] in bases:
+            base, code, number = numbered[1], None, int(numbered[2])
+        elif (found := _STEM.fullmatch(stem)) and not stem.endswith(_OTHER_ENDS):
+            base, code, number = found["base"], found["code"], int(found["number"] or 0)
+        else:
             continue
-        files = groups.setdefault(found["base"], _PostFiles(found["base"], found["code"]))
-        number = int(found["number"] or 0)
+        files = groups.setdefault(base, _PostFiles(base, code))
         if is_comments:
             files.comments = folder / name
         elif suffix in _JSON:
@@ -346,23 +417,9 @@ def _grouped(folder: Path, names: list[str], context: Context) -> list[_PostFile
             files.texts.append(folder / name)
         elif suffix in VIDEO_SUFFIXES:
             files.videos.add(number)
-            context.report.n_videos_skipped += 1
         elif suffix in PHOTO_SUFFIXES:
             files.photos[number] = folder / name
     return [groups[base] for base in sorted(groups)]
-
-
-def _kind(files: _PostFiles, node: dict[str, object], node_type: object, folder: Path) -> str:
-    """Tell `post`, `video`, `story` or `profile`."""
-    if node_type == "StoryItem" or folder.name.endswith(":stories"):
-        return "story"
-    if node_type and node_type != "Post":
-        return "profile"
-    if files.photos.keys() - files.videos:
-        return "post"
-    # Without media (captions only were saved) it is a post, unless it is known to be a video.
-    is_video = files.videos or node.get("is_video") or node.get("__typename") == "GraphVideo"
-    return "video" if is_video else "post"
 
 
 def _instaloader_post(
@@ -371,20 +428,20 @@ def _instaloader_post(
     stamp = node.get("taken_at_timestamp") or node.get("date") or node.get("taken_at")
     posted_at = context.report.read_time(stamp, files.base)
     if posted_at is None:
-        named = f"{files.base[:10]}T{files.base[11:19].replace('-', ':')}Z"
+        found = re.search(r"(\d{4}-\d\d-\d\d)_(\d\d)-(\d\d)-(\d\d)", files.base)
+        named = "{}T{}:{}:{}Z".format(*found.groups()) if found else None
         posted_at = context.report.read_time(named, files.base)
     owner = Context.clean_name(dig(node, "owner", "username")) or context.user_id
-    profile = folder.name.removesuffix(":stories")
-    # Folders of hashtags and places hold many people's.
-    if not owner and profile and profile[0] not in "#:%" and not profile.endswith(":tagged"):
-        owner = Context.clean_name(profile)
+    # Folders of hashtags and places hold many people's, and highlights are no person.
+    if not owner and _USER_NAME.fullmatch(folder.name):
+        owner = folder.name
     comments: list[Comment] = []
     for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
         comments += context.own_comment(author, owner, dig(row, "text"), said_at, files.base)
     (joined,) = context.assign_comments([posted_at], comments)
-    # A picture with a video's number is the video's poster.
-    numbers = sorted(files.photos.keys() - files.videos)
+    # A picture with a video's number is its poster: a photo only where there is no other.
+    numbers = sorted(files.photos.keys() - files.videos) or sorted(files.photos)
     code = node.get("shortcode") or node.get("code") or files.code
     key = (code,) if isinstance(code, str) else (owner, files.base)
     tags = context.tags_of(_texts(files, node, context), joined)
@@ -400,7 +457,7 @@ def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list
     found.append(dig(caption, "text") if isinstance(caption, dict) else caption)
     if not any(isinstance(text, str) for text in found):
         raws = (_read(path, context) or b"" for path in files.texts)
-        found = [raw.decode("utf-8-sig", "replace") for raw in raws]
+        found = [text_of(raw, files.base) for raw in raws]
     return context.repair_texts(found)
 
 

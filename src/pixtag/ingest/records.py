@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.ingest import files
-from pixtag.ingest.context import PHOTO_SUFFIXES, VIDEO_SUFFIXES, Context
+from pixtag.ingest.context import VIDEO_SUFFIXES, Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
-from pixtag.types import Post
+from pixtag.types import PHOTO_SUFFIXES, Post
 
-COLUMNS = ("post_id", "user_id", "posted_at", "image", "tags", "caption")
+# The columns of a post, and what others call them; a post's own name for one comes first.
+COLUMNS = {
+    "post_id": "id shortcode mediaid",
+    "user_id": "user username userid author owner account profile screenname",
+    "posted_at": "timestamp createdat created takenat datetaken takenattimestamp datetime date time"
+    " posted published publishedat",
+    "image": "images photo photos photopath imagepath filename file filepath picture media path",
+    "tags": "hashtags tag hashtag keywords",
+    "caption": "captions text content description title message",
+}
+_COLUMN_OF = {
+    alias: name
+    for name, others in COLUMNS.items()
+    for alias in (name.replace("_", ""), *others.split())
+}
 # Folders beside labelled photos that hold other forms of them.
 SKIPPED_FOLDERS = frozenset({"extra", "original"})
+_SEPARATOR = re.compile(r"[,;|\uFF0C\u3001]")
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
+_MOST_UNREAD = 100
 _Records = Iterator[tuple[str, dict[str, Any]]]  # where it stands, its values by column name
 
 
 def looks_like(kind: str, look: Look) -> Path | None:
     """Tell a file of a kind by how it begins: a JSON object, Parquet's signature, other text."""
-    is_text = look.text and not look.text.startswith(b"[") and b"\0" not in look.text
-    found = "jsonl" if look.text.startswith(b"{") else "csv" if is_text else ""
+    is_text = look.text and look.text[0] not in "[<"
+    found = "jsonl" if look.text.startswith("{") else "csv" if is_text else ""
     found = "parquet" if look.head.startswith(b"PAR1") else found
     return look.path if found == kind else None
 
@@ -41,55 +59,146 @@ def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
     ArchiveError: it cannot be opened, no line is a post, or no column is known.
     """
     (path,) = paths
-    for where, record in _READ[kind](path, context):
+    heading = _Heading(path, context)
+    for where, record in _READ[kind](path, context, heading):
         yield read_record(record, path, where, context)
 
 
-def _read_json_lines(path: Path, context: Context) -> _Records:
+class _Heading:
+    """Which column is what, told by names; those of a file that are not understood are told."""
+
+    def __init__(self, path: Path, context: Context) -> None:
+        self.path, self._report = path, context.report
+        self._told: set[str] = set()
+
+    def columns(self, names: Iterable[str]) -> dict[str, str]:
+        """Give the names that are read, by column; of several for one column that listed first."""
+        found: dict[str, dict[str, str]] = {column: {} for column in COLUMNS}
+        for name in names:
+            plain = re.sub(r"[\W_]", "", name).lower()
+            if (column := _COLUMN_OF.get(plain)) is not None:
+                found[column].setdefault(plain, name)
+            elif name.strip():
+                self._unread(name)
+        chosen: dict[str, str] = {}
+        for column, others in found.items():
+            order = (column.replace("_", ""), *COLUMNS[column].split())
+            first, *rest = sorted(others, key=order.index) or [""]
+            if first:
+                chosen[column] = others[first]
+            for plain in rest:
+                self._unread(others[plain])
+        return chosen
+
+    def indices(self, names: list[str]) -> dict[str, int]:
+        """Place the columns of a table; ArchiveError: one comes twice, or nothing to learn from."""
+        for name, n in Counter(map(str.lower, names)).items():
+            if n > 1 and _COLUMN_OF.get(name.replace("_", "")):
+                what = f"{self.path} has the column {name!r} {n} times"
+                raise ArchiveError(what, hint="keep one of them, or rename the others")
+        chosen = self.columns(names)
+        if not chosen.keys() & _CONTENT:
+            found = ", ".join(map(repr, names[:12]))
+            what = f"{self.path} has no column named tags, caption or image, only: {found}"
+            raise ArchiveError(what, hint=f"rename its columns: {', '.join(COLUMNS)}")
+        return {column: names.index(name) for column, name in chosen.items()}
+
+    def _unread(self, name: str) -> None:
+        if name not in self._told and len(self._told) < _MOST_UNREAD:
+            self._told.add(name)
+            self._report.add("unknown column, not read", f"{self.path}: {name}")
+
+
+def _read_json_lines(path: Path, context: Context, heading: _Heading) -> _Records:
     context.report.n_expected += _count_lines(path)
     n_broken = n_good = 0
-    with files.open_bytes(path) as file:
+    keys: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    shape: tuple[str, ...] | None = None
+    with files.open_text(path) as file:
         for number, line in files.lines(file, path, context.report):
+            where = f"{path}:{number}"
             try:
-                record: Any = json.loads(line.decode("utf-8-sig", "surrogateescape"))
+                record: Any = json.loads(line.removeprefix("\ufeff"))
             except (ValueError, RecursionError):
                 record = None
-            if isinstance(record, dict):
+            if not isinstance(record, dict):
+                if line.strip():
+                    n_broken += 1
+                    kind = "broken line" if line.endswith("\n") else "half-written last line"
+                    context.report.add(kind, f"{where}: {line[:60].strip()}")
+                continue
+            keys = cast("dict[str, Any]", record)
+            if shape != (shape := tuple(keys)):
+                names = heading.columns(shape)
+            if names:
                 n_good += 1
-                yield f"{path}:{number}", cast("dict[str, Any]", record)
-            elif line.strip():
+                yield where, {column: keys[name] for column, name in names.items()}
+            else:
                 n_broken += 1
-                kind = "broken line" if line.endswith(b"\n") else "half-written last line"
-                start = line[:60].decode(errors="replace").strip()
-                context.report.add(kind, f"{path}:{number}: {start}")
+                context.report.add("record without a known name, left out", where)
     if n_broken and not n_good:
         form = '{"post_id": .., "user_id": .., "posted_at": .., "image": .., "tags": [..]}'
         what = f"no line of {path} is a JSON object with a post"
+        what += f", only with: {', '.join(map(repr, list(keys)[:12]))}" if keys else ""
         raise ArchiveError(what, hint=f"each line needs the form {form}")
 
 
-def _read_csv(path: Path, context: Context) -> _Records:
-    context.report.n_expected += max(_count_lines(path) - 1, 0)
-    separator = _separator(path)
+def _read_csv(path: Path, context: Context, heading: _Heading) -> _Records:
+    report = context.report
+    report.n_expected += max(_count_lines(path) - 1, 0)
     csv.field_size_limit(2**24)  # a caption with 10,000 tags exceeds the default of 128 kB
-    with files.open_bytes(path) as raw:
-        # Bytes that are no UTF-8 become lone surrogates, which cleaning removes.
-        text = io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="")
-        rows = csv.DictReader(text, delimiter=separator)
-        with files.until_damage(lambda: f"{path}:{rows.line_num}", context.report):
-            while True:
-                try:
-                    row = next(rows)
-                except csv.Error as error:
-                    context.report.add("broken line", f"{path}:{rows.line_num}: {error}")
-                except StopIteration:
-                    return
-                else:
-                    record = {key.strip().lower(): row[key] for key in row if isinstance(key, str)}
-                    yield f"{path}:{rows.line_num}", record
+    with files.open_text(path) as file:
+        numbered = files.lines(file, path, report)
+        # Before the heading may stand blank lines and Excel's hint, as in `sep=;`.
+        head, mark = "", ""
+        for _, line in numbered:
+            hint = re.fullmatch(r"\ufeff?\"?sep=(.)\"?\s*", line)
+            mark, head = (hint[1], "") if hint else (mark, line)
+            if head.strip():
+                break
+        marks = mark or ",;\t|"
+        names = max((next(csv.reader([head], delimiter=m), []) for m in marks), key=_n_known)
+        mark = mark or max(marks, key=lambda m: _n_known(next(csv.reader([head], delimiter=m), [])))
+        places = heading.indices(names)
+        for number, row in _table_rows(numbered, mark, len(names)):
+            if len(row) < len(names) or any(row[len(names) :]):
+                report.add("row with too few or too many fields", f"{path}:{number}")
+            if any(row):
+                values = {name: row[i] for name, i in places.items() if i < len(row)}
+                yield f"{path}:{number}", values
 
 
-def _read_parquet(path: Path, context: Context) -> _Records:
+def _n_known(names: list[str]) -> int:
+    return sum(re.sub(r"[\W_]", "", name).lower() in _COLUMN_OF for name in names)
+
+
+def _table_rows(
+    numbered: Iterator[tuple[int, str]], mark: str, width: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Split lines into fields; those that a stray quote would swallow are each read by itself."""
+    taken: list[tuple[int, str]] = []
+    reader = csv.reader(
+        (taken.append(one) or one[1] for one in numbered), delimiter=mark, strict=True
+    )
+    while True:
+        taken.clear()
+        row: list[str] | None = None
+        with suppress(csv.Error):
+            row = next(reader, None)
+            if row is None:
+                return
+        if row is not None and (len(taken) == 1 or len(row) == width):
+            yield taken[0][0], row
+            continue
+        for number, line in taken:
+            forms = (
+                next(csv.reader([one], delimiter=mark), []) for one in (line, line.replace('"', ""))
+            )
+            yield number, next((row for row in forms if len(row) == width), [])
+
+
+def _read_parquet(path: Path, context: Context, heading: _Heading) -> _Records:
     import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
     import pyarrow.parquet as pq
 
@@ -97,21 +206,23 @@ def _read_parquet(path: Path, context: Context) -> _Records:
         with files.open_bytes(path) as file:
             is_packed = files.compression(path)
             table = pq.ParquetFile(pa.BufferReader(file.read()) if is_packed else path)
-        names = [name for name in table.schema_arrow.names if name in COLUMNS]
+        names = table.schema_arrow.names
     except (*files.DAMAGED, pa.ArrowException) as error:
         what = f"{path} is no readable Parquet file: {error}"
         raise ArchiveError(what, hint="write it again, or use CSV") from error
-    _check_columns(table.schema_arrow.names, path)
+    places = heading.indices(names)
     context.report.n_expected += table.metadata.num_rows
     number = 0
     with files.until_damage(
         lambda: f"{path} after row {number}", context.report, pa.ArrowException
     ):
-        for batch in table.iter_batches(batch_size=1000, columns=names):
-            columns = [_plain_column(batch.column(name)) for name in names]
+        for batch in table.iter_batches(
+            batch_size=1000, columns=[names[i] for i in places.values()]
+        ):
+            columns = [_plain_column(batch.column(names[i]), path) for i in places.values()]
             for values in zip(*columns, strict=True):
                 number += 1
-                yield f"{path} row {number}", dict(zip(names, values, strict=True))
+                yield f"{path} row {number}", dict(zip(places, values, strict=True))
 
 
 _READ = {"jsonl": _read_json_lines, "parquet": _read_parquet, "csv": _read_csv}
@@ -120,13 +231,17 @@ KINDS = tuple(_READ)
 
 def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
     """Make a post of a record, which may lack any of `COLUMNS`; image paths start at its file."""
-    tags = given_tags(record.get("tags"))
-    if not tags and isinstance(record.get("caption"), str):
-        tags = find_hashtags(record["caption"])
-    user_id = _name(record.get("user_id")) or context.user_id
+    given, caption = record.get("tags"), record.get("caption")
+    tags = given_tags(given)
+    if not tags and isinstance(caption, str):
+        tags = find_hashtags(context.plain_text(caption))
+    user_id = composed(_name(record.get("user_id")) or "") or context.user_id
     posted_at = context.report.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
+    for name, value, found in (("tags", given, tags), ("image", record.get("image"), images)):
+        if value and not found and not isinstance(value, str):
+            context.report.add(f"{name} not understood", f"{where}: {value!r}")
     post_id = _name(record.get("post_id"))
     if not post_id:
         post_id = context.post_id("row", json.dumps([user_id, posted_at, images, kept]))
@@ -136,30 +251,15 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     return Post(post_id, user_id, posted_at, kept, photos)
 
 
-def _check_columns(heading: list[str], path: Path) -> None:
-    """Make sure that a table has something to learn from."""
-    if not {name.strip().lower() for name in heading} & _CONTENT:
-        found = ", ".join(repr(name) for name in heading[:12])
-        what = f"{path} has no column named tags, caption or image, only: {found}"
-        raise ArchiveError(what, hint=f"rename its columns: {', '.join(COLUMNS)}")
-
-
-def _separator(path: Path) -> str:
-    """Choose the separator that makes the heading line show known columns."""
-    heading = files.read_head(path, 2**16).partition(b"\n")[0].decode("utf-8-sig", "replace")
-    parts = {mark: next(csv.reader([heading], delimiter=mark), []) for mark in ",;\t"}
-    known = {mark: {part.strip().lower() for part in parts[mark]} & {*COLUMNS} for mark in parts}
-    best = max(parts, key=lambda mark: len(known[mark]))
-    _check_columns(parts[best], path)
-    return best
-
-
-def _plain_column(column: Any) -> list[Any]:  # noqa: ANN401 - a pyarrow array
+def _plain_column(column: Any, path: Path) -> list[Any]:  # noqa: ANN401 - a pyarrow array
     """Turn a column into Python values, times into ISO text exact to the microsecond."""
     import pyarrow as pa
 
     if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
-        return column.to_pylist()
+        values = column.to_pylist()
+        return [
+            files.text_of(v, path) if isinstance(v, bytes) and b"\0" not in v else v for v in values
+        ]
     zone = "+00:00" if getattr(column.type, "tz", None) else ""
     texts = column.cast(pa.timestamp("us"), safe=False).cast(pa.string())
     return [None if text is None else text + zone for text in texts.to_pylist()]
@@ -192,9 +292,10 @@ def _images(value: object, path: Path) -> list[str]:
 
 def looks_labelled(look: Look) -> Path | None:
     """Tell a folder of photos with text files beside them."""
-    photos = {n.rsplit(".", 1)[0] for n in look.names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
+    names = [*map(composed, look.names)]
+    photos = {n.rsplit(".", 1)[0] for n in names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
     photos |= {re.sub(r"_\d+$", "", name) for name in photos}
-    is_labelled = any(n[:-4] in photos for n in look.names if n.lower().endswith(".txt"))
+    is_labelled = any(n[:-4] in photos for n in names if n.lower().endswith(".txt"))
     return look.path if is_labelled and not look.post_files else None
 
 
@@ -208,13 +309,19 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
-        for stem, label, photo_names in posts:
+        texts = [_label_lines(folder / label, context) for _, label, _ in posts]
+        # A file of three lines or more, the first a single tag, shows that each line is a tag.
+        is_list = any(len(text) > 2 and not _SEPARATOR.search(text[0]) for text in texts)
+        for (stem, label, photo_names), text in zip(posts, texts, strict=True):
             n_posts += 1
-            tags, user_id = _read_label(folder / label, context)
+            tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
             photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
-            # Named by folder, name and content: the same after a move, and in parent or child.
+            # Named by folder, name and content: the same after a move, and in parent or child;
+            # a file that was edited in its place keeps the name that it had.
             digests = (photo.digest for photo in photos)
             post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
+            if post_id not in context.known_ids.values():
+                post_id = context.known_ids.get(photos[0].path, post_id)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
@@ -223,10 +330,10 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
 
 def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
     """Group the files of one folder: name of the post, label file, photos in order."""
-    labels = {name[:-4]: name for name in names if name.lower().endswith(".txt")}
+    labels = {composed(name[:-4]): name for name in names if name.lower().endswith(".txt")}
     photos: dict[str, list[tuple[int, str]]] = {}
     for name in names:
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122 - as text
+        stem, suffix = os.path.splitext(composed(name))  # noqa: PTH122 - as text
         context.report.n_videos_skipped += suffix.lower() in VIDEO_SUFFIXES
         if suffix.lower() not in PHOTO_SUFFIXES:
             continue
@@ -242,17 +349,39 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
     return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
 
 
-def _read_label(path: Path, context: Context) -> tuple[tuple[str, ...], str | None]:
+def _label_lines(path: Path, context: Context) -> list[str]:
+    """Read a text file's lines, without blank ones at its end."""
+    raw = files.read_all(partial(path.open, "rb"), str(path), context.report, "text file")
     try:
-        with path.open("rb") as file:
-            text = file.read(2**20).decode("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        context.report.add("text file cannot be read", f"{path}: {error.strerror}")
-        return (), context.user_id
-    first, second = (*join_surrogates(text).replace("\0", "").splitlines(), "", "")[:2]
-    if not first.strip():
-        context.report.add("text file without tags", str(path))
-    user_id = second.strip() or context.user_id
+        text = files.text_of(raw or b"", path)
+    except ArchiveError as error:
+        context.report.add("text file in an unknown encoding, not read", str(error))
+        return []
+    text = join_surrogates(text).replace("\0", "").rstrip()
+    return [line.strip() for line in text.splitlines()]
+
+
+def _label(
+    lines: list[str], where: str, context: Context, *, is_list: bool
+) -> tuple[tuple[str, ...], str | None]:
+    """Read tags and user: of two lines, of a list with one tag a line, or of a caption."""
+    first, second, *others = (*lines, "", "")
+    parts = [
+        part.strip()
+        for part in (_SEPARATOR.split(first) if _SEPARATOR.search(first) else first.split())
+    ]
+    is_caption = "#" in "".join(lines[1:]) or (
+        "#" in first and any(p[:1] not in {"#", ""} for p in parts)
+    )
+    if is_caption or is_list:
+        second = ""
+    elif any(others):
+        context.report.add("lines after the second in a text file, not read", where)
+    text = "\n".join(lines)
+    tags = find_hashtags(text) if is_caption else split_tags(text if is_list else first)
+    if not first:
+        context.report.add("text file without tags", where)
+    user_id = composed(second) or context.user_id
     if user_id is None:
-        context.report.add("text file without a user", str(path))
-    return tidy_tags(split_tags(first), context.report.tags), user_id
+        context.report.add("text file without a user", where)
+    return tidy_tags(tags, context.report.tags), user_id

@@ -139,7 +139,8 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
             raise _not_yet(path, _EMPTY)
         _migrate(db)  # whoever made the file was killed before its first table
         return True
-    version = _version(db)
+    if not (version := _version(db)):
+        raise _damaged(path, "it has lost the number of its version")
     if version > len(MIGRATIONS):
         versions = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
         what = f"{path} was written by a newer Pixtag ({versions})"

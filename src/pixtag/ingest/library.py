@@ -1,0 +1,120 @@
+"""Posts from a photo library: keywords (XMP, IPTC, EXIF) in photos and sidecars, times of EXIF."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from pixtag.errors import ArchiveError, ImageError
+from pixtag.ingest.context import BROKEN_ZIP, Context, ImportReport
+from pixtag.ingest.files import Entry, Look, Tree, take_photo, text_of
+from pixtag.tags import tidy_tags
+from pixtag.types import PHOTO_SUFFIXES, Post
+
+_N_TRIED = 200  # photos that are looked into to tell whether a folder is a library
+_SUBJECT = re.compile(r"<dc:subject\b.*?</dc:subject>", re.DOTALL)
+_ITEM = re.compile(r"<rdf:li[^>]*>(.*?)</rdf:li>", re.DOTALL)
+_TAKEN = re.compile(
+    r"\b(?:exif:DateTimeOriginal|photoshop:DateCreated|xmp:CreateDate)(?:=[\"']|>)([^<\"']+)"
+)
+
+
+def looks_like(look: Look) -> Path | None:
+    """Tell a folder or zip of photos of which some carry keywords, or with XMP sidecars."""
+    if any(name.lower().endswith(".xmp") for name in look.names):
+        return look.path
+    if not any(_is_photo(name) for name in look.names) or look.post_files or look.zips:
+        return None
+    with ExitStack() as opened, suppress(ArchiveError):
+        entries = Tree([look.path], ImportReport(), opened).entries
+        photos = islice((one for one in entries if _is_photo(one.name)), _N_TRIED)
+        return look.path if any(_noted(one)[0] for one in photos) else None
+    return None
+
+
+def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
+    """Read each photo with keywords as a post, by name; a sidecar's keywords come first.
+
+    A sidecar without a photo that is known here (a raw file's) is a post without one.
+    ArchiveError: a zip is damaged or locked, or no photo has keywords.
+    """
+    n_posts = 0
+    with ExitStack() as opened:
+        tree = Tree(paths, context.report, opened)
+        sidecars = {
+            one.name[:-4].lower(): one for one in tree.entries if one.name.lower().endswith(".xmp")
+        }
+        photos = [one for one in tree.entries if _is_photo(one.name)]
+        raws = sidecars.keys() - {key for one in photos for key in _keys(one)}
+        context.report.n_expected += len(photos) + len(raws)
+        for entry in (*photos, *(sidecars[name] for name in sorted(raws))):
+            is_photo = _is_photo(entry.name)
+            near = [sidecars[k] for k in _keys(entry) if k in sidecars] if is_photo else [entry]
+            notes = [_in_xmp(tree.read(one) or b"", one.name) for one in near]
+            notes += [_noted(entry)] if is_photo else []
+            keywords = [word for words, _ in notes for word in words]
+            if not keywords:
+                context.report.add("photo without keywords, left out", entry.name)
+                context.report.n_expected -= 1
+                continue
+            n_posts += 1
+            name = PurePosixPath(entry.path or entry.name)
+            stamp = next((taken for _, taken in notes if taken), None)
+            photo = take_photo(entry, entry.name, context) if is_photo else None
+            yield Post(
+                context.post_id("library", name.parent.name, name.name, stamp),
+                context.owner("", str(paths[0])),
+                context.report.read_time(stamp, entry.name),
+                tidy_tags(keywords, context.report.tags),
+                () if photo is None else (photo,),
+            )
+    if not n_posts:
+        what = f"no photo in {', '.join(map(str, paths))} has keywords"
+        raise ArchiveError(what, hint="write them into the photos or sidecars, or use NAME.txt")
+
+
+def _is_photo(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+
+
+def _keys(photo: Entry) -> tuple[str, str]:
+    """What a photo's sidecar is called: `NAME.jpg.xmp` or `NAME.xmp`."""
+    name = photo.name.lower()
+    return name, name.rpartition(".")[0]
+
+
+def _in_xmp(data: bytes, name: str) -> tuple[list[str], str]:
+    try:
+        text = text_of(data, name)
+    except ArchiveError:
+        return [], ""
+    found = [item for bag in _SUBJECT.findall(text) for item in _ITEM.findall(bag)]
+    taken = _TAKEN.search(text)
+    return [_last(html.unescape(item)) for item in found], taken[1].strip() if taken else ""
+
+
+def _last(keyword: str) -> str:
+    """Take the keyword of a path such as `Places|Berlin`."""
+    return keyword.rpartition("|")[2].strip()
+
+
+def _noted(photo: Entry) -> tuple[list[str], str]:
+    """Read the keywords that a photo carries, and when it was taken, as its camera wrote it."""
+    from pixtag.images import notes  # takes Pillow along
+
+    try:
+        with photo.open() as file:
+            noted = notes(file)
+    except (OSError, ImageError, *BROKEN_ZIP):
+        return [], ""
+    words, taken = _in_xmp(noted.xmp, photo.name)
+    for raw in noted.iptc:
+        with suppress(ArchiveError):
+            words.append(_last(text_of(raw, photo.name)))
+    words += [word.strip() for word in noted.exif.split(";") if word.strip()]
+    return list(dict.fromkeys(words)), noted.taken or taken
