@@ -13,6 +13,7 @@ from pixtag.choose import (
     Seen,
     Usage,
     Wishes,
+    as_a_stranger,
     best_set,
     greedy,
     history_like,
@@ -278,15 +279,19 @@ def test_a_photo_that_nothing_names_gets_fewer_tags():
     assert len(_set_of(names, seen=faint)) < len(_set_of(names, seen=clear)) == 5
 
 
-def test_a_thing_keeps_a_place_where_it_is_sure_and_unlike_what_the_person_posted():
-    seen = _seen([5] * 4, kinds=[0.0, 0.0, 0.2, 0.6], names=[2, 3])
-    worth = np.log(np.array([0.5, 0.4, 0.3, 0.01], np.float32))
-    assert names_first(worth, replace(seen, history="unlike")) == [3]
-    faint = replace(seen, kinds=np.array([0, 0, 0.05, 0.1], np.float32), history="unlike")
-    assert names_first(worth, faint) == []
+def test_on_an_unlike_photo_what_is_not_the_persons_comes_as_a_stranger_would_get_it():
+    seen = replace(_seen([5] * 4, kinds=[0.0, 0.0, 0.1, 0.6], names=[2, 3]), history="unlike")
+    probs = np.array([0.9, 0.4, 0.3, 0.01], np.float32)
+    own = np.array([True, False, False, False])
+    worth, first = as_a_stranger(
+        probs, np.array([0, 0, 1, 2], np.float32), seen, is_own=own, first=[3, 2]
+    )
+    assert np.exp(worth).tolist() == pytest.approx([0.9, 0.01, 0.3, 0.4]), "chances change places"
+    assert first == [3], "one place is kept, for what the photo surely shows"
+    faint = replace(seen, kinds=np.zeros(4, np.float32))
+    _, first = as_a_stranger(probs, worth, faint, is_own=own, first=[3, 2])
+    assert first == []
     assert names_first(worth, replace(seen, history="like")) == []
-    known = _worth([0.5, 0.4, 0.3, 0.01], replace(seen, history="unlike"))
-    assert known.tolist() == pytest.approx(worth.tolist()), "chance alone orders a person's tags"
 
 
 def test_a_photo_is_unlike_posts_by_photos_else_by_words():

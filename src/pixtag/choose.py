@@ -35,10 +35,7 @@ KINDS_MORE = 0.4  # and what kinds count more where one is sure
 # A photo is unlike what somebody has posted below these: cosine with the most similar photo, or
 # without photos the mean of the best three posts' fit by words and by what the head knows.
 UNLIKE_PHOTOS, UNLIKE_WORDS, UNLIKE_LOOKS = 0.6, 0.35, 0.3
-N_UNLIKE, SURE_UNLIKE = (
-    2,
-    0.15,
-)  # places kept then for the thing, if its expected weight is as large
+N_UNLIKE, SURE_UNLIKE = 1, 0.15  # places kept then for the thing, from this expected weight on
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
@@ -283,12 +280,13 @@ def usual_share(uses: Floats, n_posts: float) -> Floats:
 def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     """What candidates are worth in a set, `[C]`, in natural log units.
 
-    Log chance, and for a stranger's photo what is special: some of the lift over the usual share
-    and of what the labelled kinds say and, where the photo is of none for sure, more of what the
-    encoder's own classes say. Classes and kinds below an expected weight of `floor` say nothing.
+    Log chance, and for a photo unlike all that the person has posted what is special: some of the
+    lift over the usual share and of what the labelled kinds say and, where the photo is of none for
+    sure, more of what the encoder's own classes say. Classes and kinds below an expected weight of
+    `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
-    if seen is None or seen.history != "none":
+    if seen is None or seen.history == "like":
         return worth.astype(np.float32)
     lift = np.clip(np.log(np.maximum(probs, 1e-5) / seen.usual), LEAST_LIFT, MOST_LIFT)
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
@@ -299,19 +297,13 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
 
 
 def names_first(worth: Floats, seen: Seen | None) -> list[int]:
-    """Candidates whose places are kept, best first.
+    """Candidates whose places are kept on a stranger's photo, best first.
 
-    On a stranger's photo the two names of things of most worth, the likely kind's, and where no
-    kind is sure the two that the encoder's own classes call for most, each unless it falls far
-    behind the best of its sort. On one unlike what the person has posted the name that kinds or
-    classes call for most, where they are fairly sure; on any other none.
+    The two names of things of most worth, the likely kind's, and where no kind is sure the two that
+    the encoder's own classes call for most, each unless it falls far behind the best of its sort.
     """
     if seen is None or seen.history == "like":
         return []
-    if seen.history == "unlike":
-        says = np.maximum(seen.kinds, seen.classes) * seen.is_name
-        best = np.argsort(-(says + 1e-3 * worth), kind="stable")[:N_UNLIKE]
-        return best[says[best] >= SURE_UNLIKE].tolist()
     order = np.argsort(-worth, kind="stable")
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
@@ -323,6 +315,23 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
         best = np.argsort(-weight, kind="stable")[:n]
         things = np.append(things, best[weight[best] > least])
     return things.tolist()
+
+
+def as_a_stranger(
+    probs: Floats, worth: Floats, seen: Seen, *, is_own: Bools, first: Sequence[int]
+) -> tuple[Floats, list[int]]:
+    """Worth and kept places on a photo unlike what the person has posted.
+
+    Tags that the person has not used take the places that their chances have among all, in the
+    order in which a stranger would get them (by `worth`, those `first` before). A place is kept for
+    the first of them that kinds or classes are fairly sure of.
+    """
+    out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
+    order = dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
+    others = [i for i in order if not is_own[i]]
+    out[others] = -np.sort(-out[others])
+    says = np.maximum(seen.kinds, seen.classes)
+    return out, [i for i in others if i in set(first) and says[i] >= SURE_UNLIKE][:N_UNLIKE]
 
 
 def greedy(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pixtag.bundle import Bundle, load_bundle
-from pixtag.choose import Seen, Wishes, names_first, same_meaning, worth_of
+from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, same_meaning, worth_of
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, StoreError
 from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
@@ -475,6 +475,8 @@ def _suggestions(
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
     first = names_first(worth, seen)
+    if seen is not None and seen.history == "unlike":
+        worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, first=first)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
     known = dict(zip(names, tags.tolist(), strict=True))
 
