@@ -210,7 +210,7 @@ def test_too_few_posts_get_an_error_with_what_to_do_instead(tmp_path, n_posts):
     log = world(n_posts, seed=2) if n_posts else PostLog.of([])
     with pytest.raises(ModelError, match="training needs 200") as caught:
         fit(log, out=tmp_path / "b", config=QUICK)
-    assert "bundle that ships" in caught.value.hint
+    assert "model that ships" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
