@@ -25,7 +25,7 @@ from pixtag.types import Doubles, Floats, Ints, Reason
 
 LEAST_WEIGHT = 0.01  # contributions below it, in log units, are no reason
 LEAST_RAISE = 1.5  # log units by which a photo must raise a tag's log odds above its usual ones
-LEAST_CALL = 0.01  # expected weight from which classes, or kinds of photos, call for a tag
+LEAST_CALL = 0.08  # expected weight from which classes, or kinds of photos, call for a tag
 LEAST_LIKENESS = 0.3  # mean cosine with a tag's photos from which a photo looks like them
 LEAST_RISE = 1.5
 LEAST_ON_WEEKDAY, LEAST_WEEKDAY_RATIO = 3, 1.35

@@ -123,7 +123,7 @@ def test_nobody_is_named_in_it():
 def test_every_old_label_is_reached_from_a_fitting_photo():
     if not PHOTOS.is_dir():
         pytest.skip("the shared photos are not beside this checkout")
-    photos = [p for kind in FITTING for p in sorted((PHOTOS / "photos" / kind).glob("*.jpg"))[:6]]
+    photos = [p for kind in FITTING for p in sorted((PHOTOS / "photos" / kind).glob("*.jpg"))[:14]]
     pets = {"cats", "lovecats", "catstagram", "kitty", "meow", "adorable", "instapets"}
     photos += [ROOT / "samples" / "cat.jpg", *_cats()]
     seen = {s.tag for a in Predictor.load().answers(photos, k=10) for s in a.suggestions}
@@ -136,7 +136,7 @@ def _cats() -> list[Path]:
 
     lines = (PHOTOS / "ancestor" / "posts.jsonl").read_text().splitlines()
     posts = [json.loads(line) for line in lines]
-    return [PHOTOS / p["image"] for p in posts if p["name"].startswith("cat/")][:40]
+    return [PHOTOS / p["image"] for p in posts if p["name"].startswith("cat/")][:200]
 
 
 def against_base_level(log: PostLog, decay: float) -> dict[str, float]:
