@@ -385,7 +385,7 @@ class Store:
                 raise ValueError(f"no {name}")
             return found[0]
 
-    def _all(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+    def _all(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
         with self._lock, guarded(self.path):
             return self._db.execute(query, values).fetchall()
 
