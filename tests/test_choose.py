@@ -85,8 +85,6 @@ def test_without_names_of_things_worth_alone_orders():
     seen = _seen([5] * 3)
     worth = _worth([0.1, 0.5, 0.3], seen)
     assert np.argsort(-worth).tolist() == [1, 2, 0]
-    assert names_first(worth, seen) == []
-    assert names_first(_worth([], _seen([])), _seen([])) == []
 
 
 def test_kept_places_come_first_but_not_for_two_that_say_the_same():
@@ -294,19 +292,49 @@ def test_on_an_unlike_photo_what_is_not_the_persons_comes_as_a_stranger_would_ge
     assert names_first(worth, replace(seen, history="like")) == []
 
 
-def test_a_photo_is_unlike_posts_by_photos_else_by_words():
+def test_a_photo_is_unlike_posts_by_photos_else_by_names_that_the_person_never_used():
     day, width = 86_400.0, 24
     log = world(300)
     model = model_for(log)
-    row = int(np.flatnonzero(log.has_photo)[5])
-    shown = log.embeddings[row]
-    for photo, expected in ((shown, "like"), (-shown, "unlike"), (None, "unlike")):
+    shown = log.embeddings[int(np.flatnonzero(log.has_photo)[5])]
+    seen = _seen([5] * 3, kinds=[0.0, 0.6, 0.7], names=[1, 2])
+    never, before = np.zeros(3, np.bool_), np.array([False, False, True])
+    cases = [(shown, never, "like"), (-shown, before, "unlike"), (None, never, "unlike")]
+    for photo, is_own, expected in [*cases, (None, before, "like")]:
         posts = [Post(f"p{i}", "ana", START_AT + i * day, ("tango",)) for i in range(3)]
         photos = {} if photo is None else {post.post_id: photo for post in posts}
         view = model.knowledge.evidence(PostLog.of(posts, photos)).view()
         asked = read(model, view, ask("ana", START_AT + 9 * day, shown, width=width))
-        assert history_like(asked, 0) == expected
-    asked = read(model, view, ask("bo", START_AT + 9 * day, shown, width=width))
-    assert history_like(asked, 0) == "none"
-    typed = replace(ask(None, START_AT, shown, width=width), history=(("tango",),))
-    assert history_like(read(model, view, typed), 0) == "none", "what is typed is no post"
+        assert history_like(asked, 0, seen, is_own) == expected
+    unsure = replace(seen, kinds=np.full(3, 0.05, np.float32))
+    assert history_like(asked, 0, unsure, never) == "like", "nothing is sure enough to tell"
+    for strange in (
+        ask("bo", START_AT + 9 * day, shown, width=width),
+        replace(ask(None, START_AT, shown, width=width), history=(("tango",),)),
+    ):
+        assert history_like(read(model, view, strange), 0, seen, never) == "none"
+
+
+def test_tags_of_things_that_an_unlike_photo_does_not_show_count_less():
+    seen = replace(
+        _seen([5] * 3, kinds=[0.0, 0.0, 0.6], names=[0, 2]),
+        history="unlike",
+        is_foreign=np.array([True, False, False]),
+    )
+    own, probs = np.array([True, True, False]), np.array([0.8, 0.4, 0.3], np.float32)
+    worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[2])
+    assert np.argsort(-worth).tolist() == [1, 2, 0]
+
+
+def test_a_set_made_for_other_photos_leaves_places_for_what_the_photo_shows():
+    probs = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 0.2, 0.1, 0.05], np.float32)
+    own = np.arange(8) < 5
+    seen = replace(_seen([5] * 8, kinds=[*[0.0] * 5, 0.6, 0.3, 0.2], names=[5]), history="unlike")
+    worth, first = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[5])
+    assert (np.argsort(-worth, kind="stable")[:5].tolist(), first) == ([0, 1, 5, 6, 7], [5])
+    common = replace(seen, is_general=np.arange(8) == 0)
+    worth, _ = as_a_stranger(probs, np.log(probs), common, is_own=own, first=[5])
+    assert set(np.argsort(-worth, kind="stable")[:2].tolist()) == {1, 2}, "a signature stays"
+    faint = replace(seen, kinds=np.zeros(8, np.float32))
+    worth, _ = as_a_stranger(probs, np.log(probs), faint, is_own=own, first=[])
+    assert sorted(np.argsort(-worth, kind="stable")[:5].tolist()) == [0, 1, 2, 3, 4]

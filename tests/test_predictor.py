@@ -282,6 +282,18 @@ def test_a_generic_tag_is_not_in_the_picture(shipped: Predictor, photo: Path) ->
     assert "in the picture" in {r.text for s in shown for r in s.reasons}
 
 
+def test_a_set_pasted_on_everything_does_not_push_out_what_a_photo_shows(tmp_path: Path) -> None:
+    """Tags that no model knows, on twenty posts without photos; then a cat and a coffee."""
+    pasted = ("meingarten", "gardenlife", "slowliving", "lenasgarten", "allotmentdiary")
+    posts = [post(f"p{i}", "lena", days(i + 1), *pasted) for i in range(20)]
+    predictor = Predictor.load(store=make_store(tmp_path / "s.sqlite", posts))
+    for name, names in (("cat", {"cat", "kitten", "kitty"}), ("coffee", {"coffee"})):
+        photo = Path(__file__).parent.parent / "samples" / f"{name}.jpg"
+        found = tags(predictor.suggest(photo, user="lena", at=NOON))
+        assert names & set(found)
+        assert 1 <= len(set(found) & set(pasted)) <= 2
+
+
 def test_the_stores_own_people_are_counted(tmp_path: Path) -> None:
     """#love has many people behind the bundle's prior, three in this store, one without a name."""
     posts = [post(f"p{u}{i}", u, days(i + 1), "love") for u in ("bo", "cy", "di") for i in (0, 1)]

@@ -7,7 +7,7 @@ stranger's photo keeps places for names of things; a near-synonym counts half af
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -32,10 +32,11 @@ SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which
 LIKELY_KIND = 0.1  # and from which its name is kept a place
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
-# A photo is unlike what somebody has posted below these: cosine with the most similar photo, or
-# without photos the mean of the best three posts' fit by words and by what the head knows.
-UNLIKE_PHOTOS, UNLIKE_WORDS, UNLIKE_LOOKS = 0.6, 0.35, 0.3
+UNLIKE_PHOTOS = 0.6  # largest cosine with the person's photos below which a photo is unlike them
 N_UNLIKE, SURE_UNLIKE = 1, 0.15  # places kept then for the thing, from this expected weight on
+MOST_OWN = 2  # of the person's tags that nothing in the photo calls for
+# What the person uses counts so much less there if it belongs to things of less expected weight
+LOG_FOREIGN, NOT_SEEN, ON_MOST = float(np.log(0.2)), 0.03, 0.5  # but for what is on most posts
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
@@ -52,9 +53,7 @@ LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 BARRED = 1e3  # what has no place in the set comes only where there is nothing else
 
 _NEVER = (None, False)
-_BOTH, _SIMILARITY, _WORDS, _LOOKS = (
-    OWN_KEYS.index(name) for name in ("has_both_photos", "similarity", "words_fit", "fits_photo")
-)
+_BOTH, _SIMILARITY = (OWN_KEYS.index(name) for name in ("has_both_photos", "similarity"))
 
 
 Beside = tuple[Ints, Smalls]
@@ -225,6 +224,9 @@ class Seen:
     kinds: Floats  # the same by the labelled kinds of photos
     is_name: Bools  # which name a thing that a photo can show
     person: float | None = None  # chance that the photo shows somebody; None without labels
+    is_general: Bools | bool = False  # which are general nouns
+    is_elsewhere: Bools | bool = False  # which belong to things that the photo does not show,
+    is_foreign: Bools | bool = False  # and are not on most of the person's posts either
     # Nobody's posts are known; or the photo is unlike, or like, what the person has posted
     history: Literal["none", "unlike", "like"] = "none"
 
@@ -243,8 +245,29 @@ class Seen:
         if knowledge.kinds is not None:
             person = knowledge.kinds.person_chance(asked.embeddings[question])
         usual = usual_share(uses, n_posts)
-        history = history_like(asked, question)
-        return cls(usual, classes, kinds, knowledge.names_thing(tags), person, history)
+        seen = cls(usual, classes, kinds, knowledge.names_thing(tags), person)
+        share = features[:, FEATURES.column("own_share")]
+        belongs = asked.at_prior(knowledge.covers.astype(np.float64), tags) > 0
+        elsewhere = np.asarray(belongs & (seen.says < NOT_SEEN))
+        return replace(
+            seen,
+            is_general=is_general([asked.names[tag] for tag in tags.tolist()]),
+            is_elsewhere=elsewhere,
+            is_foreign=elsewhere & (share < ON_MOST),
+            history=history_like(asked, question, seen, share > 0),
+        )
+
+    @property
+    def says(self) -> Floats:
+        """Expected weight by kinds or classes, the larger, `[C]`."""
+        return np.maximum(self.kinds, self.classes)
+
+    @property
+    def things(self) -> Ints:
+        """Names of things, not general ones, that the photo fairly surely calls for, best first."""
+        says = self.says * self.is_name * np.logical_not(self.is_general)
+        order = np.argsort(-says, kind="stable")
+        return order[says[order] >= SURE_UNLIKE]
 
     @property
     def is_unsure(self) -> bool:
@@ -256,10 +279,13 @@ class Seen:
         return is_faint or is_vague(self.person, self.kinds)
 
 
-def history_like(asked: Asked, question: int) -> Literal["none", "unlike", "like"]:
-    """Whether the photo is like what the person has posted: by photos, else by words of tags.
+def history_like(
+    asked: Asked, question: int, seen: Seen, is_own: Bools
+) -> Literal["none", "unlike", "like"]:
+    """Whether the photo is like what the person has posted: by photos, else by names of things.
 
-    What somebody typed is no post: it says which tags, not what they post.
+    Without photos it is unlike when the person has never used the name that it calls for most. What
+    somebody typed is no post: it says which tags, not what they post.
     """
     memory = asked.own_memory
     keys = memory.keys[question, memory.filled[question] & (memory.rows[question] >= 0)]
@@ -268,8 +294,8 @@ def history_like(asked: Asked, question: int) -> Literal["none", "unlike", "like
         return "none"
     if 2 * np.count_nonzero(both) >= len(keys):
         return "unlike" if keys[both, _SIMILARITY].max() < UNLIKE_PHOTOS else "like"
-    words, looks = (float(np.sort(keys[:, key])[-3:].mean()) for key in (_WORDS, _LOOKS))
-    return "unlike" if words < UNLIKE_WORDS and looks < UNLIKE_LOOKS else "like"
+    things = seen.things[:1]
+    return "unlike" if len(things) and not is_own[things].any() else "like"
 
 
 def usual_share(uses: Floats, n_posts: float) -> Floats:
@@ -324,14 +350,23 @@ def as_a_stranger(
 
     Tags that the person has not used take the places that their chances have among all, in the
     order in which a stranger would get them (by `worth`, those `first` before). A place is kept for
-    the first of them that kinds or classes are fairly sure of.
+    the first of them that kinds or classes are fairly sure of. What the person uses for things that
+    the photo does not show counts less and, where that is sure, so does all of theirs that nothing
+    calls for but `MOST_OWN` tags, a signature rather than another thing or a general noun: the rest
+    of a set that was made for other photos.
     """
     out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
+    out[is_own & seen.is_foreign] += LOG_FOREIGN
+    if len(seen.things):
+        uncalled = np.flatnonzero(is_own & (seen.says < NOT_SEEN))
+        common = np.logical_or(seen.is_elsewhere, seen.is_general)
+        own_way = (out + 2.0 * LOG_SECOND * common)[uncalled]
+        out[uncalled[np.argsort(-own_way, kind="stable")[MOST_OWN:]]] += 2.0 * LOG_FOREIGN
     order = dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
     others = [i for i in order if not is_own[i]]
     out[others] = -np.sort(-out[others])
-    says = np.maximum(seen.kinds, seen.classes)
-    return out, [i for i in others if i in set(first) and says[i] >= SURE_UNLIKE][:N_UNLIKE]
+    sure = set(first) & set(np.flatnonzero(seen.says >= SURE_UNLIKE).tolist())
+    return out, [i for i in others if i in sure][:N_UNLIKE]
 
 
 def greedy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -330,3 +331,12 @@ def test_standard_input_is_a_photo_or_a_list(pixtag, bundle: Path, tmp_path: Pat
     (piped,) = records(pixtag(*asked, stdin=(tmp_path / "a.jpg").read_bytes()).stdout)
     assert piped["suggestions"] == named["suggestions"]
     assert piped["photo"].endswith("standard input")
+
+
+def test_every_suggestion_shows_a_reason_even_where_nothing_raised_it(pixtag):
+    photo = Path(__file__).parents[2] / "samples" / "astronaut.jpg"
+    done = pixtag("predict", str(photo), "--stranger")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.lstrip().startswith("#")]
+    assert lines
+    assert all(re.search(r"% +\S", line) for line in lines), done.stdout

@@ -317,9 +317,10 @@ class _Printer:
         for s in suggestions:
             percent = "<1%" if s.prob < 0.005 else f"{s.prob:.0%}"
             mark = "right" if s.tag in (own or ()) else "wrong"
-            reasons = s.reasons[:_SHOWN_REASONS]
-            why = (r.text for r in reasons if r.weight >= _SHOWN_SHARE * reasons[0].weight)
-            rows.append([f"#{s.tag}", percent, mark, "; ".join(why)])
+            first, *more = s.reasons[:_SHOWN_REASONS]
+            more = [r for r in more if r.weight >= _SHOWN_SHARE * first.weight]
+            why = "; ".join(r.text for r in (first, *more))
+            rows.append([f"#{s.tag}", percent, mark, why])
         if own is None:
             columns.pop("own")
             rows = [[*row[:2], row[3]] for row in rows]
