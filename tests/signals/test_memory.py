@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asking import Asking, questions_about, sampled, small_logs
+from pixtag.evidence import NOBODY
 from pixtag.rank import RankConfig
 from pixtag.signals import NEAR_KEYS, OWN_KEYS
+from pixtag.signals.asked import NEW_SUBJECT
 from pixtag.signals.memory import nearest
 from worlds import world
 
@@ -135,3 +139,44 @@ def test_nearest_is_a_full_sort_cut_off(n_rows, n, limit, seed, has_ties):
         if has_ties:
             order = np.lexsort((tie, -similarity[row]))[: len(found)]
             assert found.tolist() == order.tolist()
+
+
+def test_own_fit_is_how_much_the_posts_with_a_tag_are_like_the_photo():
+    log = world(400)
+    got = Asking(log, sampled(log, 20))
+    checked = 0
+    for i, user, tick, _ in got:
+        own = got.own(user, tick)[-got.asked.own_memory.filled.shape[1] :]
+        seen = [p for p in own if p.photo is not None]
+        if not got.questions.has_photo[i] or not seen:
+            continue
+        alike = {p.post_id: got.alike(i, p) for p in seen}
+        usual = sum(alike.values()) / (len(seen) + 1)
+        for t, tag in enumerate(got.tags):
+            mine = [alike[p.post_id] for p in seen if tag in p.tags]
+            fit = sum(mine) / (len(mine) + 1)
+            assert got["own_photo_fit"][i, t] == pytest.approx(fit, abs=1e-4)
+            above = fit - usual if mine else 0.0
+            assert got["own_photo_fit_above_usual"][i, t] == pytest.approx(above, abs=1e-4)
+            checked += bool(mine)
+    assert checked > 20
+
+
+def test_asked_as_if_a_subject_were_new_the_posts_like_the_photo_are_not_the_persons():
+    log = world(400)
+    questions = sampled(log, 20)
+    as_new = replace(questions, is_new=np.ones(len(questions), np.bool_))
+    usual, anew = Asking(log, questions), Asking(log, as_new)
+    n_hidden = 0
+    for i, user, tick, _ in usual:
+        own = usual.own(user, tick)
+        has = bool(questions.has_photo[i])
+        like = [p for p in own if has and p.photo is not None and usual.alike(i, p) >= NEW_SUBJECT]
+        assert usual.asked.own.n[i] == len(own)
+        assert anew.asked.own.n[i] == len(own) - len(like)
+        n_hidden += len(like)
+        near = anew.asked.near
+        whose = anew.view.user[near.rows[i][near.filled[i] & (near.rows[i] >= 0)]]
+        me = NOBODY if user is None else anew.view.people.get(user)
+        assert me < 0 or me not in whose, "nor are the person's photos neighbours"
+    assert n_hidden > 10

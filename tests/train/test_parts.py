@@ -10,6 +10,7 @@ from pixtag.model import model_of
 from pixtag.network import calibrated
 from pixtag.rank import candidates, questions_of
 from pixtag.signals import CONTEXT_NAMES, FEATURES
+from pixtag.train import network
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
@@ -20,7 +21,7 @@ from pixtag.train.examples import (
     people_of_tags,
     replay_examples,
 )
-from pixtag.train.network import constants, hide_known, hide_photos
+from pixtag.train.network import batches, constants, hide_known, hide_photos
 from pixtag.train.pixels import fit_head, tag_table
 from pixtag.train.plan import only_tags
 from pixtag.types import Post, PostLog, Sources
@@ -244,6 +245,22 @@ def test_what_training_hides_looks_like_a_tag_that_vocabulary_and_photos_lack():
             before, after = batch["features"][:, :, column], features[:, :, column]
             expected = before if value is None else np.where(hidden, np.float16(value), before)
             assert np.array_equal(after, expected), feature.name
+
+
+def test_all_that_a_person_used_is_hidden_from_the_vocabulary_together(monkeypatch):
+    log, model = world(), model_of(bundle())
+    examples = replay_examples(log, np.arange(300, 400), model, seed=0, accepts=False)
+    monkeypatch.setattr(network, "HIDDEN_SHARE", 0.0)
+    known, own = FEATURES.column("head_known"), FEATURES.column("own_uses_log")
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(network, "OWN_HIDDEN_SHARE", share)
+        n_own = 0
+        for batch in batches(examples, 20, None, 0.0, (1,)):
+            features = batch["features"]
+            is_own = features[:, :, own] > 0
+            n_own += int(features[:, :, known][is_own].sum())
+            assert features[:, :, known][~is_own].any(), "the others stay known"
+        assert (n_own == 0) == (share == 1.0)
 
 
 @pytest.mark.parametrize(

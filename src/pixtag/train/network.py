@@ -178,7 +178,7 @@ def _fit_one(
     told("learning to rank", (first + start) * steps, (config.teachers + 1) * total)
     for epoch in range(start, config.epochs):
         losses: list[Any] = []
-        for batch in _batches(train, size, taught, config.photoless, (*seed, epoch)):
+        for batch in batches(train, size, taught, config.photoless, (*seed, epoch)):
             moving, memory, loss = _step(config.learning_rate, total, moving, fixed, memory, batch)
             losses.append(loss)
             done = (first + epoch) * steps + len(losses)
@@ -194,7 +194,7 @@ def _fit_one(
     return {**{n: np.asarray(v) for n, v in moving.items()}, **fixed}
 
 
-def _batches(
+def batches(
     examples: Examples, size: int, taught: Floats | None, photoless: float, seed: tuple[int, ...]
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """The batches of one epoch, some candidates of them hidden; the same for the same seed."""
