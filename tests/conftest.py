@@ -68,8 +68,9 @@ def clean_settings(
     terminal = {"COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"}
     for name in [name for name in os.environ if name.startswith("PIXTAG_") or name in terminal]:
         monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")  # one a test: what one leaves there no other reads
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / "no-settings"))
+        monkeypatch.setenv(name, str(home / "none-yet"))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from pixtag.errors import InputError
 from pixtag.evidence import LAST_TICK, Evidence, is_first, numbered
 from pixtag.lists import Lists, Platform, find_platform
 from pixtag.signals import FEATURES, OWN_KEYS, Asked
@@ -463,8 +464,9 @@ class Wishes:
         The platform's cap cuts `k`; what is denied or refused is not added either.
 
         Raises:
-            InputError: There is no platform of this name.
+            InputError: `k` is not positive, or there is no platform of this name.
         """
+        check_k(k)
         if isinstance(platform, str):
             platform = find_platform(platform)
         if platform is not None and platform.cap is not None:
@@ -538,3 +540,9 @@ class Wishes:
             general=general,
         )
         return [*pool[order].tolist(), *usable[POOL:]][:n_new]
+
+
+def check_k(k: int) -> None:
+    """Raise `InputError` unless at least one is asked for."""
+    if k < 1:
+        raise InputError(f"k = {k}: at least one hashtag must be asked for", hint="use k=5")

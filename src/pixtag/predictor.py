@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from pixtag.bundle import Bundle, load_bundle
-from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, same_meaning, worth_of
+from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, same_meaning, worth_of
 from pixtag.encoder import limit_blas
-from pixtag.errors import InputError, PixtagError, StoreError
-from pixtag.evidence import LAST_TICK, MemoryEvidence, View, seconds, ticks
-from pixtag.evidence.snapshot import load_evidence, save_evidence
+from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
+from pixtag.evidence import LAST_TICK, View, seconds, ticks
 from pixtag.lists import Lists, Platform
-from pixtag.model import Model, model_of, snapshot_key
+from pixtag.live import PART, LiveEvidence
+from pixtag.model import Model
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
 from pixtag.rank import Candidates, best_places, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
@@ -37,10 +36,6 @@ if TYPE_CHECKING:
     from pixtag.encoder import Encoder
 
 DAY_S = 86_400.0
-WAIT_S = 0.1  # how long a question waits for what others read of the store,
-A_LOT = 256  # unless that is more changed posts than this
-PART = 4096  # posts that are read of the store at once
-LEAST_SAVED, LEAST_GROWTH = 500, 0.2  # new posts, and their share, at which a snapshot is made
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
@@ -119,6 +114,11 @@ class Predictor:
         if self._owns_store:
             self._store.close()
 
+    @property
+    def model_digest(self) -> str:
+        """Tells models apart: SHA-256 in hex of what the model holds."""
+        return self._bundle.manifest.digest
+
     def __enter__(self) -> Self:
         return self
 
@@ -172,11 +172,29 @@ class Predictor:
             ImageError: The photo cannot be read.
             StoreError: The store cannot be read.
         """
-        _check_question(k, at)
         given = accepted, refused, platform, allow_similar, lists, user, history
-        wishes = Wishes.of(k, *given)
+        return list(self.answer(photo, Wishes.of(k, *given), at=at).suggestions)
+
+    def answer(
+        self,
+        photo: Path | str | bytes | Floats | None,
+        wishes: Wishes,
+        *,
+        at: datetime | None = None,
+    ) -> Answer:
+        """Answer one question as `suggest`; a photo may be its embedding `[D]` too (`embed`).
+
+        Raises:
+            ShapeError: The embedding is not of this model's encoder.
+        """
+        _check_time(at)
+        looking: Future[Floats] | None = None
+        if isinstance(photo, np.ndarray):
+            looking = Future()
+            looking.set_result(self._checked(photo))
+        elif photo is not None:
+            looking = self._photos.begin(photo)
         # The past is read while the photo is looked at.
-        looking = None if photo is None else self._photos.begin(photo)
         model, view = self._past.now()
 
         def seen(_: slice) -> Floats:
@@ -190,9 +208,23 @@ class Predictor:
 
         has_photo, when = [photo is not None], [moment_of(view, at)]
         with self._turn:
-            return list(
-                answered(model, view, when, has_photo, seen, wishes, aside=self._aside)[0][0]
+            found = answered(model, view, when, has_photo, seen, wishes, aside=self._aside)
+        best, unsure = found[0]
+        name = str(photo) if isinstance(photo, (str, Path)) else ""
+        return Answer(name, when[0], wishes.user, best, unsure=unsure)
+
+    def embed(self, photo: Path | str | bytes) -> Floats:
+        """Look at a photo: its embedding `[D]`, which `answer` takes in its place."""
+        return self._photos.begin(photo).result()
+
+    def _checked(self, embedding: Floats) -> Floats:
+        width = self._bundle.manifest.encoder_width
+        if embedding.shape != (width,) or not np.isfinite(embedding).all():
+            what = (
+                f"an embedding of shape {embedding.shape} where this model's have {width} numbers"
             )
+            raise ShapeError(what, hint="give what `Predictor.embed` gives, with this model")
+        return embedding.astype(np.float32)
 
     def answers(
         self,
@@ -218,7 +250,7 @@ class Predictor:
             One answer a photo, in order. A photo that cannot be read gives one with its error;
             else errors are raised as for `suggest`.
         """
-        _check_question(k, at)
+        _check_time(at)
         given = accepted, refused, platform, allow_similar, lists, user, history
         wishes = Wishes.of(k, *given)
         paths = [Path(p) for p in photos]
@@ -257,7 +289,8 @@ class Predictor:
         Raises:
             InputError: There is no post, `k` is not positive, or `at` has no zone.
         """
-        _check_question(k, at)
+        check_k(k)
+        _check_time(at)
         _, view = self._past.now()
         if not (self._has_store or view.n_posts):
             raise InputError(
@@ -330,95 +363,6 @@ class Predictor:
                 hint="give the Predictor a store that can be written: Store.open(PATH)",
             )
         return self._store
-
-
-class LiveEvidence:
-    """What a store holds, as a model sees it, whoever changes the store.
-
-    One thread at a time reads what changed, over a connection of its own; meanwhile the others go
-    on with the present view.
-    """
-
-    def __init__(self, bundle: Bundle, store: Store) -> None:
-        self._bundle = bundle
-        self._digest = bundle.manifest.encoder_digest if bundle.manifest.encoder_width else None
-        self._reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
-        self._turn = threading.Lock()
-        self._is_far_behind = False
-        self._model = model_of(bundle)
-        self._key = snapshot_key(bundle, store.identity)
-        self._snapshot = store.path.with_name(store.path.name + ".snapshot")
-        self._trained_on: set[str] = set()
-        self._seq, self._n_saved = -1, 0
-        self._now = self._model, self._model.evidence()
-
-    def close(self) -> None:
-        """Close the connection that was opened here."""
-        with self._turn:
-            if not self._reader.is_in_memory:
-                self._reader.close()
-
-    def now(self, *, is_patient: bool = False) -> tuple[Model, View]:
-        """The model and a view of all that the store holds, however long that takes if patient."""
-        least_s = 0.0 if self._is_far_behind else WAIT_S
-        if self._turn.acquire(timeout=-1.0 if is_patient or self._seq < 0 else least_s):
-            try:
-                self._follow()
-            finally:
-                self._turn.release()
-        model, evidence = self._now
-        return model, evidence.view()
-
-    def without(self, post_ids: Collection[str]) -> View:
-        """The present view had some posts never been."""
-        return self._now[1].without(post_ids)
-
-    def _opened(self) -> tuple[MemoryEvidence, int]:
-        """The snapshot, or every post, and the store's revision that it stands for."""
-        path, n = self._snapshot, len(self._model.fixed_tags)
-        kept = load_evidence(path, key=self._key, n_fixed=n, derive=self._model.derive)
-        if kept is not None:
-            self._n_saved = kept[0].view().n_posts
-            return kept
-        seq = self._reader.revision
-        return self._model.evidence(self._reader.log(self._digest)), seq
-
-    def _follow(self) -> None:
-        """Take over what changed in the store since the last time, or everything."""
-        is_new = self._seq < 0
-        evidence, seq = self._opened() if is_new else (self._now[1], self._seq)
-        if not is_new and self._reader.revision == seq:
-            return
-        changes = self._reader.changes_since(seq, evidence.post_ids)
-        self._is_far_behind = len(changes.changed) > A_LOT
-        evidence.retract(changes.gone)
-        for start in range(0, len(changes.changed), PART):
-            part = changes.changed[start : start + PART]
-            evidence.observe(self._reader.log(self._digest, part))
-        self._is_far_behind = False
-        self._trained_on.difference_update(changes.gone)
-        if len(self._bundle.prior) and len(self._bundle.seen):
-            new = evidence.post_ids if is_new else changes.changed
-            known = self._bundle.has_seen(new).tolist()
-            self._trained_on.update(post for post, k in zip(new, known, strict=True) if k)
-        self._now = self._model.beside(n_known=len(self._trained_on)), evidence
-        self._seq = changes.last_seq
-        self._save(evidence)
-
-    def _save(self, evidence: MemoryEvidence) -> None:
-        """Keep a snapshot when there is much that the last one lacks."""
-        n = evidence.view().n_posts
-        least = max(LEAST_SAVED, LEAST_GROWTH * self._n_saved)
-        if self._reader.is_in_memory or n - self._n_saved < least:
-            return
-        # A full disk or a folder that is not ours: then there is none.
-        with contextlib.suppress(OSError):
-            mode = self._reader.path.stat().st_mode & 0o777
-            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq, mode=mode):
-                self._n_saved = n
-                # Somebody may have been forgotten in the meantime; nothing of them may stay.
-                if self._reader.revision != self._seq:
-                    self._snapshot.unlink(missing_ok=True)
 
 
 def answered(
@@ -498,9 +442,7 @@ def _suggestions(
     return (*chosen, *added), unsure
 
 
-def _check_question(k: int, at: datetime | None) -> None:
-    if k < 1:
-        raise InputError(f"k = {k}: at least one hashtag must be asked for", hint="use k=5")
+def _check_time(at: datetime | None) -> None:
     if at is not None and at.tzinfo is None:
         raise InputError(
             f"the time {at} has no zone", hint="use an aware one: datetime(..., tzinfo=UTC)"

@@ -141,6 +141,11 @@ class Store:
         """Random name that the store got when it was made; two stores never share it."""
         return str(self._meta("identity"))
 
+    @property
+    def secret(self) -> bytes:
+        """Random bytes that servers of this store sign with; never shown."""
+        return bytes.fromhex(str(self._meta("secret")))
+
     def add_posts(
         self,
         posts: Iterable[Post],
@@ -165,7 +170,7 @@ class Store:
             photos = (photo.digest for post in batch for photo in post.photos)
             shown = list(dict.fromkeys(digest for digest in photos if digest in known))
             vectors = rows.checked_vectors(shown, [known[d] for d in shown]) if shown else None
-            with self._writing():
+            with self.writing():
                 counts += self._add_batch(batch)
                 if vectors is not None:
                     self._write_vectors(str(encoder_digest), shown, vectors)
@@ -178,7 +183,7 @@ class Store:
         compared with the store's. After a backup was restored (the store is behind `seq`) all
         posts are changed. A reader begins with `revision`, then reads `log`.
         """
-        with self._reading():
+        with self.reading():
             last, removed = self._meta("revision"), self._meta("removed")
             if seq == last:
                 return Changes(last, (), ())
@@ -212,7 +217,7 @@ class Store:
         Embeddings are the encoder's, a post's the mean over its photos; without one D = 0. With
         `seen_before` (Unix seconds UTC) only posts that the store had learned of before that.
         """
-        with self._reading():
+        with self.reading():
             return rows.read_log(self._db, encoder_digest, post_ids, seen_before=seen_before)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
@@ -223,7 +228,7 @@ class Store:
 
     def summary(self) -> Summary:
         """Count what the store holds."""
-        with self._reading():
+        with self.reading():
             first, last, *counts = self._db.execute(
                 """SELECT min(posted_at_us), max(posted_at_us), count(*), count(DISTINCT user),
                     (SELECT count(DISTINCT tag) FROM tag_uses), (SELECT count(*) FROM tag_uses),
@@ -263,7 +268,7 @@ class Store:
         """
         vectors = rows.checked_vectors(digests, embeddings)
         if len(digests):
-            with self._writing():
+            with self.writing():
                 self._write_vectors(encoder_digest, digests, vectors)
 
     def record_failure(self, target: str, kind: str, message: str) -> None:
@@ -271,7 +276,7 @@ class Store:
 
         Importing a post that shows it readable again clears a path's note.
         """
-        with self._writing():
+        with self.writing():
             row = rows.path_to_db(target), safe_text(kind), safe_text(message)
             self._db.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", row)
 
@@ -282,7 +287,7 @@ class Store:
 
     def clear_failures(self) -> None:
         """Let every failed photo be tried again."""
-        with self._writing():
+        with self.writing():
             self._db.execute("DELETE FROM failures")
 
     def record_bundle(
@@ -293,7 +298,7 @@ class Store:
         `trained_until` is the time of the last post it was fitted on, Unix seconds UTC, or None.
         """
         key = rows.path_to_db(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
-        with self._writing():
+        with self.writing():
             old = "(SELECT id FROM bundles WHERE path = ?)"
             self._db.execute(f"DELETE FROM bundle_users WHERE bundle IN {old}", (key,))  # noqa: S608
             until_us = None if trained_until is None else microseconds(trained_until)
@@ -317,13 +322,13 @@ class Store:
         """
         bundles = tuple(self.bundles_trained_on(user_id))
         with self._lock:
-            found = rows.remove_rows(self._db, self.path, self._writing, user_id=user_id)
+            found = rows.remove_rows(self._db, self.path, self.writing, user_id=user_id)
         return replace(found, bundles=bundles)
 
     def remove_posts(self, post_ids: Collection[str]) -> int:
         """Remove posts in the way of `forget` and say how many; unknown ones are ignored."""
         with self._lock:
-            return rows.remove_rows(self._db, self.path, self._writing, post_ids=post_ids).posts
+            return rows.remove_rows(self._db, self.path, self.writing, post_ids=post_ids).posts
 
     def lists(self, user_id: str | None = None) -> Lists:
         """Give a person's lists of tags; those of everybody in this store for None."""
@@ -342,7 +347,7 @@ class Store:
         if user_id is not None and not (user_id and is_safe(user_id)):
             what = f"{user_id!r} is no name of a person"
             raise InputError(what, hint="give a name in valid Unicode")
-        with self._writing():
+        with self.writing():
             after, changed = self.lists(user_id).edited(name, tags, remove=remove)
             self._put_lists(user_id, after)
         return changed
@@ -369,7 +374,7 @@ class Store:
         return self._meta("revision")
 
     def _load(self, ids: list[int]) -> list[Post]:
-        with self._reading():
+        with self.reading():
             return rows.load_posts(self._db, ids)
 
     def _put_lists(self, user_id: str | None, lists: Lists) -> None:
@@ -381,7 +386,9 @@ class Store:
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
         with self._lock, guarded(self.path), consistent(self.path):
             found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-            if found is None or (name != "identity" and not isinstance(found[0], int)):
+            if found is None or not isinstance(
+                found[0], str if name in {"identity", "secret"} else int
+            ):
                 raise ValueError(f"no {name}")
             return found[0]
 
@@ -390,23 +397,33 @@ class Store:
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
-    def _reading(self) -> Generator[None]:
-        """Hold one state of the file over several queries."""
+    def reading(self) -> Generator[sqlite3.Connection]:
+        """Hold one state of the file over several queries; for the modules of this package."""
         with self._lock, guarded(self.path), consistent(self.path):
+            if self._db.in_transaction:
+                yield self._db
+                return
             self._db.execute("BEGIN")
             try:
-                yield
+                yield self._db
             finally:
                 self._db.execute("ROLLBACK")
 
     @contextmanager
-    def _writing(self) -> Generator[None]:
-        """Run one transaction: all of it is kept or nothing."""
+    def writing(self) -> Generator[sqlite3.Connection]:
+        """Run one transaction, durable when it ends: all of it is kept or nothing.
+
+        What is written inside it by this store's other methods belongs to it.
+        """
         if self.is_read_only:
             what = f"{self.path} was opened for reading only"
             raise StoreError(what, hint="open it without read_only")
-        with self._lock, guarded(self.path), transaction(self._db):
-            yield
+        with self._lock, guarded(self.path):
+            if self._db.in_transaction:
+                yield self._db
+                return
+            with transaction(self._db):
+                yield self._db
 
 
 def _batches(

@@ -224,7 +224,7 @@ def _embeddings(
 def remove_rows(
     db: sqlite3.Connection,
     path: Path,
-    writing: Callable[[], AbstractContextManager[None]],
+    writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
     *,
     user_id: str | None = None,
     post_ids: Collection[str] = (),
@@ -287,6 +287,10 @@ def _delete_rows(
     for table, is_orphan in _ORPHANS.items():
         removed[table] = db.execute(f"DELETE FROM {table} WHERE {is_orphan}").rowcount  # noqa: S608
     db.execute("DELETE FROM bundle_users WHERE user_name = ?", (user_id,))
+    served = "served IN (SELECT id FROM served WHERE user_name = ?)"
+    db.execute(f"DELETE FROM feedback WHERE {served}", (user_id,))  # noqa: S608
+    for table in ("keys", "requests", "served", "sets"):
+        db.execute(f"DELETE FROM {table} WHERE user_name = ?", (user_id,))  # noqa: S608
     found = db.execute("DELETE FROM lists WHERE user_name = ?", (user_id,))
     return {**removed, "lists": found.rowcount}
 

@@ -18,7 +18,7 @@ MEMORY = Path(":memory:")  # the path of a store that is in no file
 _PAGE_BYTES = 8192  # holds three fp16 rows of 1,280 numbers; 4,096 would hold one, wasting a third
 _EMPTY = "this file is empty, not a store:"
 
-_FILES = (Path(__file__).with_name(f"version_{number}.sql") for number in (1, 2))
+_FILES = (Path(__file__).with_name(f"version_{number}.sql") for number in (1, 2, 3))
 MIGRATIONS = tuple(file.read_text(encoding="utf-8") for file in _FILES)
 """What each version of the schema changes, in order. Never edit one that was released."""
 
@@ -165,7 +165,9 @@ def _migrate(db: sqlite3.Connection) -> None:
                 db.execute(statement)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             db.execute("INSERT INTO schema_version VALUES (?, ?)", (number, now))
-        db.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),))
+        for name, n_bytes in (("identity", 16), ("secret", 32)):
+            random = secrets.token_hex(n_bytes)
+            db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, random))
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
