@@ -119,6 +119,11 @@ class Predictor:
         """Tells models apart: SHA-256 in hex of what the model holds."""
         return self._bundle.manifest.digest
 
+    @property
+    def encoder_digest(self) -> str:
+        """Tells encoders apart: embeddings of another one than this mean nothing here."""
+        return self._bundle.manifest.encoder_digest
+
     def __enter__(self) -> Self:
         return self
 
@@ -177,12 +182,12 @@ class Predictor:
 
     def answer(
         self,
-        photo: Path | str | bytes | Floats | None,
+        photo: Path | str | bytes | Floats | Future[Floats] | None,
         wishes: Wishes,
         *,
         at: datetime | None = None,
     ) -> Answer:
-        """Answer one question as `suggest`; a photo may be its embedding `[D]` too (`embed`).
+        """Answer one question as `suggest`; a photo may be its embedding `[D]`, now or to come.
 
         Raises:
             ShapeError: The embedding is not of this model's encoder.
@@ -191,7 +196,9 @@ class Predictor:
         looking: Future[Floats] | None = None
         if isinstance(photo, np.ndarray):
             looking = Future()
-            looking.set_result(self._checked(photo))
+            looking.set_result(self.checked(photo))
+        elif isinstance(photo, Future):
+            looking = photo
         elif photo is not None:
             looking = self._photos.begin(photo)
         # The past is read while the photo is looked at.
@@ -217,7 +224,16 @@ class Predictor:
         """Look at a photo: its embedding `[D]`, which `answer` takes in its place."""
         return self._photos.begin(photo).result()
 
-    def _checked(self, embedding: Floats) -> Floats:
+    def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
+        """Look at photos together: for each its embedding `[D]`, or why there is none."""
+        return self._photos.look_at(photos)
+
+    def now(self) -> View:
+        """The past as it is known now, with what the store has learned."""
+        return self._past.now()[1]
+
+    def checked(self, embedding: Floats) -> Floats:
+        """The embedding `[D]`, or ShapeError where this model's encoder gives no such one."""
         width = self._bundle.manifest.encoder_width
         if embedding.shape != (width,) or not np.isfinite(embedding).all():
             what = (

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from pixtag.store.keys import KeyRecord, find_key
+from pixtag.web import api, problems
+from pixtag.web.guard import Guard, Rules
+from pixtag.web.metrics import Metrics
 from pixtag.web.service import Service
+from pixtag.web.work import Work
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     """Make the ASGI application of a service, which it closes when it ends.
 
-    Handlers reach the service as `request.app.state.service`.
+    Handlers reach the service as `request.app.state.service`, threads for what blocks as
+    `request.app.state.work`, who asks as `guard.principal_of(request)`. A function
+    `app.state.error_page(request, error)` may draw errors for browsers.
+
+    Args:
+        service: What answers.
+        rules: Who is answered; by default whoever reaches a server on loopback.
     """
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        service.close()
+        await asyncio.to_thread(work.close)
+        await asyncio.to_thread(service.close)
 
-    app = FastAPI(title="Pixtag", lifespan=life, docs_url=None, redoc_url=None)
-    app.state.service = service
+    app = FastAPI(
+        title="Pixtag",
+        version=version("pixtag"),
+        summary="Predicts the hashtags that a person will put on a photo.",
+        lifespan=life,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    metrics = Metrics()
+    work = Work(metrics)
+    service.watch_batches(metrics.photos.observe)
+
+    async def find(key: str) -> KeyRecord | None:
+        return await asyncio.to_thread(find_key, service.reader, key)
+
+    app.state.service, app.state.work, app.state.metrics = service, work, metrics
+    app.state.running = set[tuple[str, str]]()  # requests that are to be done once
+    problems.install(app)
+    app.add_middleware(Guard, rules=rules or Rules(), find_key=find, metrics=metrics)
+    app.include_router(api.health)
+    app.include_router(api.router)
+    # THE PAGE: `from pixtag.web import page` above, and here `app.include_router(page.router)`
+    plain = app.openapi
+    app.openapi = lambda: app.openapi_schema or api.described(plain())
     return app

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 import secrets
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Self
+from io import BytesIO
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from PIL import Image
 
 from pixtag.bundle import Bundle
 from pixtag.choose import Wishes
-from pixtag.errors import InputError, StoreError
+from pixtag.errors import InputError, PixtagError, StoreError
+from pixtag.images import sniff
 from pixtag.lists import global_lists
+from pixtag.outputs import replacing
 from pixtag.predictor import Predictor
 from pixtag.store import Store
-from pixtag.types import Floats, Post, Suggestion, microseconds
+from pixtag.store.served import KEPT, ServedRow, Verdict, add_feedback, add_served
+from pixtag.types import Floats, Photo, Post, Suggestion
+from pixtag.web.batches import Batches
 
-Verdict = Literal["accepted", "refused", "added"]
+__all__ = ["Ask", "Served", "Service", "Verdict"]
+
+_WRITTEN_EVERY_S = 0.1  # served suggestions are written together
+log = logging.getLogger("pixtag.web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,7 @@ class Ask:
     k: int = 5
     platform: str | None = None
     at: datetime | None = None
+    photo: bytes | None = None  # in place of its embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,7 @@ class Served:
     model: str  # digest of the model's file
     revision: int  # of the store that the answer stands on
     user: str | None = field(default=None)
+    embedding: Floats | None = field(default=None, compare=False)  # of the photo, `[D]`
 
 
 class Service:
@@ -55,18 +72,38 @@ class Service:
         store: A store that can be written.
         bundle: The model; the shipped one when None.
         is_logging: Keep each served suggestion, so that feedback joins to it.
+        n_logged: How many of them, the newest.
     """
 
     def __init__(
-        self, store: Store, bundle: Bundle | None = None, *, is_logging: bool = True
+        self,
+        store: Store,
+        bundle: Bundle | None = None,
+        *,
+        is_logging: bool = True,
+        n_logged: int = KEPT,
     ) -> None:
+        if store.is_read_only:
+            raise StoreError("the store is for reading only", hint="serve one that can be written")
         self.store = store
+        # Reading waits for no commit of another thread.
+        self.reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
         self.predictor = Predictor.load(bundle, store)
-        self._is_logging = is_logging
+        self._looks = Batches(self.predictor.look_at)
+        self._log = _ServedLog(store, n_logged) if is_logging else None
+        self._not_ready: str | None = "the model is being loaded"
+        self._warming = threading.Thread(target=self._warm_up, name="pixtag-warm-up")
+        self._warming.start()
 
     def close(self) -> None:
-        """Finish what is being answered."""
+        """Finish what is being answered, and write what was served."""
+        self._warming.join()
+        self._looks.close()
+        if self._log is not None:
+            self._log.close()
         self.predictor.close()
+        if self.reader is not self.store:
+            self.reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -74,67 +111,200 @@ class Service:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _warm_up(self) -> None:
+        """Look at nothing in particular once, so that nobody's first question waits for it."""
+        try:
+            self.predictor.answer(_grey_photo(), Wishes.of(5))
+            self._not_ready = None
+        except PixtagError as error:
+            self._not_ready = error.message
+        except Exception as error:  # noqa: BLE001 - told by `problems`
+            self._not_ready = f"the first question failed: {type(error).__name__}"
+
+    def problems(self) -> list[str]:
+        """Why questions cannot be answered now; nothing when they can."""
+        found = [self._not_ready] if self._not_ready else []
+        try:
+            _ = self.reader.revision
+        except StoreError as error:
+            found.append(error.message)
+        return found
+
+    def watch_batches(self, told: Callable[[int], object]) -> None:
+        """Let somebody be told how many photos are looked at together each time."""
+        self._looks.on_batch = told
+
     def embed(self, photo: bytes) -> Floats:
         """Look at a photo, decoded under limits: its embedding `[D]`. ImageError: it is none."""
-        return self.predictor.embed(photo)
+        return self._looks.look(photo).result()
 
     def suggest(self, ask: Ask) -> Served:
         """Answer one question, with the lists of the person and of everybody here."""
-        lists = global_lists().joined(self.store.lists(None))
+        began_at = time.time()
+        seen: Floats | Future[Floats] | None = ask.embedding
+        if ask.photo is not None:
+            seen = self._looks.look(ask.photo)  # while the past is read
+        lists = global_lists().joined(self.reader.lists(None))
         if ask.user is not None:
-            lists = lists.joined(self.store.lists(ask.user))
+            lists = lists.joined(self.reader.lists(ask.user))
         wishes = Wishes.of(
             ask.k, ask.accepted, ask.refused, ask.platform,
             lists=lists, user=ask.user, history=ask.history,
         )  # fmt: skip
-        answer = self.predictor.answer(ask.embedding, wishes, at=ask.at)
+        answer = self.predictor.answer(seen, wishes, at=ask.at)
+        embedding = seen.result() if isinstance(seen, Future) else seen
         served = Served(
             secrets.token_urlsafe(12), answer.at, answer.suggestions, answer.unsure,
-            self.predictor.model_digest, self.store.revision, ask.user,
+            self.predictor.model_digest, self.reader.revision, ask.user, embedding,
         )  # fmt: skip
-        if self._is_logging:
-            self._log(served, has_photo=ask.embedding is not None)
+        if self._log is not None:
+            self._log.add(served, began_at)
         return served
 
-    def publish(self, post: Post, embedding: Floats | None = None) -> None:
-        """Put a post into the store, durable on return; the next answer knows it."""
-        self.predictor.observe([post])
+    def publish(
+        self,
+        post: Post,
+        embedding: Floats | None = None,
+        *,
+        photos: Sequence[bytes] = (),
+        is_kept: bool = False,
+        within: Callable[[Store], None] | None = None,
+    ) -> Post:
+        """Put a post into the store, durable on return; the next answer knows it.
 
-    def feedback(self, served: str, verdicts: Sequence[tuple[str, Verdict]]) -> None:
+        Photos given as bytes are looked at and forgotten, but for their digest and embedding.
+
+        Args:
+            post: The post. Photos that it names by path are looked at there.
+            embedding: Of its only photo, where that was looked at before, `[D]`.
+            photos: Its photos, in place of those that it names.
+            is_kept: Keep the photos themselves beside the store too.
+            within: Called with the store inside the post's own transaction.
+
+        Returns:
+            The post as it was put.
+
+        Raises:
+            ImageError: One of the photos is none; then nothing is put.
+        """
+        looks = [self._looks.look(photo) for photo in photos]
+        names = [hashlib.sha256(photo).hexdigest() for photo in photos]
+        rows = [look.result() for look in looks]
+        if embedding is not None and not photos:
+            named = post.photos[0].digest if post.photos else ""
+            names, rows = [named or hashlib.sha256(embedding.tobytes()).hexdigest()], [embedding]
+        files = [self.photos_file(name, sniffed) for name, sniffed in _kinds(names, photos)]
+        if names:
+            shown = tuple(Photo(file, name) for file, name in zip(files, names, strict=True))
+            post = Post(post.post_id, post.user_id, post.posted_at, post.tags, shown)
+        vectors = {n: row.astype(np.float16) for n, row in zip(names, rows, strict=True)}
+        if self.store.is_in_memory or (not names and post.photos):
+            is_kept = False
+        with self.store.writing():
+            if within is not None:
+                within(self.store)
+            if is_kept:
+                for file, photo in zip(files, photos, strict=True):
+                    _keep(file, photo)
+            digest = self.predictor.encoder_digest if vectors else None
+            self.store.add_posts([post], encoder_digest=digest, embeddings=vectors)
+        self.predictor.observe(())  # takes over what the store holds
+        return post
+
+    def photos_file(self, digest: str, kind: str) -> str:
+        """Where the copy of a photo lies, if it is kept."""
+        return str(self.store.photos_folder / f"{digest}.{kind}")
+
+    def feedback(
+        self, served: str, verdicts: Sequence[tuple[str, Verdict]], *, user: str | None = None
+    ) -> None:
         """Say what became of the tags of a served suggestion; a later verdict replaces one.
 
-        InputError: nothing of that name was served.
+        With `user` only of what was served to that person. InputError: nothing of that name was.
         """
-        with self.store.writing() as db:
-            row = db.execute("SELECT id FROM served WHERE name = ?", (served,)).fetchone()
-            if row is None:
-                raise InputError(
-                    f"no suggestion {served!r} was served", hint="give the id that came with it"
-                )
-            now = microseconds(time.time())
-            query = "INSERT OR REPLACE INTO feedback (served, tag, verdict, given_at_us)"
-            rows = ((row[0], tag, verdict, now) for tag, verdict in verdicts)
-            db.executemany(f"{query} VALUES (?, ?, ?, ?)", rows)
+        if self._log is not None:
+            self._log.flush()
+        if not add_feedback(self.store, served, verdicts, user=user):
+            raise InputError(
+                f"no suggestion {served!r} was served", hint="give the id that came with it"
+            )
 
     def forget(self, user: str) -> None:
         """Remove a person with all that derives from them."""
+        if self._log is not None:
+            self._log.forget(user)
         self.predictor.forget(user)
 
-    def _log(self, served: Served, *, has_photo: bool) -> None:
-        shown: Iterable[object] = [
-            [s.tag, round(s.prob, 6), s.reasons[0].source if s.reasons else "general"]
-            for s in served.suggestions
-        ]
-        now = microseconds(time.time())
-        row = (
-            served.name, served.user, now, microseconds(served.at), served.model,
-            served.revision, has_photo, 0, json.dumps(shown),
+
+def _kinds(names: Sequence[str], photos: Sequence[bytes]) -> list[tuple[str, str]]:
+    kinds = [(sniff(photo[:64]) or "jpg") for photo in photos] or ["jpg"] * len(names)
+    return list(zip(names, kinds, strict=True))
+
+
+def _keep(file: str, photo: bytes) -> None:
+    path = Path(file)
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        with replacing(path) as out:
+            out.write(photo)
+
+
+def _grey_photo() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class _ServedLog:
+    """Writes what was served on a thread of its own, so that no answer waits for the disk."""
+
+    def __init__(self, store: Store, n_kept: int) -> None:
+        self._store, self._n_kept = store, n_kept
+        self._waiting: list[ServedRow] = []
+        self._forgotten_at: dict[str, float] = {}
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._is_needed, self._is_over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pixtag-served")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits, then end."""
+        self._is_over.set()
+        self._is_needed.set()
+        self._thread.join()
+        self.flush()
+
+    def add(self, served: Served, began_at: float) -> None:
+        """Keep an answer, unless its person was forgotten meanwhile."""
+        row = ServedRow(
+            served.name, served.user, time.time(), served.at, served.model, served.revision,
+            served.embedding is not None, served.suggestions,
         )  # fmt: skip
-        if self.store.is_read_only:
-            raise StoreError("the store is for reading only", hint="serve one that can be written")
-        with self.store.writing() as db:
-            db.execute(
-                "INSERT INTO served (name, user_name, served_at_us, at_us, model, revision, "
-                "has_photo, n_own, suggestions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
+        with self._lock:
+            if began_at > self._forgotten_at.get(served.user or "", 0.0):
+                self._waiting.append(row)
+        self._is_needed.set()
+
+    def forget(self, user: str) -> None:
+        """Drop what waits of a person, and what is being answered to them just now."""
+        with self._writing, self._lock:
+            self._forgotten_at[user] = time.time()
+            self._waiting = [row for row in self._waiting if row.user != user]
+
+    def flush(self) -> None:
+        """Write what was served until now."""
+        with self._writing:
+            with self._lock:
+                rows, self._waiting = self._waiting, []
+            if rows:
+                add_served(self._store, rows, kept=self._n_kept)
+
+    def _run(self) -> None:
+        while not self._is_over.is_set():
+            self._is_needed.wait()
+            self._is_over.wait(_WRITTEN_EVERY_S)
+            self._is_needed.clear()
+            try:
+                self.flush()
+            except PixtagError as error:
+                log.warning("what was served is not kept: %s", error.message)

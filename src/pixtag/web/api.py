@@ -1,0 +1,431 @@
+"""The API: `/api/v1` for programs, and what watches a server (`/healthz`, `/readyz`, `/metrics`)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from pixtag.errors import InputError
+from pixtag.store import requests
+from pixtag.store.history import n_posts_of, tags_of, user_of
+from pixtag.store.served import Verdict
+from pixtag.tags import find_hashtags, normalise_tag, tidy_tags
+from pixtag.types import Floats, Post, as_datetime
+from pixtag.web.crowd import tag_facts
+from pixtag.web.guard import Principal, principal_of
+from pixtag.web.metrics import CONTENT_TYPE
+from pixtag.web.problems import MEDIA_TYPE, ApiError, nobody
+from pixtag.web.schemas import (
+    FeedbackIn,
+    FeedbackOut,
+    ForgetOut,
+    HealthOut,
+    HistoryOut,
+    Instant,
+    Name,
+    PostIn,
+    PostOut,
+    ProblemOut,
+    RisingOut,
+    SuggestIn,
+    SuggestOut,
+    TagOut,
+    TagUseOut,
+    TrendingOut,
+    Wanted,
+)
+from pixtag.web.service import Ask, Service
+from pixtag.web.uploads import Form, media_type, read_form
+
+_PHOTO = {"type": "string", "format": "binary"}
+_LISTS = ("tags", "history", "accepted", "refused")
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+    return {
+        status: {"description": "A problem (RFC 9457)", "content": content} for status in statuses
+    }
+
+
+_USUAL = _problems(400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 500, 503)
+router = APIRouter(prefix="/api/v1", tags=["api"], responses=_USUAL)
+health = APIRouter(tags=["health"])
+
+
+def _body(model: type[BaseModel], *, is_image: bool = False) -> dict[str, Any]:
+    """Describe a body that comes as JSON, as a form with photos, or as a photo alone."""
+    plain = {"$ref": f"#/components/schemas/{model.__name__}"}
+    photos: dict[str, Any] = (
+        {"photo": _PHOTO} if is_image else {"photos": {"type": "array", "items": _PHOTO}}
+    )
+    form = {"allOf": [plain, {"type": "object", "properties": photos}]}
+    content = {"application/json": {"schema": plain}, "multipart/form-data": {"schema": form}}
+    if is_image:
+        content["image/*"] = {"schema": _PHOTO}
+    return {"requestBody": {"content": content, "required": not is_image}}
+
+
+async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
+    """The fields and photos of a body of any of the kinds that are taken."""
+    kind = media_type(request)
+    if kind == "application/json":
+        try:
+            value: object = from_json(await request.body())
+        except ValueError as error:
+            raise ApiError(400, f"this is no JSON: {error}", hint="send one JSON object") from None
+        if not isinstance(value, dict):
+            raise ApiError(422, "a JSON object is needed", hint="send one JSON object")
+        return value, []
+    if kind == "multipart/form-data":
+        form = await read_form(request)
+        return _fields(form), form.photos()
+    if kind.startswith("image/") or kind in {"", "application/octet-stream"}:
+        photo = await request.body()
+        return {}, [photo] if photo or kind.startswith("image/") else []
+    hint = "send a photo (image/*), a form (multipart/form-data) or application/json"
+    raise ApiError(415, f"a body of type {kind[:100]} is not taken", hint=hint)
+
+
+def _fields(form: Form) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, texts in form.fields.items():
+        several = name in _LISTS and len(texts) > 1
+        found[name] = texts if several else texts[-1]
+    return {name: value for name, value in found.items() if value != ""}
+
+
+def _checked(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+
+
+def _row(embedding: list[float], service: Service) -> Floats:
+    with np.errstate(over="ignore"):
+        return service.predictor.checked(np.array(embedding, np.float64).astype(np.float32))
+
+
+def _tagged(request: Request, out: BaseModel, of: object = None) -> Response:
+    """Answer with a weak ETag, of a part where the rest is always another; 304 when known."""
+    body = out.model_dump_json().encode()
+    told = body if of is None else to_json(of)
+    tag = f'W/"{hashlib.sha256(told).hexdigest()[:20]}"'
+    known = [one.strip() for one in request.headers.get("if-none-match", "").split(",")]
+    if tag in known or "*" in known:
+        return Response(None, 304, {"ETag": tag})
+    return Response(body, 200, {"ETag": tag}, "application/json")
+
+
+@router.post(
+    "/suggest", response_model=SuggestOut, openapi_extra=_body(SuggestIn, is_image=True),
+    summary="Suggest hashtags for a photo", response_model_exclude_none=True,
+)  # fmt: skip
+async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> SuggestOut:
+    """Suggest hashtags for a photo, given its person and moment.
+
+    The photo is the body (`image/*`), the part `photo` of a form, or named in JSON: by its
+    embedding, or by the post of the store that shows it. Without any, history and trend decide.
+    What is wanted comes in the query, the fields of the form, or the JSON object.
+    """
+    principal = principal_of(request)
+    principal.require("read")
+    values, photos = await _given(request)
+    asked = _checked(SuggestIn, {**wanted.model_dump(exclude_unset=True), **values})
+    if len(photos) + (asked.embedding is not None) + (asked.post_id is not None) > 1:
+        raise ApiError(422, "more than one photo was given", hint="ask about one at a time")
+    work, service = request.app.state.work, request.app.state.service
+    ask = await work.run(_ask, service, asked, photos, principal)
+    served = await work.run(service.suggest, ask)
+    request.app.state.metrics.suggested.inc()
+    return SuggestOut.of(served, with_embedding=asked.with_embedding)
+
+
+def _ask(service: Service, asked: SuggestIn, photos: list[bytes], principal: Principal) -> Ask:
+    user, embedding = principal.person(asked.user), None
+    at: datetime | None = asked.at
+    if asked.embedding is not None:
+        embedding = _row(asked.embedding, service)
+    if asked.post_id is not None:
+        is_there, whose = user_of(service.reader, asked.post_id)
+        if not is_there or (principal.user is not None and whose != principal.user):
+            raise nobody()
+        row = service.reader.log(service.predictor.encoder_digest, [asked.post_id])
+        if not len(row) or not row.has_photo[0]:
+            what = "that post has no photo that was looked at"
+            raise ApiError(422, what, hint="post it with its photo", kind="input")
+        embedding, user = row.embeddings[0].astype(np.float32), user or whose
+        if at is None and np.isfinite(row.at[0]):
+            at = as_datetime(float(row.at[0]))  # so that the post is no evidence for itself
+    return Ask(
+        embedding=embedding, user=user, history=tuple(asked.history) or None,
+        accepted=tuple(asked.accepted), refused=tuple(asked.refused), k=asked.k,
+        platform=asked.platform, at=at, photo=photos[0] if photos else None,
+    )  # fmt: skip
+
+
+@router.post(
+    "/posts", response_model=PostOut, status_code=201, openapi_extra=_body(PostIn),
+    responses=_problems(409), summary="Publish a post",
+)  # fmt: skip
+async def post(
+    request: Request,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=200, description="To send it once only.")
+    ] = None,
+) -> PostOut | Response:
+    """Put a post into the store; it is on the disk and in the next answer when this returns.
+
+    Photos come as parts of a form. What they look like is kept; they themselves only when asked.
+    A request with the Idempotency-Key of one that was answered within a day gets that answer
+    again (422 when it asks something else, 409 while the first one runs).
+    """
+    principal = principal_of(request)
+    principal.require("write")
+    values, photos = await _given(request)
+    given = _checked(PostIn, values)
+    service, running = request.app.state.service, request.app.state.running
+    once = None
+    if idempotency_key is not None:
+        told = to_json(
+            [given.model_dump(mode="json"), [hashlib.sha256(p).hexdigest() for p in photos]]
+        )
+        user, owner = principal.person(given.user), principal.name
+        once = requests.Request(owner, idempotency_key, hashlib.sha256(told).digest(), user)
+        if (owner, idempotency_key) in running:
+            hint = "wait for the first one, then send it again for the same answer"
+            raise ApiError(409, "a request with this key is being answered", hint=hint)
+        running.add((owner, idempotency_key))
+    try:
+        out, is_new = await request.app.state.work.run(
+            _publish, service, given, photos, principal, once
+        )
+    finally:
+        if once is not None:
+            running.discard((once.owner, once.key))
+    if not is_new:
+        response.headers["Idempotent-Replayed"] = "true"
+    return out
+
+
+class _AlreadyDone(Exception):
+    def __init__(self, done: requests.Done) -> None:
+        self.done = done
+
+
+def _publish(
+    service: Service,
+    given: PostIn,
+    photos: list[bytes],
+    principal: Principal,
+    once: requests.Request | None,
+) -> tuple[PostOut, bool]:
+    """Put a post, or find it done before; gives what is answered, and whether it is new."""
+    user = principal.person(given.user)
+    tags = tidy_tags([*given.tags, *find_hashtags(given.caption)])
+    at = time.time() if given.posted_at is None else given.posted_at.timestamp()
+    post = Post(_post_id(service, given.post_id, principal), user, at, tags)
+    embedding = None if given.embedding is None else _row(given.embedding, service)
+    n_photos = len(photos) or int(embedding is not None)
+    out = PostOut(
+        post_id=post.post_id, user=user, tags=list(tags), posted_at=as_datetime(at),
+        n_photos=n_photos,
+    )  # fmt: skip
+
+    def check(store: Any) -> None:  # noqa: ANN401
+        if once is not None:
+            if (done := requests.find(store, once)) is not None:
+                raise _AlreadyDone(done)
+            requests.record(store, once, 201, out.model_dump_json())
+
+    try:
+        if once is not None and (done := requests.find(service.reader, once)) is not None:
+            raise _AlreadyDone(done)
+        service.publish(post, embedding, photos=photos, is_kept=given.keep_photos, within=check)
+    except _AlreadyDone as found:
+        if not found.done.is_same:
+            hint = "send each request with a key of its own"
+            raise ApiError(422, "this key came with another request", hint=hint) from None
+        return PostOut.model_validate_json(found.done.body), False
+    return out, True
+
+
+def _post_id(service: Service, given: str | None, principal: Principal) -> str:
+    """The name of a post in the store.
+
+    What a key of one person names is theirs alone: a name that is not is told apart, so that it
+    neither replaces another's post nor shows that there is one.
+    """
+    if given is None:
+        return f"api-{uuid.uuid4().hex}"
+    if principal.user is None:
+        return given
+    is_there, whose = user_of(service.reader, given)
+    if is_there and whose == principal.user:
+        return given
+    return f"{given}@{hashlib.sha256(principal.user.encode()).hexdigest()[:16]}"
+
+
+@router.post("/feedback", response_model=FeedbackOut, summary="Say what became of suggestions")
+async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
+    """Say which suggestions were taken or refused, and which tags the person added."""
+    principal = principal_of(request)
+    principal.require("write")
+    said: dict[str, Verdict] = {}
+    for verdict, raws in (("accepted", given.accepted), ("refused", given.refused)):
+        said |= dict.fromkeys(_tags(raws), verdict)
+    said |= {tag: "added" for tag in _tags(given.added) if tag not in said}
+    service = request.app.state.service
+    try:
+        await request.app.state.work.run(
+            service.feedback, given.id, list(said.items()), user=principal.user
+        )
+    except InputError:
+        raise nobody() from None
+    return FeedbackOut(n_kept=len(said))
+
+
+def _tags(raws: list[str]) -> list[str]:
+    found = [normalise_tag(raw) for raw in raws]
+    if None in found:
+        what = f"{raws[found.index(None)][:40]!r} is no tag"
+        raise ApiError(422, what, hint="a tag is letters, digits and underscores", kind="input")
+    return [tag for tag in found if tag is not None]
+
+
+@router.get("/users/{user:path}/history", response_model=HistoryOut, summary="What a person uses")
+async def history(
+    request: Request,
+    user: Annotated[Name, Path()],
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> Response:
+    """List the tags of a person, most used first. 404 for whom this key does not reach."""
+    principal = principal_of(request)
+    principal.require("read")
+    principal.person(user)
+    reader = request.app.state.service.reader
+
+    def read() -> HistoryOut:
+        n_posts = n_posts_of(reader, user)
+        if not n_posts and principal.user is None:
+            raise nobody()
+        tags = [
+            TagUseOut(
+                tag=one.tag,
+                n_uses=one.n_uses,
+                first_at=_time(one.first_at),
+                last_at=_time(one.last_at),
+            )
+            for one in tags_of(reader, user, at_most=limit)
+        ]
+        return HistoryOut(user=user, n_posts=n_posts, tags=tags)
+
+    return _tagged(request, await request.app.state.work.run(read))
+
+
+def _time(at: float | None) -> datetime | None:
+    return None if at is None else as_datetime(at)
+
+
+@router.delete("/users/{user:path}", response_model=ForgetOut, summary="Forget a person")
+async def forget(request: Request, user: Annotated[Name, Path()]) -> ForgetOut:
+    """Remove a person: posts, embeddings, lists, copies of photos, suggestions, their keys."""
+    principal = principal_of(request)
+    principal.person(user)
+    principal.require("admin" if principal.user is None else "write")
+    await request.app.state.work.run(request.app.state.service.forget, user)
+    return ForgetOut(user=user)
+
+
+@router.get("/trending", response_model=TrendingOut, summary="What rises")
+async def trending(
+    request: Request,
+    k: Annotated[int, Query(ge=1, le=100)] = 20,
+    at: Annotated[Instant | None, Query()] = None,
+) -> Response:
+    """List tags that more people use than usual, the surest first."""
+    principal_of(request).require("read")
+    predictor = request.app.state.service.predictor
+    found = await request.app.state.work.run(predictor.trending, at, k=k)
+    tags = [
+        RisingOut(
+            tag=one.tag, times_usual=round(one.times_usual, 2), n_people=one.n_people,
+            window_hours=one.window_hours,
+        )
+        for one in found
+    ]  # fmt: skip
+    out = TrendingOut(at=at or as_datetime(time.time()), tags=tags)
+    return _tagged(request, out, [one.model_dump() for one in tags])
+
+
+@router.get("/tags/{tag:path}", response_model=TagOut, summary="How a tag is used")
+async def tag(
+    request: Request, tag: Annotated[str, Path(min_length=1, max_length=5000)]
+) -> Response:
+    """Tell how everybody uses a tag. 404 for one that fewer than three people have used."""
+    principal_of(request).require("read")
+    name = normalise_tag(tag)
+    predictor = request.app.state.service.predictor
+    work = request.app.state.work
+    found = None if name is None else await work.run(lambda: tag_facts(predictor.now(), name))
+    if found is None:
+        hint = "tags are told from the third person on who used them"
+        raise ApiError(404, "this tag is not in public use here", hint=hint, kind="missing")
+    first_at = _time(found.first_at)
+    out = TagOut(
+        tag=found.tag, n_people=found.n_people, n_posts=found.n_posts, first_at=first_at,
+        people_by_hours=found.people_by_hours, goes_with=found.goes_with,
+    )  # fmt: skip
+    return _tagged(request, out)
+
+
+@health.get("/healthz", response_model=HealthOut, summary="Whether it runs")
+async def healthz() -> HealthOut:
+    """Always answered while the server runs."""
+    return HealthOut(status="ok")
+
+
+@health.get(
+    "/readyz", response_model=HealthOut, summary="Whether it can answer",
+    responses={503: {"model": HealthOut, "description": "Not ready, and why"}},
+)  # fmt: skip
+async def readyz(request: Request, response: Response) -> HealthOut:
+    """Ready when the model is loaded and the store can be read; else 503 with reasons."""
+    reasons = await request.app.state.work.run(request.app.state.service.problems)
+    if reasons:
+        response.status_code = 503
+    return HealthOut(status="not ready" if reasons else "ready", reasons=reasons)
+
+
+@health.get("/metrics", response_class=Response, summary="Counters, for Prometheus")
+async def metrics(request: Request) -> Response:
+    """Counters of this process in Prometheus' text format."""
+    principal_of(request).require("admin")
+    state = request.app.state
+    state.metrics.revision.set(await state.work.run(lambda: state.service.reader.revision))
+    return Response(state.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def described(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add to an OpenAPI document what routes that read their body themselves cannot tell."""
+    models = schema.setdefault("components", {}).setdefault("schemas", {})
+    for model in (SuggestIn, PostIn, ProblemOut):
+        found = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        models |= found.pop("$defs", {})
+        models[model.__name__] = found
+    schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{}, {"key": []}]
+    return schema

@@ -1,0 +1,288 @@
+"""What the API takes and gives, as pydantic models; the OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import from_json
+
+from pixtag.types import Suggestion, as_datetime
+from pixtag.web.service import Served
+
+MOST_TAGS = 200
+_FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Tag = Annotated[str, Field(max_length=5000)]
+
+
+def _as_list(value: object) -> object:
+    """Tags of a form or a query: one text of several, or several texts."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _as_numbers(value: object) -> object:
+    return from_json(value) if isinstance(value, str) else value
+
+
+def _in_range(value: datetime) -> datetime:
+    if not _FIRST <= value <= _LAST:
+        raise ValueError("the time must lie between 1900 and 2200")
+    return value
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_range)]
+Embedding = Annotated[list[float], BeforeValidator(_as_numbers), Field(max_length=8192)]
+Tags = Annotated[list[Tag], BeforeValidator(_as_list), Field(max_length=MOST_TAGS)]
+
+
+class _Taken(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Wanted(_Taken):
+    """What is wanted of the suggestions for a photo."""
+
+    user: Name | None = Field(None, description="Whose photo it is; nobody known is a stranger.")
+    history: Tags = Field([], description="Further tags that the person uses, repeated if often.")
+    accepted: Tags = Field([], description="Chosen already; they draw in what goes with them.")
+    refused: Tags = Field([], description="Not wanted.")
+    k: int = Field(5, ge=1, le=100, description="How many in all, accepted ones included.")
+    platform: Annotated[str, Field(max_length=100)] | None = Field(
+        None, description="Where it will be posted; its cap on tags holds."
+    )
+    at: Instant | None = Field(None, description="The time to suggest for, with a zone.")
+    with_embedding: bool = Field(default=False, description="Give the photo's embedding too.")
+
+
+class SuggestIn(Wanted):
+    """A question. The photo comes as the body, as a part of a form, or by one of these."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"post_id": "beach-1", "user": "ana", "k": 5}}
+    )
+
+    embedding: Embedding | None = Field(
+        None, description="Of the photo, as this server gave it with `with_embedding`."
+    )
+    post_id: Name | None = Field(
+        None, description="A post of the store with a photo; judged as of when it was posted."
+    )
+
+
+class ReasonOut(_Given):
+    """One piece of evidence."""
+
+    source: str = Field(description="pixels, history, trend, general, or lists")
+    text: str
+    weight: float = Field(description="What it added to the score, natural log units.")
+
+
+class SuggestionOut(_Given):
+    """A hashtag, its calibrated chance of being used, and why; the strongest reason first."""
+
+    tag: str
+    prob: float
+    reasons: list[ReasonOut]
+
+
+class SuggestOut(_Given):
+    """Suggestions, best first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "dJ1cWq1yY0x3mZkQ",
+                "at": "2026-05-01T18:30:00+00:00",
+                "user": "ana",
+                "suggestions": [
+                    {
+                        "tag": "sunset",
+                        "prob": 0.61,
+                        "reasons": [{"source": "pixels", "text": "in the picture", "weight": 2.1}],
+                    }
+                ],
+                "unsure": False,
+                "model": "0a1b",
+                "revision": 42,
+            }
+        }
+    )
+
+    id: str = Field(description="What feedback names.")
+    at: datetime
+    user: str | None
+    suggestions: list[SuggestionOut]
+    unsure: bool = Field(description="Not sure what a stranger's photo shows: few are given.")
+    model: str = Field(description="Digest of the model.")
+    revision: int = Field(description="Last change of the store that the answer knows.")
+    embedding: list[float] | None = None
+
+    @classmethod
+    def of(cls, served: Served, *, with_embedding: bool = False) -> SuggestOut:
+        """Write an answer."""
+        row = served.embedding if with_embedding else None
+        return cls(
+            id=served.name,
+            at=as_datetime(served.at),
+            user=served.user,
+            suggestions=[suggestion_out(one) for one in served.suggestions],
+            unsure=served.unsure,
+            model=served.model,
+            revision=served.revision,
+            embedding=None if row is None else [round(float(x), 5) for x in row],
+        )
+
+
+def suggestion_out(one: Suggestion) -> SuggestionOut:
+    """Write a suggestion; its chance to six digits."""
+    why = [ReasonOut(source=r.source, text=r.text, weight=round(r.weight, 4)) for r in one.reasons]
+    return SuggestionOut(tag=one.tag, prob=round(one.prob, 6), reasons=why)
+
+
+class PostIn(_Taken):
+    """A post: tags, a caption whose hashtags count too, a time; photos come as parts of a form."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "post_id": "beach-1",
+                "user": "ana",
+                "tags": ["sunset", "beach"],
+                "posted_at": "2026-05-01T18:30:00+00:00",
+            }
+        }
+    )
+
+    post_id: Name | None = Field(
+        None, description="Yours for it; a known one is replaced. Made up when missing."
+    )
+    user: Name | None = None
+    tags: Tags = []
+    caption: str = Field("", max_length=20_000)
+    posted_at: Instant | None = Field(None, description="Now when missing.")
+    keep_photos: bool = Field(
+        default=False, description="Keep copies of the photos, not only what they look like."
+    )
+    embedding: Embedding | None = Field(
+        None, description="Of its only photo, where that was looked at before."
+    )
+
+
+class PostOut(_Given):
+    """A post as it is kept."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "post_id": "beach-1",
+                "user": "ana",
+                "tags": ["sunset", "beach"],
+                "posted_at": "2026-05-01T18:30:00+00:00",
+                "n_photos": 1,
+            }
+        }
+    )
+
+    post_id: str
+    user: str | None
+    tags: list[str]
+    posted_at: datetime | None
+    n_photos: int
+
+
+class FeedbackIn(_Taken):
+    """What became of tags that were suggested, or of others for the same photo."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"id": "dJ1cWq1yY0x3mZkQ", "accepted": ["sunset"], "refused": ["love"]}
+        }
+    )
+
+    id: Annotated[str, Field(max_length=100)]
+    accepted: Tags = []
+    refused: Tags = []
+    added: Tags = Field([], description="Added by the person, without having been suggested.")
+
+
+class FeedbackOut(_Given):
+    """How many verdicts were kept."""
+
+    n_kept: int
+
+
+class TagUseOut(_Given):
+    """A tag of a person's."""
+
+    tag: str
+    n_uses: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+class HistoryOut(_Given):
+    """What a person uses, most used first."""
+
+    user: str
+    n_posts: int
+    tags: list[TagUseOut]
+
+
+class ForgetOut(_Given):
+    """That nothing of a person is left."""
+
+    user: str
+    is_forgotten: Literal[True] = True
+
+
+class RisingOut(_Given):
+    """A tag that more people use than usual."""
+
+    tag: str
+    times_usual: float
+    n_people: int
+    window_hours: float
+
+
+class TrendingOut(_Given):
+    """What rises, the surest first."""
+
+    at: datetime
+    tags: list[RisingOut]
+
+
+class TagOut(_Given):
+    """How a tag is used by everybody: told only of tags that three people or more have used."""
+
+    tag: str
+    n_people: int
+    n_posts: int
+    first_at: datetime | None
+    people_by_hours: dict[str, int] = Field(description="Distinct people in the last hours.")
+    goes_with: list[str] = Field(description="Public tags most often beside it lately.")
+
+
+class HealthOut(_Given):
+    """Whether it runs, or is ready and why not."""
+
+    status: str
+    reasons: list[str] = []
+
+
+class ProblemOut(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    kind: str
+    hint: str = ""
+    instance: str = ""
+    errors: list[dict[str, Any]] = []
