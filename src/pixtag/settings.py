@@ -65,7 +65,7 @@ class Common(BaseModel):
     user: Annotated[str | None, Reads("the only person of the store", (*_PREDICT, "history"))] = (
         None
     )
-    model: Annotated[Path | None, Reads("the one in the package", _PREDICT)] = None
+    model: Annotated[Path | None, Reads("the one in the package", (*_PREDICT, "serve"))] = None
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None

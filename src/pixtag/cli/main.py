@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _GROUPS = {
     "Suggest": {"predict": ("predict", "trending", "lists")},
     "Your posts": {"posts": ("import", "posts", "history", "export", "forget", "doctor")},
+    "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},
     "Make": {"train": ("train", "tags"), "main": ("config",)},
 }

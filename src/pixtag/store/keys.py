@@ -103,8 +103,9 @@ def find_key(store: Store, key: str) -> KeyRecord | None:
     query = f"SELECT {_COLUMNS} FROM keys WHERE digest = ? AND revoked_at_us IS NULL"  # noqa: S608
     with store.reading() as db:
         row = db.execute(query, (digest,)).fetchone()
-    is_same = row is not None and hmac.compare_digest(bytes(row[5]), digest)
-    return _record(row) if is_same else None
+    if row is None or not hmac.compare_digest(bytes(row[5]), digest):
+        return None
+    return _record(row)
 
 
 def _record(row: tuple[Any, ...]) -> KeyRecord:

@@ -1,4 +1,4 @@
-"""The API: `/api/v1` for programs, and what watches a server (`/healthz`, `/readyz`, `/metrics`)."""
+"""The API: `/api/v1` for programs, and what watches a server: health, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -16,10 +17,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from pixtag.errors import InputError
-from pixtag.store import requests
+from pixtag.store import Store, requests
 from pixtag.store.history import n_posts_of, tags_of, user_of
 from pixtag.store.served import Verdict
-from pixtag.tags import find_hashtags, normalise_tag, tidy_tags
+from pixtag.tags import find_hashtags, normalise_tag, split_tags, tidy_tags
 from pixtag.types import Floats, Post, as_datetime
 from pixtag.web.crowd import tag_facts
 from pixtag.web.guard import Principal, principal_of
@@ -87,7 +88,7 @@ async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
             raise ApiError(400, f"this is no JSON: {error}", hint="send one JSON object") from None
         if not isinstance(value, dict):
             raise ApiError(422, "a JSON object is needed", hint="send one JSON object")
-        return value, []
+        return cast("dict[str, object]", value), []
     if kind == "multipart/form-data":
         form = await read_form(request)
         return _fields(form), form.photos()
@@ -99,11 +100,17 @@ async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
 
 
 def _fields(form: Form) -> dict[str, object]:
+    """A form's fields as JSON would give them: tags parted, an embedding as numbers."""
     found: dict[str, object] = {}
     for name, texts in form.fields.items():
-        several = name in _LISTS and len(texts) > 1
-        found[name] = texts if several else texts[-1]
-    return {name: value for name, value in found.items() if value != ""}
+        if name in _LISTS:
+            found[name] = texts if len(texts) > 1 else split_tags(texts[0])
+        elif name == "embedding":
+            with suppress(ValueError):
+                found[name] = from_json(texts[-1])
+        elif texts[-1]:
+            found[name] = texts[-1]
+    return found
 
 
 def _checked(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
@@ -221,7 +228,9 @@ async def post(
     return out
 
 
-class _AlreadyDone(Exception):
+class _DoneBeforeError(Exception):
+    """Ends the transaction of a post whose request was answered before."""
+
     def __init__(self, done: requests.Done) -> None:
         self.done = done
 
@@ -245,22 +254,26 @@ def _publish(
         n_photos=n_photos,
     )  # fmt: skip
 
-    def check(store: Any) -> None:  # noqa: ANN401
-        if once is not None:
-            if (done := requests.find(store, once)) is not None:
-                raise _AlreadyDone(done)
-            requests.record(store, once, 201, out.model_dump_json())
+    if once is None:
+        service.publish(post, embedding, photos=photos, is_kept=given.keep_photos)
+        return out, True
 
+    def check(store: Store) -> None:
+        if (done := requests.find(store, once)) is not None:
+            raise _DoneBeforeError(done)
+        requests.record(store, once, 201, out.model_dump_json())
+
+    done = requests.find(service.reader, once)
     try:
-        if once is not None and (done := requests.find(service.reader, once)) is not None:
-            raise _AlreadyDone(done)
-        service.publish(post, embedding, photos=photos, is_kept=given.keep_photos, within=check)
-    except _AlreadyDone as found:
-        if not found.done.is_same:
-            hint = "send each request with a key of its own"
-            raise ApiError(422, "this key came with another request", hint=hint) from None
-        return PostOut.model_validate_json(found.done.body), False
-    return out, True
+        if done is None:
+            service.publish(post, embedding, photos=photos, is_kept=given.keep_photos, within=check)
+            return out, True
+    except _DoneBeforeError as found:  # by another process, meanwhile
+        done = found.done
+    if not done.is_same:
+        hint = "send each request with a key of its own"
+        raise ApiError(422, "this key came with another request", hint=hint)
+    return PostOut.model_validate_json(done.body), False
 
 
 def _post_id(service: Service, given: str | None, principal: Principal) -> str:
@@ -284,10 +297,9 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
     """Say which suggestions were taken or refused, and which tags the person added."""
     principal = principal_of(request)
     principal.require("write")
-    said: dict[str, Verdict] = {}
-    for verdict, raws in (("accepted", given.accepted), ("refused", given.refused)):
-        said |= dict.fromkeys(_tags(raws), verdict)
-    said |= {tag: "added" for tag in _tags(given.added) if tag not in said}
+    said: dict[str, Verdict] = dict.fromkeys(_tags(given.added), "added")
+    said |= dict.fromkeys(_tags(given.refused), "refused")
+    said |= dict.fromkeys(_tags(given.accepted), "accepted")
     service = request.app.state.service
     try:
         await request.app.state.work.run(

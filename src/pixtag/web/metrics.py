@@ -36,7 +36,7 @@ class Metrics:
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answer, by the pattern of its path: paths themselves hold names."""
-        route = getattr(scope.get("route"), "path", "none")
+        route = getattr(scope.get("route"), "path_format", "none")
         self._requests.labels(scope["method"], route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 

@@ -54,7 +54,7 @@ def as_api_error(error: Exception) -> ApiError:
         hint = hints.get(error.status_code, "")
         return ApiError(error.status_code, error.detail, hint=hint, headers=error.headers)
     if isinstance(error, ImageError):
-        status = 413 if error.fault == Fault.TOO_LARGE else 422
+        status = 413 if error.fault == str(Fault.TOO_LARGE) else 422
         return ApiError(status, error.message, hint=error.hint, kind=error.kind)
     if isinstance(error, InputError):
         return ApiError(422, error.message, hint=error.hint, kind=error.kind)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import from_json
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from pixtag.types import Suggestion, as_datetime
 from pixtag.web.service import Served
@@ -17,15 +16,6 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
 Tag = Annotated[str, Field(max_length=5000)]
 
 
-def _as_list(value: object) -> object:
-    """Tags of a form or a query: one text of several, or several texts."""
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
-def _as_numbers(value: object) -> object:
-    return from_json(value) if isinstance(value, str) else value
-
-
 def _in_range(value: datetime) -> datetime:
     if not _FIRST <= value <= _LAST:
         raise ValueError("the time must lie between 1900 and 2200")
@@ -33,8 +23,8 @@ def _in_range(value: datetime) -> datetime:
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range)]
-Embedding = Annotated[list[float], BeforeValidator(_as_numbers), Field(max_length=8192)]
-Tags = Annotated[list[Tag], BeforeValidator(_as_list), Field(max_length=MOST_TAGS)]
+Embedding = Annotated[list[float], Field(max_length=8192)]
+Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
 
 
 class _Taken(BaseModel):

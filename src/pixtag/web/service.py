@@ -91,12 +91,16 @@ class Service:
         self.predictor = Predictor.load(bundle, store)
         self._looks = Batches(self.predictor.look_at)
         self._log = _ServedLog(store, n_logged) if is_logging else None
+        self._is_closed = False
         self._not_ready: str | None = "the model is being loaded"
         self._warming = threading.Thread(target=self._warm_up, name="pixtag-warm-up")
         self._warming.start()
 
     def close(self) -> None:
-        """Finish what is being answered, and write what was served."""
+        """Finish what is being answered, and write what was served; once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._warming.join()
         self._looks.close()
         if self._log is not None:

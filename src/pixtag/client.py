@@ -1,0 +1,453 @@
+"""`Client` and `AsyncClient`: a server's API from Python. Needs the extra `pixtag[client]`.
+
+with Client("http://127.0.0.1:8000") as client:
+    found = client.suggest(Path("photo.jpg"), user="ana")
+    client.feedback(found.id, accepted=[found.suggestions[0].tag])
+    client.post(["sunset"], user="ana", photos=[Path("photo.jpg")])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+import httpx2
+
+from pixtag.errors import PixtagError
+from pixtag.types import Reason, Suggestion
+
+TIMEOUT_S = 60.0
+RETRIES = 2
+Photo = Path | bytes
+T = TypeVar("T")
+
+
+class ServiceError(PixtagError):
+    """The server did not do it: `status` tells why (0: it was not reached)."""
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int = 0, request_id: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status, self.request_id = status, request_id
+
+
+class RefusedError(ServiceError):
+    """It cannot be done as it was asked (400, 409, 413, 415, 422)."""
+
+
+class KeyRefusedError(ServiceError):
+    """No key, an unknown one, or one that does not allow it (401, 403)."""
+
+
+class MissingError(ServiceError):
+    """Nothing of that name, or not for this key (404)."""
+
+
+class BusyError(ServiceError):
+    """Too much to do, or too many requests (429, 503): later it may work."""
+
+
+class UnreachableError(ServiceError):
+    """No answer came."""
+
+
+_BY_STATUS: dict[int, type[ServiceError]] = {
+    **dict.fromkeys((400, 409, 413, 415, 422), RefusedError),
+    **dict.fromkeys((401, 403), KeyRefusedError),
+    **dict.fromkeys((429, 503), BusyError),
+    404: MissingError,
+}
+
+
+class Wanted(TypedDict, total=False):
+    """What may be said of a question."""
+
+    user: str  # whose photo it is
+    history: Sequence[str]  # further tags that the person uses
+    accepted: Sequence[str]
+    refused: Sequence[str]
+    k: int  # how many in all
+    platform: str
+    at: datetime  # with a zone
+    post_id: str  # in place of a photo: a post of the store
+    embedding: Sequence[float]  # in place of a photo: what it looks like
+    with_embedding: bool  # give that
+
+
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """Suggestions, best first; `id` is what feedback names."""
+
+    id: str
+    at: datetime
+    user: str | None
+    suggestions: tuple[Suggestion, ...]
+    unsure: bool
+    model: str
+    revision: int
+    embedding: tuple[float, ...] | None = None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The hashtags alone."""
+        return tuple(one.tag for one in self.suggestions)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A post as it is kept."""
+
+    post_id: str
+    user: str | None
+    tags: tuple[str, ...]
+    posted_at: datetime | None
+    n_photos: int
+
+
+@dataclass(frozen=True, slots=True)
+class TagUse:
+    """A tag of a person's."""
+
+    tag: str
+    n_uses: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a person uses, most used first."""
+
+    user: str
+    n_posts: int
+    tags: tuple[TagUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rising:
+    """A tag that more people use than usual."""
+
+    tag: str
+    times_usual: float
+    n_people: int
+    window_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class TagInUse:
+    """How everybody uses a tag."""
+
+    tag: str
+    n_people: int
+    n_posts: int
+    first_at: datetime | None
+    people_by_hours: Mapping[str, int]
+    goes_with: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call(Generic[T]):
+    """A request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def _suggest(photo: Photo | None, wanted: Wanted) -> _Call[Suggested]:
+    fields = {name: _plain(value) for name, value in wanted.items()}
+    if photo is None:
+        return _Call("POST", "suggest", _suggested, {"json": fields})
+    headers = {"Content-Type": "application/octet-stream"}
+    params = {name: value for name, value in fields.items() if value is not None}
+    body = {"content": _bytes(photo), "headers": headers, "params": params}
+    return _Call("POST", "suggest", _suggested, body)
+
+
+def _post(
+    tags: Sequence[str], photos: Sequence[Photo], key: str | None, fields: Mapping[str, object]
+) -> _Call[Published]:
+    given = {name: _plain(value) for name, value in fields.items() if value is not None}
+    headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+    if not photos:
+        body: dict[str, Any] = {"json": {"tags": list(tags), **given}}
+    else:
+        data = {
+            "tags": json.dumps(list(tags)),
+            **{name: str(value) for name, value in given.items()},
+        }
+        body = {"data": data, "files": [("photos", ("photo", _bytes(one))) for one in photos]}
+    return _Call("POST", "posts", _published, body | {"headers": headers})
+
+
+def _feedback(
+    id: str, accepted: Sequence[str], refused: Sequence[str], added: Sequence[str]
+) -> _Call[None]:
+    said = {"accepted": list(accepted), "refused": list(refused), "added": list(added)}
+    return _Call("POST", "feedback", lambda _: None, {"json": {"id": id, **said}})
+
+
+def _history(user: str, limit: int) -> _Call[History]:
+    path = f"users/{quote(user, safe='')}/history"
+    return _Call("GET", path, _read_history, {"params": {"limit": limit}})
+
+
+def _forget(user: str) -> _Call[None]:
+    return _Call("DELETE", f"users/{quote(user, safe='')}", lambda _: None)
+
+
+def _trending(k: int, at: datetime | None) -> _Call[tuple[Rising, ...]]:
+    params = {"k": k} if at is None else {"k": k, "at": at.isoformat()}
+    return _Call("GET", "trending", _read_trending, {"params": params})
+
+
+def _tag(tag: str) -> _Call[TagInUse]:
+    return _Call("GET", f"tags/{quote(tag, safe='')}", _read_tag)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float | None) else list(value)  # type: ignore[call-overload]
+
+
+def _bytes(photo: Photo) -> bytes:
+    return photo.read_bytes() if isinstance(photo, Path) else photo
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _suggested(found: Any) -> Suggested:  # noqa: ANN401 - JSON, here and below
+    suggestions = tuple(
+        Suggestion(
+            one["tag"],
+            one["prob"],
+            tuple(Reason(r["source"], r["text"], r["weight"]) for r in one["reasons"]),
+        )
+        for one in found["suggestions"]
+    )
+    row = found.get("embedding")
+    return Suggested(
+        found["id"], datetime.fromisoformat(found["at"]), found.get("user"), suggestions,
+        found["unsure"], found["model"], found["revision"], None if row is None else tuple(row),
+    )  # fmt: skip
+
+
+def _published(found: Any) -> Published:  # noqa: ANN401
+    at = _time(found["posted_at"])
+    return Published(found["post_id"], found["user"], tuple(found["tags"]), at, found["n_photos"])
+
+
+def _read_history(found: Any) -> History:  # noqa: ANN401
+    tags = (
+        TagUse(one["tag"], one["n_uses"], _time(one["first_at"]), _time(one["last_at"]))
+        for one in found["tags"]
+    )
+    return History(found["user"], found["n_posts"], tuple(tags))
+
+
+def _read_trending(found: Any) -> tuple[Rising, ...]:  # noqa: ANN401
+    names = ("tag", "times_usual", "n_people", "window_hours")
+    return tuple(Rising(**{name: one[name] for name in names}) for one in found["tags"])
+
+
+def _read_tag(found: Any) -> TagInUse:  # noqa: ANN401
+    return TagInUse(
+        found["tag"], found["n_people"], found["n_posts"], _time(found["first_at"]),
+        found["people_by_hours"], tuple(found["goes_with"]),
+    )  # fmt: skip
+
+
+def _read(answer: httpx2.Response, call: _Call[T]) -> T:
+    """Read an answer, or raise what it says is wrong."""
+    if answer.is_success:
+        return call.read(answer.json())
+    status = answer.status_code
+    try:
+        problem: Mapping[str, Any] = answer.json()
+    except ValueError:
+        problem = {}
+    kind = _BY_STATUS.get(status, ServiceError)
+    said = str(problem.get("detail") or f"the server answered {status}")
+    request_id = answer.headers.get("x-request-id", "")
+    raise kind(said, hint=str(problem.get("hint", "")), status=status, request_id=request_id)
+
+
+def _wait_s(answer: httpx2.Response) -> float | None:
+    """How long to wait before asking again; None where asking again is of no use."""
+    if _BY_STATUS.get(answer.status_code) is not BusyError:
+        return None
+    text = answer.headers.get("retry-after", "1")
+    return min(float(text), TIMEOUT_S) if text.isdecimal() else 1.0
+
+
+def _settings(url: str, key: str | None, timeout_s: float) -> dict[str, Any]:
+    headers = {"User-Agent": "pixtag-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    return {"base_url": f"{url.rstrip('/')}/api/v1/", "headers": headers, "timeout": timeout_s}
+
+
+def _unreachable(error: httpx2.TransportError, url: str) -> UnreachableError:
+    what = f"no answer from {url}: {error or type(error).__name__}"
+    return UnreachableError(what, hint="is `pixtag serve` running there?")
+
+
+class Client:
+    """One server's API. Threads may share it; close it, or use it in a `with`.
+
+    Every method raises a `ServiceError` with a hint where the server does not do it. What it is
+    too busy for is tried again; a post that is sent twice is kept once.
+
+    Args:
+        url: Where the server is.
+        key: A key that `pixtag keys add` made; none is needed on the server's own machine.
+        timeout_s: Longest wait for an answer.
+        retries: How often to ask again when the server is too busy.
+    """
+
+    def __init__(
+        self, url: str, key: str | None = None, *, timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+    ) -> None:  # fmt: skip
+        self.url, self._retries = url, retries
+        self._http = httpx2.Client(**_settings(url, key, timeout_s))
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def suggest(self, photo: Photo | None = None, **wanted: Unpack[Wanted]) -> Suggested:
+        """Suggest hashtags for a photo, by its file, its bytes, or as `wanted` names it."""
+        return self._send(_suggest(photo, wanted))
+
+    def post(
+        self, tags: Sequence[str] = (), *, user: str | None = None, photos: Sequence[Photo] = (),
+        caption: str | None = None, posted_at: datetime | None = None, post_id: str | None = None,
+        keep_photos: bool = False, idempotency_key: str | None = None,
+    ) -> Published:  # fmt: skip
+        """Publish a post: it is on the server's disk, and in its next answer, on return."""
+        fields: dict[str, object] = {"user": user, "caption": caption, "posted_at": posted_at}
+        fields |= {"post_id": post_id, "keep_photos": keep_photos or None}
+        return self._send(_post(tags, photos, idempotency_key, fields))
+
+    def feedback(
+        self, id: str, *, accepted: Sequence[str] = (), refused: Sequence[str] = (),
+        added: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Say what became of suggestions, and what the person added."""
+        self._send(_feedback(id, accepted, refused, added))
+
+    def history(self, user: str, *, limit: int = 1000) -> History:
+        """What a person uses."""
+        return self._send(_history(user, limit))
+
+    def forget(self, user: str) -> None:
+        """Remove a person with all that derives from them."""
+        self._send(_forget(user))
+
+    def trending(self, *, k: int = 20, at: datetime | None = None) -> tuple[Rising, ...]:
+        """Tags that more people use than usual, the surest first."""
+        return self._send(_trending(k, at))
+
+    def tag(self, tag: str) -> TagInUse:
+        """How everybody uses a tag."""
+        return self._send(_tag(tag))
+
+    def _send(self, call: _Call[T]) -> T:
+        for tried in range(self._retries + 1):
+            try:
+                answer = self._http.request(call.method, call.path, **call.arguments)
+            except httpx2.TransportError as error:
+                raise _unreachable(error, self.url) from error
+            wait_s = _wait_s(answer)
+            if wait_s is None or tried == self._retries:
+                return _read(answer, call)
+            time.sleep(wait_s)
+        raise AssertionError
+
+
+class AsyncClient:
+    """As `Client`, to await."""
+
+    def __init__(
+        self, url: str, key: str | None = None, *, timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+    ) -> None:  # fmt: skip
+        self.url, self._retries = url, retries
+        self._http = httpx2.AsyncClient(**_settings(url, key, timeout_s))
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def suggest(self, photo: Photo | None = None, **wanted: Unpack[Wanted]) -> Suggested:
+        """As `Client.suggest`."""
+        return await self._send(_suggest(photo, wanted))
+
+    async def post(
+        self, tags: Sequence[str] = (), *, user: str | None = None, photos: Sequence[Photo] = (),
+        caption: str | None = None, posted_at: datetime | None = None, post_id: str | None = None,
+        keep_photos: bool = False, idempotency_key: str | None = None,
+    ) -> Published:  # fmt: skip
+        """As `Client.post`."""
+        fields: dict[str, object] = {"user": user, "caption": caption, "posted_at": posted_at}
+        fields |= {"post_id": post_id, "keep_photos": keep_photos or None}
+        return await self._send(_post(tags, photos, idempotency_key, fields))
+
+    async def feedback(
+        self, id: str, *, accepted: Sequence[str] = (), refused: Sequence[str] = (),
+        added: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """As `Client.feedback`."""
+        await self._send(_feedback(id, accepted, refused, added))
+
+    async def history(self, user: str, *, limit: int = 1000) -> History:
+        """As `Client.history`."""
+        return await self._send(_history(user, limit))
+
+    async def forget(self, user: str) -> None:
+        """As `Client.forget`."""
+        await self._send(_forget(user))
+
+    async def trending(self, *, k: int = 20, at: datetime | None = None) -> tuple[Rising, ...]:
+        """As `Client.trending`."""
+        return await self._send(_trending(k, at))
+
+    async def tag(self, tag: str) -> TagInUse:
+        """As `Client.tag`."""
+        return await self._send(_tag(tag))
+
+    async def _send(self, call: _Call[T]) -> T:
+        for tried in range(self._retries + 1):
+            try:
+                answer = await self._http.request(call.method, call.path, **call.arguments)
+            except httpx2.TransportError as error:
+                raise _unreachable(error, self.url) from error
+            wait_s = _wait_s(answer)
+            if wait_s is None or tried == self._retries:
+                return _read(answer, call)
+            await asyncio.sleep(wait_s)
+        raise AssertionError
