@@ -53,6 +53,10 @@ MANY_TAGS = 250
 """Own tags beyond which a person gets further candidates."""
 
 
+HEARD = np.float32(0.01)
+"""Rough strength of a tag for being used outside the store."""
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Candidates of some questions with everything that the network reads.
@@ -225,6 +229,8 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     if asked.has_photo.any():
         kernel = near_kernel(asked.near)
         found.append(asked.near.propose(kernel, asked.ties, n_tags=asked.n_tags, limit=64))
+    if asked.heard is not None:
+        found.append(asked.heard.propose(asked, limit=12))
     question = np.concatenate([f[0] for f in found])
     tag = np.concatenate([f[1] for f in found])
     if config.only_vocabulary:
@@ -237,6 +243,8 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     kept |= asked.is_public(pairs.tag, every, least_people=config.least_people)
     # The calendar's tags come from a reviewed table and are nobody's secret.
     kept |= np.isin(pairs.tag, asked.season[1])
+    if asked.heard is not None:
+        kept |= asked.heard.of_pairs(asked, pairs)
     n_own = np.bincount(asked.proposed[0][0], minlength=len(asked))
     limit = config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
     return pairs.some(kept), people[kept], limit
@@ -257,6 +265,8 @@ def _cut(asked: Asked, pairs: Pairs, people: Ints, limit: Ints) -> tuple[Pairs, 
         + 0.2 * chance_at(asked, asked.looks, pairs)
         + 1e-4 * np.log1p(every)
     ).astype(np.float32)
+    if asked.heard is not None:
+        asked.first += HEARD * asked.heard.of_pairs(asked, pairs)
     count = np.bincount(pairs.question, minlength=len(asked))
     if (count > limit).any():
         kept = strongest(pairs.question, asked.first, asked.ties[pairs.tag], limit=limit, step=1e-5)
@@ -382,7 +392,7 @@ def rank(
     for index, (tags, chances) in replay(
         model, view, questions, then=best, sources=sources, on_progress=on_progress
     ):
-        tag_ids[index, : tags.shape[1]] = np.where(tags < 0, n_tags, tags)
+        tag_ids[index, : tags.shape[1]] = np.where((tags < 0) | (tags >= n_tags), n_tags, tags)
         probs[index, : tags.shape[1]] = chances
     return Rankings(np.arange(len(questions)), tag_ids, probs, view.tags[:n_tags])
 

@@ -211,6 +211,18 @@ class Suggestion:
     reasons: tuple[Reason, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OutsideCount:
+    """How often a tag was used on a day outside the store, as a source counted it."""
+
+    source: str  # who counted: the name of a server, or of a file
+    tag: str  # normalised
+    day: int  # UTC, days since 1970
+    uses: int  # posts with it
+    accounts: int  # people who used it
+    seen_at: float  # when Pixtag read the count, Unix seconds UTC
+
+
 def _time(post: Post) -> float:
     return -np.inf if post.posted_at is None else post.posted_at
 

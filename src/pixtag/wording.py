@@ -60,6 +60,11 @@ def barred_on_people(names: Sequence[str], *, person: float, kinds: Floats) -> B
     return barred
 
 
+def is_shaming(names: Sequence[str]) -> Bools:
+    """Which tags judge people's looks, body, age, origin, health or private life, `[C]`."""
+    return _of(names, "never_on_people")
+
+
 def is_general(names: Sequence[str]) -> Bools:
     """Which tags are general nouns, `[C]`."""
     return _of(names, "general")

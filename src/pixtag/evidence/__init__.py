@@ -7,6 +7,7 @@ evidence.view()                a frozen view: every read names its moment and se
 """
 
 from pixtag.evidence.memory import Derive, MemoryEvidence, NoModel
+from pixtag.evidence.outside import Crowd, Outside
 from pixtag.evidence.postings import (
     DAY_TICKS,
     HOUR_TICKS,
@@ -35,10 +36,12 @@ __all__ = [
     "NOBODY",
     "TICKS_PER_S",
     "Counts",
+    "Crowd",
     "Derive",
     "Evidence",
     "MemoryEvidence",
     "NoModel",
+    "Outside",
     "OwnPosts",
     "Postings",
     "View",

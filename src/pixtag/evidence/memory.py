@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixtag.errors import ShapeError
+from pixtag.evidence.outside import Outside
 from pixtag.evidence.postings import (
     DAY_TICKS,
     LAST_TICK,
@@ -192,6 +193,11 @@ class MemoryEvidence:
         with self._writing:
             slots = self._view.slots_of(user)
             self.retract([self._ids[slot] for slot in slots.tolist()])
+
+    def hear(self, outside: Outside | None) -> None:
+        """Take counts of tags outside the store in the place of those before."""
+        with self._writing:
+            self._view = replace(self._view, outside=outside)
 
     def without(self, post_ids: Collection[str]) -> View:
         """What would be known had some posts never been; nothing else changes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from pixtag.evidence.outside import Outside
 from pixtag.evidence.view import Counts, Names, OwnPosts, Totals
 from pixtag.types import Doubles, Floats, Halfs, Ints, Smalls
 
@@ -88,6 +89,11 @@ class Evidence(Protocol):
     @property
     def photos_in_order(self) -> bool:
         """Whether `photo_tick` ascends."""
+        ...
+
+    @property
+    def outside(self) -> Outside | None:
+        """Counts of tags outside the store, or None."""
         ...
 
     def id_of(self, tag: str) -> int:

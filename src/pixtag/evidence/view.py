@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pixtag.evidence.outside import Outside
 from pixtag.evidence.postings import (
     DAY_TICKS,
     HOUR_TICKS,
@@ -198,6 +199,7 @@ class View:
         posts, by_user, by_tag, firsts, days, weekdays, photos: postings of all posts, of people's
             posts, of uses, of people's first uses, of (person, day) uses, of those by weekday, and
             of photos by tag.
+        outside: Counts of tags outside the store, or None.
         cache: Reads as of moments in the past, by (name, ..., tick).
         kept: What was made of the posts with a tag, by what it is, until one comes or goes.
     """
@@ -223,6 +225,7 @@ class View:
     days: Postings
     weekdays: Postings
     photos: Postings
+    outside: Outside | None = None
     cache: dict[Any, Any] = field(default_factory=dict[Any, Any], repr=False)
     kept: Kept = field(default_factory=dict[str, tuple[int, dict[int, Any]]], repr=False)
 

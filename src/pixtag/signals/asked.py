@@ -10,6 +10,7 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
 from pixtag.signals.knowledge import Knowledge
+from pixtag.signals.outside import Heard
 from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Smalls, Sources
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class Asked:
         names: Names of the tags by id; may be longer than `n_tags`.
         n_tags: T, the view's and those that were typed in.
         ties: Decides between tags of equal strength, `[T]`.
+        heard: What is known from outside the store; None for nothing.
         hidden: People whose photos are no neighbours, `[B]`; `NOBODY` for none.
         looks, similar, own_memory, near, lately, interests, company, own_pairs: What is read next,
             by `rank.py`.
@@ -201,6 +203,7 @@ class Asked:
     names: list[str]
     n_tags: int
     ties: Ints
+    heard: Heard | None = None
     hidden: Ints | None = None
     looks: Looks = field(init=False)
     similar: Similar | None = field(init=False, default=None)
@@ -301,6 +304,11 @@ def ask(
         index = {name: n_tags + i for i, name in enumerate(names[n_tags:])}
         ties = np.concatenate([ties[:n_tags], MOST_KEYS + np.arange(len(index))])
         n_tags = len(names)
+    heard = Heard.of(view, tick, index, n_tags) if sources.trend else None
+    if heard is not None:
+        index |= {name: n_tags + i for i, name in enumerate(heard.new)}
+        names, ties = [*names[:n_tags], *heard.new], np.append(ties[:n_tags], heard.ties())
+        n_tags = len(names)
     accepted = [
         np.array(
             [i for t in dict.fromkeys(tags) if (i := index.get(t, view.id_of(t))) >= 0], np.int64
@@ -323,6 +331,7 @@ def ask(
         names=names,
         n_tags=n_tags,
         ties=ties,
+        heard=heard,
         hidden=np.where(questions.is_new, asker, NOBODY) if questions.is_new is not None else None,
     )
     if questions.embeddings.any():

@@ -48,10 +48,11 @@ def context(asked: Asked) -> Floats:
     own, seen, n = asked.own, asked.has_photo, len(asked)
     week = np.maximum(asked.tick - int(TREND_HOURS * HOUR_TICKS), 1)
     is_lively = asked.n_posts > asked.view.totals(week).posts
+    hears = np.array([crowd is not None for crowd in asked.heard.crowds]) if asked.heard else False
     values: dict[str, NDArray[Any]] = {
         "pixels_on": seen,
         "history_on": own.n > 0,
-        "trend_on": is_lively & asked.sources.trend,
+        "trend_on": (is_lively | hears) & asked.sources.trend,
         "history_log": np.log1p(own.n),
         "tagged_share": (own.n + 1.0) / (asked.n_own + 1.0),
         "untagged_log": np.log1p(asked.n_own - own.n),

@@ -8,16 +8,13 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, Evidence, repeated, ticks
 from pixtag.signals.asked import Asked, Pairs
+from pixtag.signals.outside import LEVEL_FLOOR, WINDOWS_HOURS
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
 
-WINDOWS_HOURS = (1.0, 6.0, 24.0, 72.0, 168.0)
 LIFT_HOURS = WINDOWS_HOURS[1:]
 SHRINK = 0.5
 PROPOSE_HOURS = (24.0, 168.0)
-LEVEL_FLOOR = 0.05
-"""People that every tag is given on top, in its share of the recent posts."""
-
 LEAST_PEOPLE = 3
 """Fewer people than this in a window are no trend, and a private tag stays private."""
 
@@ -77,7 +74,8 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
     """Level and lift of the distinct other people in several windows, rhythm and birth of a tag.
 
     One person's flood counts once, and the person asked about never counts, so a trend is never
-    just their own history. Ratios are shrunk towards 1 for small counts.
+    just their own history. Accounts outside the store count as other people (`Outside`). Ratios
+    are shrunk towards 1 for small counts.
     """
     facts, question = asked.facts(pairs), pairs.question
     people = asked.view.window(
@@ -85,19 +83,21 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
     )
     lived = asked.lived_days[question]
     rate = (facts.days + 0.5) / lived
+    at = [WINDOWS_HOURS.index(hours) for hours in PROPOSE_HOURS]
+    if asked.heard is None:
+        posts = np.stack([_posts_in(asked, hours) for hours in PROPOSE_HOURS])
+        shares = (people[at] + LEVEL_FLOOR) / (posts + 1.0)[:, question]
+    else:
+        posts = np.stack([_posts_in(asked, hours) for hours in WINDOWS_HOURS])
+        people, rate, shares = asked.heard.joined(pairs, people, rate, posts)
+        shares = shares[at]
     usual = np.array(LIFT_HOURS)[:, None] / 24.0 * rate
     lift = np.log((people[1:] + SHRINK) / (usual + SHRINK))
-    shares = [
-        np.log(
-            (people[WINDOWS_HOURS.index(h)] + LEVEL_FLOOR) / (_posts_in(asked, h) + 1.0)[question]
-        )
-        for h in PROPOSE_HOURS
-    ]
     age = np.maximum(asked.tick[question] - facts.first, 0) / DAY_TICKS
     columns = [
         *lift,
         *np.log1p(people),
-        *shares,
+        *np.log(shares),
         np.log(rate),
         np.log(facts.on_weekday + 1.0) - np.log(facts.days / 7.0 + 1.0),
         np.log1p(age),

@@ -1,0 +1,138 @@
+"""Tags of other servers beside those of the store: candidates, and other people who used a tag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+
+from pixtag.evidence import MOST_KEYS, Crowd, Evidence, seconds
+from pixtag.types import Bools, Doubles, Floats, Ints
+
+if TYPE_CHECKING:
+    from pixtag.signals.asked import Asked, Pairs
+
+WINDOWS_HOURS = (1.0, 6.0, 24.0, 72.0, 168.0)
+
+LEAST_FIT = 0.4
+"""Cosine of a tag's words and of what a photo shows from which the tag says what it shows."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a block of questions hears from outside.
+
+    Shapes:
+        B: questions. E: (question, tag), ascending by question. W: windows. P: pairs.
+
+    Attributes:
+        crowds: What each question hears, `[B]`; None for nothing.
+        question, tag: `[E]`. place: Place of the tag in its question's crowd, `[E]`.
+        new: Names of tags that neither the store nor somebody who typed knows, by name.
+    """
+
+    crowds: list[Crowd | None]
+    question: Ints
+    tag: Ints
+    place: Ints
+    new: list[str]
+
+    @classmethod
+    def of(cls, view: Evidence, tick: Ints, typed: dict[str, int], n_tags: int) -> Heard | None:
+        """Hear what is known at moments `[B]`; new tags get ids from `n_tags` on. None: nothing."""
+        if view.outside is None:
+            return None
+        crowds = [view.outside.at(seconds(t), WINDOWS_HOURS) for t in tick.tolist()]
+        heard = [() if crowd is None else crowd.tags for crowd in crowds]
+        if not any(heard):
+            return None
+        ids = {name: typed.get(name, view.id_of(name)) for tags in heard for name in tags}
+        new = sorted(name for name, known in ids.items() if known < 0)
+        ids |= {name: n_tags + i for i, name in enumerate(new)}
+        n = [len(tags) for tags in heard]
+        return cls(
+            crowds=crowds,
+            question=np.repeat(np.arange(len(tick)), n),
+            tag=np.array([ids[name] for tags in heard for name in tags], np.int64),
+            place=np.concatenate([np.arange(count) for count in n]),
+            new=new,
+        )
+
+    def ties(self) -> Ints:
+        """Numbers that decide ties between new tags, behind those that are known."""
+        hashes = np.fromiter((crc32(name.encode()) for name in self.new), np.int64, len(self.new))
+        return 2 * MOST_KEYS + hashes
+
+    def column(self, name: str) -> Doubles:
+        """A column of the crowds, `[..., E]`."""
+        parts = [np.asarray(getattr(c, name), np.float64) for c in self.crowds if c is not None]
+        return np.concatenate(parts, axis=-1)
+
+    def joined(
+        self, pairs: Pairs, people: Floats, rate: Doubles, posts: Ints
+    ) -> tuple[Floats, Doubles, Doubles]:
+        """Add accounts outside to the other people of the store.
+
+        A share is the larger of that of the store and that of the crowd: a store of forty people
+        and a server are different places, and each tells what is much used in it. A tag that the
+        crowd doesn't name keeps its share, but for the floor that every tag is given.
+
+        Args:
+            pairs: P candidates.
+            people: Of the store, in `WINDOWS_HOURS`, `[W, P]`.
+            rate: Of use a day in the store, `[P]`.
+            posts: Of the store before each question, in `WINDOWS_HOURS`, `[W, B]`.
+
+        Returns:
+            People `[W, P]`, daily rate `[P]`, and shares `[W, P]`.
+        """
+        found, n = pairs.find(self.question, self.tag), len(pairs)
+        kept = found < n
+        found, accounts = found[kept], self.column("people")[:, kept]
+        days = np.array(WINDOWS_HOURS)[:, None] / 24.0
+        usual, room = (self.column(name) for name in ("usual", "room"))
+        largest = np.zeros(posts.shape[1])
+        np.maximum.at(largest, self.question, room)
+        usual = np.where(np.isnan(usual[kept]), accounts[WINDOWS_HOURS.index(24.0)], usual[kept])
+        share = people / (posts + 1.0)[:, pairs.question]
+        outside = accounts / (room[kept] * days + 1.0)
+        share[:, found] = np.maximum(share[:, found], outside)
+        share += LEVEL_FLOOR / (np.maximum(posts, largest * days) + 1.0)[:, pairs.question]
+        people, rate = people.copy(), rate.copy()
+        people[:, found] += accounts
+        rate[found] += usual
+        return people, rate, share
+
+    def propose(self, asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
+        """Of each question the tags that rise most, that most use, and that fit the photo best."""
+        week, fit = self.column("people")[-1], self.fit(asked)
+        found: list[Ints] = []
+        for strength in (self.column("rise"), week, np.where(fit >= LEAST_FIT, fit, 0.0)):
+            order = np.lexsort((asked.ties[self.tag], -strength, self.question))
+            n = np.bincount(self.question, minlength=len(asked))
+            rank = np.arange(len(order)) - (np.cumsum(n) - n)[self.question[order]]
+            found.append(order[(rank < limit) & (strength[order] > 0)])
+        best = np.concatenate(found)
+        return self.question[best], self.tag[best]
+
+    def fit(self, asked: Asked) -> Floats:
+        """How well the words of each tag fit the photo, `[E]`; 0 without a photo."""
+        words, seen = asked.knowledge.words, asked.has_photo
+        if words is None or not seen.any():
+            return np.zeros(len(self.tag), np.float32)
+        vectors = words.tag_vectors([asked.names[t] for t in self.tag.tolist()])
+        photo = np.zeros((len(asked), vectors.shape[1]), np.float32)
+        photo[seen] = words.photo_vectors(asked.embeddings[seen])
+        return np.einsum("ew,ew->e", vectors, photo[self.question])
+
+    def of_pairs(self, asked: Asked, pairs: Pairs) -> Bools:
+        """Which pairs the crowd of their question names, `[P]`."""
+        out = np.zeros(len(pairs) + 1, np.bool_)
+        out[pairs.find(self.question, self.tag)] = True
+        return out[:-1]
+
+
+LEVEL_FLOOR = 0.05
+"""People that every tag is given on top, in its share of the recent posts."""
