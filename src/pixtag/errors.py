@@ -50,5 +50,9 @@ class ModelError(PixtagError):
     """A model or an encoder that cannot be used, or training that cannot start."""
 
 
+class ServerError(PixtagError):
+    """A server that cannot be reached, or whose answer cannot be used."""
+
+
 class LeakError(PixtagError):
     """An evaluation that would see its own answers."""

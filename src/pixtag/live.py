@@ -7,10 +7,11 @@ import threading
 from collections.abc import Collection
 
 from pixtag.bundle import Bundle
-from pixtag.evidence import MemoryEvidence, View
+from pixtag.evidence import MemoryEvidence, Outside, View
 from pixtag.evidence.snapshot import load_evidence, save_evidence
 from pixtag.model import Model, model_of, snapshot_key
 from pixtag.store import Store
+from pixtag.store.outside import outside_counts, outside_revision
 
 PART = 4096  # posts that are read of the store at once
 _WAIT_S = 0.1  # how long a question waits for what others read of the store,
@@ -36,6 +37,7 @@ class LiveEvidence:
         self._snapshot = store.path.with_name(store.path.name + ".snapshot")
         self._trained_on: set[str] = set()
         self._seq, self._n_saved = -1, 0
+        self._outside_seq = 0
         self._now = self._model, self._model.evidence()
 
     def close(self) -> None:
@@ -73,6 +75,9 @@ class LiveEvidence:
         """Take over what changed in the store since the last time, or everything."""
         is_new = self._seq < 0
         evidence, seq = self._opened() if is_new else (self._now[1], self._seq)
+        if outside_revision(self._reader) != self._outside_seq:
+            self._outside_seq, counts = outside_counts(self._reader)
+            evidence.hear(Outside(counts) if counts else None)
         if not is_new and self._reader.revision == seq:
             return
         changes = self._reader.changes_since(seq, evidence.post_ids)

@@ -20,7 +20,7 @@ from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, sam
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
 from pixtag.evidence import LAST_TICK, View, seconds, ticks
-from pixtag.lists import Lists, Platform
+from pixtag.lists import Lists, Platform, global_lists
 from pixtag.live import PART, LiveEvidence
 from pixtag.model import Model
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
@@ -302,18 +302,22 @@ class Predictor:
     def trending(self, at: datetime | None = None, *, k: int = 20) -> list[Rising]:
         """List at most `k` tags that more people use than usual at `at`, the surest rise first.
 
+        Those from outside the store name their source; denied tags are not taken from there.
+
         Raises:
-            InputError: There is no post, `k` is not positive, or `at` has no zone.
+            InputError: There is no post and no count from outside, `k` is not positive, or `at`
+                has no zone.
         """
         check_k(k)
         _check_time(at)
         _, view = self._past.now()
-        if not (self._has_store or view.n_posts):
+        if not (self._has_store or view.n_posts or view.outside):
             raise InputError(
                 "without posts nothing can be said about trends",
                 hint="give a store, made with `pixtag import`",
             )
-        return rising_tags(view, at=moment_of(view, at), k=k)
+        denied = global_lists().joined(self._store.lists()).deny
+        return rising_tags(view, at=moment_of(view, at), k=k, denied=denied)
 
     def observe(self, posts: Iterable[Post]) -> None:
         """Add posts to the store with the embeddings of their photos; the next answer knows them.
@@ -438,6 +442,9 @@ def _suggestions(
     if seen is not None and seen.history == "unlike":
         worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, first=first)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
+    if asked.heard is not None and seen is not None and seen.history != "like" and not unsure:
+        fit = features[:, FEATURES.column("words")]
+        first = [*asked.heard.fitting(asked, row, tags, fit), *first]
     known = dict(zip(names, tags.tolist(), strict=True))
 
     def same(names: Sequence[str]) -> Bools:

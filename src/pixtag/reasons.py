@@ -19,7 +19,7 @@ from pixtag.choose import usage_of
 from pixtag.rank import Candidates
 from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked
 from pixtag.signals.calendar import LEAST_LIFT
-from pixtag.signals.trend import LIFT_HOURS
+from pixtag.signals.trend import LEAST_PEOPLE, LEAST_RISE, LIFT_HOURS
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.types import Doubles, Floats, Ints, Reason
 
@@ -27,10 +27,8 @@ LEAST_WEIGHT = 0.01  # contributions below it, in log units, are no reason
 LEAST_RAISE = 1.5  # log units by which a photo must raise a tag's log odds above its usual ones
 LEAST_CALL = 0.08  # expected weight from which classes, or kinds of photos, call for a tag
 LEAST_LIKENESS = 0.3  # mean cosine with a tag's photos from which a photo looks like them
-LEAST_RISE = 1.5
 LEAST_ON_WEEKDAY, LEAST_WEEKDAY_RATIO = 3, 1.35
 LEAST_TOGETHER, LEAST_COMPANY_LIFT = 2, 1.5
-LEAST_PEOPLE = 3  # fewer are not counted aloud
 POPULAR_SHARE = 0.05  # of a store's people: from here a tag is popular among them
 POPULAR_ELSEWHERE = 0.02  # of the posts behind the model's prior
 LEAST_SAME_SUBJECT = 0.5  # cosine from which two photos are said to be like each other
@@ -68,6 +66,7 @@ class Facts:
     n_own_posts: int = 0  # the person's latest posts that carry it
     is_on_last: bool = False  # whether the last does
     is_on_alike: bool = False  # whether one of those does whose photo looks like this one
+    outside: str = ""  # who uses it outside the store, in words
     rise: float = 1.0  # rate among others over the usual one, of the best window
     n_weekday: float = 0.0  # uses on this day of the week, once a person and day
     n_days: float = 0.0  # the same on all days
@@ -97,7 +96,9 @@ def said(facts: Facts) -> dict[str, str]:
         is_last = facts.is_on_last and n == 1
         latest = "on your last post" if is_last else f"on {n} of your latest posts"
         texts["own posts"] = "on a photo of yours like this" if facts.is_on_alike else latest
-    if facts.rise >= LEAST_RISE:
+    if facts.outside:
+        texts["rising"] = facts.outside
+    elif facts.rise >= LEAST_RISE:
         times = f"{facts.rise:.{0 if facts.rise >= 3 else 1}f}"
         texts["rising"] = f"rising: {times} times its usual rate"
     is_counted = facts.n_weekday >= max(LEAST_ON_WEEKDAY, LEAST_WEEKDAY_RATIO * facts.n_days / 7)
@@ -207,6 +208,7 @@ def facts_of(
             n_own_posts=int(n_own_posts[i]),
             is_on_last=bool(is_on_last[i]),
             is_on_alike=bool(carries[i, alike].any()),
+            outside=_outside(asked, row, int(tags[i]), at),
             rise=float(rise[i]),
             n_weekday=float(counts.on_weekday[pair[i]]),
             n_days=float(counts.days[pair[i]]),
@@ -219,6 +221,20 @@ def facts_of(
         )
         for i in range(len(tags))
     ]
+
+
+def _outside(asked: Asked, row: int, tag: int, at: float) -> str:
+    """Say who uses a tag outside the store, and whether more than usual; empty if nobody does."""
+    found = None if asked.heard is None else asked.heard.said(row, tag)
+    if found is None:
+        return ""
+    crowd, i = found
+    n, is_known = int(crowd.accounts[i]), not np.isnan(crowd.usual[i])
+    if n < LEAST_PEOPLE or (is_known and crowd.times[i] < LEAST_RISE):
+        return ""
+    days = max(int(at // _DAY_S) - int(crowd.day[i]), 0)
+    when = ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
+    return f"{'rising' if is_known else 'used'} on {crowd.source[i]}: {n:,} people {when}"
 
 
 def _own_uses(asked: Asked, row: int, tags: Ints) -> tuple[list[int], list[float]]:

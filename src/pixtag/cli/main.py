@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pixtag.store import Store
 
 _GROUPS = {
-    "Suggest": {"predict": ("predict", "trending", "lists")},
+    "Suggest": {"predict": ("predict", "trending", "lists"), "trends": ("trends",)},
     "Your posts": {"posts": ("import", "posts", "history", "export", "forget", "doctor")},
     "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},

@@ -75,7 +75,7 @@ def import_(
         looker = load_encoder(encoder) if embed else None
         looked: EmbedResult | None = None
         is_yours, store = store is None, your_store(store, is_new=True)
-        with _gone_if_empty(store), Store.open(store, create=True) as opened:
+        with gone_if_empty(store), Store.open(store, create=True) as opened:
             with output.progress("reading posts") as bar:
                 report = import_posts(
                     sources, opened, user_id=user, join_comments=comments, private=private,
@@ -101,7 +101,7 @@ def import_(
 
 
 @contextmanager
-def _gone_if_empty(path: Path) -> Generator[None]:
+def gone_if_empty(path: Path) -> Generator[None]:
     """Take a new store away again when its import failed before the first post."""
     from pixtag.store import Store
 

@@ -183,7 +183,8 @@ def trending(
 
     Counts people, not posts: one person's flood moves nothing, and a tag of fewer than three
     people is not shown. A store of fewer people has no trends: what is usual at this time of the
-    year, anywhere, is listed instead.
+    year, anywhere, is listed instead. What rises elsewhere (`pixtag trends`) names its source; its
+    people are accounts of one day.
 
     Args:
         store: Store of posts, made by `pixtag import`; yours by default.
@@ -196,21 +197,24 @@ def trending(
         pixtag trending --store my.sqlite --at 2026-05-01 -k 5
     """
     from pixtag.cli.main import your_store
-    from pixtag.evidence import MemoryEvidence, NoModel
+    from pixtag.evidence import MemoryEvidence, NoModel, Outside
     from pixtag.predictor import minute_of, moment_of
     from pixtag.signals.trend import LEAST_PEOPLE, rising_tags
     from pixtag.store import Store
+    from pixtag.store.outside import outside_counts
     from pixtag.types import iso_time, parse_time
 
-    with Store.open(your_store(store), read_only=True) as opened:
-        log = opened.log()
+    store = your_store(store)
+    with Store.open(store, read_only=True) as opened:
+        log, (_, counts) = opened.log(), outside_counts(opened)
     evidence = MemoryEvidence((), NoModel())
     evidence.observe(log)
+    evidence.hear(Outside(counts) if counts else None)
     view = evidence.view()
     when = moment_of(view, None if at is None else parse_time(at))
-    found = rising_tags(view, at=when, k=k)
+    found = rising_tags(view, at=when, k=k, denied=lists_of(None, store).deny)
     n_people = _n_people(log, before=when)
-    if 0 < n_people < LEAST_PEOPLE:
+    if 0 < n_people < LEAST_PEOPLE and not found:
         who = "one person" if n_people == 1 else f"{n_people} people"
         output.say(f"all posts are of {who}: nothing trends among fewer than {LEAST_PEOPLE}")
         _show_usual(when, k=k, json=json)
@@ -223,9 +227,11 @@ def trending(
         for one in found:
             n = one.window_hours
             window = f"{n:.0f} hours" if n < 48 else f"{n / 24:.0f} days"
-            rows.append((f"#{one.tag}", f"{one.times_usual:.1f} times usual", one.n_people, window))
-        right: dict[str, output.Align] = dict.fromkeys(("rate", "people", "in the last"), "right")
-        output.print_table({"hashtag": "left", **right}, rows)
+            row = (f"#{one.tag}", f"{one.times_usual:.1f} times usual", one.n_people, window)
+            rows.append((*row, one.source) if counts else row)
+        columns: dict[str, output.Align] = dict.fromkeys(("rate", "people", "in the last"), "right")
+        columns = {"hashtag": "left", **columns}
+        output.print_table({**columns, "at": "left"} if counts else columns, rows)
     if not found:
         last = float(log.at[-1]) if len(log) else float("-inf")
         tail = f"; the latest post is of {minute_of(last)}" if last > float("-inf") else ""

@@ -66,7 +66,8 @@ class Outside:
     """Counts of all sources and days, frozen; a question reads them as of its moment.
 
     **Nothing later is read.** A count is known from when it was read on, or from the end of its day
-    where it was read after that; it spreads evenly over its day, or the part of it that had passed.
+    where it was read after that, so that past days can be imported and asked about as of then. It
+    spreads evenly over its day, or the part of it that had passed.
 
     **Level.** Accounts of other servers count as other people who used a tag in the last hours. So
     that a server of 100,000 does not drown a store of forty people, a source is scaled to a crowd
@@ -89,8 +90,10 @@ class Outside:
         ordered = sorted(counts, key=lambda c: (c.day, c.source, c.tag))
         self._sources = sorted({c.source for c in ordered})
         tags = sorted({c.tag for c in ordered})
-        self._tags = [t for t, is_out in zip(tags, is_shaming(tags).tolist(), strict=True) if not is_out]
-        source_of, tag_of = ({n: i for i, n in enumerate(names)} for names in (self._sources, self._tags))
+        barred = is_shaming(tags).tolist()
+        self._tags = [tag for tag, is_barred in zip(tags, barred, strict=True) if not is_barred]
+        source_of = {name: i for i, name in enumerate(self._sources)}
+        tag_of = {name: i for i, name in enumerate(self._tags)}
         kept = [c for c in ordered if c.tag in tag_of]
         self._day = np.array([c.day for c in kept], np.int64)
         self._source = np.array([source_of[c.source] for c in kept], np.int64)
@@ -106,14 +109,14 @@ class Outside:
         return len(self._day)
 
     def at(self, at: float, hours: Sequence[float]) -> Crowd | None:
-        """What is known strictly before a moment (Unix seconds UTC) of windows before it, or None.
+        """What is known at a moment (Unix seconds UTC) of windows before it, or None for nothing.
 
         Windows ascend and hold one of a day.
         """
         today = int(at // _DAY_S)
         span = int(np.ceil(max(hours) / 24.0)) + USUAL_DAYS + 1
         first, last = np.searchsorted(self._day, [today - span, today + 1], side="left")
-        rows = first + np.flatnonzero(self._known[first:last] < at)
+        rows = first + np.flatnonzero(self._known[first:last] <= at)
         if not len(rows):
             return None
         n_pairs, n_tags = len(self._sources) * len(self._tags), len(self._tags)

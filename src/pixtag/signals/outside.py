@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 WINDOWS_HOURS = (1.0, 6.0, 24.0, 72.0, 168.0)
 
-LEAST_FIT = 0.4
-"""Cosine of a tag's words and of what a photo shows from which the tag says what it shows."""
+LEVEL_FLOOR = 0.05
+"""People that every tag is given on top, in its share of the recent posts."""
+
+LEAST_RISE = 1.5
+"""Rates below this many times the usual one are everyday noise."""
+
+MAY_FIT, LEAST_FIT = 0.4, 0.7
+"""Cosine of a tag's words and of what a photo shows from which the tag is a candidate, and from
+which it says what the photo shows; the latter chosen on labelled photos (docs/trends.md)."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ class Heard:
         """Of each question the tags that rise most, that most use, and that fit the photo best."""
         week, fit = self.column("people")[-1], self.fit(asked)
         found: list[Ints] = []
-        for strength in (self.column("rise"), week, np.where(fit >= LEAST_FIT, fit, 0.0)):
+        for strength in (self.column("rise"), week, np.where(fit >= MAY_FIT, fit, 0.0)):
             order = np.lexsort((asked.ties[self.tag], -strength, self.question))
             n = np.bincount(self.question, minlength=len(asked))
             rank = np.arange(len(order)) - (np.cumsum(n) - n)[self.question[order]]
@@ -127,12 +134,35 @@ class Heard:
         photo[seen] = words.photo_vectors(asked.embeddings[seen])
         return np.einsum("ew,ew->e", vectors, photo[self.question])
 
+    def fitting(self, asked: Asked, question: int, tags: Ints, fit: Floats) -> list[int]:
+        """The tag beyond the vocabulary that rises and says best what a photo shows, if any does.
+
+        Pixels cannot speak for such a tag, only its words can.
+
+        Args:
+            asked: The block.
+            question: Of the block.
+            tags: Candidates, `[C]`.
+            fit: Cosine of their words and the photo, `[C]`.
+
+        Returns:
+            Its place among the candidates, or nothing.
+        """
+        mine = self.question == question
+        rises = np.isnan(self.column("usual")) | (self.column("times") >= LEAST_RISE)
+        told = np.isin(tags, self.tag[mine & rises]) & (tags >= len(asked.knowledge.vocabulary))
+        strength = np.where(told & (fit >= LEAST_FIT), np.round(fit, 4), 0.0)
+        best = np.lexsort((asked.ties[tags], -strength))[:1]
+        return best[strength[best] > 0].tolist()
+
+    def said(self, question: int, tag: int) -> tuple[Crowd, int] | None:
+        """The crowd of a question and the place of a tag in it; None for a tag it doesn't name."""
+        crowd = self.crowds[question]
+        found = np.flatnonzero((self.question == question) & (self.tag == tag))
+        return None if crowd is None or not len(found) else (crowd, int(self.place[found[0]]))
+
     def of_pairs(self, asked: Asked, pairs: Pairs) -> Bools:
         """Which pairs the crowd of their question names, `[P]`."""
         out = np.zeros(len(pairs) + 1, np.bool_)
         out[pairs.find(self.question, self.tag)] = True
         return out[:-1]
-
-
-LEVEL_FLOOR = 0.05
-"""People that every tag is given on top, in its share of the recent posts."""

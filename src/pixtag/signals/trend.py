@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from pixtag.evidence import DAY_TICKS, Evidence, repeated, ticks
 from pixtag.signals.asked import Asked, Pairs
-from pixtag.signals.outside import LEVEL_FLOOR, WINDOWS_HOURS
+from pixtag.signals.outside import LEAST_RISE, LEVEL_FLOOR, WINDOWS_HOURS
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
 
@@ -17,9 +18,6 @@ SHRINK = 0.5
 PROPOSE_HOURS = (24.0, 168.0)
 LEAST_PEOPLE = 3
 """Fewer people than this in a window are no trend, and a private tag stays private."""
-
-LEAST_RISE = 1.5
-"""Rates below this many times the usual one are everyday noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +29,56 @@ class Rising:
         times_usual: Its rate over what is usual for it, shrunk towards 1 for small counts.
         n_people: People who used it in the window.
         window_hours: The window before the time asked about in which the rise is surest.
+        source: Who counted, outside the store; empty for the store's own people. From outside
+            `n_people` are those of the busier of the last two days.
     """
 
     tag: str
     times_usual: float
     n_people: int
     window_hours: float
+    source: str = ""
 
 
-def rising_tags(view: Evidence, *, at: float, k: int) -> list[Rising]:
+Found = list[tuple[float, Rising]]
+"""Rising tags, each with how surely it rises."""
+
+
+def rising_tags(view: Evidence, *, at: float, k: int, denied: Collection[str] = ()) -> list[Rising]:
     """Find the tags whose rate rises most surely, in standard deviations of a Poisson count.
 
     Args:
-        view: The past.
+        view: The past; what it knows from outside the store counts too.
         at: Unix seconds UTC; only posts before it count.
         k: How many at most.
+        denied: Tags that are not taken from outside.
 
     Returns:
-        The surest first; ties by tag.
+        The surest first; ties by tag. Each tag once, where it rises most.
     """
+    best = dict[str, tuple[float, Rising]]()
+    for sigma, one in (*_rising_here(view, at), *_rising_outside(view, at, denied)):
+        if one.tag not in best or sigma > best[one.tag][0]:
+            best[one.tag] = sigma, one
+    ordered = sorted(best.values(), key=lambda pair: (-pair[0], pair[1].tag))
+    return [one for _, one in ordered[:k]]
+
+
+def _rising_outside(view: Evidence, at: float, denied: Collection[str]) -> Found:
+    crowd = None if view.outside is None else view.outside.at(at, WINDOWS_HOURS)
+    if crowd is None:
+        return []
+    # Without earlier days nobody knows what is usual, so nothing rises.
+    risen = (crowd.times >= LEAST_RISE) & (crowd.rise > 0) & (crowd.accounts >= LEAST_PEOPLE)
+    found: Found = []
+    for i in np.flatnonzero(risen & ~np.isin(crowd.tags, list(denied))).tolist():
+        times, n, hours = float(crowd.times[i]), int(crowd.accounts[i]), crowd.window[i]
+        one = Rising(crowd.tags[i], times, n, WINDOWS_HOURS[hours], crowd.source[i])
+        found.append((float(crowd.rise[i]), one))
+    return found
+
+
+def _rising_here(view: Evidence, at: float) -> Found:
     moment = int(ticks(np.array([at]))[0])
     tags, people = view.people_lately(moment, WINDOWS_HOURS)
     if not len(tags):
@@ -63,10 +92,13 @@ def rising_tags(view: Evidence, *, at: float, k: int) -> list[Rising]:
     window = np.argmax(sigma, axis=0)
     column = np.arange(len(tags))
     best, ratio, people = sigma[window, column], ratio[window, column], people[window, column]
-    found = [(-round(float(best[i]), 6), view.tags[tags[i]], i) for i in np.flatnonzero(best > 0)]
+    names, hours = view.tags, WINDOWS_HOURS
     return [
-        Rising(tag, float(ratio[i]), int(people[i]), WINDOWS_HOURS[window[i]])
-        for _, tag, i in sorted(found)[:k]
+        (
+            round(float(best[i]), 6),
+            Rising(names[tags[i]], float(ratio[i]), int(people[i]), hours[window[i]]),
+        )
+        for i in np.flatnonzero(best > 0).tolist()
     ]
 
 

@@ -1,0 +1,1 @@
+"""Where photos already are: sidecars beside them, Immich, accounts of Mastodon and Pixelfed."""
