@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pixtag.cli import output
-from pixtag.errors import ArchiveError, InputError
+from pixtag.errors import ArchiveError, InputError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -102,17 +102,18 @@ def import_(
 
 @contextmanager
 def gone_if_empty(path: Path) -> Generator[None]:
-    """Take a new store away again when its import failed before the first post."""
+    """Take a new store away again when what was to fill it failed before anything came."""
     from pixtag.store import Store
+    from pixtag.store.outside import outside_revision
 
     is_new = not path.exists()
     try:
         yield
-    except ArchiveError:
+    except (ArchiveError, ServerError):
         if is_new and path.exists():
             with Store.open(path, read_only=True) as store:
-                n_posts = store.summary().n_posts
-            if not n_posts:
+                is_filled = store.summary().n_posts or outside_revision(store)
+            if not is_filled:
                 path.unlink()
         raise
 
