@@ -114,7 +114,8 @@ def gone_if_empty(path: Path) -> Generator[None]:
             with Store.open(path, read_only=True) as store:
                 is_filled = store.summary().n_posts or outside_revision(store)
             if not is_filled:
-                path.unlink()
+                for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+                    path.with_name(name).unlink(missing_ok=True)
         raise
 
 

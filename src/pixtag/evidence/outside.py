@@ -11,17 +11,17 @@ from pixtag.evidence.postings import distinct
 from pixtag.types import Doubles, Floats, Ints, OutsideCount
 from pixtag.wording import is_shaming
 
-CROWD = 100.0
-"""Accounts a day that one source counts as, at most: its busiest day is scaled down to them."""
+CROWD, LISTED = 100.0, 20
+"""Accounts a day that one source counts as, at most, and its most used tags that they are of."""
 
 USUAL_DAYS = 6
 """Days before a source's last one whose mean is what is usual: servers list a week."""
 
+RISE_HOURS = (24.0, 72.0)
+"""Windows in which a tag rises: shorter ones say nothing new of a day's count, longer ones last."""
+
 LEAST_ACCOUNTS = 3
 """Accounts on one day from which a tag is public."""
-
-LEAST_LEFT = 0.5
-"""Accounts, scaled, of the last week below which a trend has faded away."""
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
 _SHRINK = 0.5
@@ -39,7 +39,7 @@ class Crowd:
         source: Who says it, a name each.
         people: Accounts in each window, scaled, `[W, N]`.
         usual: Accounts on a usual day, scaled, `[N]`; NaN where no earlier day is known.
-        room: Scaled accounts of the source's busiest day, `[N]`: what a share is a share of.
+        room: Scaled accounts of the source's busiest day, `[N]`, which a share is a share of.
         accounts: Accounts, as counted, on the busier of the source's last two days, `[N]`.
         day: That day, in days since 1970, `[N]`.
         rise: How surely each rises, in standard deviations of a Poisson count, `[N]`.
@@ -72,8 +72,9 @@ class Outside:
     **Level.** Accounts of other servers count as other people who used a tag in the last hours. So
     that a server of 100,000 does not drown a store of forty people, a source is scaled to a crowd
     of `CROWD` accounts on its busiest day of the last week; one that is smaller is left as it is.
-    Lists of what rises name few tags, so the share is one of what the list counts, not of all posts
-    there. Without new counts windows run empty, and the level fades.
+    Servers tell what rises and not how much is posted in all, so accounts are those of the `LISTED`
+    most used tags, and a share is one of these: a short list and a whole server's counts say the
+    same. Without new counts windows run empty, and the level fades.
 
     **Lift** is the rate over the mean of the six days before the source's last one; a tag that
     the source does not name on one of its days was not used on it.
@@ -111,7 +112,7 @@ class Outside:
     def at(self, at: float, hours: Sequence[float]) -> Crowd | None:
         """What is known at a moment (Unix seconds UTC) of windows before it, or None for nothing.
 
-        Windows ascend and hold one of a day.
+        Windows ascend and hold `RISE_HOURS`.
         """
         today = int(at // _DAY_S)
         span = int(np.ceil(max(hours) / 24.0)) + USUAL_DAYS + 1
@@ -136,8 +137,10 @@ class Outside:
         expected = np.where(np.isnan(usual), people[hours.index(24.0)], usual)
         expected = expected * (np.array(hours)[:, None] / 24.0)
         sigma = (people - expected) / np.sqrt(expected + 1.0)
+        sigma[[length not in RISE_HOURS for length in hours]] = -np.inf
         window, every = np.argmax(sigma, axis=0), np.arange(len(pairs))
-        times = ((people + _SHRINK) / (expected + _SHRINK))[window, every]
+        shrink = scale * _SHRINK  # the rate is shrunk as it was counted
+        times = ((people + shrink) / (expected + shrink))[window, every]
         most = np.zeros(len(pairs), np.int64)
         np.maximum.at(most, column, accounts)
         # The later day of two that are as busy.
@@ -145,7 +148,8 @@ class Outside:
         last = np.zeros(len(pairs), np.int64)
         np.maximum.at(last, column, packed)
         rise = np.round(sigma[window, every], 6)
-        heard = np.flatnonzero((most >= LEAST_ACCOUNTS) & (people[-1] >= LEAST_LEFT))
+        left = people[-1] >= LEAST_ACCOUNTS * scale  # fewer in the longest window: it has faded
+        heard = np.flatnonzero((most >= LEAST_ACCOUNTS) & left)
         # Of each tag the source where it rises most, then where more accounts use it.
         tag = pairs[heard] % n_tags
         order = np.lexsort((of_pair[heard], -people[-1, heard], -rise[heard], tag))
@@ -178,13 +182,14 @@ class Outside:
         np.maximum.at(latest, source, day)
         ago = latest[source] - day
         near = ago <= USUAL_DAYS
-        daily = np.bincount(
-            source[near] * (USUAL_DAYS + 1) + ago[near],
-            accounts[near],
-            n_sources * (USUAL_DAYS + 1),
-        ).reshape(n_sources, -1)
-        n_days = np.zeros_like(daily)
-        n_days[source[near], ago[near]] = 1.0
+        n_cells = n_sources * (USUAL_DAYS + 1)
+        cell = (source * (USUAL_DAYS + 1) + ago)[near]
+        order = np.lexsort((-accounts[near], cell))
+        n_cell = np.bincount(cell, minlength=n_cells)
+        place = np.arange(len(cell)) - (np.cumsum(n_cell) - n_cell)[cell[order]]
+        listed = order[place < LISTED]
+        daily = np.bincount(cell[listed], accounts[near][listed], n_cells).reshape(n_sources, -1)
+        n_days = (n_cell > 0).reshape(n_sources, -1)
         earlier = near & (ago > 0)
         total = np.bincount(column[earlier], accounts[earlier], len(of_pair))
         n_earlier = n_days[:, 1:].sum(axis=1)[of_pair]
