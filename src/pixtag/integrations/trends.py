@@ -306,6 +306,7 @@ class _SameHost(HTTPRedirectHandler):
         """Refuse another place."""
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if (old.hostname, old.port) != (new.hostname, new.port) or new.scheme != old.scheme:
+            fp.close()
             raise _odd(old.netloc, f"it sends to another place: {newurl[:100]}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
