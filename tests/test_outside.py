@@ -12,7 +12,7 @@ from pixtag.lists import Lists, edit_global_lists
 from pixtag.predictor import Predictor
 from pixtag.store import Store
 from pixtag.store.outside import put_outside
-from pixtag.types import OutsideCount, Post
+from pixtag.types import OutsideCount, Photo, Post
 from trend_server import RISES, STEADY
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -154,8 +154,8 @@ def test_what_trends_names_its_source(predictor, store):
 def test_somebody_with_a_history_keeps_their_own_tags(predictor, store):
     """A crowd of 500 elsewhere does not push out what a person puts on every photo like this."""
     mine = ("minkathecat", "berlincat", "mymink")
-    posts = [Post(f"p{i}", "ana", AT.timestamp() - 86_400.0 * i - 9e4, mine) for i in range(12)]
-    store.add_posts(posts)
+    photo, at = Photo(str(SAMPLES / "cat.jpg"), ""), AT.timestamp() - 9e4
+    predictor.observe(Post(f"p{i}", "ana", at - 86_400.0 * i, mine, (photo,)) for i in range(12))
     before = five(predictor, user="ana")
     put_outside(store, [*counts(CAT_TAG), *OTHERS])
     assert set(mine) <= set(before)
