@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import socket
 import threading
 import time
 from functools import partial
+from http.client import HTTPMessage
+from urllib.request import Request
 
 import pytest
 
@@ -254,6 +257,28 @@ def test_an_odd_answer_is_told_and_what_was_known_stays(store, case):
     (summary,) = outside_sources(store)
     assert summary.problem == error.value.message[:500]
     assert (summary.tried_at, summary.fetched_at) == (NOW, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_followed"),
+    [
+        ("http://a.example/x", "https://a.example/y", True),
+        ("http://a.example/x", "http://a.example/y", True),
+        ("https://a.example/x", "http://a.example/x", False),
+        ("http://a.example/x", "http://a.example.evil/x", False),
+        ("http://127.0.0.1:80/x", "http://127.0.0.1:22/x", False),
+        ("https://a.example/x", "https://a.example:8443/x", False),
+    ],
+)
+def test_redirects_stay_on_the_server(old, new, is_followed):
+    follows = partial(
+        trends._SameHost().redirect_request, Request(old), io.BytesIO(), 302, "", HTTPMessage(), new
+    )
+    if is_followed:
+        assert follows().full_url == new
+    else:
+        with pytest.raises(ServerError, match="another place"):
+            follows()
 
 
 def test_a_page_that_fails_after_a_good_one_keeps_nothing(store):

@@ -290,7 +290,7 @@ def _take(entry: object, where: str, gathered: _Counts) -> None:
 
 
 class _SameHost(HTTPRedirectHandler):
-    """Follows redirects on the same server alone."""
+    """Follows redirects on the same server alone, and there to https."""
 
     max_redirections = MOST_REDIRECTS
 
@@ -305,7 +305,9 @@ class _SameHost(HTTPRedirectHandler):
     ) -> Request | None:
         """Refuse another place."""
         old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if (old.hostname, old.port) != (new.hostname, new.port) or new.scheme != old.scheme:
+        is_same = (old.scheme, old.port) == (new.scheme, new.port)
+        is_safer = old.port is None and (new.scheme, new.port) == ("https", None)
+        if old.hostname != new.hostname or not (is_same or is_safer):
             fp.close()
             raise _odd(old.netloc, f"it sends to another place: {newurl[:100]}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
