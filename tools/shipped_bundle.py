@@ -88,7 +88,7 @@ CONFIG = TrainConfig(
     epochs=7,
     photoless=0.5,
     teachers=0,
-    drop_sources=0.5,
+    drop_sources=0.7,
 )
 
 

@@ -41,7 +41,7 @@ class TrainConfig(BaseModel):
     teachers: Annotated[int, Field(ge=0, le=20)] = 2
     """Networks whose mean judgement the network learns from, beside the posts themselves."""
 
-    drop_sources: Annotated[float, Field(ge=0, le=1)] = 0.7
+    drop_sources: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of posts that training asks about once more without some of the sources, so that any
     may be missing."""
 

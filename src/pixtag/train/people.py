@@ -19,7 +19,7 @@ from pixtag.signals import CONTEXT_NAMES, Questions
 from pixtag.splits import Split, history_length
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import SUBSETS, Examples, ask, compact, replay_examples
-from pixtag.types import Halfs, Ints, Post, PostLog
+from pixtag.types import Floats, Halfs, Ints, Post, PostLog
 
 # People in the small stores that other logs are dealt into, and such stores of a log at most
 SMALL, MOST_SMALL = (1, 2, 4, 8), 60
@@ -28,15 +28,18 @@ RELATIONS = {
     "untagged": 0.08,
     "signed": 0.1,
     "one set": 0.12,
-    "another subject": 0.25,
-    "several subjects": 0.1,
-    "the same subject": 0.15,
+    "another subject": 0.22,
+    "several subjects": 0.16,
+    "the same subject": 0.12,
     "typed": 0.2,
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
 MOST_HISTORY, MOST_TYPED, LARGEST_SET = 90, 6, 6
 EVERYDAY = 40  # most popular tags, of which people put some on everything
+# Of other subjects, the share that are drawn among those whose photos look most like this one's, as
+# a giraffe's like a cat's, and how many those are
+ALIKE_SHARE, N_ALIKE = 0.35, 8
 # Shares: of the people with a subject who sign, and who put everyday tags on everything; of their
 # subjects that the vocabulary lacks; of histories with photos; of typed tags of another subject
 # that are used all the same
@@ -100,7 +103,10 @@ def people_with_histories(
         return []
     popular = model.knowledge.prior.popular[:EVERYDAY].tolist()
     everyday = [model.knowledge.vocabulary[tag] for tag in popular]
-    lender = _Lender(log, kinds, of_kind, everyday, rng)
+    sums = [log.embeddings[rows].astype(np.float32).mean(axis=0) for rows in of_kind.values()]
+    looks = np.stack(sums) - np.mean(sums, axis=0)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True) + 1e-9
+    lender = _Lender(log, kinds, of_kind, looks @ looks.T, everyday, rng)
     return [_with_history(lender, row, model) for row in asked.tolist()]
 
 
@@ -111,6 +117,7 @@ class _Lender:
     log: PostLog
     kinds: Sequence[str]
     of_kind: Mapping[str, Sequence[int]]
+    likeness: Floats  # cosine of the mean photos of kinds, in that order
     everyday: Sequence[str]
     rng: np.random.Generator
 
@@ -118,10 +125,15 @@ class _Lender:
         return self.rng.random() < share
 
     def other_subject(self, row: int) -> Sequence[int]:
-        """Photos of a kind whose tags are not those of the photo at `row`."""
-        wanted, kind = set(self.log.tags_of(row)), self.kinds[row]
-        others = [k for k in self.of_kind if k != kind]
-        for place in self.rng.permutation(len(others)).tolist():
+        """Photos of a kind whose tags are not those of the photo at `row`, often of a like kind."""
+        wanted, kind, names = set(self.log.tags_of(row)), self.kinds[row], [*self.of_kind]
+        others = [k for k in names if k != kind]
+        order = self.rng.permutation(len(others)).tolist()
+        if self.happens(ALIKE_SHARE):
+            alike = self.likeness[names.index(kind), [names.index(k) for k in others]]
+            near = np.argsort(-alike, kind="stable")[:N_ALIKE]
+            order = [*self.rng.permutation(near).tolist(), *order]
+        for place in order:
             if not wanted & set(self.log.tags_of(self.of_kind[others[place]][0])):
                 return self.of_kind[others[place]]
         return self.of_kind[others[0]]
