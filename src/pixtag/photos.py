@@ -76,14 +76,16 @@ def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
     shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + ".txt")
     for path in dict.fromkeys((photo.with_suffix(".txt"), shared)):
         with contextlib.suppress(OSError, ValueError, ArchiveError), path.open("rb") as file:
-            from pixtag.ingest.files import text_of  # few photos have such a file
+            from pixtag.ingest import marks  # few photos have such a file
+            from pixtag.ingest.files import text_of
 
-            text = text_of(file.read(_MAX_SIDECAR_BYTES), path)
+            text, written = marks.split_line(text_of(file.read(_MAX_SIDECAR_BYTES), path))
             line = text.partition("\n")[0].strip()
             # A line of several words without a comma is a sentence, not a tag.
             listed = line.split(",") if "," in line or len(line.split()) == 1 else ()
             if tags := tidy_tags(find_hashtags(text)) or tidy_tags(listed):
-                return tags
+                own = tuple(marks.without(tags, written))
+                return own or None
     return None
 
 
@@ -260,6 +262,7 @@ def check_store(
     photos = list(dict.fromkeys(photo for post in store.posts() for photo in post.photos))
     known = {failure.target: failure for failure in store.failures()}
     in_order: set[str] = set()
+    photos = [photo for photo in photos if "://" not in photo.path]  # seen once, elsewhere
     for photo, error in _in_parallel(_difference, photos, on_progress):
         failure = known.get(photo.digest)
         if error is not None:

@@ -25,6 +25,7 @@ from pixtag.errors import ConfigError
 
 _PREFIX = "PIXTAG_"
 _PREDICT = ("predict",)
+_SUGGEST = ("predict", "tag", "watch", "immich")
 Source = Literal["default", "file", "environment", "flag"]
 
 
@@ -62,12 +63,12 @@ class Common(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     store: Annotated[Path, Field(default_factory=lambda: default_store())]
-    user: Annotated[str | None, Reads("the only person of the store", (*_PREDICT, "history"))] = (
+    user: Annotated[str | None, Reads("the only person of the store", (*_SUGGEST, "history"))] = (
         None
     )
-    model: Annotated[Path | None, Reads("the one in the package", (*_PREDICT, "serve"))] = None
+    model: Annotated[Path | None, Reads("the one in the package", (*_SUGGEST, "serve"))] = None
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
-    k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
+    k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_SUGGEST)] = 5
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
     platforms: Annotated[Path | None, _own_file("platforms.toml")] = None
     restricted: Annotated[Path | None, _own_file("restricted_tags.toml")] = None

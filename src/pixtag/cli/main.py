@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _GROUPS = {
     "Suggest": {"predict": ("predict", "trending", "lists"), "trends": ("trends",)},
     "Your posts": {"posts": ("import", "posts", "history", "export", "forget", "doctor")},
+    "Your photos": {"tag": ("tag", "watch"), "services": ("immich", "mastodon")},
     "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},
     "Make": {"train": ("train", "tags"), "main": ("config",)},
@@ -47,7 +48,12 @@ VERBS = {
 
 ALIASES = {"suggest": "predict"}
 
-TABLES: dict[str, str] = {"": "pixtag.settings:Common", "train": "pixtag.train.config:TrainConfig"}
+TABLES: dict[str, str] = {
+    "": "pixtag.settings:Common",
+    "train": "pixtag.train.config:TrainConfig",
+    "immich": "pixtag.integrations.immich:ImmichConfig",
+    "mastodon": "pixtag.integrations.mastodon:MastodonConfig",
+}
 """The class of each table of the settings file, imported only when its values are asked for."""
 
 DONE, WORLD_IS_WRONG, COMMAND_IS_WRONG, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130

@@ -105,7 +105,7 @@ def predict(
     known, when = restricted_tags(restricted), None if at is None else parse_time(at)
     printer = _Printer("json" if json else format, chosen, known, place, when is not None)
     refused = [tag for text in refuse or [] for tag in split_tags(text)]
-    user, store = (None, None) if stranger else _whose(user, store)
+    user, store = (None, None) if stranger else whose(user, store)
     ask = partial(
         Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
         history=None if history is None else split_tags(history), allow_similar=similar,
@@ -116,7 +116,7 @@ def predict(
         return _predict(paths, bundle, store, ask, printer)
 
 
-def _whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None]:
+def whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None]:
     """Give the person and the store: those named, or the user's own store, if it exists."""
     from pixtag.cli.main import person_in
     from pixtag.settings import default_store

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest import files
+from pixtag.ingest import files, marks
 from pixtag.ingest.context import VIDEO_SUFFIXES, Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
@@ -309,12 +309,16 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
-        texts = [_label_lines(folder / label, context) for _, label, _ in posts]
+        marked = [_label_lines(folder / label, context) for _, label, _ in posts]
+        texts = [lines for lines, _ in marked]
         # A file of three lines or more, the first a single tag, shows that each line is a tag.
         is_list = any(len(text) > 2 and not _SEPARATOR.search(text[0]) for text in texts)
-        for (stem, label, photo_names), text in zip(posts, texts, strict=True):
+        for (stem, label, photo_names), (text, written) in zip(posts, marked, strict=True):
             n_posts += 1
             tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
+            if written and not (tags := tuple(marks.without(tags, written))):
+                context.report.add("only words of Pixtag's own, left out", str(folder / label))
+                continue
             photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
             # Named by folder, name and content: the same after a move, and in parent or child;
             # a file that was edited in its place keeps the name that it had.
@@ -349,16 +353,16 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
     return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
 
 
-def _label_lines(path: Path, context: Context) -> list[str]:
-    """Read a text file's lines, without blank ones at its end."""
+def _label_lines(path: Path, context: Context) -> tuple[list[str], list[str]]:
+    """Read a text file's lines, without blank ones at its end, and the words of Pixtag's line."""
     raw = files.read_all(partial(path.open, "rb"), str(path), context.report, "text file")
     try:
         text = files.text_of(raw or b"", path)
     except ArchiveError as error:
         context.report.add("text file in an unknown encoding, not read", str(error))
-        return []
-    text = join_surrogates(text).replace("\0", "").rstrip()
-    return [line.strip() for line in text.splitlines()]
+        return [], []
+    text, written = marks.split_line(join_surrogates(text).replace("\0", ""))
+    return [line.strip() for line in text.rstrip().splitlines()], written
 
 
 def _label(

@@ -289,7 +289,7 @@ def _delete_rows(
     db.execute("DELETE FROM bundle_users WHERE user_name = ?", (user_id,))
     served = "served IN (SELECT id FROM served WHERE user_name = ?)"
     db.execute(f"DELETE FROM feedback WHERE {served}", (user_id,))  # noqa: S608
-    for table in ("keys", "requests", "served", "sets"):
+    for table in ("keys", "requests", "served", "sets", "written"):
         db.execute(f"DELETE FROM {table} WHERE user_name = ?", (user_id,))  # noqa: S608
     found = db.execute("DELETE FROM lists WHERE user_name = ?", (user_id,))
     return {**removed, "lists": found.rowcount}
