@@ -20,7 +20,7 @@ _ITEM = re.compile(r"<rdf:li[^>]*>([^<]*)</rdf:li>")
 
 def key_of(word: str) -> str:
     """What words are compared by: the tag that a word is, else the word in lower case."""
-    return normalise_tag(word) or word.strip().casefold()
+    return normalise_tag(word) or word.strip().casefold().replace("|", "/")
 
 
 def written_in(xmp: str) -> list[str]:

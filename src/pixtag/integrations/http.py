@@ -71,6 +71,8 @@ class Client:
         url: Its address; https, but for this machine and the local network.
         headers: Sent with every request, and with none to another host.
         name: What messages call the server.
+        timeout_s: How long it may be silent.
+        pause_s: How long to wait before the second try; twice as long before each further one.
         on_wait: Told how many seconds it waits, and why.
 
     Raises:
@@ -84,11 +86,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
         name: str = "the server",
         timeout_s: float = TIMEOUT_S,
+        pause_s: float = 0.5,
         on_wait: Callable[[float, str], None] | None = None,
     ) -> None:
         self.url = checked(url).rstrip("/")
         self._headers, self._name = dict(headers or {}), name
-        self._timeout_s, self._on_wait = timeout_s, on_wait
+        self._timeout_s, self._pause_s, self._on_wait = timeout_s, pause_s, on_wait
         self._opener = _opener(self.url)
 
     def json(
@@ -151,7 +154,7 @@ class Client:
         self, method: str, url: str, data: bytes | None, headers: Mapping[str, str], limit: int
     ) -> Reply:
         for n_before in range(TRIES):
-            is_last = n_before == TRIES - 1
+            is_last, pause_s = n_before == TRIES - 1, self._pause_s * 2**n_before
             try:
                 return self._once(method, url, data, headers, limit)
             except urllib.error.HTTPError as error:
@@ -159,14 +162,14 @@ class Client:
                     if error.code not in _AGAIN or is_last:
                         raise self._refused(error, url) from None  # its text may hold the key
                     asked = wait_of(error.headers)
-                self._wait(min(2.0**n_before / 2, 60.0) if asked is None else asked, "busy")
+                self._wait(pause_s if asked is None else asked, "busy")
             except (OSError, HTTPException) as error:
                 reason = getattr(error, "reason", None) or error
                 if is_last or isinstance(reason, ConnectionRefusedError) or _is_final(reason):
                     what = f"{self._name} at {self.url} does not answer: {_words(reason)}"
                     hint = "check the address, and that it runs; what is done is kept"
                     raise ServerError(what, hint=hint) from None
-                self._wait(2.0**n_before / 4, "silent")
+                self._wait(pause_s, "silent")
         raise AssertionError
 
     def _once(

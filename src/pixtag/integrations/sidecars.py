@@ -22,6 +22,7 @@ from pixtag.ingest.marks import LINE, NAMESPACE, key_of, split_line
 from pixtag.tags import find_hashtags
 
 MAX_BYTES = 16 * 2**20
+_MOST_DEEP = 200
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _SUBJECT = "http://purl.org/dc/elements/1.1/ subject"
@@ -181,7 +182,7 @@ class Xmp:
             # Programs read one of these lists, so a new one holds the person's words too.
             is_new = not any(found.inner for found in self._found[one])
             shown = [*(notes.words if is_new and new else ()), *new]
-            texts = [mark.join(word.path) if mark else word.text for word in shown]
+            texts = [_as_path(word, mark) if mark else word.text for word in shown]
             drop = [i for i in self._items(one) if gone and _leaf(i.text, mark) in gone]
             edits += self._edits(one, texts, drop)
         written = [] if confirm else [*notes.written, *(word.text for word in new)]
@@ -320,26 +321,34 @@ class Xmp:
         raise SidecarError(what, hint="it is left as it is; somebody may mean harm by it")
 
     def _open(self, name: str, at: int) -> None:
+        above, upper = [*(one.name for one in self._stack[:-3:-1]), "", ""][:2]
+        self._is_xmp |= name == f"{_RDF} RDF"
+        is_home = name == f"{_RDF} Description" and above == f"{_RDF} RDF"
+        in_home = (above, upper) == (f"{_RDF} Description", f"{_RDF} RDF")
+        is_list = above in self._found and name in _CONTAINERS
+        is_item = above in _CONTAINERS and name == f"{_RDF} li"
+        if len(self._stack) >= _MOST_DEEP:
+            what = f"{self._name} is nested more than {_MOST_DEEP} deep"
+            raise SidecarError(what, hint="it is left as it is; somebody may mean harm by it")
+        if not (is_home or is_list or is_item or (in_home and name in self._found)):
+            self._stack.append(_Element(name))
+            return
         tag = _START_TAG.match(self._text, at)
         end = tag.end() if tag else at
         one = _Element(name, at, end, self._text[end - 2 : end] == b"/>")
-        above, upper = [*(e.name for e in self._stack[:-3:-1]), "", ""][:2]
-        self._is_xmp |= name == f"{_RDF} RDF"
-        if name == f"{_RDF} Description" and above == f"{_RDF} RDF":
+        if is_home:
             one.scope = {prefix: uris[-1] for prefix, uris in self._scope.items() if uris}
             self._description = self._description or one
-        elif (above, upper) == (f"{_RDF} Description", f"{_RDF} RDF") and name in self._found:
-            self._found[name].append(one)
-        elif (above in self._found and name in _CONTAINERS) or (
-            above in _CONTAINERS and name == f"{_RDF} li"
-        ):
+        elif is_list or is_item:
             self._stack[-1].inner.append(one)
+        else:
+            self._found[name].append(one)
         self._stack.append(one)
 
     def _shut(self, at: int) -> None:
         one = self._stack.pop()
         one.close = one.inside if one.is_empty else at
-        one.end = one.inside if one.is_empty else self._text.index(b">", at) + 1
+        one.end = one.inside if one.is_empty else self._text.find(b">", at) + 1
         if one.name in self._found and not one.inner and "".join(one.text).strip():
             what = f"{self._name} has keywords in a form that XMP does not have"
             raise SidecarError(what, hint="let the program that made it write it again")
@@ -382,7 +391,12 @@ class Text:
             return Revision(self._data or b"", (), ())
         newline = "\r\n" if "\r\n" in self._rest else "\n"
         first, end, others = self._rest.partition(newline)
-        if new and not self._is_caption and "," not in first and (" " in first or others.strip()):
+        if (
+            new
+            and not self._is_caption
+            and "," not in first
+            and (" " in first or len(others.split(newline)) > 2)
+        ):
             what = f"{self._name} is not a line of comma-separated words"
             raise SidecarError(what, hint="put commas between the words of its first line")
         if self._is_caption and new:
@@ -395,6 +409,12 @@ class Text:
         marks = [*([] if confirm else [*notes.written, *new]), *(f"-{w}" for w in notes.removed)]
         line = f"{LINE} {', '.join(marks)}{newline}" if marks else ""
         return Revision(self._encode((body + line).encode()), tuple(new), ())
+
+
+def _as_path(word: Word, mark: str) -> str:
+    """Join a path; a mark inside a word becomes the other program's, as Immich does it."""
+    other = {"/": "|", "|": "/"}[mark]
+    return mark.join(part.replace(mark, other) for part in word.path)
 
 
 def _leaf(text: str, mark: str) -> str:
