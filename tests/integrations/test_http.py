@@ -150,6 +150,7 @@ def test_addresses_that_are_refused(url):
     [
         ("Retry-After", "7", 7, 7),
         ("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
+        ("X-RateLimit-Reset", "1700000000", 0, 0),
         ("X-RateLimit-Reset", "2999-01-01T00:00:00.000Z", 1e9, 1e11),
     ],
 )

@@ -278,13 +278,17 @@ def test_watching_waits_for_whole_photos(tmp_path):
 def test_watch_tags_what_arrives_and_goes_on_after_a_stop(pixtag, tmp_path):
     folder = photos(tmp_path / "p", 1)
     words = [sys.executable, "-m", "pixtag", "watch", folder, "--interval", "0.1"]
-    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert run.stdout is not None
-    assert "cat-00.jpg.xmp" in run.stdout.readline()
-    (folder / "new.jpg").write_bytes(small("coffee", 7))
-    assert "new.jpg.xmp" in run.stdout.readline()
-    run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True) as run:
+        assert run.stdout is not None
+        try:
+            assert "cat-00.jpg.xmp" in run.stdout.readline()
+            (folder / "new.jpg").write_bytes(small("coffee", 7))
+            assert "new.jpg.xmp" in run.stdout.readline()
+            run.send_signal(signal.SIGINT)
+            _, said = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode == 130
     assert "goes on from there" in said
     (folder / "while-away.jpg").write_bytes(small("flower", 8))

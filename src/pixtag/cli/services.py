@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from pixtag.cli import output
 from pixtag.cli.tag import Model, Prob, Words
@@ -161,7 +163,7 @@ def mastodon(
     store: Path | None = None,
     private: bool = False,
     copy: bool = False,
-    embed: bool = True,
+    embed: Annotated[bool, Parameter(negative="--no-embed")] = True,
     encoder: Path | None = None,
     json: bool = False,
 ) -> int:

@@ -22,6 +22,7 @@ TIMEOUT_S = 30.0
 TRIES = 5
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT_S = 900.0  # that a server may ask for
+_LEAST_MOMENT = 1e8  # from here on a number is Unix seconds and no length of time
 _LOCAL_ENDS = (".local", ".lan", ".internal", ".home.arpa", ".localhost")
 
 
@@ -59,6 +60,7 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         is_upgrade = (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname
         if (old.scheme, old.netloc) != (new.scheme, new.netloc) and not is_upgrade:
+            fp.close()
             what = f"{old.netloc} sends on to {new.scheme}://{new.netloc}, which is not followed"
             raise ServerError(what, hint="give the address that it leads to", status=code)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -224,7 +226,8 @@ def wait_of(headers: Message) -> float | None:
         if not text:
             continue
         try:
-            return max(0.0, float(text))
+            number = float(text)
+            return max(0.0, number - time.time() if number > _LEAST_MOMENT else number)
         except ValueError:
             pass
         try:

@@ -101,7 +101,7 @@ class Revision(NamedTuple):
 
 class _Item(NamedTuple):
     text: str
-    start: int  # of its tag
+    start: int
     end: int
 
 
@@ -110,9 +110,9 @@ class _Element:
     """A property or list: where its tags stand in the text."""
 
     name: str
-    start: int
-    inside: int  # behind its start tag
-    is_empty: bool  # written as <x/>
+    start: int = 0
+    inside: int = 0  # behind its start tag
+    is_empty: bool = False  # written as <x/>
     close: int = 0  # of its end tag
     end: int = 0
     scope: dict[str, str] = field(default_factory=dict[str, str])  # prefix -> namespace
