@@ -364,7 +364,10 @@ def test_text_sidecars(before, after):
         again = text(gone, [*WORDS, Word.of("neu")])
         assert b"-sunset" in again
         assert again.count(b"sunset") == 1
-    assert b"pixtag" not in text(new, [], confirm=True)
+    confirmed = text(new, [], confirm=True)
+    assert confirmed.splitlines()[-1] == b"tags by pixtag:"
+    assert not Text(confirmed, "a").notes.written
+    assert text(confirmed, [], confirm=True) == confirmed
 
 
 @pytest.mark.parametrize("data", [b"dog\ncat\nsea\n", b"a day at sea", b"\xff\xfe\0"])

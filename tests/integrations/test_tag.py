@@ -315,3 +315,14 @@ def test_commands_that_cannot_be(pixtag, words, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert "hint: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    "part", [b"<dc:subject>", b"<dc:subject><rdf:li>", b"<rdf:li", b"<pixtag:Written>"]
+)
+def test_sidecars_made_to_take_for_ever_are_read_at_once(tmp_path, part):
+    data = b"<dc:subject><rdf:li>sea</rdf:li></dc:subject><dc:subject>" + part * 200_000
+    write_tree(tmp_path / "p", {"a.jpg": small("cat"), "a.jpg.xmp": data})
+    with Store.in_memory() as store:
+        import_posts(find_sources([tmp_path / "p"]), store, user_id="ana")
+        assert [post.tags for post in store.posts()] == [("sea",)]

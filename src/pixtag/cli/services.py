@@ -71,7 +71,8 @@ def immich(
         pixtag immich import --url https://photos.example --confirm
     """
     from pixtag.cli.main import section, your_store
-    from pixtag.integrations.immich import Immich, ImmichConfig, Record
+    from pixtag.integrations.history import Keeper
+    from pixtag.integrations.immich import Immich, ImmichConfig, Record, read_history
     from pixtag.settings import default_store
     from pixtag.store import Store
     from pixtag.store.written import Written
@@ -96,9 +97,6 @@ def immich(
             n_own = sum(bool(record.own(asset.name)) for asset in tagged)
             output.say(f"{n_own:,} tagged photos would be read (nothing was written: --dry-run)")
             return 0
-        from pixtag.integrations.history import Keeper
-        from pixtag.integrations.immich import read_history
-
         keeper = Keeper(opened, _looker(encoder), user=user, keep_copies=copy)
         with output.progress("looking at photos", unit="photos") as bar:
             read_history(server, keeper, record, tagged, on_progress=bar.update)

@@ -53,8 +53,8 @@ def tag(
 ) -> int:
     """Write suggested words into sidecars beside photos, where photo programs read them.
 
-    XMP sidecars are read by Lightroom, darktable, digiKam, Immich, PhotoPrism and others. All that
-    a sidecar holds stays; words that stand there in any spelling are not written again, and yours
+    Sidecars are read by darktable, digiKam, Immich, PhotoPrism and others. All that a sidecar
+    holds stays; words that stand there in any spelling are not written again, and yours
     give the spelling. A photo is done once: run it again and nothing changes, and a word that you
     removed stays away. What Pixtag wrote is not read back as your history, until you confirm it.
 
@@ -150,6 +150,8 @@ def watch(
     looks = Watch(folder, sidecar)
     with Predictor.load(model, store=store) as predictor:
         tagger = Tagger(predictor, rules)
+        for note in predictor.notes(user=user):
+            output.say(f"note: {note}")
         if not once:
             output.say(f"watching {folder}, every {interval:g} seconds; Ctrl-C ends it")
         try:

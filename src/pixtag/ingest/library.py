@@ -25,7 +25,7 @@ _LISTS = tuple(
     re.compile(rf"<{name}\b(?:(?!<{name}\b).)*?</{name}>", re.DOTALL)
     for name in ("dc:subject", "digiKam:TagsList", "lr:hierarchicalSubject")
 )
-_ITEM = re.compile(r"<rdf:li[^>]*>(.*?)</rdf:li>", re.DOTALL)
+_ITEM = re.compile(r"<rdf:li[^<>]*>([^<]*)</rdf:li>")
 _TAKEN = re.compile(
     r"\b(?:exif:DateTimeOriginal|photoshop:DateCreated|xmp:CreateDate)(?:=[\"']|>)([^<\"']+)"
 )

@@ -15,7 +15,7 @@ NAMESPACE = "urn:pixtag:xmp:1.0/"  # its lists: Written, Removed, Photo
 LINE = "tags by pixtag:"  # a word that the person took away stands there with a minus before it
 
 _WRITTEN = re.compile(r"<pixtag:Written\b(?:(?!<pixtag:Written\b).)*?</pixtag:Written>", re.DOTALL)
-_ITEM = re.compile(r"<rdf:li[^>]*>([^<]*)</rdf:li>")
+_ITEM = re.compile(r"<rdf:li[^<>]*>([^<]*)</rdf:li>")
 
 
 def key_of(word: str) -> str:
@@ -30,7 +30,7 @@ def written_in(xmp: str) -> list[str]:
 
 
 def split_line(text: str) -> tuple[str, list[str]]:
-    """Take Pixtag's line out of a text sidecar: the rest, and the words in that line."""
+    """Take Pixtag's line, if any, out of a text sidecar: the rest, and the words in that line."""
     kept: list[str] = []
     words: list[str] = []
     for line in text.splitlines(keepends=True):

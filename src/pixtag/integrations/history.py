@@ -17,6 +17,7 @@ from pixtag.encoder import Encoder
 from pixtag.errors import ImageError
 from pixtag.ingest.context import Context, ImportReport
 from pixtag.integrations.http import KeyRefusedError, ServerError
+from pixtag.photos import BATCH
 from pixtag.store import Store
 from pixtag.store.rows import known_posts
 from pixtag.types import Halfs, Photo, Post
@@ -95,5 +96,7 @@ class Keeper:
     def _embedded(self, pixels: dict[str, images.Pixels]) -> dict[str, Halfs]:
         if self._encoder is None or not pixels:
             return {}
-        rows = self._encoder.embed(np.stack(list(pixels.values()))).astype(np.float16)
+        every = list(pixels.values())
+        parts = (np.stack(every[at : at + BATCH]) for at in range(0, len(every), BATCH))
+        rows = np.concatenate([self._encoder.embed(part) for part in parts]).astype(np.float16)
         return dict(zip(pixels, rows, strict=True))

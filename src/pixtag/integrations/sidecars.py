@@ -77,18 +77,14 @@ class Notes:
     words: tuple[Word, ...] = ()  # all that stand in it
     written: tuple[str, ...] = ()  # those that Pixtag wrote and nobody confirmed or took away
     removed: tuple[str, ...] = ()  # those that Pixtag wrote and somebody took away
-    digest: str = ""  # of the photo that Pixtag wrote them for
+    is_known: bool = False  # whether Pixtag has written here before
+    digest: str = ""  # of the photo that it wrote for
 
     @property
     def own(self) -> list[Word]:
         """The person's keywords."""
         written = set(map(key_of, self.written))
         return [word for word in self.words if key_of(word.text) not in written]
-
-    @property
-    def is_known(self) -> bool:
-        """Whether Pixtag has written here before."""
-        return bool(self.written or self.removed or self.digest)
 
 
 class Revision(NamedTuple):
@@ -158,6 +154,7 @@ class Xmp:
             tuple(words[key] for key in words if key not in gone),
             tuple(word for word in written if key_of(word) not in gone),
             (*removed, *(word for word in written if key_of(word) in gone)),
+            any(self._found[one] for one in (_WRITTEN, _REMOVED, _PHOTO)),
             next((item.text for item in self._items(_PHOTO)), ""),
         )
 
@@ -369,6 +366,7 @@ class Text:
         self._name, self._data = name, data
         text, self._encode = _decoded(data or b"", name)
         self._rest, self._marked = split_line(text.decode())
+        self._is_known = len(self._rest) < len(text.decode())
         self._is_caption = "#" in self._rest
         first = self._rest.partition("\n")[0]
         listed = find_hashtags(self._rest) if self._is_caption else first.split(",")
@@ -380,7 +378,9 @@ class Text:
         there = set(map(key_of, self._words))
         written = [word for word in self._marked if key_of(word) in there and word[0] != "-"]
         removed = [word.lstrip("-") for word in self._marked if word not in written]
-        return Notes(tuple(map(Word.of, self._words)), tuple(written), tuple(removed), "")
+        return Notes(
+            tuple(map(Word.of, self._words)), tuple(written), tuple(removed), self._is_known
+        )
 
     def revised(self, words: Iterable[Word], *, digest: str, confirm: bool = False) -> Revision:
         """Add words as `Xmp.revised`. SidecarError: it has a form of its own."""
@@ -407,7 +407,7 @@ class Text:
         body = first + (end or newline) + others
         body += "" if body.endswith(newline) else newline
         marks = [*([] if confirm else [*notes.written, *new]), *(f"-{w}" for w in notes.removed)]
-        line = f"{LINE} {', '.join(marks)}{newline}" if marks else ""
+        line = f"{LINE} {', '.join(marks)}".rstrip() + newline
         return Revision(self._encode((body + line).encode()), tuple(new), ())
 
 
