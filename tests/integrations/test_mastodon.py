@@ -20,7 +20,7 @@ class FakeMastodon:
 
     def __init__(self, n: int = 100) -> None:
         self.n = n
-        self.needs_token = False
+        self.needs_token, self.has_lookup = False, True
         self.url = ""
         self.broken_at: int | None = None  # id below which statuses cannot be listed
         self.limits: tuple[tuple[str, str], ...] = (("X-RateLimit-Remaining", "299"),)
@@ -51,7 +51,9 @@ class FakeMastodon:
             case ["api", "v1", "accounts", *rest]:
                 if self.needs_token and asked.headers.get("authorization") != f"Bearer {TOKEN}":
                     return Reply({"error": "This method requires an authenticated user"}, 401)
-                if rest == ["lookup"] and asked.query == {"acct": "ana"}:
+                if rest == ["verify_credentials"] and self.needs_token:
+                    return Reply({"id": "77", "username": "ana"})
+                if rest == ["lookup"] and self.has_lookup and asked.query == {"acct": "ana"}:
                     return Reply({"id": "77", "username": "ana", "statuses_count": self.n})
                 if rest == ["77", "statuses"]:
                     return self._page(asked.query)
@@ -165,7 +167,7 @@ def test_a_run_that_breaks_off_keeps_what_it_has(run, mastodon):
 
 
 def test_a_token_and_posts_for_followers(run, mastodon, monkeypatch):
-    mastodon.needs_token = True
+    mastodon.needs_token, mastodon.has_lookup = True, False  # as an older Pixelfed
     refused = run()
     assert refused.returncode == 1
     assert "PIXTAG_MASTODON_TOKEN" in refused.stderr

@@ -70,24 +70,18 @@ def immich(
         pixtag immich suggest --url https://photos.example --min-prob 0.4
         pixtag immich import --url https://photos.example --confirm
     """
-    from pixtag.cli.main import section, your_store
+    from pixtag.cli.main import section
     from pixtag.integrations.history import Keeper
     from pixtag.integrations.immich import Immich, ImmichConfig, Record, read_history
-    from pixtag.settings import default_store
-    from pixtag.store import Store
     from pixtag.store.written import Written
 
     config = section(ImmichConfig, "immich", {"url": url, "key": key})
     server = Immich(config, on_wait=_say_wait)
-    path = default_store() if dry_run and store is None else your_store(store, is_new=True)
-    is_trial = dry_run and not path.exists()
-    made = Store.in_memory() if is_trial else Store.open(path, create=True)
-    with _kept_on_ctrl_c(), made as opened:
+    with _kept_on_ctrl_c(), _opened(store, dry_run=dry_run) as opened:
         user = _person(opened, user) if action == "suggest" else user or server.person or None
         with output.progress("reading tags", unit="tags") as bar:
             tagged = server.tagged(bar.update)
-        written = Written(opened, f"immich:{server.account}", user)
-        record = Record(written, tagged, keeps=not dry_run)
+        record = Record(Written(opened, server.place, user), tagged, keeps=not dry_run)
         if n := record.settle(confirm=confirm):
             output.say(f"confirmed: {n:,} tag{'' if n == 1 else 's'} of Pixtag's")
         if action == "suggest":
@@ -102,6 +96,16 @@ def immich(
             read_history(server, keeper, record, tagged, on_progress=bar.update)
         _show(keeper, opened, json=json)
     return 0
+
+
+def _opened(store: Path | None, *, dry_run: bool) -> Store:
+    """Open a store, made when it is missing; for a dry run one in memory then."""
+    from pixtag.cli.main import your_store
+    from pixtag.settings import default_store
+    from pixtag.store import Store
+
+    path = default_store() if dry_run and store is None else your_store(store, is_new=True)
+    return Store.in_memory() if dry_run and not path.exists() else Store.open(path, create=True)
 
 
 def _rules(

@@ -88,6 +88,7 @@ class Immich:
         self._check_version()
         me = self._client.json("GET", "/api/users/me")
         self.account, self.person = str(dig(me, "id")), str(dig(me, "name") or "")
+        self.place = f"immich:{self.account}"  # for `Written`; the same by whatever address
 
     def _check_version(self) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from email.message import Message
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -73,20 +75,28 @@ class Account:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         name_of = urlsplit(server).netloc
         self._client = Client(server, headers=headers, name=name_of, on_wait=on_wait)
-        try:
-            path = "/api/v1/accounts/lookup"
-            said, replied = self._client.answer("GET", path, query={"acct": name})
-        except NotThereError as error:
-            what = f"{server} knows no account {name!r}, or is neither Mastodon nor Pixelfed"
-            raise ServerError(what, hint="check the spelling") from error
-        except KeyRefusedError as error:
-            raise self._locked(error) from error
+        said, replied = self._looked_up(name, has_token=bool(token))
         self._client.pace(replied)
         self._id, self.name = str(dig(said, "id") or ""), str(dig(said, "username") or name)
         count = dig(said, "statuses_count")
         self.n_posts = count if isinstance(count, int) else None
         if not self._id.isalnum():
             raise ServerError(f"{server} gives no account for {name!r}", hint="check the spelling")
+
+    def _looked_up(self, name: str, *, has_token: bool) -> tuple[object, Message]:
+        try:
+            return self._client.answer("GET", "/api/v1/accounts/lookup", query={"acct": name})
+        except KeyRefusedError as error:
+            raise self._locked(error) from error
+        except NotThereError as error:
+            if has_token:  # a server without the lookup tells whose the token is
+                with suppress(ServerError):
+                    found = self._client.answer("GET", "/api/v1/accounts/verify_credentials")
+                    if str(dig(found[0], "username")).casefold() == name.casefold():
+                        return found
+            url = self._client.url
+            what = f"{url} knows no account {name!r}, or is neither Mastodon nor Pixelfed"
+            raise ServerError(what, hint="check the spelling") from error
 
     def _locked(self, error: KeyRefusedError) -> ServerError:
         hint = "make a token there (Settings, Development or Applications; read:accounts and "
