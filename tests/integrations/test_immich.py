@@ -197,6 +197,18 @@ def test_a_run_that_breaks_off_is_finished_by_the_next(run, immich):
     assert "Animals/Cat" in immich.words("asset-3")
 
 
+def test_the_record_goes_with_the_person():
+    with Store.in_memory() as store:
+        ana, bob = Written(store, "immich:1", "ana"), Written(store, "immich:2", "bob")
+        for one in (ana, bob):
+            one.put([("asset", "cat"), ("asset", "")], "begun")
+            one.put([("asset", "cat")], "written")
+        assert ana.all() == bob.all() == {"asset": {"": "begun", "cat": "written"}}
+        store.forget("ana")
+        assert ana.all() == {}
+        assert bob.all() != {}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [({"allowed": False}, "answers 401"), ({"version": (1, 100)}, "has no tags yet")],

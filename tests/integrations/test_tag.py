@@ -204,6 +204,19 @@ def test_a_word_that_stands_in_the_photo_too_is_the_persons(predictor, tmp_path)
         assert [post.tags for post in store.posts()] == [("kitten",)]
 
 
+def test_words_that_come_in_one_list_alone_are_history(predictor, tmp_path):
+    """As when a tag is added in Immich, which writes the TagsList alone, after Pixtag's run."""
+    folder = photos(tmp_path / "p", 1)
+    tagged(predictor, folder)
+    sidecar = folder / "cat-00.jpg.xmp"
+    head, tag, tail = sidecar.read_bytes().partition(b"<digiKam:TagsList")
+    mine = tail.replace(b"<rdf:Seq>", b"<rdf:Seq><rdf:li>Pets/Tom</rdf:li>", 1)
+    sidecar.write_bytes(head + tag + mine)
+    with Store.in_memory() as store:
+        import_posts(find_sources([folder]), store, user_id="ana")
+        assert [post.tags for post in store.posts()] == [("tom",)]
+
+
 def test_keywords_of_immichs_sidecars_are_read(tmp_path):
     tree = "<digiKam:TagsList xmlns:digiKam='http://www.digikam.org/ns/1.0/'><rdf:Seq><rdf:li>"
     data = xmp(more=tree + "Places/New York</rdf:li></rdf:Seq></digiKam:TagsList>")

@@ -28,7 +28,7 @@ def immich(
     key: str | None = None,
     user: str | None = None,
     store: Path | None = None,
-    min_prob: Prob = 0.2,
+    min_prob: Prob = 0.1,
     k: Words = 5,
     again: bool = False,
     confirm: bool = False,
@@ -54,7 +54,7 @@ def immich(
         key: The API key; PIXTAG_IMMICH_KEY by default.
         user: Whose photos they are; for import by default as Immich names the account.
         store: The store; yours by default.
-        min_prob: Add only tags that are at least so likely.
+        min_prob: Add only tags that you would use with at least this chance.
         k: How many new tags for one photo at most.
         again: Look again at photos that were looked at before.
         confirm: Take the tags that Pixtag added and are still there as yours from now on.

@@ -41,7 +41,7 @@ def tag(
     *,
     sidecar: Literal["xmp", "txt"] = "xmp",
     naming: Literal["full", "stem"] | None = None,
-    min_prob: Prob = 0.2,
+    min_prob: Prob = 0.1,
     k: Words = 5,
     user: str | None = None,
     store: Path | None = None,
@@ -62,7 +62,7 @@ def tag(
         paths: Photos, or folders that are searched for photos.
         sidecar: xmp, or txt: a line of comma-separated words.
         naming: New sidecars as photo.jpg.xmp (full) or photo.xmp (stem); one that is there is kept.
-        min_prob: Write only words that are at least so likely.
+        min_prob: Write only words that you would use with at least this chance.
         k: How many new words for one photo at most.
         user: Whose photos they are; the only person of the store by default.
         store: Store of earlier posts, made by `pixtag import`; yours, if any, by default.
@@ -108,7 +108,7 @@ def watch(
     once: bool = False,
     sidecar: Literal["xmp", "txt"] = "xmp",
     naming: Literal["full", "stem"] | None = None,
-    min_prob: Prob = 0.2,
+    min_prob: Prob = 0.1,
     k: Words = 5,
     user: str | None = None,
     store: Path | None = None,
@@ -127,7 +127,7 @@ def watch(
         once: Take what is there and leave: for cron.
         sidecar: As for `pixtag tag`.
         naming: As for `pixtag tag`.
-        min_prob: Write only words that are at least so likely.
+        min_prob: Write only words that you would use with at least this chance.
         k: How many new words for one photo at most.
         user: Whose photos they are; the only person of the store by default.
         store: Store of earlier posts; yours, if any, by default.

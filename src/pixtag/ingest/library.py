@@ -19,11 +19,16 @@ from pixtag.types import PHOTO_SUFFIXES, Post
 
 MAX_XMP_BYTES = 16 * 2**20
 _N_TRIED = 200  # photos that are looked into to tell whether a folder is a library
-# dc:subject, or what Immich, digiKam and Lightroom write where there is none; each stops at the
-# next of its kind, so that a text of many without an end takes no longer.
+# Keywords as nearly every program writes them, then as Immich and digiKam, and Lightroom and
+# darktable do; with what parts their paths. Each stops at the next of its kind, so that a text of
+# many without an end takes no longer.
 _LISTS = tuple(
-    re.compile(rf"<{name}\b(?:(?!<{name}\b).)*?</{name}>", re.DOTALL)
-    for name in ("dc:subject", "digiKam:TagsList", "lr:hierarchicalSubject")
+    (re.compile(rf"<{name}\b(?:(?!<{name}\b).)*?</{name}>", re.DOTALL), mark)
+    for name, mark in (
+        ("dc:subject", "|"),
+        ("digiKam:TagsList", "/"),
+        ("lr:hierarchicalSubject", "|"),
+    )
 )
 _ITEM = re.compile(r"<rdf:li[^<>]*>([^<]*)</rdf:li>")
 _TAKEN = re.compile(
@@ -102,13 +107,14 @@ def _in_xmp(data: bytes, name: str) -> tuple[list[str], str]:
         text = text_of(data if len(data) <= MAX_XMP_BYTES else b"", name)
     except ArchiveError:
         return [], ""
-    bags = next((found for one in _LISTS if (found := one.findall(text))), [])
-    words = [html.unescape(item) for bag in bags for item in _ITEM.findall(bag)]
-    if bags and bags[0].startswith("<digiKam"):
-        words = [word.replace("/", "|") for word in words]
-    found = [_last(word) for word in words]
+    words: dict[str, str] = {}
+    for one, mark in _LISTS:
+        items = (item for bag in one.findall(text) for item in _ITEM.findall(bag))
+        for word in (html.unescape(item).rpartition(mark)[2].strip() for item in items):
+            words.setdefault(marks.key_of(word), word)
     taken = _TAKEN.search(text)
-    return marks.without(found, marks.written_in(text)), taken[1].strip() if taken else ""
+    found = marks.without(words.values(), marks.written_in(text))
+    return found, taken[1].strip() if taken else ""
 
 
 def _last(keyword: str) -> str:

@@ -45,7 +45,7 @@ class Rules:
     kind: Kind = "xmp"
     naming: Naming | None = None  # of a new sidecar: photo.jpg.xmp or photo.xmp; by kind if None
     k: int = 5  # new words for one photo
-    min_prob: float = 0.2  # of a word that is written
+    min_prob: float = 0.1  # of a word that is written
     user: str | None = None
     lists: Lists = field(default_factory=Lists)
     again: bool = False  # also photos that have got words before
