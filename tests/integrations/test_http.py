@@ -8,16 +8,8 @@ from email.message import Message
 
 import pytest
 
-from pixtag.errors import InputError
-from pixtag.integrations.http import (
-    TRIES,
-    Client,
-    KeyRefusedError,
-    NotThereError,
-    ServerError,
-    checked,
-    wait_of,
-)
+from pixtag.errors import InputError, ServerError
+from pixtag.integrations.http import TRIES, Client, KeyRefusedError, NotThereError, checked, wait_of
 from places import Reply
 
 KEY = "secret-key-4711"

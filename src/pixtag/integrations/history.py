@@ -14,9 +14,9 @@ import numpy as np
 
 from pixtag import images
 from pixtag.encoder import Encoder
-from pixtag.errors import ImageError
+from pixtag.errors import ImageError, ServerError
 from pixtag.ingest.context import Context, ImportReport
-from pixtag.integrations.http import KeyRefusedError, ServerError
+from pixtag.integrations.http import KeyRefusedError
 from pixtag.photos import BATCH
 from pixtag.store import Store
 from pixtag.store.rows import known_posts

@@ -15,7 +15,7 @@ from http.client import HTTPException, HTTPMessage, IncompleteRead
 from typing import IO, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from pixtag.errors import InputError, PixtagError
+from pixtag.errors import InputError, ServerError
 
 MAX_JSON_BYTES, MAX_PHOTO_BYTES = 32 * 2**20, 32 * 2**20
 TIMEOUT_S = 30.0
@@ -24,14 +24,6 @@ _AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT_S = 900.0  # that a server may ask for
 _LEAST_MOMENT = 1e8  # from here on a number is Unix seconds and no length of time
 _LOCAL_ENDS = (".local", ".lan", ".internal", ".home.arpa", ".localhost")
-
-
-class ServerError(PixtagError):
-    """A server that does not answer, or not as its API is published; `status` is None or HTTP's."""
-
-    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
 
 
 class KeyRefusedError(ServerError):

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from pixtag.choose import Wishes
-from pixtag.errors import InputError, PixtagError
+from pixtag.errors import InputError, PixtagError, ServerError
 from pixtag.ingest.files import as_dict, as_list, dig
 from pixtag.ingest.marks import key_of
 from pixtag.integrations.history import Keeper, Picture
-from pixtag.integrations.http import Client, NotThereError, ServerError
+from pixtag.integrations.http import Client, NotThereError
 from pixtag.integrations.tagging import Rules
 from pixtag.predictor import Predictor
 from pixtag.store.written import State, Written

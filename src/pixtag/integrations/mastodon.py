@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from pixtag.errors import InputError
+from pixtag.errors import InputError, ServerError
 from pixtag.ingest.files import as_dict, as_list, dig
 from pixtag.ingest.services import reach_of, read_note
 from pixtag.integrations.history import Keeper, Picture
-from pixtag.integrations.http import Client, KeyRefusedError, NotThereError, ServerError
+from pixtag.integrations.http import Client, KeyRefusedError, NotThereError
 from pixtag.types import Post
 
 PAGE = 40  # the most that Mastodon gives at once
