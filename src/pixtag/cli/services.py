@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,6 +155,7 @@ def _show_outcome(one: Outcome, *, json: bool) -> None:
     elif one.words:
         line = "  ".join([one.file or one.asset, *(f"+{word}" for word in one.words)])
         output.print_line(output.printable(line))
+        sys.stdout.flush()  # a reader can follow
 
 
 def mastodon(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -201,6 +202,7 @@ class _Tally:
                 words = [*(f"+{w}" for w in one.words), *(f"-{w}" for w in one.taken_away)]
                 line = "  ".join([one.sidecar, *words])
                 output.print_line(output.printable(line))
+                sys.stdout.flush()  # a reader can follow
 
     def say(self) -> None:
         """Say how many photos of each sort there were."""

@@ -5,6 +5,7 @@ What was done stands in the sidecars themselves, so a run that was killed goes o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -283,6 +284,8 @@ def _replaced(path: Path, revise: Callable[[bytes | None], Revision], *, dry_run
         revision = revise(data)
         if dry_run or revision.data == (data or b""):
             return revision
+        if data is not None and not os.access(path, os.W_OK):  # replacing it would not ask
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
         name = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
         part = path.with_name(f".pixtag-{name}-{os.getpid()}.part")
         try:
