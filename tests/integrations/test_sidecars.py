@@ -242,6 +242,14 @@ def test_confirmed_words_are_the_persons(data):
     assert tagged(confirmed, [], confirm=True) == confirmed
 
 
+def test_an_empty_first_description_hides_nothing():
+    empty = b'<rdf:Description rdf:about=""/>'
+    data = tagged(IMMICH).replace(b" <rdf:Description", empty + b" <rdf:Description", 1)
+    assert tagged(data, []) == data
+    assert listed(tagged(data, [], confirm=True), "written") == []
+    assert "neu" in listed(tagged(data, [Word.of("neu")]), "subject")
+
+
 @given(
     st.lists(
         st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"]), max_size=20),

@@ -131,6 +131,9 @@ def test_names_of_sidecars(tmp_path):
     assert sidecar_of(photo, "xmp").name == "cat-00.jpg.xmp"
     assert sidecar_of(photo, "xmp", "stem").name == "cat-00.xmp"
     assert sidecar_of(photo, "txt").name == "cat-00.txt"
+    (tmp_path / "sea.txt").write_text("sea")
+    assert sidecar_of(tmp_path / "sea_2.jpg", "txt").name == "sea.txt"
+    assert sidecar_of(tmp_path / "sea_2.jpg", "xmp").name == "sea_2.jpg.xmp"
     (tmp_path / "cat-00.XMP").write_bytes(xmp("a"))
     assert sidecar_of(photo, "xmp", "full").name == "cat-00.XMP"
     (tmp_path / "cat-00.jpg.xmp").write_bytes(xmp("a"))

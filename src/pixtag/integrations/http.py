@@ -162,6 +162,8 @@ class Client:
                 if is_last or isinstance(reason, ConnectionRefusedError) or _is_final(reason):
                     what = f"{self._name} at {self.url} does not answer: {_words(reason)}"
                     hint = "check the address, and that it runs; what is done is kept"
+                    if "certificate" in what:
+                        hint = "if it is your own, name its certificate in SSL_CERT_FILE"
                     raise ServerError(what, hint=hint) from None
                 self._wait(pause_s, "silent")
         raise AssertionError

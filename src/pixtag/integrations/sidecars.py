@@ -166,10 +166,9 @@ class Xmp:
         """
         notes = self.notes
         if self._description is not None and self._description.is_empty:
-            opened = Xmp(self._opened(self._description), self._name)
-            found = opened.revised(words, digest=digest, confirm=confirm)
-            is_same = not (found.added or found.taken_away)
-            return Revision(self._data or b"", (), ()) if is_same else found
+            opened = self._opened(self._description)
+            found = Xmp(opened, self._name).revised(words, digest=digest, confirm=confirm)
+            return Revision(self._data or b"", (), ()) if found.data == opened else found
         barred = {key_of(w.text) for w in notes.words} | set(map(key_of, notes.removed))
         fresh = {key_of(word.text): word for word in words if key_of(word.text) not in barred}
         new, gone = list(fresh.values()), self._gone()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -112,7 +113,9 @@ def find(paths: Iterable[Path], kind: Kind = "xmp") -> Folder:
 def sidecar_of(photo: Path, kind: Kind, naming: Naming | None = None) -> Path:
     """Name a photo's sidecar: the one that is there, else as told: photo.jpg.xmp, photo.txt."""
     full, stem = photo.with_name(f"{photo.name}.{kind}"), photo.with_suffix(f".{kind}")
-    for one in (full, stem):
+    # In text, NAME.txt belongs to NAME_1.jpg too.
+    shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + f".{kind}")
+    for one in (full, stem, shared) if kind == "txt" else (full, stem):
         for there in (one, one.with_suffix(one.suffix.upper())):
             if there.exists():
                 return there
