@@ -138,7 +138,7 @@ def _tagged(request: Request, out: BaseModel, of: object = None) -> Response:
 
 @router.post(
     "/suggest", response_model=SuggestOut, openapi_extra=_body(SuggestIn, is_image=True),
-    summary="Suggest hashtags for a photo", response_model_exclude_none=True,
+    summary="Suggest hashtags for a photo",
 )  # fmt: skip
 async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> SuggestOut:
     """Suggest hashtags for a photo, given its person and moment.
@@ -297,9 +297,9 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
     """Say which suggestions were taken or refused, and which tags the person added."""
     principal = principal_of(request)
     principal.require("write")
-    said: dict[str, Verdict] = dict.fromkeys(_tags(given.added), "added")
-    said |= dict.fromkeys(_tags(given.refused), "refused")
-    said |= dict.fromkeys(_tags(given.accepted), "accepted")
+    said: dict[str, Verdict] = dict.fromkeys(tidy_tags(given.added), "added")
+    said |= dict.fromkeys(tidy_tags(given.refused), "refused")
+    said |= dict.fromkeys(tidy_tags(given.accepted), "accepted")
     service = request.app.state.service
     try:
         await request.app.state.work.run(
@@ -308,14 +308,6 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
     except InputError:
         raise nobody() from None
     return FeedbackOut(n_kept=len(said))
-
-
-def _tags(raws: list[str]) -> list[str]:
-    found = [normalise_tag(raw) for raw in raws]
-    if None in found:
-        what = f"{raws[found.index(None)][:40]!r} is no tag"
-        raise ApiError(422, what, hint="a tag is letters, digits and underscores", kind="input")
-    return [tag for tag in found if tag is not None]
 
 
 @router.get("/users/{user:path}/history", response_model=HistoryOut, summary="What a person uses")
