@@ -140,7 +140,7 @@ def _tagged(request: Request, out: BaseModel, of: object = None) -> Response:
     "/suggest", response_model=SuggestOut, openapi_extra=_body(SuggestIn, is_image=True),
     summary="Suggest hashtags for a photo",
 )  # fmt: skip
-async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> SuggestOut:
+async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
     """Suggest hashtags for a photo, given its person and moment.
 
     The photo is the body (`image/*`), the part `photo` of a form, or named in JSON: by its
@@ -153,11 +153,15 @@ async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Sugge
     asked = _checked(SuggestIn, {**wanted.model_dump(exclude_unset=True), **values})
     if len(photos) + (asked.embedding is not None) + (asked.post_id is not None) > 1:
         raise ApiError(422, "more than one photo was given", hint="ask about one at a time")
-    work, service = request.app.state.work, request.app.state.service
-    ask = await work.run(_ask, service, asked, photos, principal)
-    served = await work.run(service.suggest, ask)
+    service: Service = request.app.state.service
+
+    def answered() -> str:
+        served = service.suggest(_ask(service, asked, photos, principal))
+        return SuggestOut.of(served, with_embedding=asked.with_embedding).model_dump_json()
+
+    text = await request.app.state.work.run(answered)
     request.app.state.metrics.suggested.inc()
-    return SuggestOut.of(served, with_embedding=asked.with_embedding)
+    return Response(text, media_type="application/json")
 
 
 def _ask(service: Service, asked: SuggestIn, photos: list[bytes], principal: Principal) -> Ask:
