@@ -54,6 +54,7 @@ class Server:
         self._local = local()
 
     def send(self, path: str, body: bytes, kind: str) -> dict:
+        """Post a body; what is answered."""
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection("127.0.0.1", self.port)
         connection = self._local.connection
@@ -65,10 +66,12 @@ class Server:
         return json.loads(text)
 
     def suggest(self, photo: bytes, user: str) -> dict:
+        """Ask about a photo."""
         return self.send(f"suggest?user={user}", photo, "image/jpeg")
 
     @property
     def rss_mib(self) -> float:
+        """Memory of the server."""
         text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024  # type: ignore[index]
 
@@ -120,7 +123,7 @@ def main() -> None:
 
 
 def start(figures: Figures, store: Path, bundle: Path | None, photo: bytes, n_runs: int) -> None:
-    """Seconds from the command to the first answer; the first run, which reads every post, apart."""
+    """Seconds from the command to the first answer; the first, which reads every post, apart."""
 
     def once() -> float:
         began = time.perf_counter()

@@ -121,7 +121,7 @@ def test_errors_come_with_their_hint(client: Client) -> None:
     assert refused.value.status == 422
     assert refused.value.hint
     assert refused.value.request_id
-    with pytest.raises(RefusedError, match="neither|not|no ") as refused:
+    with pytest.raises(RefusedError, match=r"image") as refused:
         client.suggest(b"no photo")
     assert refused.value.status == 422
     with pytest.raises(RefusedError, match="embedding"):

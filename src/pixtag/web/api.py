@@ -428,7 +428,9 @@ async def metrics(request: Request) -> Response:
 
 
 def described(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add to an OpenAPI document what routes that read their body themselves cannot tell."""
+    """Make an OpenAPI document the API's: without the page, with bodies that routes read alone."""
+    own = ("/api/", "/healthz", "/readyz", "/metrics")
+    schema["paths"] = {p: found for p, found in schema["paths"].items() if p.startswith(own)}
     models = schema.setdefault("components", {}).setdefault("schemas", {})
     for model in (SuggestIn, PostIn, ProblemOut):
         found = model.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -60,7 +60,7 @@ class Served:
     suggestions: tuple[Suggestion, ...]
     unsure: bool  # not sure what a stranger's photo shows: then few are given
     model: str  # digest of the model's file
-    revision: int  # of the store that the answer stands on
+    revision: int  # of the store: the answer knows all up to it
     user: str | None = field(default=None)
     embedding: Floats | None = field(default=None, compare=False)  # of the photo, `[D]`
 
@@ -144,10 +144,10 @@ class Service:
 
     def suggest(self, ask: Ask) -> Served:
         """Answer one question, with the lists of the person and of everybody here."""
-        began_at = time.time()
         seen: Floats | Future[Floats] | None = ask.embedding
         if ask.photo is not None:
             seen = self._looks.look(ask.photo)  # while the past is read
+        revision = self.reader.revision
         lists = global_lists().joined(self.reader.lists(None))
         if ask.user is not None:
             lists = lists.joined(self.reader.lists(ask.user))
@@ -159,10 +159,10 @@ class Service:
         embedding = seen.result() if isinstance(seen, Future) else seen
         served = Served(
             secrets.token_urlsafe(12), answer.at, answer.suggestions, answer.unsure,
-            self.predictor.model_digest, self.reader.revision, ask.user, embedding,
+            self.predictor.model_digest, revision, ask.user, embedding,
         )  # fmt: skip
         if self._log is not None:
-            self._log.add(served, began_at)
+            self._log.add(served)
         return served
 
     def publish(
@@ -265,7 +265,6 @@ class _ServedLog:
     def __init__(self, store: Store, n_kept: int) -> None:
         self._store, self._n_kept = store, n_kept
         self._waiting: list[ServedRow] = []
-        self._forgotten_at: dict[str, float] = {}
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._is_needed, self._is_over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="pixtag-served")
@@ -278,21 +277,19 @@ class _ServedLog:
         self._thread.join()
         self.flush()
 
-    def add(self, served: Served, began_at: float) -> None:
-        """Keep an answer, unless its person was forgotten meanwhile."""
+    def add(self, served: Served) -> None:
+        """Keep an answer."""
         row = ServedRow(
             served.name, served.user, time.time(), served.at, served.model, served.revision,
             served.embedding is not None, served.suggestions,
         )  # fmt: skip
         with self._lock:
-            if began_at > self._forgotten_at.get(served.user or "", 0.0):
-                self._waiting.append(row)
+            self._waiting.append(row)
         self._is_needed.set()
 
     def forget(self, user: str) -> None:
-        """Drop what waits of a person, and what is being answered to them just now."""
+        """Drop what waits of a person."""
         with self._writing, self._lock:
-            self._forgotten_at[user] = time.time()
             self._waiting = [row for row in self._waiting if row.user != user]
 
     def flush(self) -> None:
