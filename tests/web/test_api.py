@@ -450,6 +450,35 @@ def test_bugs_and_the_disk_do_not_show(
     assert str(store.path) not in found.text
 
 
+def test_who_goes_away_amid_a_photo_is_no_error(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = b'--x\r\ncontent-disposition: form-data; name="photo"; filename="a"\r\n\r\n'
+    begun = {
+        "image/jpeg": SKY[:100],
+        "multipart/form-data; boundary=x": form + SKY[:100],
+        "application/json": b'{"user": ',
+    }
+    for kind, body in begun.items():
+        parts = [
+            {"type": "http.request", "body": body, "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        sent: list[dict] = []
+
+        async def receive(parts: list[dict] = parts) -> dict:
+            return parts.pop(0)
+
+        async def send(message: dict, sent: list[dict] = sent) -> None:
+            sent.append(message)
+
+        scope = posting("/api/v1/suggest", host="localhost", **{"content-type": kind})
+        client.portal.call(client.app, scope, receive, send)
+        assert sent == []
+    assert caplog.text == ""
+    assert 'route="/api/v1/suggest",status="499"} 3.0' in client.get("/metrics").text
+
+
 def test_odd_bodies_are_refused(client: TestClient) -> None:
     def asked(content: bytes, kind: str) -> int:
         headers = {"content-type": kind}

@@ -65,6 +65,7 @@ def serve(
     from pixtag.web.service import Service
 
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every bad form
     rules = _rules(host, allow_host or [], require_key=require_key, rate=rate)
     path, port = your_store(store, is_new=True), free_port(host, port)
 

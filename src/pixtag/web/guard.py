@@ -20,7 +20,7 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -172,6 +172,8 @@ class Guard:
             try:
                 await self._passed(scope, headers, answer)
                 await self.app(scope, body, answer)
+            except ClientDisconnect:
+                answer.status = 499  # nobody waits for an answer
             except Exception as error:  # noqa: BLE001 - the last stop before the network
                 if not answer.is_begun:
                     await response(Request(scope), error)(scope, receive, answer)
