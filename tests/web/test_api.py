@@ -532,6 +532,9 @@ def test_it_is_ready_when_it_can_answer(client: TestClient) -> None:
     waiting = client.get("/readyz")
     assert waiting.status_code == 503
     assert waiting.json()["reasons"] == ["the model is being loaded"]
+    client.app.state.service.reader.close()
+    reasons = client.get("/readyz").json()["reasons"]
+    assert reasons == ["the model is being loaded", "the store cannot be read"]
     assert client.get("/healthz").status_code == 200
 
 

@@ -120,18 +120,18 @@ class Service:
         try:
             self.predictor.answer(_grey_photo(), Wishes.of(5))
             self._not_ready = None
-        except PixtagError as error:
-            self._not_ready = error.message
-        except Exception as error:  # noqa: BLE001 - told by `problems`
-            self._not_ready = f"the first question failed: {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001 - told by `problems`, and in full here
+            log.error("the model cannot be used: %s", error)
+            self._not_ready = "the model cannot be used"
 
     def problems(self) -> list[str]:
-        """Why questions cannot be answered now; nothing when they can."""
+        """Why questions cannot be answered now, for anybody to read; nothing when they can."""
         found = [self._not_ready] if self._not_ready else []
         try:
             _ = self.reader.revision
         except StoreError as error:
-            found.append(error.message)
+            log.error("not ready: %s", error.message)
+            found.append("the store cannot be read")
         return found
 
     def watch_batches(self, told: Callable[[int], object]) -> None:
