@@ -121,7 +121,7 @@ class Service:
             self.predictor.answer(_grey_photo(), Wishes.of(5))
             self._not_ready = None
         except Exception as error:  # noqa: BLE001 - told by `problems`, and in full here
-            log.error("the model cannot be used: %s", error)
+            log.warning("the model cannot be used: %s", error)
             self._not_ready = "the model cannot be used"
 
     def problems(self) -> list[str]:
@@ -130,7 +130,7 @@ class Service:
         try:
             _ = self.reader.revision
         except StoreError as error:
-            log.error("not ready: %s", error.message)
+            log.warning("not ready: %s", error.message)
             found.append("the store cannot be read")
         return found
 
