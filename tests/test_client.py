@@ -19,6 +19,7 @@ from pixtag.client import (
     RefusedError,
     UnreachableError,
 )
+from pixtag.errors import ServerError
 from pixtag.store import Store
 from pixtag.types import Post
 
@@ -134,6 +135,8 @@ def test_errors_come_with_their_hint(client: Client) -> None:
     with Client(f"http://127.0.0.1:{port}") as nobody, pytest.raises(UnreachableError) as gone:
         nobody.suggest()
     assert "pixtag serve" in gone.value.hint
+    assert gone.value.status is None
+    assert isinstance(gone.value, ServerError)
 
 
 def test_the_same_to_await(url: str, sky: Path) -> None:
