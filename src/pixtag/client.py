@@ -140,6 +140,7 @@ class Rising:
     times_usual: float
     n_people: int
     window_hours: float
+    source: str  # the server that says so; empty for the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,7 @@ def _read_history(found: Any) -> History:  # noqa: ANN401
 
 
 def _read_trending(found: Any) -> tuple[Rising, ...]:  # noqa: ANN401
-    names = ("tag", "times_usual", "n_people", "window_hours")
+    names = ("tag", "times_usual", "n_people", "window_hours", "source")
     return tuple(Rising(**{name: one[name] for name in names}) for one in found["tags"])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,9 +17,14 @@ from pixtag.cli import output
 from pixtag.errors import InputError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pixtag.errors import PixtagError
     from pixtag.store import Store
     from pixtag.store.served import ServedReport
     from pixtag.web.guard import Rules
+
+HOUR_S = 3600.0
 
 
 def serve(
@@ -29,6 +36,7 @@ def serve(
     require_key: bool = False,
     rate: Annotated[int, Parameter(validator=Number(gte=1))] = 6000,
     log: Annotated[bool, Parameter(negative="--no-log")] = True,
+    trends: list[str] | None = None,
     open: Annotated[bool, Parameter(negative="--no-open")] = True,
     bundle: Annotated[Path | None, Parameter(name="--model")] = None,
 ) -> None:
@@ -46,6 +54,8 @@ def serve(
         require_key: Ask for keys on this machine too.
         rate: Requests a minute of one key or address.
         log: Keep what was suggested, so that `pixtag report --served` can tell how good it was.
+        trends: A server of the Mastodon API whose rising hashtags are read now and every hour; may
+            be repeated.
         open: Open the page in a browser.
         bundle: The trained model; the one in the package by default.
 
@@ -53,6 +63,7 @@ def serve(
         pixtag serve
         pixtag serve --store my.sqlite --port 0 --no-open
         pixtag serve --host 0.0.0.0
+        pixtag serve --trends mastodon.social
     """
     from pixtag.bundle import load_bundle
     from pixtag.cli.main import your_store
@@ -79,9 +90,36 @@ def serve(
     with Store.open(path, create=True) as opened:
         if rules.needs_key:
             _say_keys(opened, path, store)
-        with Service(opened, load_bundle(bundle), is_logging=log) as service:
+        with (
+            _following(opened, trends or []),
+            Service(opened, load_bundle(bundle), is_logging=log) as service,
+        ):
             run(create_app(service, rules), host, port, ready)
     output.say("stopped; everything is kept")
+
+
+@contextmanager
+def _following(store: Store, urls: list[str]) -> Generator[None]:
+    """Read what rises on other servers every hour, on a thread of its own, until the end."""
+    from threading import Event, Thread
+
+    from pixtag.integrations.trends import follow
+
+    def failed(url: str, error: PixtagError) -> None:
+        output.say(f"note: no trends from {url}: {error.message}")
+
+    stop = Event()
+    thread = Thread(
+        target=partial(follow, store, urls, HOUR_S, stop, on_error=failed), name="pixtag-trends"
+    )
+    if urls:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if urls:
+            thread.join()
 
 
 def _require_parts() -> None:

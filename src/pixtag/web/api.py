@@ -371,7 +371,7 @@ async def trending(
     tags = [
         RisingOut(
             tag=one.tag, times_usual=round(one.times_usual, 2), n_people=one.n_people,
-            window_hours=one.window_hours,
+            window_hours=one.window_hours, source=one.source,
         )
         for one in found
     ]  # fmt: skip
