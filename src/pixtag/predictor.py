@@ -124,6 +124,14 @@ class Predictor:
         """Tells encoders apart: embeddings of another one than this mean nothing here."""
         return self._bundle.manifest.encoder_digest
 
+    def encoder(self) -> Encoder:
+        """What photos are looked at with, when it is loaded."""
+        return self._photos.ready()
+
+    def now(self) -> tuple[Model, View]:
+        """The model, and what the store holds as it sees it: what the next question is about."""
+        return self._past.now()
+
     def __enter__(self) -> Self:
         return self
 
