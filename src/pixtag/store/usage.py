@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from pixtag.store.rows import path_from_db, seconds
 from pixtag.types import Floats, Halfs
 
 LEAST_PEOPLE = 3  # who use a tag before others see it
+Project = Callable[[Floats], Floats]
 _LAST = "\U0010ffff"
 
 
@@ -36,7 +38,7 @@ class Kept:
 
 
 class Earlier(NamedTuple):
-    """A post with a photo, and the cosine of its photo with another."""
+    """A post with a photo, and how like another its photo is: a cosine."""
 
     post_id: str
     posted_at: float | None
@@ -133,8 +135,14 @@ def withdraw(store: Store, served: str, tag: str) -> None:
         db.execute(query, (tag, served))
 
 
-def most_alike(store: Store, user: str, encoder: str, photo: Floats, *, k: int) -> list[Earlier]:
-    """A person's earlier posts whose photos are most like one `[D]`, by the encoder's digest."""
+def most_alike(
+    store: Store, user: str, encoder: str, photo: Floats, *, project: Project, least: float, k: int
+) -> list[Earlier]:
+    """A person's earlier posts whose photos are most like one `[D]`, the most similar first.
+
+    Embeddings are the encoder's (its digest); those of a cosine of at least `least` are given,
+    between unit vectors that `project` makes of embeddings `[N, D]`.
+    """
     query = """SELECT posts.id, post_id, posted_at_us, vector FROM posts
         JOIN users ON users.id = posts.user JOIN photos ON photos.post = posts.id
         JOIN embeddings ON embeddings.digest = photos.digest
@@ -147,9 +155,8 @@ def most_alike(store: Store, user: str, encoder: str, photo: Floats, *, k: int) 
             return []
         vectors: Halfs = np.frombuffer(b"".join(row[3] for row in rows), "<f2")
         matrix = vectors.reshape(len(rows), -1).astype(np.float32)
-        norms = np.linalg.norm(matrix, axis=1) * np.linalg.norm(photo)
-        cosine = matrix @ photo / np.maximum(norms, 1e-9)
-        best = np.argsort(-cosine, kind="stable")[:k].tolist()
+        cosine = project(matrix) @ project(photo[None])[0]
+        best = [i for i in np.argsort(-cosine, kind="stable")[:k].tolist() if cosine[i] >= least]
         query = "SELECT name FROM tag_uses JOIN tags ON tags.id = tag WHERE post = ?"
         query += " ORDER BY position"
         tags = [tuple(t for (t,) in db.execute(query, (rows[i][0],))) for i in best]

@@ -79,8 +79,8 @@ def over_time(times: Sequence[tuple[float, bool]], *, until: float) -> list[Span
         return []
     first, last = times[0][0], max(until, times[-1][0])
     days = (last - first) / _DAY_S
-    fitting = [u for u, length in _UNITS.items() if days / length < _MOST_BARS - 2]
-    unit: Unit = fitting[0] if fitting else "year"
+    fitting: list[Unit] = [u for u, n in _UNITS.items() if days / n < _MOST_BARS - 2]
+    unit = fitting[0] if fitting else "year"
     at, counts = _start(first, unit), dict[float, list[int]]()
     while at <= last:
         counts[at] = [0, 0]

@@ -11,10 +11,12 @@ from urllib.parse import unquote
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
+from starlette.responses import JSONResponse
 
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
 from pixtag.lists import Platform, platforms, restricted_tags, warning_of
+from pixtag.reasons import LEAST_SAME_SUBJECT
 from pixtag.store.sets import save_set, saved_sets
 from pixtag.store.usage import Earlier, beside, most_alike, tags_from, withdraw
 from pixtag.tags import normalise_tag
@@ -201,6 +203,8 @@ def _publish(page: _Page, photo: Shown) -> None:
     """Put the photo's post into the store; pressed twice, it is one post."""
     page.visit.need("write")
     t, tags = page.visit.texts, photo.tags
+    if photo.post:
+        return
     if page.person is None or not tags:
         page.note = t("publish.no_person" if page.person is None else "publish.no_tags")
         return
@@ -313,7 +317,8 @@ def _why(page: _Page, photo: Shown, served: Served) -> Why | None:
     if page.person is not None:
         digest = service.predictor.encoder().digest
         args = service.store, page.person, digest, photo.embedding
-        alike = most_alike(*args, k=N_ALIKE)
+        vectors = service.predictor.now()[0].knowledge.vectors
+        alike = most_alike(*args, project=vectors, least=LEAST_SAME_SUBJECT, k=N_ALIKE)
     shares = tuple((name, sums[name] / most) for name in _SOURCES)
     return Why(found, shares, alike, goes_with(page.visit, found.tag, page.person))
 
@@ -331,13 +336,13 @@ def goes_with(visit: Visit, tag: str, person: str | None) -> list[str]:
 
 
 @router.get("/complete")
-def complete(request: Request, q: str = "", person: str = "") -> list[dict[str, object]]:
+def complete(request: Request, q: str = "", person: str = "") -> Response:
     """Tags that begin as what is typed: the person's, then what several people use."""
     visit = Visit.of(request)
     visit.need("read")
     start = normalise_tag(q[:MOST_NAME])
     if start is None:
-        return []
+        return JSONResponse([])
     user = visit.bound or person or None
     found = tags_from(visit.service.store, start, user=user, limit=N_COMPLETED)
     offered = {tag: own for tag, own, _ in found}
@@ -346,4 +351,4 @@ def complete(request: Request, q: str = "", person: str = "") -> list[dict[str, 
             break
         if tag.startswith(start):
             offered.setdefault(tag, 0)
-    return [{"tag": tag, "own": own} for tag, own in offered.items()]
+    return JSONResponse([{"tag": tag, "own": own} for tag, own in offered.items()])

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -19,7 +18,7 @@ from starlette.responses import StreamingResponse
 from pixtag import images
 from pixtag.errors import ImageError, InputError
 from pixtag.ingest import post_line
-from pixtag.lists import LIST_NAMES, ListName
+from pixtag.lists import LIST_NAMES
 from pixtag.signals.trend import Rising
 from pixtag.store import Store
 from pixtag.store.sets import remove_set, save_set, saved_sets
@@ -70,14 +69,13 @@ async def edit_list(request: Request) -> Response:
     person = visit.need_person("write")
     if (name := form.get("list")) not in LIST_NAMES:
         raise HTTPException(400)
-    listed = cast("ListName", name)
 
     def edit() -> None:
         if gone := form.get("remove"):
-            visit.service.store.edit_lists(listed, [gone], user_id=person, remove=True)
+            visit.service.store.edit_lists(name, [gone], user_id=person, remove=True)
         else:
             tags = split_tags(text_of(form, "tags", MOST_LETTERS))
-            visit.service.store.edit_lists(listed, tags, user_id=person, remove=False)
+            visit.service.store.edit_lists(name, tags, user_id=person, remove=False)
 
     await run_in_threadpool(edit)
     return see_other("/mine#lists")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -15,6 +16,7 @@ LANGUAGES = {
 }  # fmt: skip
 DEFAULT = "en"
 
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 _AGO = r"(?P<ago>just now|[\d,]+ \w+ ago)"
 _N = r"(?:, (?P<n>[\d,]+) times)?"
@@ -66,7 +68,7 @@ class Texts(NamedTuple):
         if str(values.get("n")) == "1" and f"{key}_one" in known:
             key += "_one"
         shown = {
-            name: self.number(value) if isinstance(value, int) else value
+            name: self.number(value) if isinstance(value, int) else _isolated(str(value))
             for name, value in values.items()
         }
         return known[key].format(**shown)
@@ -126,6 +128,13 @@ class Texts(NamedTuple):
             return self("ago.now")
         unit = rest.removesuffix(" ago").removesuffix("s")
         return self(f"ago.{unit}", n=int(number.replace(",", "")))
+
+
+def _isolated(text: str) -> str:
+    """A name within a sentence, whose direction says nothing of the sentence's."""
+    plain = _DIRECTIONS.sub("", text)
+    is_mixed = any(unicodedata.bidirectional(c) in {"R", "AL"} for c in plain)
+    return f"\u2068{plain}\u2069" if is_mixed else plain
 
 
 def choose_language(chosen: str | None, accepted: str) -> str:

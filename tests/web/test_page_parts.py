@@ -1,0 +1,506 @@
+"""What the page is made of, and what it answers to plain requests."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+import handmade
+from pixtag.errors import InputError
+from pixtag.reasons import Facts, said
+from pixtag.store import Store
+from pixtag.store.sets import remove_set, save_set, saved_sets
+from pixtag.store.usage import Kept, kept, own_tags, tags_from
+from pixtag.types import Photo, Post, Suggestion
+from pixtag.web import charts
+from pixtag.web.copying import camel_case
+from pixtag.web.forms import LIFE_S, Shown, signed, unsigned
+from pixtag.web.home import placed
+from pixtag.web.service import Service
+from pixtag.web.texts import LANGUAGES, Texts, catalogue, choose_language
+from web.page_server import as_principal, serving
+
+WEB = Path(charts.__file__).parent
+SECRET = b"s" * 32
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\u202egnp.exe",
+    "é" * 5000,
+    '"><img src=x onerror=alert(1)>',
+)
+NOW = 1_790_000_000.0
+
+
+def test_an_embedding_comes_back_only_as_it_was_signed() -> None:
+    row = np.linspace(-1, 1, 64, dtype=np.float32)
+    token = signed(row, "key", SECRET, now=NOW)
+    again = unsigned(token, "key", SECRET, now=NOW + LIFE_S - 1)
+    assert again is not None
+    np.testing.assert_allclose(again, row, atol=1e-3)
+    assert unsigned(token, "key", SECRET, now=NOW + LIFE_S + 1) is None
+    assert unsigned(token, "other", SECRET, now=NOW) is None
+    assert unsigned(token, "key", b"t" * 32, now=NOW) is None
+    changed = ("A" if token[60] != "A" else "B").join([token[:60], token[61:]])
+    for wrong in (changed, token[:-4], "", "é", "AAAA"):
+        assert unsigned(wrong, "key", SECRET, now=NOW) is None
+
+
+def test_every_language_has_every_text() -> None:
+    english = catalogue("en")
+    for language in LANGUAGES:
+        texts = catalogue(language)
+        assert texts.keys() == english.keys()
+        for key, text in texts.items():
+            assert text.strip() or key == "format.thousands"
+            fields = set(re.findall(r"\{(\w+)\}", text))
+            assert fields == set(re.findall(r"\{(\w+)\}", english[key])), (language, key)
+
+
+def test_every_text_that_is_asked_for_is_there_and_none_besides() -> None:
+    sources = [*WEB.glob("*.py"), *(WEB / "templates").glob("*.html")]
+    written = "\n".join(path.read_text() for path in sources)
+    for key in re.findall(r"""\b(?:t|texts|self)\(\s*f?["'](\w+\.\w+)["']""", written):
+        assert key in catalogue("en"), key
+    made = {
+        "month",
+        "weekday",
+        "reason",
+        "ago",
+        "fault",
+        "source",
+        "error",
+        "job",
+        "format",
+        "lists",
+    }
+    made |= {"copy", "nav", "import", "photo"}  # whose keys are put together
+    for key in catalogue("en"):
+        section, _, name = key.partition(".")
+        assert section in made or key.removesuffix("_one") in written, (key, name)
+
+
+class _Words(HTMLParser):
+    """Collects what a person would read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        read = {"alt", "title", "placeholder", "aria-label", "data-done"}
+        self.found += [value or "" for name, value in attrs if name in read]
+        assert not {name for name, _ in attrs if name == "style" or name.startswith("on")}
+
+
+def test_no_template_holds_bare_words() -> None:
+    names = {"Pixtag", "pixtag", "tag", "sun", "sea"}  # the product, and hashtags as examples
+    for path in (WEB / "templates").glob("*.html"):
+        text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", "", path.read_text(), flags=re.DOTALL)
+        words = _Words()
+        words.feed(text)
+        bare = set(re.findall(r"[^\W\d_]{2,}", " ".join(words.found))) - names
+        assert not bare, (path.name, bare)
+
+
+def test_everything_that_a_reason_says_is_said_in_every_language() -> None:
+    day = 86_400.0
+    facts = [
+        Facts(at=NOW, call=1.0, n_near=9, n_near_with=2, n_given=2, n_own_posts=1, rise=2.4),
+        Facts(at=NOW, n_given=1, is_on_last=True, n_own_posts=1, n_weekday=9, n_days=9),
+        Facts(at=NOW, season_lift=9.0, partner="sun", n_people=1200, n_all_people=1200),
+        Facts(at=NOW, n_people=4, n_all_people=900, n_own_posts=3, is_on_alike=True),
+        Facts(at=NOW, share_elsewhere=1.0),
+        *(Facts(at=NOW, n_own=n, last_own_at=NOW - age * day)
+          for n in (1, 1400) for age in (0, 0.01, 0.2, 1, 9, 40, 800)),
+        *(Facts(at=NOW + i * day, n_weekday=9, n_days=9) for i in range(7)),
+    ]  # fmt: skip
+    texts = {text for one in facts for text in said(one).values() if text}
+    texts |= {"a guess: little speaks for it", "always: it is on your list"}
+    assert len(texts) > 25
+    german, english = Texts("de"), Texts("en")
+    same = {"popular", "trend"}
+    for text in texts:
+        assert english.reason(text) == text
+        assert german.reason(text) != text or text in same, text
+        for language in LANGUAGES:
+            assert "{" not in Texts(language).reason(text)
+    assert german.reason("you used it 1 day ago, 1,400 times").endswith("1.400-mal")
+
+
+def test_the_language_is_the_chosen_one_else_the_browsers() -> None:
+    assert choose_language("de", "pt") == "de"
+    assert choose_language(None, "fr, pt-BR;q=0.8, de;q=0.9") == "de"
+    assert choose_language("xx", "id-ID") == "id"
+    assert choose_language(None, "") == choose_language(None, "fr;q=x") == "en"
+
+
+def test_camel_case_keeps_every_letter() -> None:
+    words = {"goldenhour": ["golden", "hour"]}
+
+    def split(run: str) -> list[str]:
+        return words.get(run, [])
+
+    assert camel_case("goldenhour", split) == "GoldenHour"
+    assert camel_case("golden_hour24", split) == "Golden_Hour24"
+    for tag in ("straße", "ßx", "日本", "a_", "2026sun"):
+        assert camel_case(tag, split).lower() == tag
+
+
+def test_chips_stay_in_their_places() -> None:
+    photo = Shown("k", "n", taken={"b": "s", "typed": ""}, order=("a", "b", "c"))
+    new = [Suggestion(tag, 0.5) for tag in ("d", "e", "f")]
+    chips = placed(photo, new)
+    assert [chip.tag for chip in chips] == ["d", "b", "e", "typed", "f"]
+    assert [chip.is_taken for chip in chips] == [False, True, False, True, False]
+
+
+def test_a_chart_is_one_of_shapes_and_escapes_its_labels() -> None:
+    day = 86_400.0
+    for n_days in (3, 100, 900, 9000):
+        spans = charts.over_time([(NOW - n_days * day, True), (NOW - day, False)], until=NOW)
+        assert 1 <= len(spans) <= 60
+        assert sum(one.n_own for one in spans) == sum(one.n_others for one in spans) == 1
+    drawn = charts.columns([("<b>", (3, 1))], "x")
+    assert "<b>" not in drawn
+    assert "style" not in drawn
+
+
+def test_sets_are_kept_by_name() -> None:
+    with Store.in_memory() as store:
+        save_set(store, "ana", " sea  days ", ["#Sun", "sea"])
+        save_set(store, "ana", "sea days", ["sea"])
+        save_set(store, "bo", "other", ["x"])
+        assert saved_sets(store, "ana") == [("sea days", ("sea",))]
+        for name, tags in (("", ["a"]), ("x" * 81, ["a"]), ("x", ["2026"])):
+            with pytest.raises(InputError):
+                save_set(store, "ana", name, tags)
+        remove_set(store, "ana", "sea days")
+        assert saved_sets(store, "ana") == []
+        store.forget("bo")
+        assert saved_sets(store, "bo") == []
+
+
+def test_what_a_person_uses_and_what_others_may_see() -> None:
+    with Store.in_memory() as store:
+        posts = [Post(f"a{i}", "ana", NOW + i, ("sun", "sea")) for i in range(2)]
+        posts += [Post(f"o{i}", f"p{i}", NOW, ("sunset", "suit")[: i + 1]) for i in range(2)]
+        posts += [Post("o3", "p3", NOW, ("sunset",)), Post("none", None, None, ("sundry",))]
+        store.add_posts(posts)
+        first = own_tags(store, "ana", limit=5)[1]
+        assert (first.tag, first.n, first.beside, first.last_at) == ("sun", 2, "sea", NOW + 1)
+        assert tags_from(store, "su", user="ana", limit=9) == [("sun", 2, 2), ("sunset", 0, 3)]
+        assert tags_from(store, "su", user=None, limit=9) == [("sunset", 0, 3)]
+
+
+# --- over HTTP ---
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("store")
+    store = Store.open(folder / "my.sqlite", create=True)
+    yield Service(store, handmade.bundle())
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def address(service: Service):
+    with serving(service) as found:
+        yield found
+
+
+@pytest.fixture
+def client(address: str):
+    with httpx2.Client(base_url=address, follow_redirects=True) as one:
+        yield one
+
+
+def beside(service: Service) -> Service:
+    """Another service of the same store, which the end of its server closes."""
+    return Service(service.store, handmade.bundle())
+
+
+def picture(look: str = "stripes", seed: int = 0) -> bytes:
+    out = io.BytesIO()
+    handmade.picture(look, seed).save(out, "JPEG")
+    return out.getvalue()
+
+
+def fields_of(page: str) -> dict[str, list[str]]:
+    """What a browser without scripts would send back."""
+    found: dict[str, list[str]] = {}
+    for one in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page):
+        found.setdefault(one[0], []).append(html.unescape(one[1]))
+    found.pop("back", None)
+    return found
+
+
+def tags_shown(page: str) -> list[str]:
+    return re.findall(r'value="(?:take|drop):[^":]+:([^"]+)" aria-pressed', page)
+
+
+def send(client, page: str, do: str, **more: str):
+    return client.post("/", data={**fields_of(page), "do": do, **more}).text
+
+
+def test_from_upload_to_copy_without_scripts(client, service: Service) -> None:
+    files = {"photos": ("zebra.jpg", picture(), "image/jpeg")}
+    page = client.post("/", files=files, data={"person": "uma"}).text
+    tags, key = tags_shown(page), fields_of(page)["photo"][0]
+    assert tags[0] in handmade.LOOKS["stripes"]
+    page = send(client, page, f"take:{key}:{tags[0]}", person="uma")
+    assert tags_shown(page)[0] == tags[0]
+    page = send(client, page, f"refuse:{key}:{tags_shown(page)[1]}", person="uma")
+    assert tags[1] not in tags_shown(page)
+    page = send(client, page, f"again:{key}", person="uma", **{f"{key}.caption": "at the #Zoo"})
+    assert f">#{tags[0]} #zoo</textarea>" in page
+    assert f">#{tags[0].capitalize()} #Zoo</textarea>" in page
+    page = send(client, page, f"publish:{key}", person="uma", **{f"{key}.caption": "at the #Zoo"})
+    page = send(client, page, f"publish:{key}", person="uma", **{f"{key}.caption": "at the #Zoo"})
+    (post,) = service.store.posts(user_id="uma")
+    assert post.tags == (tags[0], "zoo")
+    assert kept(service.store, "uma") == Kept(accepted=1, refused=1, added=1)
+
+
+def test_a_photo_that_is_none_says_so_beside_the_others(client) -> None:
+    files = [
+        ("photos", ("a.jpg", picture(), "image/jpeg")),
+        ("photos", ("b.jpg", b"GIF89a", "image/gif")),
+        ("photos", ("c.txt", b"hello", "text/plain")),
+        ("photos", ("", b"", "application/octet-stream")),
+    ]
+    page = client.post("/", files=files, headers={"Accept-Language": "de"}).text
+    assert page.count("<article") == 3
+    assert "Das ist kein Foto." in page
+    assert len(tags_shown(page)) == 5
+
+
+def test_what_was_tampered_with_is_not_looked_at(client) -> None:
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    fields = fields_of(page)
+    key = fields["photo"][0]
+    token = fields[f"{key}.token"][0]
+    fields[f"{key}.token"] = ["A" * len(token)]
+    answer = client.post("/", data=fields)
+    assert answer.status_code == 200
+    assert tags_shown(answer.text) == []
+    assert "ten minutes" in answer.text
+
+
+def test_photos_never_touch_the_disk(client, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError):
+        (tmp_path / "none" / "x").open("wb")
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (1200, 1200, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "PNG")  # 4 MB, beyond what the parser holds by default
+    page = client.post("/", files={"photos": ("big.png", out.getvalue(), "image/png")})
+    assert page.status_code == 200
+    assert tags_shown(page.text)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_and_tags_are_text(client, service: Service, name: str) -> None:
+    person = name[:150]
+    tag = "".join(c for c in name if c.isalpha())[:90]
+    service.store.add_posts([Post(f"h{name[:20]}", person, NOW, (tag, "sun"))] * 1)
+    client.post("/who", data={"person": person})
+    client.post("/mine/sets", data={"name": name[:60], "tags": "sun"})
+    files = {"photos": (name[:300], picture(), "image/jpeg")}
+    page = client.post("/", files=files, data={"person": person}).text
+    key = fields_of(page)["photo"][0]
+    page += send(client, page, f"take:{key}:{name}", person=person, **{f"{key}.caption": name})
+    for path in ("/mine", f"/tag/{name[:200]}", f"/tag/{tag}", "/rising", "/import", "/sign-in"):
+        page += client.get(path, params={"next": name[:500]} if path == "/sign-in" else {}).text
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    bare = re.sub(
+        r"<bdi.*?</bdi>|<textarea.*?</textarea>|<title>.*?</title>", "", page, flags=re.DOTALL
+    )
+    for shown in re.findall(r">([^<]*\u202e[^<]*)<", bare):
+        raise AssertionError(f"turns what follows around: {shown!r}")
+
+
+def test_pages_say_what_a_browser_may_do(client) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-security-policy"].startswith(
+        "default-src 'self'; img-src 'self' blob:"
+    )
+    for name, value in (("x-content-type-options", "nosniff"), ("cache-control", "no-store")):
+        assert answer.headers[name] == value
+    assert "<script>" not in answer.text
+    for place in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+        file = client.get(place)
+        assert file.status_code == 200
+        assert "immutable" in file.headers["cache-control"]
+    assert client.get("/static/x/../page.py").status_code == 404
+    assert client.get("/nothing").status_code == 404
+    assert sum(len((WEB / "static" / name).read_bytes()) for name in _scripts()) <= 30 * 1024
+
+
+def _scripts() -> list[str]:
+    return [path.name for path in (WEB / "static").glob("*.js")]
+
+
+def test_it_can_be_installed_and_shared_to(client) -> None:
+    held = client.get("/manifest.webmanifest").json()
+    target = held["share_target"]
+    assert (target["method"], target["action"]) == ("POST", "/")
+    field = target["params"]["files"][0]["name"]
+    page = client.post(target["action"], files={field: ("s.jpg", picture(), "image/jpeg")}).text
+    assert tags_shown(page)
+    for icon in held["icons"]:
+        assert client.get(icon["src"]).status_code == 200
+
+
+def test_lists_sets_export_and_forget(client, service: Service) -> None:
+    client.post("/who", data={"person": "lea"})
+    service.store.add_posts([Post("lea-1", "lea", NOW, ("sun",))])
+    client.post("/mine/lists", data={"list": "deny", "tags": "#zebra, forest"})
+    client.post("/mine/lists", data={"list": "deny", "remove": "forest"})
+    assert service.store.lists("lea").deny == ("zebra",)
+    assert client.post("/mine/lists", data={"list": "other", "tags": "a"}).status_code == 400
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    assert "zebra" not in tags_shown(page)
+    client.post("/mine/sets", data={"name": "sea", "tags": "#sun #sea"})
+    key = fields_of(page)["photo"][0]
+    page = send(client, page, f"set:{key}:sea", person="lea")
+    assert ">#sun #sea</textarea>" in page
+    lines = client.get("/mine/export").text.splitlines()
+    assert [json.loads(line)["post_id"] for line in lines] == ["lea-1"]
+    assert client.post("/mine/forget", data={"agreed": ""}).status_code == 400
+    assert "lea" in client.post("/mine/forget", data={"agreed": "yes"}).text
+    assert list(service.store.posts(user_id="lea")) == []
+    assert saved_sets(service.store, "lea") == []
+    assert client.get("/mine/export").status_code == 400  # the browser forgot the name too
+
+
+def test_an_archive_is_read_and_gone(client, service: Service, tmp_path: Path) -> None:
+    lines = [
+        {"post_id": f"i{i}", "user_id": "kim", "posted_at": "2026-05-01", "tags": ["boat"]}
+        for i in range(3)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    answer = client.post("/import", files={"archive": ("posts.jsonl", text, "text/plain")})
+    with client.stream("GET", f"{answer.url.path}/events") as events:
+        told = [json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:")]
+    assert told[-1]["over"]
+    assert "3" in told[-1]["line"]
+    assert len(list(service.store.posts(user_id="kim"))) == 3
+    bad = client.post("/import", files={"archive": ("x.zip", b"PK\3\4no", "application/zip")})
+    for _ in range(100):
+        page = client.get(bad.url.path).text
+        if "x.zip" in page and "data-events" not in page:
+            break
+        time.sleep(0.05)
+    assert "could not be imported" in page
+    assert client.post("/import", files={"archive": ("x.exe", b"MZ", "x/y")}).status_code == 400
+    assert client.post("/import", files={"archive": ("", b"", "x/y")}).status_code == 400
+    assert list(service.store.path.parent.glob("*.upload-*")) == []
+    assert client.get("/import/nothing").status_code == 404
+
+
+def test_a_photo_of_a_post_is_small_and_read_from_the_store_alone(
+    client, service: Service, tmp_path: Path
+) -> None:
+    path = handmade.photo(tmp_path / "own.jpg", "sky")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    service.store.add_posts([Post("pic/1", "ana", NOW, ("sky",), (Photo(str(path), digest),))])
+    answer = client.get("/photo", params={"post": "pic/1"})
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert len(answer.content) < 60_000
+    for other in (str(path), "../my.sqlite", "/etc/passwd", ""):
+        assert client.get("/photo", params={"post": other}).status_code == 404
+    path.unlink()
+    assert client.get("/photo", params={"post": "pic/1"}).status_code == 404
+
+
+def test_a_key_for_one_person_shows_that_person_alone(service: Service, tmp_path: Path) -> None:
+    path = handmade.photo(tmp_path / "eve.jpg", "sky")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    secret = Post("eve-1", "eve", NOW, ("evesecret",), (Photo(str(path), digest),))
+    service.store.add_posts([secret, Post("dan-1", "dan", NOW, ("dansown",))])
+
+    def wrap(app):
+        return as_principal(app, {"read", "write"}, "dan")
+
+    with serving(beside(service), wrap=wrap) as place, httpx2.Client(base_url=place) as client:
+        client.cookies.set("pixtag_person", "eve")
+        data = {"person": "eve"}
+        page = client.post(
+            "/", files={"photos": ("a.jpg", picture(), "image/jpeg")}, data=data
+        ).text
+        for path_ in ("/", "/mine", "/tag/evesecret", "/mine/export", "/rising"):
+            page += client.get(path_).text
+        page += client.get("/complete", params={"q": "eves", "person": "eve"}).text
+        assert "dansown" in page
+        assert ">eve<" not in page
+        assert '"eve"' not in page
+        assert "#evesecret" not in page.replace("<bdi>#evesecret</bdi></h1>", "").replace(
+            "<title>#evesecret", ""
+        )
+        assert client.get("/photo", params={"post": "eve-1"}).status_code == 404
+        assert client.get("/import").status_code == 403
+        key = fields_of(page)["photo"][0]
+        client.post("/", data={**fields_of(page), "person": "eve", "do": f"publish:{key}"})
+        client.post("/mine/sets", data={"name": "s", "tags": "a"})
+    assert len(list(service.store.posts(user_id="eve"))) == 1
+    assert saved_sets(service.store, "eve") == []
+
+
+def test_a_key_to_read_changes_nothing(service: Service) -> None:
+    def wrap(app):
+        return as_principal(app, {"read"}, None)
+
+    with serving(beside(service), wrap=wrap) as place, httpx2.Client(base_url=place) as client:
+        client.cookies.set("pixtag_person", "ana")
+        page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+        key = fields_of(page)["photo"][0]
+        fields = {**fields_of(page), "person": "ana"}
+        first = tags_shown(page)[0]
+        taken = client.post("/", data={**fields, "do": f"take:{key}:{first}"})
+        assert taken.status_code == 200
+        fields |= fields_of(taken.text)
+        assert client.post("/", data={**fields, "do": f"publish:{key}"}).status_code == 403
+        for path, data in (
+            ("/mine/lists", {"list": "deny", "tags": "x"}),
+            ("/mine/sets", {"name": "x", "tags": "x"}),
+            ("/mine/forget", {"agreed": "yes"}),
+        ):
+            assert client.post(path, data=data).status_code == 403
+        assert client.get("/import").status_code == 403
+
+
+def test_signing_in_asks_the_application(service: Service) -> None:
+    def wrap(app):
+        async def sign_in(response, request, key: str) -> bool:
+            response.set_cookie("k", key)
+            return key == "right"
+
+        app.state.sign_in = sign_in
+        return app
+
+    with serving(beside(service), wrap=wrap) as place, httpx2.Client(base_url=place) as client:
+        assert "password" in client.get("/sign-in", params={"next": "/mine"}).text
+        wrong = client.post("/sign-in", data={"key": "wrong", "back": "/mine"})
+        assert (wrong.status_code, "k" in wrong.cookies) == (401, False)
+        right = client.post("/sign-in", data={"key": "right", "back": "/mine"})
+        assert (right.status_code, right.headers["location"]) == (303, "/mine")
+        away = client.post("/sign-in", data={"key": "right", "back": "//evil.example"})
+        assert away.headers["location"] == "/"
