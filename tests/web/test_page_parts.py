@@ -149,12 +149,13 @@ def test_the_language_is_the_chosen_one_else_the_browsers() -> None:
 
 
 def test_camel_case_keeps_every_letter() -> None:
-    words = {"goldenhour": ["golden", "hour"]}
+    words = {"goldenhour": ["golden", "hour"], "anasmorning": ["an", "as", "morning"]}
 
     def split(run: str) -> list[str]:
         return words.get(run, [])
 
     assert camel_case("goldenhour", split) == "GoldenHour"
+    assert camel_case("anasmorning", split) == "Anasmorning"
     assert camel_case("golden_hour24", split) == "Golden_Hour24"
     for tag in ("straße", "ßx", "日本", "a_", "2026sun"):
         assert camel_case(tag, split).lower() == tag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import regex
 
@@ -11,6 +12,7 @@ from pixtag.types import Suggestion
 Split = Callable[[str], list[str]]
 
 _PARTS = regex.compile(r"\p{L}[\p{L}\p{M}]*|_+|[^\p{L}_]+")
+_SCRAP = 2  # letters
 MOST_THINGS = 3  # named in an alt text
 
 
@@ -26,7 +28,9 @@ def words_of(tag: str, split: Split) -> list[str]:
         if part.startswith("_"):
             continue
         words = split(part) if part.isascii() and part.isalpha() else []
-        found += words if "".join(words) == part else [part]
+        # Two scraps beside each other, as in `an as mornings`, are a name that was cut up.
+        is_cut = any(len(a + b) <= 2 * _SCRAP for a, b in pairwise(words) if len(a) <= _SCRAP)
+        found += words if "".join(words) == part and not is_cut else [part]
     return found or [tag]
 
 
@@ -47,7 +51,17 @@ def hashtags(tags: Iterable[str]) -> str:
     return " ".join(f"#{tag}" for tag in tags)
 
 
-def things_shown(suggestions: Sequence[Suggestion], split: Split) -> list[str]:
-    """What a photo shows, in words: suggested tags for which the pixels speak most."""
+def things_shown(
+    suggestions: Sequence[Suggestion], split: Split, names_thing: Callable[[str], bool]
+) -> list[str]:
+    """What a photo shows, in words: tags for which pixels speak most, if any is a thing only such.
+
+    A thing in another one's words is not said again.
+    """
     seen = [s.tag for s in suggestions if s.reasons and s.reasons[0].source == "pixels"]
-    return [" ".join(words_of(tag, split)) for tag in seen][:MOST_THINGS]
+    found: list[list[str]] = []
+    for tag in [tag for tag in seen if names_thing(tag)] or seen:
+        words = words_of(tag, split)
+        if not any(set(words) & set(other) for other in found):
+            found.append(words)
+    return [" ".join(words) for words in found[:MOST_THINGS]]

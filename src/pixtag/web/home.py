@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+import numpy as np
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -20,7 +21,7 @@ from pixtag.reasons import LEAST_SAME_SUBJECT
 from pixtag.store.sets import save_set, saved_sets
 from pixtag.store.usage import Earlier, beside, most_alike, tags_from, withdraw
 from pixtag.tags import normalise_tag
-from pixtag.types import Post, Suggestion
+from pixtag.types import Floats, Post, Suggestion
 from pixtag.web.copying import Split, camel_case, hashtags, things_shown
 from pixtag.web.forms import (
     MOST_NAME,
@@ -38,6 +39,7 @@ from pixtag.web.frame import PLATFORM, Visit, page_router
 from pixtag.web.service import Ask, Served
 
 N_CHIPS = 5
+N_LOOKED_FOR = 12  # tags among which an alt text finds what a photo shows
 MOST_BYTES = 256 * 2**20  # of all photos that are sent together
 N_ALIKE, N_BESIDE, N_COMPLETED = 3, 6, 8
 _SOURCES = ("pixels", "history", "trend", "general")
@@ -141,12 +143,23 @@ def _looked_at(visit: Visit, name: str, data: bytes) -> Shown:
     photo = Shown(new_key(), name)
     try:
         photo.embedding = visit.service.embed(data)
-        seen = visit.service.predictor.answer(photo.embedding, Wishes.of(N_CHIPS))
-        if not seen.unsure:  # what a stranger is told is what the picture shows
-            photo.things = ", ".join(things_shown(seen.suggestions, split_by(visit)))[:MOST_NAME]
+        photo.things = _things(visit, photo.embedding)
     except PixtagError as error:
         photo.error, photo.hint = visit.explained(error)
     return photo
+
+
+def _things(visit: Visit, embedding: Floats) -> str:
+    """What a photo shows, in words, whoever asks; empty where that is not sure."""
+    seen = visit.service.predictor.answer(embedding, Wishes.of(N_LOOKED_FOR))
+    knowledge = visit.service.predictor.now()[0].knowledge
+
+    def names_thing(tag: str) -> bool:
+        known = tag in knowledge.vocabulary
+        return known and bool(knowledge.names_thing(np.array([knowledge.vocabulary.index(tag)]))[0])
+
+    things = things_shown(seen.suggestions, split_by(visit), names_thing)
+    return "" if seen.unsure else ", ".join(things)[:MOST_NAME]
 
 
 def _act(page: _Page, form: FormData) -> None:
