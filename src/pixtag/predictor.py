@@ -128,9 +128,9 @@ class Predictor:
         """What photos are looked at with, when it is loaded."""
         return self._photos.ready()
 
-    def now(self) -> tuple[Model, View]:
-        """The model, and what the store holds as it sees it: what the next question is about."""
-        return self._past.now()
+    def model(self) -> Model:
+        """What the next question is answered with, beside the past (`now`)."""
+        return self._past.now()[0]
 
     def __enter__(self) -> Self:
         return self

@@ -15,8 +15,9 @@ from granian.server.embed import Server
 from pixtag.web.app import create_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from pixtag.web.guard import Rules
     from pixtag.web.service import Service
 
 
@@ -26,34 +27,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def as_principal(app: Callable, scopes: set[str], user: str | None) -> Callable:
-    """The application as somebody with a key reaches it."""
-
-    class Principal:
-        pass
-
-    who = Principal()
-    who.user, who.scopes = user, scopes
-
-    async def wrapped(scope, receive, send) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["principal"] = who
-        await app(scope, receive, send)
-
-    return wrapped
-
-
 @contextlib.contextmanager
-def serving(service: Service, *, wrap: Callable | None = None) -> Iterator[str]:
+def serving(service: Service, rules: Rules | None = None) -> Iterator[str]:
     """Serve until the block ends; gives the address."""
-    app = create_app(service)
+    app = create_app(service, rules)
     port = free_port()
     ready, loops = threading.Event(), []
 
     def run() -> None:
         async def main() -> None:
-            target = wrap(app) if wrap else app
-            server = Server(target, port=port, interface=Interfaces.ASGI, log_enabled=False)
+            server = Server(app, port=port, interface=Interfaces.ASGI, log_enabled=False)
             loops.append((asyncio.get_running_loop(), server))
             ready.set()
             await server.serve()

@@ -20,16 +20,18 @@ import handmade
 from pixtag.errors import InputError
 from pixtag.reasons import Facts, said
 from pixtag.store import Store
+from pixtag.store.keys import add_key
 from pixtag.store.sets import remove_set, save_set, saved_sets
 from pixtag.store.usage import Kept, kept, own_tags, tags_from
 from pixtag.types import Photo, Post, Suggestion
 from pixtag.web import charts
 from pixtag.web.copying import camel_case
 from pixtag.web.forms import LIFE_S, Shown, signed, unsigned
+from pixtag.web.guard import COOKIE, Rules
 from pixtag.web.home import placed
 from pixtag.web.service import Service
 from pixtag.web.texts import LANGUAGES, Texts, catalogue, choose_language
-from web.page_server import as_principal, serving
+from web.page_server import serving
 
 WEB = Path(charts.__file__).parent
 SECRET = b"s" * 32
@@ -201,8 +203,8 @@ def test_what_a_person_uses_and_what_others_may_see() -> None:
         posts += [Post(f"o{i}", f"p{i}", NOW, ("sunset", "suit")[: i + 1]) for i in range(2)]
         posts += [Post("o3", "p3", NOW, ("sunset",)), Post("none", None, None, ("sundry",))]
         store.add_posts(posts)
-        first = own_tags(store, "ana", limit=5)[1]
-        assert (first.tag, first.n, first.beside, first.last_at) == ("sun", 2, "sea", NOW + 1)
+        first, with_it = own_tags(store, "ana", limit=5)[1]
+        assert (first.tag, first.n_uses, with_it, first.last_at) == ("sun", 2, "sea", NOW + 1)
         assert tags_from(store, "su", user="ana", limit=9) == [("sun", 2, 2), ("sunset", 0, 3)]
         assert tags_from(store, "su", user=None, limit=9) == [("sunset", 0, 3)]
 
@@ -228,6 +230,13 @@ def address(service: Service):
 def client(address: str):
     with httpx2.Client(base_url=address, follow_redirects=True) as one:
         yield one
+
+
+BEYOND = Rules(needs_key=True)
+
+
+def with_key(place: str, key: str) -> httpx2.Client:
+    return httpx2.Client(base_url=place, cookies={COOKIE: key})
 
 
 def beside(service: Service) -> Service:
@@ -438,10 +447,8 @@ def test_a_key_for_one_person_shows_that_person_alone(service: Service, tmp_path
     secret = Post("eve-1", "eve", NOW, ("evesecret",), (Photo(str(path), digest),))
     service.store.add_posts([secret, Post("dan-1", "dan", NOW, ("dansown",))])
 
-    def wrap(app):
-        return as_principal(app, {"read", "write"}, "dan")
-
-    with serving(beside(service), wrap=wrap) as place, httpx2.Client(base_url=place) as client:
+    key = add_key(service.store, "dan's", user="dan")
+    with serving(beside(service), BEYOND) as place, with_key(place, key) as client:
         client.cookies.set("pixtag_person", "eve")
         data = {"person": "eve"}
         page = client.post(
@@ -466,10 +473,8 @@ def test_a_key_for_one_person_shows_that_person_alone(service: Service, tmp_path
 
 
 def test_a_key_to_read_changes_nothing(service: Service) -> None:
-    def wrap(app):
-        return as_principal(app, {"read"}, None)
-
-    with serving(beside(service), wrap=wrap) as place, httpx2.Client(base_url=place) as client:
+    key = add_key(service.store, "reader", scopes=["read"])
+    with serving(beside(service), BEYOND) as place, with_key(place, key) as client:
         client.cookies.set("pixtag_person", "ana")
         page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
         key = fields_of(page)["photo"][0]
@@ -488,20 +493,28 @@ def test_a_key_to_read_changes_nothing(service: Service) -> None:
         assert client.get("/import").status_code == 403
 
 
-def test_signing_in_asks_the_application(service: Service) -> None:
-    def wrap(app):
-        async def sign_in(response, request, key: str) -> bool:
-            response.set_cookie("k", key)
-            return key == "right"
-
-        app.state.sign_in = sign_in
-        return app
-
-    with serving(beside(service), wrap=wrap) as place, httpx2.Client(base_url=place) as client:
-        assert "password" in client.get("/sign-in", params={"next": "/mine"}).text
+def test_beyond_loopback_a_key_opens_the_page(service: Service) -> None:
+    key = add_key(service.store, "page")
+    with serving(beside(service), BEYOND) as place, httpx2.Client(base_url=place) as client:
+        client.headers["accept"] = "text/html"
+        away = client.get("/mine")
+        assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=/mine")
+        page = client.get(away.headers["location"])
+        assert 'type="password"' in page.text
+        for shown in re.findall(r'(?:src|href)="(/(?:static|icon|manifest)[^"]+)"', page.text):
+            assert client.get(shown).status_code == 200
         wrong = client.post("/sign-in", data={"key": "wrong", "back": "/mine"})
-        assert (wrong.status_code, "k" in wrong.cookies) == (401, False)
-        right = client.post("/sign-in", data={"key": "right", "back": "/mine"})
-        assert (right.status_code, right.headers["location"]) == (303, "/mine")
-        away = client.post("/sign-in", data={"key": "right", "back": "//evil.example"})
+        assert (wrong.status_code, COOKIE in wrong.cookies) == (401, False)
+        away = client.post("/sign-in", data={"key": key, "back": "//evil.example"})
         assert away.headers["location"] == "/"
+        right = client.post("/sign-in", data={"key": key, "back": "/mine"})
+        assert (right.status_code, right.headers["location"]) == (303, "/mine")
+        said = right.headers["set-cookie"].lower()
+        assert "httponly" in said
+        assert "samesite=lax" in said
+        assert client.get("/mine").status_code == 200
+        forged = client.post("/who", data={"person": "x"}, headers={"sec-fetch-site": "cross-site"})
+        assert forged.status_code == 403
+        assert "not for that" in forged.text
+        client.post("/sign-out", data={"x": "y"})
+        assert client.get("/mine").status_code == 303

@@ -10,22 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pixtag.store import Store
+from pixtag.store.history import TagUse, tags_of
 from pixtag.store.rows import path_from_db, seconds
 from pixtag.types import Floats, Halfs
 
 LEAST_PEOPLE = 3  # who use a tag before others see it
 Project = Callable[[Floats], Floats]
 _LAST = "\U0010ffff"
-
-
-class TagUsage(NamedTuple):
-    """A person's uses of a tag; times in Unix seconds UTC, None where no use has one."""
-
-    tag: str
-    n: int
-    first_at: float | None
-    last_at: float | None
-    beside: str  # the tag that is most often on the same posts; empty where none is on two
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +37,24 @@ class Earlier(NamedTuple):
     likeness: float
 
 
-def own_tags(store: Store, user: str, *, limit: int) -> list[TagUsage]:
-    """A person's most used tags, ties by name."""
-    uses = """FROM tag_uses JOIN tags ON tags.id = tag JOIN posts ON posts.id = post
-        JOIN users ON users.id = posts.user WHERE users.name = ?"""
-    query = f"""SELECT tags.name, count(*) AS n, min(posted_at_us), max(posted_at_us) {uses}
-        GROUP BY tags.name ORDER BY n DESC, tags.name LIMIT ?"""
+def own_tags(store: Store, user: str, *, limit: int) -> list[tuple[TagUse, str]]:
+    """A person's most used tags, each with the tag that is most often on the same posts.
+
+    That is empty where none is on two.
+    """
+    query = """SELECT post, tags.name FROM tag_uses JOIN tags ON tags.id = tag
+        JOIN posts ON posts.id = post JOIN users ON users.id = posts.user WHERE users.name = ?"""
     with store.reading() as db:
-        found = db.execute(query, (user, limit)).fetchall()
+        found = tags_of(store, user, at_most=limit)
         posts: dict[int, list[str]] = {}
-        for post, tag in db.execute(f"SELECT post, tags.name {uses}", (user,)):
+        for post, tag in db.execute(query, (user,)):
             posts.setdefault(post, []).append(tag)
-    together = {name: Counter[str]() for name, *_ in found}
+    together = {one.tag: Counter[str]() for one in found}
     for tags in posts.values():
         for tag in tags:
             if tag in together:
                 together[tag].update(other for other in tags if other != tag)
-    return [
-        TagUsage(name, n, seconds(first), seconds(last), _most(together[name]))
-        for name, n, first, last in found
-    ]
+    return [(use, _most(together[use.tag])) for use in found]
 
 
 def _most(beside: Counter[str]) -> str:

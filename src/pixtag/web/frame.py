@@ -16,12 +16,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageDraw
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
 
 from pixtag.errors import ImageError, InputError, PixtagError
+from pixtag.store.keys import find_key
 from pixtag.web import charts
 from pixtag.web.forms import read_form, text_of
+from pixtag.web.guard import Principal, clear_sign_in, principal_of, set_sign_in
 from pixtag.web.service import Service
 from pixtag.web.texts import LANGUAGES, Texts, choose_language
 
@@ -49,26 +52,27 @@ class Visit:
     request: Request
     service: Service
     texts: Texts
-    bound: str | None  # the one person whom the key is for
-    scopes: frozenset[str]
+    principal: Principal
     person: str | None  # who was chosen; whom the key is for if anybody
 
     @classmethod
     def of(cls, request: Request) -> Visit:
-        """Read a request; without a principal, as on loopback, everything is allowed."""
-        state = request.scope.get("state", {})
-        principal = state.get("principal")
-        bound = None if principal is None else principal.user
-        scopes = frozenset({"read", "write", "admin"} if principal is None else principal.scopes)
+        """Read a request that the guard let pass."""
+        principal = principal_of(request)
         accepted = request.headers.get("accept-language", "")
         language = choose_language(request.cookies.get(LANGUAGE), accepted)
         chosen = unquote(request.cookies.get(PERSON, ""))
         service = cast("Service", request.app.state.service)
-        return cls(request, service, Texts(language), bound, scopes, bound or chosen or None)
+        return cls(request, service, Texts(language), principal, principal.user or chosen or None)
+
+    @property
+    def bound(self) -> str | None:
+        """The one person whom the key is for, if it is for one."""
+        return self.principal.user
 
     def need(self, scope: str) -> None:
         """Refuse with 403 what the key is not for."""
-        if scope not in self.scopes:
+        if scope not in self.principal.scopes:
             raise HTTPException(403)
 
     def need_person(self, scope: str = "read") -> str:
@@ -289,16 +293,22 @@ async def sign_in(request: Request) -> Response:
 
 @router.post("/sign-in")
 async def signed_in(request: Request) -> Response:
-    """Take a key, by the application's `state.sign_in(response, request, key)`: whether it counts.
-
-    That function sets the cookie on the response.
-    """
+    """Take a key, which the browser then sends in a cookie that scripts cannot read."""
     visit, form = Visit.of(request), await small_form(request)
-    sign_in = getattr(request.app.state, "sign_in", None)
+    key = text_of(form, "key")
+    if await run_in_threadpool(find_key, visit.service.reader, key) is None:
+        return visit.render("sign_in.html", status=401, is_wrong=True, back=_back(form))
     response = see_other(_back(form))
-    if sign_in is not None and await sign_in(response, request, text_of(form, "key")):
-        return response
-    return visit.render("sign_in.html", status=401, is_wrong=True, back=_back(form))
+    set_sign_in(response, request, key)
+    return response
+
+
+@router.post("/sign-out")
+async def signed_out(request: Request) -> Response:
+    """Let the browser forget the key."""
+    response = see_other("/sign-in")
+    clear_sign_in(response)
+    return response
 
 
 def error_page(request: Request, error: HTTPException) -> Response:

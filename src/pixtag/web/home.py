@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 import numpy as np
 from fastapi import Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.responses import JSONResponse
 
@@ -18,6 +17,7 @@ from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
 from pixtag.lists import Platform, platforms, restricted_tags, warning_of
 from pixtag.reasons import LEAST_SAME_SUBJECT
+from pixtag.store.served import Verdict
 from pixtag.store.sets import save_set, saved_sets
 from pixtag.store.usage import Earlier, beside, most_alike, tags_from, withdraw
 from pixtag.tags import normalise_tag
@@ -111,7 +111,7 @@ async def answer(request: Request) -> Response:
     chosen = uploads_in(form, "photos")
     files = [(file_name(one), await one.read()) for one in chosen]
     await form.close()
-    return await run_in_threadpool(_answered, visit, form, files)
+    return await request.app.state.work.run(_answered, visit, form, files)
 
 
 def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> Response:
@@ -152,7 +152,7 @@ def _looked_at(visit: Visit, name: str, data: bytes) -> Shown:
 def _things(visit: Visit, embedding: Floats) -> str:
     """What a photo shows, in words, whoever asks; empty where that is not sure."""
     seen = visit.service.predictor.answer(embedding, Wishes.of(N_LOOKED_FOR))
-    knowledge = visit.service.predictor.now()[0].knowledge
+    knowledge = visit.service.predictor.model().knowledge
 
     def names_thing(tag: str) -> bool:
         known = tag in knowledge.vocabulary
@@ -223,23 +223,22 @@ def _publish(page: _Page, photo: Shown) -> None:
         return
     for tag in photo.typed:
         if tag not in photo.taken:
-            verdict = "accepted" if tag in photo.order else "added"
-            _judge(page, photo.served, tag, verdict)
+            _judge(page, photo.served, tag, "accepted" if tag in photo.order else "added")
     post = Post(f"page-{photo.key}", page.person, time.time(), tags)
     page.visit.service.publish(post, photo.embedding)
     photo.post = page.person
     page.note = t("publish.done", name=page.person)
 
 
-def _judge(page: _Page, served: str, tag: str, verdict: str) -> None:
+def _judge(page: _Page, served: str, tag: str, verdict: Verdict) -> None:
     """Keep a verdict; one on what was not served here, or not kept, says nothing."""
-    if "write" in page.visit.scopes:
+    if "write" in page.visit.principal.scopes:
         with suppress(InputError):
-            page.visit.service.feedback(served, [(tag, verdict)])  # pyright: ignore[reportArgumentType]
+            page.visit.service.feedback(served, [(tag, verdict)], user=page.visit.bound)
 
 
 def _withdraw(page: _Page, served: str, tag: str) -> None:
-    if served and "write" in page.visit.scopes:
+    if served and "write" in page.visit.principal.scopes:
         withdraw(page.visit.service.store, served, tag)
 
 
@@ -303,7 +302,7 @@ def placed(photo: Shown, suggestions: Sequence[Suggestion]) -> list[Chip]:
 
 def split_by(visit: Visit) -> Split:
     """What splits a run of letters into words: those that the model knows."""
-    words = visit.service.predictor.now()[0].knowledge.words
+    words = visit.service.predictor.model().knowledge.words
     return words.split if words is not None else lambda run: [run]
 
 
@@ -328,9 +327,9 @@ def _why(page: _Page, photo: Shown, served: Served) -> Why | None:
     most = max(sums.values()) or 1.0
     service, alike = page.visit.service, list[Earlier]()
     if page.person is not None:
-        digest = service.predictor.encoder().digest
+        digest = service.predictor.encoder_digest
         args = service.store, page.person, digest, photo.embedding
-        vectors = service.predictor.now()[0].knowledge.vectors
+        vectors = service.predictor.model().knowledge.vectors
         alike = most_alike(*args, project=vectors, least=LEAST_SAME_SUBJECT, k=N_ALIKE)
     shares = tuple((name, sums[name] / most) for name in _SOURCES)
     return Why(found, shares, alike, goes_with(page.visit, found.tag, page.person))
@@ -339,7 +338,7 @@ def _why(page: _Page, photo: Shown, served: Served) -> Why | None:
 def goes_with(visit: Visit, tag: str, person: str | None) -> list[str]:
     """Tags that are often on the same posts: the person's first, then those the model knows."""
     found = beside(visit.service.store, tag, person, limit=N_BESIDE) if person else []
-    knowledge = visit.service.predictor.now()[0].knowledge
+    knowledge = visit.service.predictor.model().knowledge
     vocabulary = knowledge.vocabulary
     if len(found) < N_BESIDE and tag in vocabulary:
         ids, counts = knowledge.prior.beside(vocabulary.index(tag))
@@ -359,7 +358,7 @@ def complete(request: Request, q: str = "", person: str = "") -> Response:
     user = visit.bound or person or None
     found = tags_from(visit.service.store, start, user=user, limit=N_COMPLETED)
     offered = {tag: own for tag, own, _ in found}
-    for tag in visit.service.predictor.now()[0].knowledge.vocabulary:
+    for tag in visit.service.predictor.model().knowledge.vocabulary:
         if len(offered) >= N_COMPLETED:
             break
         if tag.startswith(start):
