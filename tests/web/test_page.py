@@ -209,7 +209,10 @@ def test_publishing_teaches_the_next_answer(visit, service: Service, tmp_path: P
     (post,) = service.store.posts(user_id="ida")
     assert post.tags == ("idasown",)
     upload(page, photo(tmp_path, "again.jpg", seed=1))
-    assert "idasown" in chips(page)[5:] + chips(page)[:5]
+    own = page.locator(".chip", has_text="#idasown")
+    expect(own.locator(".reason")).to_have_text(re.compile("photo of yours like this|just now"))
+    own.get_by_role("button", name="Why #idasown?").click()
+    expect(page.locator(".alike li")).to_have_count(1)
     page.goto("/mine")
     expect(page.locator("table.tags")).to_contain_text("#idasown")
 
@@ -318,6 +321,26 @@ def test_axe_finds_nothing_and_nothing_is_wide(visit, tmp_path: Path, scheme: st
     for details in page.locator("details").all():
         details.locator("summary").click()
     check(page, tmp_path, "mine-open")
+
+
+def test_hostile_words_stay_in_their_places(visit, service: Service, tmp_path: Path) -> None:
+    person, tag = "\u202e<script>alert(1)</script>" + "w" * 150, "w" * 100
+    service.store.add_posts([Post(f"w{i}", person, NOW, (tag, "\u0645\u0631")) for i in range(3)])
+    page = visit(**PHONE)
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.get_by_label("Posting as").fill(person)
+    upload(page, photo(tmp_path, f"<img src=x onerror=alert(1)>{'w' * 150}.jpg"))
+    page.get_by_role("button", name="Why #ww").click()
+    expect(page.locator(".why")).to_be_visible()
+    page.locator(".chip.open .take").click()
+    expect(page.locator(".chip.taken")).to_have_count(1)
+    page.get_by_role("combobox", name="Caption").fill("#" + "v" * 90)
+    expect(page.locator(".count")).to_contain_text("2")
+    for name in ("photos", "mine", f"tag/{tag}", "import"):
+        if name != "photos":
+            page.goto(f"/{name}")
+        page.screenshot(path=tmp_path / f"{name[:20].replace('/', '-')}.png", full_page=True)
+        assert is_narrow(page), name[:20]
 
 
 def check(page: Page, folder: Path, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Earlier(NamedTuple):
     post_id: str
     posted_at: float | None
     tags: tuple[str, ...]
+    path: str  # of that photo
     likeness: float
 
 
@@ -132,7 +133,7 @@ def most_alike(
     Embeddings are the encoder's (its digest); those of a cosine of at least `least` are given,
     between unit vectors that `project` makes of embeddings `[N, D]`.
     """
-    query = """SELECT posts.id, post_id, posted_at_us, vector FROM posts
+    query = """SELECT posts.id, post_id, posted_at_us, vector, path FROM posts
         JOIN users ON users.id = posts.user JOIN photos ON photos.post = posts.id
         JOIN embeddings ON embeddings.digest = photos.digest
         JOIN encoders ON encoders.id = encoder AND encoders.digest = ?
@@ -150,9 +151,13 @@ def most_alike(
         query += " ORDER BY position"
         tags = [tuple(t for (t,) in db.execute(query, (rows[i][0],))) for i in best]
     return [
-        Earlier(rows[i][1], seconds(rows[i][2]), names, float(cosine[i]))
+        Earlier(*_head(rows[i]), names, path_from_db(rows[i][4]), float(cosine[i]))
         for i, names in zip(best, tags, strict=True)
     ]
+
+
+def _head(row: tuple[Any, ...]) -> tuple[str, float | None]:
+    return row[1], seconds(row[2])
 
 
 def photo_of(store: Store, post_id: str, *, user: str | None) -> str | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -62,7 +63,7 @@ class Why:
 
     suggestion: Suggestion
     shares: tuple[tuple[str, float], ...]  # of what was added by each source, of the most
-    alike: Sequence[Earlier]
+    alike: Sequence[tuple[Earlier, bool]]  # and whether its photo is still there
     beside: Sequence[str]
 
 
@@ -332,7 +333,8 @@ def _why(page: _Page, photo: Shown, served: Served) -> Why | None:
         vectors = service.predictor.model().knowledge.vectors
         alike = most_alike(*args, project=vectors, least=LEAST_SAME_SUBJECT, k=N_ALIKE)
     shares = tuple((name, sums[name] / most) for name in _SOURCES)
-    return Why(found, shares, alike, goes_with(page.visit, found.tag, page.person))
+    seen = [(one, Path(one.path).is_file()) for one in alike]
+    return Why(found, shares, seen, goes_with(page.visit, found.tag, page.person))
 
 
 def goes_with(visit: Visit, tag: str, person: str | None) -> list[str]:
