@@ -44,6 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     store = Store.open(tmp_path_factory.mktemp("store") / "my.sqlite", create=True)
     tags = ("zebra", "safari", "sunrise")
     store.add_posts([Post(f"z{i}", "zoe", NOW + i * 86_400, tags) for i in range(4)])
+    store.add_posts([Post("y", "yan", NOW, ("sun",))])  # or the only person would be chosen
     yield Service(store, handmade.bundle())
     store.close()
 

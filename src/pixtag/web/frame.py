@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any, cast
 from urllib.parse import quote, unquote, urlencode
@@ -53,7 +53,6 @@ class Visit:
     service: Service
     texts: Texts
     principal: Principal
-    person: str | None  # who was chosen; whom the key is for if anybody
 
     @classmethod
     def of(cls, request: Request) -> Visit:
@@ -61,9 +60,19 @@ class Visit:
         principal = principal_of(request)
         accepted = request.headers.get("accept-language", "")
         language = choose_language(request.cookies.get(LANGUAGE), accepted)
-        chosen = unquote(request.cookies.get(PERSON, ""))
         service = cast("Service", request.app.state.service)
-        return cls(request, service, Texts(language), principal, principal.user or chosen or None)
+        return cls(request, service, Texts(language), principal)
+
+    @cached_property
+    def person(self) -> str | None:
+        """Whom the key is for, else who was chosen, else whoever is alone in the store."""
+        if self.bound is not None:
+            return self.bound
+        cookie = self.request.cookies.get(PERSON)
+        if cookie is not None:
+            return unquote(cookie) or None
+        people = self.service.reader.people(at_most=2)
+        return people[0] if len(people) == 1 else None
 
     @property
     def bound(self) -> str | None:
@@ -87,7 +96,7 @@ class Visit:
         """Who can be chosen: those of the store, unless the key is for one person."""
         if self.bound is not None:
             return [self.bound]
-        return self.service.store.people(at_most=_MOST_PEOPLE)
+        return self.service.reader.people(at_most=_MOST_PEOPLE)
 
     def render(self, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
         """Make a page."""
@@ -99,10 +108,10 @@ class Visit:
         return HTMLResponse(made, status_code=status, headers=_HEADERS)
 
     def remember(self, response: Response, **cookies: str | None) -> None:
-        """Keep choices in cookies of this browser; empty ones are taken away."""
+        """Keep choices in cookies of this browser; without one (None) it forgets the last."""
         for name, value in cookies.items():
             key = {"language": LANGUAGE, "person": PERSON, "platform": PLATFORM}[name]
-            if value:
+            if value is not None:
                 response.set_cookie(
                     key, quote(value), max_age=_YEAR_S, httponly=True, samesite="lax",
                     secure=self.request.url.scheme == "https",

@@ -100,7 +100,7 @@ def home(request: Request) -> Response:
     visit = Visit.of(request)
     visit.need("read")
     name = unquote(request.cookies.get(PLATFORM, ""))
-    return _rendered(_Page(visit, visit.person, platforms().get(name), []), None)
+    return _rendered(_Page(visit, visit.person, platforms().get(name), []))
 
 
 @router.post("/")
@@ -116,7 +116,7 @@ async def answer(request: Request) -> Response:
 
 
 def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> Response:
-    secret = visit.service.store.secret
+    secret = visit.service.reader.secret
     person = visit.bound or text_of(form, "person") or (None if "person" in form else visit.person)
     default = unquote(visit.request.cookies.get(PLATFORM, ""))
     name = text_of(form, "platform") if "platform" in form else default
@@ -131,9 +131,9 @@ def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> R
     if only is not None:
         kept = {one.key for one in new} if only == "new" else {only}
         page.photos = [one for one in page.photos if one.key in kept]
-    response = _rendered(page, only)
+    response = _rendered(page)
     visit.remember(
-        response, person=None if visit.bound else person,
+        response, person=None if visit.bound else person or "",
         platform=None if page.platform is None else page.platform.name,
     )  # fmt: skip
     return response
@@ -199,7 +199,7 @@ def _act(page: _Page, form: FormData) -> None:
 
 def _use_set(page: _Page, photo: Shown, name: str) -> None:
     if page.person is not None:
-        sets = {one.name: one for one in saved_sets(page.visit.service.store, page.person)}
+        sets = {one.name: one for one in saved_sets(page.visit.service.reader, page.person)}
         for tag in sets[name].tags if name in sets else ():
             photo.taken.setdefault(tag, "")
         page.note = page.visit.texts("note.set_used", name=name)
@@ -243,13 +243,12 @@ def _withdraw(page: _Page, served: str, tag: str) -> None:
         withdraw(page.visit.service.store, served, tag)
 
 
-def _rendered(page: _Page, only: str | None) -> Response:
+def _rendered(page: _Page) -> Response:
     visit = page.visit
-    sets = saved_sets(visit.service.store, page.person) if page.person else []
+    sets = saved_sets(visit.service.reader, page.person) if page.person else []
     return visit.render(
         "home.html", cards=[_card(page, one) for one in page.photos], person=page.person,
-        platform=page.platform, platforms=_choices(), sets=sets, note=page.note, is_part=only
-        is not None, letters=_letters, has_posts=visit.service.store.revision > 0,
+        platform=page.platform, platforms=_choices(), sets=sets, note=page.note, letters=_letters,
     )  # fmt: skip
 
 
@@ -269,7 +268,7 @@ def _card(page: _Page, photo: Shown) -> Card:
     if photo.embedding is None:
         photo.error, photo.hint = visit.texts("photo.expired"), visit.texts("photo.expired_hint")
         return Card(photo)
-    photo.token = signed(photo.embedding, photo.key, visit.service.store.secret)
+    photo.token = signed(photo.embedding, photo.key, visit.service.reader.secret)
     cap = None if platform is None else platform.cap
     ask = Ask(
         embedding=photo.embedding, user=page.person, accepted=photo.tags,
@@ -329,7 +328,7 @@ def _why(page: _Page, photo: Shown, served: Served) -> Why | None:
     service, alike = page.visit.service, list[Earlier]()
     if page.person is not None:
         digest = service.predictor.encoder_digest
-        args = service.store, page.person, digest, photo.embedding
+        args = service.reader, page.person, digest, photo.embedding
         vectors = service.predictor.model().knowledge.vectors
         alike = most_alike(*args, project=vectors, least=LEAST_SAME_SUBJECT, k=N_ALIKE)
     shares = tuple((name, sums[name] / most) for name in _SOURCES)
@@ -339,7 +338,7 @@ def _why(page: _Page, photo: Shown, served: Served) -> Why | None:
 
 def goes_with(visit: Visit, tag: str, person: str | None) -> list[str]:
     """Tags that are often on the same posts: the person's first, then those the model knows."""
-    found = beside(visit.service.store, tag, person, limit=N_BESIDE) if person else []
+    found = beside(visit.service.reader, tag, person, limit=N_BESIDE) if person else []
     knowledge = visit.service.predictor.model().knowledge
     vocabulary = knowledge.vocabulary
     if len(found) < N_BESIDE and tag in vocabulary:
@@ -358,7 +357,7 @@ def complete(request: Request, q: str = "", person: str = "") -> Response:
     if start is None:
         return JSONResponse([])
     user = visit.bound or person or None
-    found = tags_from(visit.service.store, start, user=user, limit=N_COMPLETED)
+    found = tags_from(visit.service.reader, start, user=user, limit=N_COMPLETED)
     offered = {tag: own for tag, own, _ in found}
     for tag in visit.service.predictor.model().knowledge.vocabulary:
         if len(offered) >= N_COMPLETED:

@@ -42,7 +42,7 @@ def mine(request: Request) -> Response:
     visit.need("read")
     if visit.person is None:
         return visit.render("who.html")
-    store, person, t = visit.service.store, visit.person, visit.texts
+    store, person, t = visit.service.reader, visit.person, visit.texts
     times = post_times(store, person)
     hours = [0] * 24
     weekdays = [0] * 7
@@ -102,7 +102,7 @@ def export(request: Request) -> Response:
     person = visit.need_person()
 
     def lines() -> Iterator[bytes]:
-        for post in visit.service.store.posts(user_id=person):
+        for post in visit.service.reader.posts(user_id=person):
             yield post_line(post)
 
     name = f"attachment; filename=\"posts.jsonl\"; filename*=UTF-8''{quote(person, safe='')}.jsonl"
@@ -131,7 +131,7 @@ def tag_page(request: Request, tag: str) -> Response:
     name = normalise_tag(tag)
     if name is None:
         raise HTTPException(404)
-    store, t, person = visit.service.store, visit.texts, visit.person
+    store, t, person = visit.service.reader, visit.texts, visit.person
     used = times_of(store, name)
     n_people = len({who for _, who in used})
     # A tag of few people is theirs alone: who may see one person sees that person's uses.
@@ -169,7 +169,7 @@ def photo(request: Request, post: str = "") -> Response:
     """A small picture of a post's photo, where its file is still there; from the store's path."""
     visit = Visit.of(request)
     visit.need("read")
-    content = thumbnail(visit.service.store, post, visit.bound)
+    content = thumbnail(visit.service.reader, post, visit.bound)
     if content is None:
         raise HTTPException(404)
     headers = {"Cache-Control": "private, max-age=600", "X-Content-Type-Options": "nosniff"}

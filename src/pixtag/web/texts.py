@@ -82,6 +82,10 @@ class Texts(NamedTuple):
         n = round(100 * share)
         return self("format.percent", number=n if n or share <= 0 else "<1")
 
+    def times(self, ratio: float) -> str:
+        """A ratio, small ones with a decimal."""
+        return f"{ratio:.{0 if ratio >= 3 else 1}f}".replace(".", self("format.decimal"))
+
     def day(self, at: float | None) -> str:
         """A day, UTC, as the year, month and day in the order of the language."""
         if at is None:
