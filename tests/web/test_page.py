@@ -27,6 +27,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 NOW = 1_780_000_000.0
+expect.set_options(timeout=20_000)  # machines that run the tests are slow and uneven
 
 
 @pytest.fixture(scope="module")

@@ -60,10 +60,12 @@ export function completes(box) {
     const mine = ++number;
     const person = box.form.elements.person?.value || "";
     const response = await fetch(`/complete?${new URLSearchParams({ q: found[1], person })}`);
-    if (mine !== number || !response.ok) return;
+    if (!response.ok) return;
+    const offers = await response.json();
+    if (mine !== number) return; // something else was typed in the meantime
     chosen = -1;
     box.removeAttribute("aria-activedescendant");
-    show(await response.json());
+    show(offers);
   });
   box.addEventListener("keydown", (event) => {
     if (list.hidden || event.isComposing) return;
