@@ -138,9 +138,10 @@ class PhotoReader:
 
     def prepare(self) -> None:
         """Begin to load the encoder; what is wrong is said when somebody waits for it."""
-        self._decoders.submit(self._ready)
+        self._decoders.submit(self.ready)
 
-    def _ready(self) -> Encoder:
+    def ready(self) -> Encoder:
+        """The encoder, when it is loaded; `NoEncoder` for a model without photos."""
         with self._loading:
             if self._encoder is None:
                 if not self._bundle.manifest.encoder_width:
@@ -152,7 +153,7 @@ class PhotoReader:
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
         """Embed photos together: for each its embedding `[D]`, or why there is none."""
-        encoder = self._ready()
+        encoder = self.ready()
 
         def decoded(photo: Path | str | bytes) -> images.Pixels | PixtagError:
             try:
@@ -170,7 +171,7 @@ class PhotoReader:
         """Embed a photo on a thread while the caller does something else: its embedding `[D]`."""
 
         def embedded() -> Floats:
-            encoder = self._ready()
+            encoder = self.ready()
             pixels = _decoded(photo, encoder.input_px)
             with self._encoding:
                 return encoder.embed(pixels[None])[0]

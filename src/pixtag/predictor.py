@@ -124,6 +124,14 @@ class Predictor:
         """Tells encoders apart: embeddings of another one than this mean nothing here."""
         return self._bundle.manifest.encoder_digest
 
+    def encoder(self) -> Encoder:
+        """What photos are looked at with, when it is loaded."""
+        return self._photos.ready()
+
+    def model(self) -> Model:
+        """What the next question is answered with, beside the past (`now`)."""
+        return self._past.now()[0]
+
     def __enter__(self) -> Self:
         return self
 

@@ -224,14 +224,14 @@ def export_posts(
         if out.suffix == ".gz":
             file = opened.enter_context(gzip.GzipFile("", "wb", mtime=0, fileobj=plain))
         for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
-            file.write(_post_line(post))
+            file.write(post_line(post))
             if on_progress is not None:
                 on_progress(n_posts)
     return n_posts
 
 
-def _post_line(post: Post) -> bytes:
-    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
+def post_line(post: Post) -> bytes:
+    """Write one post as JSON; its photos stand as absolute paths: none as "", several as a list."""
     paths = [photo.path for photo in post.photos]
     record = {
         "post_id": post.post_id,

@@ -32,7 +32,10 @@ MB = 2**20
 COOKIE = "pixtag_key"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_PATHS = ("/healthz", "/readyz", "/sign-in", "/static/", "/manifest", "/favicon.ico")
+OPEN_PATHS = (
+    *("/healthz", "/readyz", "/sign-in", "/language"),
+    *("/static/", "/manifest", "/favicon.ico", "/icon-"),
+)
 """What anybody may ask for, beyond loopback too."""
 
 BODY_LIMITS = {"/api/v1/suggest": 64 * MB, "/api/v1/posts": 256 * MB, "/api/": MB}
