@@ -71,9 +71,10 @@ class Prior:
         every = np.arange(len(self.people))
         owner, _, row = view.photos.rows(every, 0, np.full(len(every), LAST_TICK))
         out = np.zeros((len(every), view.vectors.shape[1]), np.float32)
-        if len(row):
-            first = np.flatnonzero(is_first(owner))
-            out[owner[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
+        # Tag by tag: the vectors of all uses at once are many times what a cache holds.
+        start = np.flatnonzero(is_first(owner))
+        for tag, rows in zip(owner[start].tolist(), np.split(row, start[1:]), strict=True):
+            out[tag] = view.vectors[rows].sum(axis=0)
         return out
 
     @cached_property
