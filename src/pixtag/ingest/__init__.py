@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
+from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.ingest import instagram, library, records, services
 from pixtag.ingest.context import Context, ImportReport
 from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
 from pixtag.store import Store
-from pixtag.types import PHOTO_SUFFIXES, Post, iso_time
+from pixtag.types import Post, iso_time
 
 
 class Reader(NamedTuple):

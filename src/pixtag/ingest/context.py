@@ -21,10 +21,10 @@ from typing import IO, cast
 import regex
 
 from pixtag.errors import StoreError
+from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
-from pixtag.types import NO_ZONE, PHOTO_SUFFIXES, Photo, Post, iso_time, read_time
+from pixtag.types import NO_ZONE, Photo, Post, iso_time, read_time
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0

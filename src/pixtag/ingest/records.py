@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
+from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from pixtag.ingest import files, marks
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context, composed
+from pixtag.ingest.context import Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Post
+from pixtag.types import Post
 
 # The columns of a post, and what others call them; a post's own name for one comes first.
 COLUMNS = {
@@ -199,9 +200,12 @@ def _table_rows(
 
 
 def _read_parquet(path: Path, context: Context, heading: _Heading) -> _Records:
-    import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
-    import pyarrow.parquet as pq
-
+    try:
+        import pyarrow as pa  # only where Parquet is read: it is large and takes a quarter second
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        what = f"{path} is a Parquet file, which needs the package pyarrow"
+        raise ArchiveError(what, hint="pip install pyarrow, or write it as CSV") from error
     try:
         with files.open_bytes(path) as file:
             is_packed = files.compression(path)
