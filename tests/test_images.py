@@ -93,8 +93,8 @@ class TestFormats:
     def test_heic_without_its_package_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "pillow_heif", None)
-        with pytest.raises(ImageError, match="pillow-heif") as caught:
+        monkeypatch.setitem(sys.modules, "pi_heif", None)
+        with pytest.raises(ImageError, match="pi-heif") as caught:
             images.decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
         assert "pip install" in caught.value.hint
         assert caught.value.fault == Fault.UNSUPPORTED

@@ -69,11 +69,9 @@ _CLASSES = (
 _DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
 # What Pillow lacks: a module that is imported when the first such photo comes.
 _PLUGINS = {
-    "heif": ("pillow_heif", "pillow-heif", "pip install pillow-heif"),
-    "jxl": (
-        "pillow_jxl.JpegXLImagePlugin", "pillow-jxl-plugin", "pip install pillow-jxl-plugin"
-    ),
-}  # fmt: skip
+    "heif": ("pi_heif", "pi-heif"),
+    "jxl": ("pillow_jxl.JpegXLImagePlugin", "pillow-jxl-plugin"),
+}
 _JXL_RATIOS = ((0, 1), (1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _JPEG_END = b"\xff\xd9"
 _LAST_BYTES = 16  # of a JPEG: a strip of pixels at its end, and the strip's height in pixels
@@ -224,12 +222,13 @@ def _open(kind: str, file: IO[bytes], name: str) -> Image.Image:
     """Read the header with the one decoder for this kind of file."""
     if kind not in _PLUGINS:
         return _DECODERS[kind](file)
-    module, package, hint = _PLUGINS[kind]
+    module, package = _PLUGINS[kind]
     try:
         plugin: Any = import_module(module)
     except ImportError as error:
         what = f"{name} is a {kind.upper()} photo, which needs the package {package}"
-        raise _error(Fault.UNSUPPORTED, what, f"{hint}, or save the photo as JPEG") from error
+        hint = f"pip install {package}, or save the photo as JPEG"
+        raise _error(Fault.UNSUPPORTED, what, hint) from error
     if kind == "heif":
         heif: Any = plugin.open_heif(file, convert_hdr_to_8bit=True)
         # Its pixels are decoded as soon as they are asked for: the size is checked here already.
