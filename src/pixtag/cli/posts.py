@@ -54,7 +54,8 @@ def import_(
         user: The person, for sources that name nobody.
         comments: Add hashtags of own comments made within ten minutes of a post.
         private: Read Mastodon's posts for followers or for single people, too.
-        copy: Keep a copy of every photo beside the store (those in zips always are).
+        copy: Keep a copy of every photo beside the store, as it is now (those in zips always are);
+            a photo that was edited since is copied anew when its folder is imported again.
         embed: Look at the photos now; needed before pixels can help.
         encoder: The ONNX file to look at photos with; the one in the package by default.
         json: Print the summary as one JSON object.

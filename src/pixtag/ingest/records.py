@@ -309,7 +309,7 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
     """
     (root,) = paths
-    n_posts = 0
+    n_posts, known = 0, {*context.known_ids.values()}
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
@@ -328,8 +328,11 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             # a file that was edited in its place keeps the name that it had.
             digests = (photo.digest for photo in photos)
             post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
-            if post_id not in context.known_ids.values():
-                post_id = context.known_ids.get(photos[0].path, post_id)
+            source = str(folder / photo_names[0])
+            if post_id not in known:
+                post_id = context.known_ids.get(source, post_id)
+            if context.keep_copies and photos[0].digest:
+                context.keep_origin(photos[0], source, post_id)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
