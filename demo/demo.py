@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lena import make_store
+
 ROOT = Path(__file__).parent.parent
 PIXTAG = Path(sys.executable).with_name("pixtag")
-STORE = Path("out") / "demo.sqlite"
 WELL = ("cat", "coffee", "flower", "mountains", "river", "sunset")
 
 
@@ -26,23 +27,21 @@ def main() -> None:
     run(*map(sample, [*WELL, "rocket"]))
 
     tell(
-        "2. A person with a history. Ana is invented, and so are her friends: posts with tags and",
-        "   times, without photos (demo/posts.jsonl). She posts coffee and cats, never mountains.",
-        "   A photo like hers gets her own hashtags; one unlike hers gets what it shows:",
+        "2. A person with a history. Lena is simulated: 45 real photos, mostly of her cat, with",
+        "   invented habits (demo/lena.py); #lenaandtiger and #tigerdaily are hers alone. A photo",
+        "   like hers gets her own hashtags, one unlike hers what it shows:",
     )
-    for old in ROOT.glob(f"{STORE}*"):  # of an earlier run, perhaps with other posts
-        old.unlink()
-    run("import", "demo/posts.jsonl", "--store", str(STORE))
-    known = ["--store", str(STORE)]
-    ana = ["--user", "ana", *known, *at("2026-05-27T08:00")]
-    run(sample("coffee"), sample("mountains"), *ana)
+    lena, friends = fresh("lena"), fresh("friends")
+    make_store(ROOT / lena)
+    run(sample("cat"), sample("mountains"), "--store", lena, *at("2026-04-14T18:00"))
 
     tell(
-        "3. Trend. On a day in May when a launch is in the news and tags rise among Ana's friends,",
-        "   the same rocket gets its name:",
+        "3. Trend. Ana and her friends are invented (demo/posts.jsonl, tags and times alone). On a",
+        "   day in May when a launch is in the news, the rocket gets its name:",
     )
-    run("trending", *known, *at("2026-05-14T12:00"), "-k", "5")
-    run(sample("rocket"), "--user", "friend01", *known, *at("2026-05-14T12:00"))
+    run("import", "demo/posts.jsonl", "--store", friends)
+    run("trending", "--store", friends, *at("2026-05-14T12:00"), "-k", "5")
+    run(sample("rocket"), "--store", friends, *at("2026-05-14T12:00"))
 
     pixtag = PIXTAG.relative_to(ROOT) if PIXTAG.is_relative_to(ROOT) else PIXTAG
     tell(
@@ -60,6 +59,14 @@ def main() -> None:
 def at(time: str) -> list[str]:
     """Options that ask as of a time."""
     return ["--at", time]
+
+
+def fresh(name: str) -> str:
+    """Path of a store that is not there yet, whatever an earlier run left."""
+    path = Path("out") / f"{name}.sqlite"
+    for old in ROOT.glob(f"{path}*"):
+        old.unlink()
+    return str(path)
 
 
 def sample(name: str) -> str:
