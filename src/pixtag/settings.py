@@ -55,8 +55,7 @@ class Common(BaseModel):
         k: Hashtags suggested for a photo.
         platform: Where the photos will be posted: its cap on hashtags holds.
         platforms: Your own file of platforms and their caps, on top of the one in the package.
-        restricted: Your own file of hashtags that are reported as limited, on top of the one in the
-            package.
+        restricted: Your own file of hashtags that platforms hide: they are warned of.
     """
 
     # Made at every start: docstrings of attributes cost 20 ms, the check only where it is needed.
