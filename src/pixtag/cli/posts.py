@@ -46,6 +46,10 @@ def import_(
     folder, or an archive of Instagram (in JSON), Mastodon, Pixelfed or Flickr, as folders or zips.
     It may be interrupted and run again: nothing comes twice.
 
+    A record has user_id, posted_at (ISO 8601 or Unix seconds), image (a path, or a list) and tags
+    (a list, or text) or caption; post_id where there is one. Other usual names are known:
+    docs/posts.md lists them.
+
     Args:
         paths: Files and folders; several zips or folders may be one archive. `-` is standard
             input: posts in JSON Lines, with whole paths of photos.
