@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.cli.answers import Format, show_answers
+from pixtag.cli.answers import Format, lists_of, show_answers
 from pixtag.errors import InputError
 
 if TYPE_CHECKING:
