@@ -7,7 +7,6 @@ spelt as people type it: `#straße` keeps its ß, Thai and Korean their own lett
 
 from __future__ import annotations
 
-import ast
 import json
 import unicodedata
 from collections import Counter
