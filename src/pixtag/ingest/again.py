@@ -17,7 +17,9 @@ from pixtag.store import Store
 from pixtag.store.people import owner_of, posts_at, rename_person
 from pixtag.types import Post
 
-SERVICES = frozenset({"instagram", "instaloader", "activitypub", "flickr"})
+SERVICES = {"instagram": True, "instaloader": True, "activitypub": False, "flickr": False}
+"""Kinds of archives of an account, and whether ids of posts are made of names."""
+
 _Names = tuple[str, str]
 
 
@@ -62,6 +64,8 @@ class Again:
             report.add(f"account renamed: {other} is {kept} now", f"{other} -> {kept}")
 
     def _twins(self) -> Iterator[tuple[Post, Post]]:
+        if not SERVICES[self._kind]:
+            return
         by_time: dict[float, list[Post]] = defaultdict(list)
         for post in self._read.values():
             if post.posted_at is not None:
