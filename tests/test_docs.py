@@ -57,6 +57,16 @@ def test_pictures_of_the_readme_are_there_and_fetch_nothing():
         assert "url(http" not in svg
 
 
+@needs_bundle
+def test_the_samples_of_the_readme_get_what_it_says(pixtag):
+    """After another model was made: `make demo && .venv/bin/python demo/picture.py`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r'^\| <img src="(samples/[^"]+)"[^|]*\| (.+) \|$', text, re.MULTILINE)
+    assert len(rows) == 7
+    done = pixtag(*(ROOT / photo for photo, _ in rows), "--format", "txt")
+    assert done.stdout.splitlines() == [tags for _, tags in rows]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_make_targets_exist(document):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

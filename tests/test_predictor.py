@@ -694,7 +694,7 @@ def test_a_bundle_with_other_signals_is_refused() -> None:
     bundle = handmade.bundle()
     one, two, *rest = INPUT_NAMES["features"]
     swapped = {**bundle.manifest.feature_names, "features": (two, one, *rest)}
-    older = replace(bundle, manifest=bundle.manifest.model_copy(update={"feature_names": swapped}))
+    older = replace(bundle, manifest=replace(bundle.manifest, feature_names=swapped))
     with pytest.raises(ModelError, match="whose signals were others") as caught:
         Predictor(older)
     assert f"{two} (here {one}), {one} (here {two})" in caught.value.message
@@ -712,7 +712,7 @@ def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> 
     bundle = replace(
         bundle,
         weights={**bundle.weights, **no_width},
-        manifest=bundle.manifest.model_copy(update={"encoder_width": 0}),
+        manifest=replace(bundle.manifest, encoder_width=0),
     )
     predictor = Predictor.load(bundle, Store.open(store))
     assert any("without photos" in note for note in predictor.notes(at=NOON))

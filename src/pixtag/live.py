@@ -33,7 +33,7 @@ class LiveEvidence:
         self._turn = threading.Lock()
         self._is_far_behind = False
         self._model = model_of(bundle)
-        self._key = snapshot_key(bundle, store.identity)
+        self._key = "" if store.is_in_memory else snapshot_key(bundle, store.identity)
         self._snapshot = store.path.with_name(store.path.name + ".snapshot")
         self._trained_on: set[str] = set()
         self._seq, self._n_saved = -1, 0
@@ -64,7 +64,9 @@ class LiveEvidence:
     def _opened(self) -> tuple[MemoryEvidence, int]:
         """The snapshot, or every post, and the store's revision that it stands for."""
         path, n = self._snapshot, len(self._model.fixed_tags)
-        kept = load_evidence(path, key=self._key, n_fixed=n, derive=self._model.derive)
+        kept = None
+        if self._key:
+            kept = load_evidence(path, key=self._key, n_fixed=n, derive=self._model.derive)
         if kept is not None:
             self._n_saved = kept[0].view().n_posts
             return kept

@@ -22,10 +22,11 @@ from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
 from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError, StoreError
+from pixtag.formats import PHOTO_NAMES, PHOTO_SUFFIXES
 from pixtag.store import Store
 from pixtag.store.schema import connect
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Floats, Halfs, Photo, Post
+from pixtag.types import Floats, Halfs, Photo, Post
 
 BATCH = 16  # photos that are decoded and embedded, and in a store kept and lost, together
 N_AT_ONCE = min(4, os.cpu_count() or 1)
@@ -116,8 +117,7 @@ def _decoded(photo: Path | str | bytes, target_px: int) -> images.Pixels:
     source = Path(photo) if isinstance(photo, str) else photo
     if isinstance(source, Path) and source.is_dir():
         raise ImageError(
-            f"no photo in the folder {source}",
-            hint="give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files",
+            f"no photo in the folder {source}", hint=f"give a folder with {PHOTO_NAMES} files"
         )
     return images.decode(source, target_px=target_px)
 

@@ -20,7 +20,7 @@ from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, sam
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
 from pixtag.evidence import LAST_TICK, View, seconds, ticks
-from pixtag.lists import Lists, Platform, global_lists
+from pixtag.lists import Lists, global_lists
 from pixtag.live import PART, LiveEvidence
 from pixtag.model import Model
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
@@ -34,6 +34,7 @@ from pixtag.types import Bools, Floats, Ints, Post, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
+    from pixtag.platforms import Platform
 
 DAY_S = 86_400.0
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
@@ -168,7 +169,7 @@ class Predictor:
             k: How many in all, accepted ones included.
             accepted: Tags chosen already: not suggested again, they draw in what goes with them.
             refused: Tags not to suggest; what says the same counts less.
-            platform: Its name, or as `pixtag.lists` gives it: cuts `k` to what it allows.
+            platform: Its name, or as `pixtag.platforms` gives it: cuts `k` to what it allows.
             allow_similar: Let the second of two that say the same, as #dog and #dogs, count in
                 full; else it counts half, unless the person has used it.
             lists: Tags never, only or always suggested, as `Store.lists` gives them.

@@ -135,8 +135,10 @@ def _measure(
 
 
 def _show(found: Figures) -> None:
-    from pixtag.evaluate.report import Row, tables_of, text
+    from pixtag.evaluate.report import Row, in_words, tables_of, text
 
+    if sentence := in_words(found):
+        output.print_line(sentence + "\n")
     for table in tables_of(found, is_brief=True):
         sides: dict[str, output.Align] = {
             head: "right" if any(isinstance(line[i], Row) for line in table.lines) else "left"

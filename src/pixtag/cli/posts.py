@@ -46,6 +46,10 @@ def import_(
     folder, or an archive of Instagram (in JSON), Mastodon, Pixelfed or Flickr, as folders or zips.
     It may be interrupted and run again: nothing comes twice.
 
+    A record has user_id, posted_at (ISO 8601 or Unix seconds), image (a path, or a list) and tags
+    (a list, or text) or caption; post_id where there is one. Other usual names are known:
+    docs/posts.md lists them.
+
     Args:
         paths: Files and folders; several zips or folders may be one archive. `-` is standard
             input: posts in JSON Lines, with whole paths of photos.
@@ -54,7 +58,8 @@ def import_(
         user: The person, for sources that name nobody.
         comments: Add hashtags of own comments made within ten minutes of a post.
         private: Read Mastodon's posts for followers or for single people, too.
-        copy: Keep a copy of every photo beside the store (those in zips always are).
+        copy: Keep a copy of every photo beside the store, as it is now (those in zips always are);
+            a photo that was edited since is copied anew when its folder is imported again.
         embed: Look at the photos now; needed before pixels can help.
         encoder: The ONNX file to look at photos with; the one in the package by default.
         json: Print the summary as one JSON object.

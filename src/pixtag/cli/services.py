@@ -102,7 +102,7 @@ def immich(
 def _opened(store: Path | None, *, dry_run: bool) -> Store:
     """Open a store, made when it is missing; for a dry run one in memory then."""
     from pixtag.cli.main import your_store
-    from pixtag.settings import default_store
+    from pixtag.places import default_store
     from pixtag.store import Store
 
     path = default_store() if dry_run and store is None else your_store(store, is_new=True)

@@ -171,7 +171,7 @@ def watch(
 
 
 def _whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None, Lists]:
-    from pixtag.cli.predict import lists_of, whose
+    from pixtag.cli.answers import lists_of, whose
 
     user, store = whose(user, store)
     return user, store, lists_of(user, store)

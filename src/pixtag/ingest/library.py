@@ -11,11 +11,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from pixtag.errors import ArchiveError, ImageError
+from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.ingest import marks
 from pixtag.ingest.context import BROKEN_ZIP, Context, ImportReport
 from pixtag.ingest.files import Entry, Look, Tree, take_photo, text_of
 from pixtag.tags import tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Post
+from pixtag.types import Post
 
 MAX_XMP_BYTES = 16 * 2**20
 _N_TRIED = 200  # photos that are looked into to tell whether a folder is a library

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
+from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from pixtag.ingest import files, marks
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context, composed
+from pixtag.ingest.context import Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Post
+from pixtag.types import Post
 
 # The columns of a post, and what others call them; a post's own name for one comes first.
 COLUMNS = {
@@ -199,9 +200,12 @@ def _table_rows(
 
 
 def _read_parquet(path: Path, context: Context, heading: _Heading) -> _Records:
-    import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
-    import pyarrow.parquet as pq
-
+    try:
+        import pyarrow as pa  # only where Parquet is read: it is large and takes a quarter second
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        what = f"{path} is a Parquet file, which needs the package pyarrow"
+        raise ArchiveError(what, hint="pip install pyarrow, or write it as CSV") from error
     try:
         with files.open_bytes(path) as file:
             is_packed = files.compression(path)
@@ -305,7 +309,7 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
     """
     (root,) = paths
-    n_posts = 0
+    n_posts, known = 0, {*context.known_ids.values()}
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
@@ -324,8 +328,11 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             # a file that was edited in its place keeps the name that it had.
             digests = (photo.digest for photo in photos)
             post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
-            if post_id not in context.known_ids.values():
-                post_id = context.known_ids.get(photos[0].path, post_id)
+            source = str(folder / photo_names[0])
+            if post_id not in known:
+                post_id = context.known_ids.get(source, post_id)
+            if context.keep_copies and photos[0].digest:
+                context.keep_origin(photos[0], source, post_id)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"

@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context
+from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from pixtag.ingest.context import Context
 from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_json, take_photo
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Photo, Post
+from pixtag.types import Photo, Post
 
 _OUTBOX, _ACTOR = re.compile(r"(^|/)outbox\.json$"), re.compile(r"(^|/)actor\.json$")
 _PUBLIC = {"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"}

@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 from pixtag import images
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
+from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.ingest.library import keywords_in
 from pixtag.ingest.marks import key_of
 from pixtag.integrations.sidecars import MAX_BYTES, Notes, Revision, SidecarError, Text, Word, Xmp
@@ -29,7 +30,6 @@ from pixtag.lists import Lists
 from pixtag.photos import BATCH
 from pixtag.predictor import Predictor
 from pixtag.tags import tidy_tags
-from pixtag.types import PHOTO_SUFFIXES
 
 Kind = Literal["xmp", "txt"]
 Naming = Literal["full", "stem"]

@@ -21,7 +21,7 @@ from PIL import Image
 from pixtag.bundle import Bundle
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError, StoreError
-from pixtag.images import sniff
+from pixtag.formats import sniff
 from pixtag.lists import global_lists
 from pixtag.outputs import replacing
 from pixtag.predictor import Predictor
