@@ -74,9 +74,14 @@ def find_platform(name: str, path: Path | None = None) -> Platform:
     return found
 
 
-def restricted_tags(path: Path) -> dict[str, RestrictedTag]:
-    """Read which tags somebody's file has as hidden or limited; errors as for `platforms`."""
-    return dict(_entries(RestrictedTag, path, normalise_tag))
+def restricted_tags(path: Path | None = None) -> dict[str, RestrictedTag]:
+    """Read which tags a file has as hidden or limited; errors as for `platforms`.
+
+    Without a path it is `restricted_tags.toml` among the settings; nothing where there is none.
+    """
+    own = config_folder() / "restricted_tags.toml" if path is None else path
+    is_there = path is not None or own.exists()
+    return dict(_entries(RestrictedTag, own, normalise_tag)) if is_there else {}
 
 
 def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | None) -> str:

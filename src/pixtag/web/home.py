@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
-from pixtag.lists import Platform, platforms, restricted_tags, warning_of
+from pixtag.platforms import Platform, platforms, restricted_tags, warning_of
 from pixtag.reasons import LEAST_SAME_SUBJECT
 from pixtag.store.served import Verdict
 from pixtag.store.sets import save_set, saved_sets
