@@ -30,6 +30,7 @@ from pixtag.rank import candidates, rank
 from pixtag.signals import FEATURES, INPUT_NAMES, Questions
 from pixtag.signals.trend import rising_tags
 from pixtag.store import Store
+from pixtag.store.sqlite import SqliteStore
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
 from pixtag.types import Photo, Post, PostLog, Sources
@@ -530,14 +531,14 @@ def test_while_one_reads_a_large_import_the_others_go_on(
     before = predictor.suggest(None, user="bo", at=NOON, k=50)
     with Store.open(store) as writer:
         writer.add_posts(post(f"m{i}", "bo", days(1 + i / 900), "imported") for i in range(900))
-    reading, go_on, log = threading.Event(), threading.Event(), Store.log
+    reading, go_on, log = threading.Event(), threading.Event(), SqliteStore.log
 
     def blocked(self, *args, **kwargs):
         reading.set()
         assert go_on.wait(60)
         return log(self, *args, **kwargs)
 
-    monkeypatch.setattr(Store, "log", blocked)
+    monkeypatch.setattr(SqliteStore, "log", blocked)
     with ThreadPoolExecutor(1) as threads:
         follower = threads.submit(predictor.suggest, None, user="bo", at=NOON, k=50)
         try:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import sqlite3
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,17 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
-from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError, StoreError
+from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError
 from pixtag.formats import PHOTO_NAMES, PHOTO_SUFFIXES
 from pixtag.store import Store
-from pixtag.store.schema import connect
 from pixtag.tags import find_hashtags, tidy_tags
 from pixtag.types import Floats, Halfs, Photo, Post
 
@@ -36,15 +34,6 @@ embedded at once: more would only crowd out questions that need neither."""
 _MAX_SIDECAR_BYTES = 65_536
 _WAITING_PER_WORKER = 2
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
-_DAMAGE = (
-    ("PRAGMA integrity_check(20)", "SQLite reports: {0}"),
-    ("PRAGMA foreign_key_check", "table {0}, row {1} points to nothing in {2}"),
-    (
-        "SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder "
-        "WHERE length(vector) != 2 * width LIMIT 20",
-        "the embedding of photo {0} has the wrong length",
-    ),
-)  # queries that find damage in a store, and a sentence for each row
 
 OnProgress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -253,13 +242,15 @@ def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = Non
 def check_store(
     store: Store, encoder_digest: str, *, on_progress: OnProgress | None = None
 ) -> list[Problem]:
-    """Check a store: its file, that its photos are there and unchanged, an encoder's embeddings.
+    """Check a store: itself, that its photos are there and unchanged, an encoder's embeddings.
 
-    Gives damage of the file alone; else photos in order of their posts, then what lacks an
+    Gives its own damage alone; else photos in order of their posts, then what lacks an
     embedding although its photo is in order.
     """
-    if problems := _damage(store.path):
-        return problems  # what a damaged file says about photos cannot be trusted
+    hint = "restore it from a backup, or move it away and import again"
+    broken = [f"{store.address} is damaged: {what}" for what in store.damage()]
+    if problems := [Problem(store.address, "damaged", what, hint) for what in broken]:
+        return problems  # what a damaged store says about photos cannot be trusted
     photos = list(dict.fromkeys(photo for post in store.posts() for photo in post.photos))
     known = {failure.target: failure for failure in store.failures()}
     in_order: set[str] = set()
@@ -341,21 +332,3 @@ def _in_parallel(
         finally:
             # On Ctrl-C nobody needs what has not begun.
             workers.shutdown(wait=True, cancel_futures=True)
-
-
-def _damage(path: Path) -> list[Problem]:
-    """Let SQLite check every page of the file, and check what it cannot know."""
-    hint = "restore it from a backup, or move it away and import again"
-    found: list[str] = []
-    try:
-        with contextlib.closing(connect(path, read_only=True)) as db:
-            for query, sentence in _DAMAGE:
-                rows: list[tuple[Any, ...]] = db.execute(query).fetchall()
-                found += [sentence.format(*row) for row in rows if row != ("ok",)]
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-            raise StoreError(
-                f"{path} cannot be checked: {error}", hint="close what else uses it, then try again"
-            ) from error
-        found.append(f"SQLite reports: {error}")
-    return [Problem(str(path), "damaged", f"{path} is damaged: {what}", hint) for what in found]

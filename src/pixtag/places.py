@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from pixtag.errors import ConfigError
 
 PREFIX = "PIXTAG_"  # of variables that hold settings
+_SERVER = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 
 
 def config_folder(environment: Mapping[str, str] | None = None) -> Path:
@@ -25,6 +27,32 @@ def default_store(environment: Mapping[str, str] | None = None) -> Path:
     base = variables.get("XDG_DATA_HOME")
     folder = Path(base) if base else Path("~/.local/share").expanduser()
     return folder / "pixtag" / "posts.sqlite"
+
+
+def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of what can be made again, by these variables; it may not exist."""
+    variables = os.environ if environment is None else environment
+    base = variables.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "pixtag"
+
+
+def is_server(address: str | Path) -> bool:
+    """Whether a store's address names a PostgreSQL database, not a file."""
+    return isinstance(address, str) and _SERVER.match(address) is not None
+
+
+def printable(address: str | Path) -> str:
+    """The address without a password."""
+    if not is_server(address):
+        return str(address)
+    hidden = re.sub(r"(://[^:/@?]*):[^/@?]*@", r"\1@", str(address))
+    hidden = re.sub(r"([?&])(ssl)?password=[^&]*", r"\1", hidden, flags=re.IGNORECASE)
+    return re.sub(r"&{2,}", "&", hidden.replace("?&", "?")).rstrip("?&")
+
+
+def store_file(address: str | Path | None) -> Path | None:
+    """The file of a store with this address; None for a database or nothing."""
+    return None if address is None or is_server(address) else Path(address)
 
 
 def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:

@@ -93,8 +93,8 @@ class Predictor:
     ) -> Self:
         """Load a model (the shipped one when None) and, when there is one, a store.
 
-        A store that is named by its file is opened for reading alone; without one everybody is a
-        stranger.
+        A store that is named by its address (a file's path, or `postgresql://...`) is opened for
+        reading alone; without one everybody is a stranger.
 
         Raises:
             ModelError: There is no usable model.
@@ -388,7 +388,7 @@ class Predictor:
     def _writable(self) -> Store:
         if self._store.is_read_only:
             raise StoreError(
-                f"{self._store.path} was opened for reading only",
+                f"{self._store.address} was opened for reading only",
                 hint="give the Predictor a store that can be written: Store.open(PATH)",
             )
         return self._store

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from pixtag.errors import ConfigError
-from pixtag.places import PREFIX, default_files, default_store, read_toml
+from pixtag.places import PREFIX, default_files, default_store, is_server, printable, read_toml
 
 _PREDICT = ("predict",)
 _SUGGEST = ("predict", "tag", "watch", "immich")
@@ -48,7 +48,7 @@ class Common(BaseModel):
     """Knobs that several verbs share.
 
     Attributes:
-        store: The store of posts: one SQLite file.
+        store: The store of posts: an SQLite file, or postgresql://USER@HOST/DATABASE.
         user: Whose photos they are: a person in the store.
         model: The trained model: a file that `pixtag train` made.
         encoder: The ONNX file that turns photos into embeddings; a model understands one encoder's.
@@ -61,7 +61,7 @@ class Common(BaseModel):
     # Made at every start: docstrings of attributes cost 20 ms, the check only where it is needed.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    store: Annotated[Path, Field(default_factory=default_store)]
+    store: Annotated[Path | str, Field(default_factory=default_store)]
     user: Annotated[str | None, Reads("the only person of the store", (*_SUGGEST, "history"))] = (
         None
     )
@@ -129,7 +129,7 @@ class Settings:
                 value: object = reduce(getattr, knob.path, cast("object", config))
                 _, source, origin = self._given.get(name, (None, "default", "default"))
                 reads = next((x for x in knob.field.metadata if isinstance(x, Reads)), Reads())
-                shown = reads.when_none if value is None else str(value)
+                shown = reads.when_none if value is None else printable(str(value))
                 default = cast("object", knob.field.get_default(call_default_factory=True))
                 about = (source, origin, default, knob.meaning, reads.verbs)
                 found.append(Setting(name, value, shown, *about))
@@ -160,7 +160,7 @@ def load_settings(
         for name, value in _leaves(read_toml(path) or {}, knobs):
             if name.partition(".")[0] not in skipped:
                 _require_known(name, knobs, skipped, str(path))
-                if knobs[name].is_path and isinstance(value, str):
+                if knobs[name].is_path and isinstance(value, str) and not is_server(value):
                     value = path.parent / Path(value).expanduser()
                 given[name] = (value, "file", str(path))
     name_of = {PREFIX + name.replace(".", "_").upper(): name for name in knobs}
@@ -229,7 +229,7 @@ def _require_known(name: str, known: Iterable[str], tables: set[str], place: str
 def _parsed(text: str, knob: _Knob) -> object:
     """Read a variable's text; a collection as TOML, or parted by commas."""
     if knob.is_path:
-        return Path(text).expanduser()
+        return text if is_server(text) else Path(text).expanduser()
     if not re.search(r"\b(tuple|list|dict|frozenset)\[", str(knob.field.annotation)):
         return text
     try:

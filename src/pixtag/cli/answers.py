@@ -33,7 +33,7 @@ def show_answers(
     photos: Sequence[Path],
     *,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     history: str | None = None,
     at: str | None = None,
     k: int = 5,
@@ -75,14 +75,16 @@ def show_answers(
         return _predict(paths, bundle, store, ask, printer)
 
 
-def whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None]:
+def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
     """Give the person and the store: those named, or the user's own store, if it exists."""
     from pixtag.cli.main import person_in
     from pixtag.places import default_store
     from pixtag.store import Store
 
-    if store is None and not (store := default_store()).exists():
-        return user, None
+    if store is None:
+        if not default_store().exists():
+            return user, None
+        store = str(default_store())
     with Store.open(store, read_only=True) as opened:
         return person_in(opened, user), store
 
@@ -103,7 +105,7 @@ def _listed(given: Sequence[Path], files: Sequence[Path]) -> Iterator[Path]:
 def _predict(
     paths: list[Path],
     bundle: Path | None,
-    store: Path | None,
+    store: str | None,
     ask: partial[Iterator[Answer]],
     printer: _Printer,
 ) -> int:
@@ -260,7 +262,7 @@ class _Printer:
         return record | {"suggestions": suggestions, "warnings": said, "unsure": answer.unsure}
 
 
-def lists_of(user: str | None, store: Path | None) -> Lists:
+def lists_of(user: str | None, store: str | None) -> Lists:
     """Give the lists that hold for a person: everybody's, the store's and their own."""
     from pixtag.lists import global_lists
     from pixtag.store import Store

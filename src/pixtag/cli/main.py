@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "Suggest": {"predict": ("predict", "trending", "lists"), "trends": ("trends",)},
-    "Your posts": {"posts": ("import", "posts", "history", "export", "forget", "doctor")},
+    "Your posts": {"posts": ("import", "posts", "history", "export", "copy", "forget", "doctor")},
     "Your photos": {"tag": ("tag", "watch"), "services": ("immich", "mastodon")},
     "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},
@@ -178,7 +178,7 @@ def config(*, all: bool = False, json: bool = False) -> None:
         pixtag config --all
         PIXTAG_K=10 pixtag config --json
     """
-    from pixtag.places import default_files
+    from pixtag.places import default_files, is_server
     from pixtag.settings import load_settings
 
     classes: dict[str, type[BaseModel]] = {}
@@ -190,6 +190,9 @@ def config(*, all: bool = False, json: bool = False) -> None:
     if json:
         shown = ("value", "source", "origin", "default", "meaning")
         named = {one.name: {key: getattr(one, key) for key in shown} for one in settings}
+        for one in settings:
+            if is_server(str(one.value)):
+                named[one.name]["value"] = one.shown  # without a password
         output.print_json({"settings": named, "files": files})
         return
     output.print_table(
@@ -209,8 +212,11 @@ def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> Confi
     return load_settings(sections, other_tables=TABLES, flags=dotted).of(model)
 
 
-def your_store(given: Path | None, *, is_new: bool = False) -> Path:
-    """Give the store that was named, or the one in the user's data folder; its folder is made."""
+def your_store(given: str | None, *, is_new: bool = False) -> str:
+    """Give the store that was named, or the one in the user's data folder; its folder is made.
+
+    An address is a text, not a Path: one would make `postgresql:/` of `postgresql://`.
+    """
     if given is not None:
         return given
     store = default_store()
@@ -219,7 +225,7 @@ def your_store(given: Path | None, *, is_new: bool = False) -> Path:
     elif not store.exists():
         hint = "`pixtag import YOUR_ARCHIVE` makes it, --store names another"
         raise StoreError(f"you have no store yet: nothing is at {store}", hint=hint)
-    return store
+    return str(store)
 
 
 def person_in(store: Store, given: str | None) -> str | None:
@@ -227,10 +233,10 @@ def person_in(store: Store, given: str | None) -> str | None:
     if given is not None or not (people := store.people(at_most=4)):
         return given
     if len(people) == 1:
-        output.say(f"note: for {people[0]}, the only person in {store.path}")
+        output.say(f"note: for {people[0]}, the only person in {store.address}")
         return people[0]
     names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
-    output.say(f"note: nobody in particular: {store.path} holds {names}; --user names one")
+    output.say(f"note: nobody in particular: {store.address} holds {names}; --user names one")
     return None
 
 

@@ -25,7 +25,7 @@ def predict(
     /,
     *,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     history: str | None = None,
     at: str | None = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))] = 5,
@@ -92,7 +92,7 @@ def predict(
 
 def trending(
     *,
-    store: Path | None = None,
+    store: str | None = None,
     at: str | None = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=1000))] = 20,
     json: bool = False,
@@ -184,7 +184,7 @@ def lists(
     /,
     *tags: str,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     json: bool = False,
 ) -> None:
     """Show or change the hashtags that are never, only or always suggested.
@@ -223,7 +223,7 @@ def lists(
     if action and name and not given:
         raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
 
-    def say_changed(changed: list[str], place: Path) -> None:
+    def say_changed(changed: list[str], place: object) -> None:
         n_same = len(given) - len(changed)
         same = f", {n_same} {'not there' if is_removal else 'there already'}" if n_same else ""
         what = "removed" if is_removal else "added"
@@ -236,13 +236,13 @@ def lists(
     if store is not None and user is not None:
         with Store.open(store, read_only=not (action and name)) as opened:
             if user not in dict(opened.summary().posts_per_person):
-                output.say(f"note: {user!r} has no posts in {store}")
+                output.say(f"note: {user!r} has no posts in {opened.address}")
             if action and name:
                 changed = opened.edit_lists(name, given, user_id=user, remove=is_removal)
-                say_changed(changed, store)
+                say_changed(changed, opened.address)
             found[user] = opened.lists(user)
             if opened.lists() != Lists():  # taken in from a file of an earlier version
-                found[f"everybody in {store.name}"] = opened.lists()
+                found[f"everybody in {opened.path.name}"] = opened.lists()
     names = LIST_NAMES if name is None else (name,)
     shown = {whose: {n: getattr(lists, n) for n in names} for whose, lists in found.items()}
     if json:

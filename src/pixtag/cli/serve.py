@@ -29,7 +29,7 @@ HOUR_S = 3600.0
 
 def serve(
     *,
-    store: Path | None = None,
+    store: str | None = None,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8000,
     allow_host: list[str] | None = None,
@@ -67,6 +67,7 @@ def serve(
     """
     from pixtag.bundle import load_bundle
     from pixtag.cli.main import your_store
+    from pixtag.places import printable
     from pixtag.store import Store
 
     _require_parts()
@@ -81,7 +82,7 @@ def serve(
     path, port = your_store(store, is_new=True), free_port(host, port)
 
     def ready(url: str) -> None:
-        output.say(f"Pixtag is at {url} (store {path}); Ctrl-C ends it")
+        output.say(f"Pixtag is at {url} (store {printable(path)}); Ctrl-C ends it")
         if open and _has_screen():
             import webbrowser
 
@@ -89,7 +90,7 @@ def serve(
 
     with Store.open(path, create=True) as opened:
         if rules.needs_key:
-            _say_keys(opened, path, store)
+            _say_keys(opened, store)
         with (
             _following(opened, trends or []),
             Service(opened, load_bundle(bundle), is_logging=log) as service,
@@ -140,11 +141,11 @@ def _rules(host: str, names: list[str], *, require_key: bool, rate: int) -> Rule
     return Rules(needs_key=needs_key, hosts=hosts, requests_per_minute=rate)
 
 
-def _say_keys(opened: Store, path: Path, given: Path | None) -> None:
+def _say_keys(opened: Store, given: str | None) -> None:
     from pixtag.store.keys import list_keys
 
     if not any(key.revoked_at is None for key in list_keys(opened)):
-        where = f" --store {path}" if given else ""
+        where = f" --store {opened.address}" if given else ""
         output.say(f"note: nobody has a key yet: `pixtag keys add NAME{where}` makes one")
     output.say("note: keys travel unencrypted unless a proxy adds HTTPS")
 
@@ -163,7 +164,7 @@ def keys(
     *,
     scopes: str = "read,write",
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     json: bool = False,
 ) -> None:
     """Make, list or revoke the keys that a server asks for when others can reach it.
@@ -201,11 +202,13 @@ def keys(
             key = add_key(opened, str(name), scopes=wanted, user=user)
             output.print_json({"name": name, "key": key}) if json else output.print_line(key)
             reach = f"for {user} alone" if user else "for everybody"
-            output.say(f"keep it, it is not shown again: {name}, {reach}, in {path}")
+            output.say(f"keep it, it is not shown again: {name}, {reach}, in {opened.address}")
         elif action == "revoke":
             if not revoke_key(opened, str(name)):
                 hint = "`pixtag keys list` shows them"
-                raise StoreError(f"there is no key {name!r} that counts in {path}", hint=hint)
+                raise StoreError(
+                    f"there is no key {name!r} that counts in {opened.address}", hint=hint
+                )
             output.say(f"revoked {name}: no server takes it any more")
         else:
             found = list_keys(opened)
@@ -234,7 +237,7 @@ def keys(
 
 
 def report(
-    *, served: bool = False, user: str | None = None, store: Path | None = None, json: bool = False
+    *, served: bool = False, user: str | None = None, store: str | None = None, json: bool = False
 ) -> None:
     """Tell what became of the hashtags that a server suggested.
 

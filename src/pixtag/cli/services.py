@@ -28,7 +28,7 @@ def immich(
     url: str | None = None,
     key: str | None = None,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     min_prob: Prob = 0.1,
     k: Words = 5,
     again: bool = False,
@@ -99,14 +99,17 @@ def immich(
     return 0
 
 
-def _opened(store: Path | None, *, dry_run: bool) -> Store:
+def _opened(store: str | None, *, dry_run: bool) -> Store:
     """Open a store, made when it is missing; for a dry run one in memory then."""
     from pixtag.cli.main import your_store
-    from pixtag.places import default_store
+    from pixtag.places import default_store, store_file
     from pixtag.store import Store
 
-    path = default_store() if dry_run and store is None else your_store(store, is_new=True)
-    return Store.in_memory() if dry_run and not path.exists() else Store.open(path, create=True)
+    place = str(default_store()) if dry_run and store is None else your_store(store, is_new=True)
+    file = store_file(place)
+    if dry_run and file is not None and not file.exists():
+        return Store.in_memory()
+    return Store.open(place, create=True)
 
 
 def _rules(
@@ -164,7 +167,7 @@ def mastodon(
     *,
     token: str | None = None,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     private: bool = False,
     copy: bool = False,
     embed: Annotated[bool, Parameter(negative="--no-embed")] = True,
@@ -214,13 +217,13 @@ def mastodon(
 def _show(keeper: Keeper, store: Store, *, json: bool) -> None:
     report = keeper.report
     if json:
-        output.print_json({**report.as_dict(), "store": str(store.path)})
+        output.print_json({**report.as_dict(), "store": store.address})
     for what, n in report.problems.most_common():
         output.say(f"note: {n:,} {what} (as {report.examples[what]})")
     new = f"{report.added:,} new, {report.updated:,} changed, {report.unchanged:,} known"
     who = ", ".join(report.people) or "nobody"
     output.say(f"{report.n_posts:,} posts of {who} ({new}), {report.n_photos:,} photos")
-    output.say(f"{store.path} now holds {store.summary().n_posts:,} posts")
+    output.say(f"{store.address} now holds {store.summary().n_posts:,} posts")
 
 
 def _looker(encoder: Path | None) -> Encoder:

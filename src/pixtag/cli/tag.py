@@ -45,7 +45,7 @@ def tag(
     min_prob: Prob = 0.1,
     k: Words = 5,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     again: bool = False,
     confirm: bool = False,
     dry_run: bool = False,
@@ -112,7 +112,7 @@ def watch(
     min_prob: Prob = 0.1,
     k: Words = 5,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     model: Model = None,
     json: bool = False,
 ) -> int:
@@ -170,7 +170,7 @@ def watch(
     return 1 if tally.counts["failed"] else 0
 
 
-def _whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None, Lists]:
+def _whose(user: str | None, store: str | None) -> tuple[str | None, str | None, Lists]:
     from pixtag.cli.answers import lists_of, whose
 
     user, store = whose(user, store)

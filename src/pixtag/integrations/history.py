@@ -19,7 +19,6 @@ from pixtag.ingest.context import Context, ImportReport
 from pixtag.integrations.http import KeyRefusedError
 from pixtag.photos import BATCH
 from pixtag.store import Store
-from pixtag.store.rows import known_posts
 from pixtag.types import Halfs, Photo, Post
 
 
@@ -51,8 +50,7 @@ class Keeper:
 
     def keep(self, posts: Sequence[tuple[Post, Sequence[Picture]]]) -> None:
         """Add posts, durable on return. ServerError: photos cannot be fetched at all."""
-        with self._store.reading() as db:
-            known = known_posts(db, [post.post_id for post, _ in posts])
+        known = self._store.known_posts([post.post_id for post, _ in posts])
         pixels: dict[str, images.Pixels] = {}
         made: list[Post] = []
         for post, pictures in posts:

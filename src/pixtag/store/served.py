@@ -40,7 +40,7 @@ def add_served(store: Store, rows: Sequence[ServedRow], *, kept: int = KEPT) -> 
     columns = "name, user_name, served_at_us, at_us, model, revision, has_photo, n_own, suggestions"
     query = f"INSERT INTO served ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     with store.writing() as db:
-        (removed,) = db.execute("SELECT value FROM meta WHERE name = 'removed'").fetchone()
+        removed = store.last_removal
         for row in rows:
             (n_own,) = db.execute(own, (row.user,)).fetchone()
             if row.user is not None and not n_own and removed > row.revision:

@@ -122,9 +122,9 @@ class Imports:
         try:
             with ExitStack() as opened:
                 opened.callback(file.unlink, missing_ok=True)
-                store = self._store
-                if not store.is_in_memory:  # others read and write in the meantime
-                    store = opened.enter_context(Store.open(store.path))
+                store = self._store.writer()  # others read and write in the meantime
+                if store is not self._store:
+                    opened.enter_context(store)
                 sources = find_sources([file])
                 report = import_posts(
                     sources, store, user_id=user,

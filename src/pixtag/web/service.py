@@ -87,7 +87,7 @@ class Service:
             raise StoreError("the store is for reading only", hint="serve one that can be written")
         self.store = store
         # Reading waits for no commit of another thread.
-        self.reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
+        self.reader = store.reader()
         self.predictor = Predictor.load(bundle, store)
         self._looks = Batches(self.predictor.look_at)
         self._log = _ServedLog(store, n_logged) if is_logging else None
