@@ -85,7 +85,7 @@ $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing what training and the tests need ..."
 	$(working-pip)
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[train,serve,client,parquet,jxl]' --group test
+	@$(PIP) install --editable '.[train,serve,client,parquet,jxl,postgres]' --group test
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed-test

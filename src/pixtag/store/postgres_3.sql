@@ -24,9 +24,7 @@ CREATE UNIQUE INDEX tag_uses_by_tag ON tag_uses (tag, post);
 CREATE VIEW photos AS SELECT posts.id AS post, position::integer - 1 AS position, path, digest
     FROM posts, unnest(paths, digests) WITH ORDINALITY AS photo (path, digest, position);
 CREATE FUNCTION lay_out_post() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        DELETE FROM pixtag.tag_uses WHERE post = NEW.id;
-    END IF;
+    DELETE FROM pixtag.tag_uses WHERE post = NEW.id;
     INSERT INTO pixtag.users (id) SELECT NEW."user" WHERE NEW."user" IS NOT NULL
         AND NOT EXISTS (SELECT FROM pixtag.users WHERE id = NEW."user") ON CONFLICT DO NOTHING;
     INSERT INTO pixtag.tags (id) SELECT tag FROM unnest(NEW.tags) AS tag
@@ -36,8 +34,22 @@ CREATE FUNCTION lay_out_post() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         FROM unnest(NEW.tags) WITH ORDINALITY AS use (tag, place);
     RETURN NULL;
 END $$;
-CREATE TRIGGER lay_out_post AFTER INSERT OR UPDATE OF "user", tags ON posts
+CREATE TRIGGER lay_out_post AFTER UPDATE OF "user", tags ON posts
     FOR EACH ROW EXECUTE FUNCTION lay_out_post();
+-- New posts come in bulk, so theirs are laid out at once for a whole statement.
+CREATE FUNCTION lay_out_new_posts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO pixtag.users (id) SELECT DISTINCT "user" FROM fresh WHERE "user" IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pixtag.users WHERE id = fresh."user") ORDER BY 1
+        ON CONFLICT DO NOTHING;
+    INSERT INTO pixtag.tags (id) SELECT DISTINCT tag FROM fresh, unnest(tags) AS tag
+        WHERE NOT EXISTS (SELECT FROM pixtag.tags WHERE id = tag) ORDER BY 1
+        ON CONFLICT DO NOTHING;
+    INSERT INTO pixtag.tag_uses SELECT fresh.id, place - 1, tag
+        FROM fresh, unnest(fresh.tags) WITH ORDINALITY AS use (tag, place);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER lay_out_new_posts AFTER INSERT ON posts REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION lay_out_new_posts();
 -- Transactions that removed posts; nothing of a removed post is kept.
 CREATE TABLE removals (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     changed xid8 NOT NULL DEFAULT pg_current_xact_id());
