@@ -50,6 +50,7 @@ def main() -> None:
         f"  {pixtag} YOUR_PHOTO.jpg --history 'coffee, latteart, berlin'",
         f"  {pixtag} import YOUR_INSTAGRAM_ARCHIVE.zip",
         f"  {pixtag} YOUR_PHOTO.jpg    (from then on fitted to your habits)",
+        "  make page    (the same in your browser)",
         f"  {pixtag} --help",
         "",
         "README.md tells more: how good it is, training on your own posts, and Python.",

@@ -147,16 +147,13 @@ def write_archive(path: Path, photo: Path) -> None:
             archive.write(photo, f"media/posts/202404/{number}.jpg")
 
 
-APART = ("$ pip install -e '.[serve]'", "$ pixtag serve")  # the second is run below
-
-
 def readme_commands() -> list[str]:
     lines = [
         line.removeprefix("$ ")
         for document in (ROOT / "README.md", ROOT / "docs" / "training.md")
         for block in blocks(document, "console")
         for line in block.splitlines()
-        if line.startswith("$ ") and line not in APART
+        if line.startswith("$ ")
     ]
     assert len(lines) >= 12
     return lines
