@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-import postgres_server
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+
+    import postgres_server
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -87,6 +87,8 @@ def shared_data() -> Path:
 def databases() -> Generator[postgres_server.Databases]:
     """Databases on a real PostgreSQL server: the one that is named, or one that runs meanwhile."""
     pytest.importorskip("psycopg", reason="needs the extra `postgres`")
+    import postgres_server
+
     if postgres_server.ADDRESS:
         yield postgres_server.Databases(postgres_server.ADDRESS)
         return
