@@ -27,6 +27,10 @@ setup: $(VENV)/.installed-base ## Install Pixtag into .venv
 demo: $(VENV)/.installed-base ## Suggest hashtags for the sample photos
 	@$(BIN)/python demo/demo.py
 
+.PHONY: page
+page: $(VENV)/.installed-serve ## Open the page in your browser (ARGS="--port 8001" goes to pixtag serve)
+	@$(BIN)/pixtag serve $(ARGS)
+
 .PHONY: test
 test: $(VENV)/.installed-test ## Run the tests (about 10 minutes; ARGS="-k words" picks some)
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
@@ -80,12 +84,17 @@ $(VENV)/.installed-base: $(VENV)/.made pyproject.toml
 	@$(PIP) install --editable .
 	@touch $@
 
+$(VENV)/.installed-serve: $(VENV)/.installed-base
+	@echo "Installing what the page needs ..."
+	@$(PIP) install --editable '.[serve]'
+	@touch $@
+
 # Groups of dependencies need pip 25.1.
 $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing what training and the tests need ..."
 	$(working-pip)
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[train,serve,client]' --group test
+	@$(PIP) install --editable '.[train,serve,client,parquet,jxl,postgres]' --group test
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed-test

@@ -144,7 +144,11 @@ def cold(figures: Figures, photo: Path, world: World, bundle: Path | None, n_run
     for name, value in middle.items():
         figures.add(f"cold {name}, s", value, at_most=None if name == "bare encoder" else 1.5)
     figures.add("cold first with a changed store, s", first_s, at_most=1.5)
-    figures.add("cold with a store / bare", middle["with a store"] / middle["bare encoder"])
+    for name in ("without a store", "with a store"):
+        pairs = zip(taken[name], taken["bare encoder"], strict=True)
+        ratio = statistics.median(one / bare for one, bare in pairs)
+        wanted = 2.2 if name == "without a store" else None
+        figures.add(f"cold {name} / bare, pair by pair", ratio, at_most=wanted)
 
 
 def warm(figures: Figures, what: str, ask: Ask, photos: list[Path], n: int, wanted: float) -> None:

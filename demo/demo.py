@@ -8,48 +8,40 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lena import make_store
+
 ROOT = Path(__file__).parent.parent
 PIXTAG = Path(sys.executable).with_name("pixtag")
-STORE = Path("out") / "demo.sqlite"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+WELL = ("cat", "coffee", "flower", "mountains", "river", "sunset")
 
 
 def main() -> None:
     """Run the commands that a newcomer could type, and show each with its answer."""
-    photos = sorted(p for p in (ROOT / "samples").iterdir() if p.suffix.lower() in SUFFIXES)
-    names = [str(p.relative_to(ROOT)) for p in photos]
     (ROOT / "out").mkdir(exist_ok=True)
 
     tell(
-        "1. A stranger. Nothing is known but the picture; the shipped model knows what people",
-        "   use for such pictures.",
+        "1. A stranger. Nothing is known but the picture. Six photos that come out well, and one",
+        "   that does not: a rocket at night is nothing that the model learned, so it says that it",
+        "   is not sure and gives three hashtags instead of five.",
     )
-    run(*names)
+    run(*map(sample, [*WELL, "rocket"]))
 
     tell(
-        "2. A person with a history. Ana is invented, and so are her friends: posts with tags and",
-        "   times, without photos (demo/posts.jsonl). Two photos on a morning in May:",
+        "2. A person with a history. Lena is simulated: 45 real photos, mostly of her cat, with",
+        "   invented habits (demo/lena.py); #lenaandtiger and #tigerdaily are hers alone. A photo",
+        "   like hers gets her own hashtags, one unlike hers what it shows:",
     )
-    for old in ROOT.glob(f"{STORE}*"):  # of an earlier run, perhaps with other posts
-        old.unlink()
-    run("import", "demo/posts.jsonl", "--store", str(STORE))
-    known = ["--store", str(STORE)]
-    run(
-        *pick(names, "coffee"),
-        *pick(names, "cat"),
-        "--user",
-        "ana",
-        *known,
-        *at("2026-05-27T08:00"),
-    )
+    lena, friends = fresh("lena"), fresh("friends")
+    make_store(ROOT / lena)
+    run(sample("cat"), sample("mountains"), "--store", lena, *at("2026-04-14T18:00"))
 
     tell(
-        "3. The same rocket on an ordinary day in April, and on a day in May when a launch is in",
-        "   the news and tags rise among Ana's friends:",
+        "3. Trend. Ana and her friends are invented (demo/posts.jsonl, tags and times alone). On a",
+        "   day in May when a launch is in the news, the rocket gets its name:",
     )
-    run(*pick(names, "rocket"), *known, *at("2026-04-25T12:00"))
-    run(*pick(names, "rocket"), *known, *at("2026-05-14T12:00"))
-    run("trending", *known, *at("2026-05-14T12:00"), "-k", "5")
+    run("import", "demo/posts.jsonl", "--store", friends)
+    run("trending", "--store", friends, *at("2026-05-14T12:00"), "-k", "5")
+    run(sample("rocket"), "--store", friends, *at("2026-05-14T12:00"))
 
     pixtag = PIXTAG.relative_to(ROOT) if PIXTAG.is_relative_to(ROOT) else PIXTAG
     tell(
@@ -58,6 +50,7 @@ def main() -> None:
         f"  {pixtag} YOUR_PHOTO.jpg --history 'coffee, latteart, berlin'",
         f"  {pixtag} import YOUR_INSTAGRAM_ARCHIVE.zip",
         f"  {pixtag} YOUR_PHOTO.jpg    (from then on fitted to your habits)",
+        "  make page    (the same in your browser)",
         f"  {pixtag} --help",
         "",
         "README.md tells more: how good it is, training on your own posts, and Python.",
@@ -69,14 +62,20 @@ def at(time: str) -> list[str]:
     return ["--at", time]
 
 
-def pick(names: list[str], word: str) -> list[str]:
-    """Sample photos with a word in their file name, or stop: the demo needs one."""
-    found = [name for name in names if word in Path(name).stem]
-    if not found:
-        sys.exit(
-            f"error: no photo named *{word}* in samples/\nhint: restore it: git checkout samples"
-        )
-    return found[:1]
+def fresh(name: str) -> str:
+    """Path of a store that is not there yet, whatever an earlier run left."""
+    path = Path("out") / f"{name}.sqlite"
+    for old in ROOT.glob(f"{path}*"):
+        old.unlink()
+    return str(path)
+
+
+def sample(name: str) -> str:
+    """Path of a sample photo, or stop: the demo needs it."""
+    path = Path("samples") / f"{name}.jpg"
+    if not (ROOT / path).exists():
+        sys.exit(f"error: there is no {path}\nhint: restore it: git checkout samples")
+    return str(path)
 
 
 def tell(*lines: str) -> None:

@@ -1,7 +1,6 @@
-"""Draw docs/predict.svg: the picture in the README, from a real run.
+"""Draw docs/predict.svg and write the README's table of samples, both from real runs.
 
-python demo/picture.py samples/coffee.jpg samples/cat.jpg
-    --user ana --store out/demo.sqlite --at 2026-05-27T08:00  (in one line)
+make demo && .venv/bin/python demo/picture.py
 """
 
 from __future__ import annotations
@@ -19,14 +18,41 @@ from rich.text import Text
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 128
+SHOWN = ("cat", "coffee", "flower", "mountains", "river", "sunset", "rocket")
+WORDS = ["samples/cat.jpg", "samples/mountains.jpg", "--store", "out/lena.sqlite"]
+WORDS += ["--at", "2026-04-14T18:00"]
+TABLE = re.compile(r"(?<=\| --- \| --- \|\n)(\| <img src=\"samples/.*\n)+")
 
 
-def main(words: list[str]) -> None:
-    """Run `pixtag` with the words and write what it prints as a picture.
+def main() -> None:
+    """Write both, from what `pixtag` prints."""
+    lines = [line.rstrip() for line in pixtag(*WORDS).splitlines()]
+    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
+    console.print(Text("$ pixtag " + shlex.join(WORDS), style="bold"))
+    console.print(Text.from_ansi("\n".join(lines).strip("\n")))
+    picture = console.export_svg(title="pixtag")
+    # A document that is only looked at must not fetch fonts from anywhere.
+    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
+    picture = picture.replace("Fira Code", "ui-monospace").rstrip() + "\n"
+    (ROOT / "docs" / "predict.svg").write_text(picture, encoding="utf-8")
+    readme = ROOT / "README.md"
+    text, n_tables = TABLE.subn(table(), readme.read_text(encoding="utf-8"))
+    if n_tables != 1:
+        sys.exit("error: README.md has no table of samples")
+    readme.write_text(text, encoding="utf-8")
+    print("wrote docs/predict.svg and the samples in README.md")
 
-    Args:
-        words: What a person would type after `pixtag`.
-    """
+
+def table() -> str:
+    """What a stranger is told about the samples, as rows of Markdown."""
+    photos = [f"samples/{name}.jpg" for name in SHOWN]
+    tags = pixtag(*photos, "--stranger", "--format", "txt").splitlines()
+    pairs = zip(photos, tags, strict=True)
+    return "".join(f'| <img src="{photo}" width="120"> | {found} |\n' for photo, found in pairs)
+
+
+def pixtag(*words: str) -> str:
+    """What a command prints."""
     done = subprocess.run(
         [Path(sys.executable).with_name("pixtag"), *words],
         cwd=ROOT,
@@ -35,18 +61,8 @@ def main(words: list[str]) -> None:
         encoding="utf-8",
         check=True,
     )
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
-    console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True)
-    console.print(Text("$ pixtag " + shlex.join(words), style="bold"))
-    console.print(Text.from_ansi("\n".join(lines).strip("\n")))
-    picture = console.export_svg(title="pixtag")
-    # A document that is only looked at must not fetch fonts from anywhere.
-    picture = re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
-    picture = picture.replace("Fira Code", "ui-monospace").rstrip() + "\n"
-    out = ROOT / "docs" / "predict.svg"
-    out.write_text(picture, encoding="utf-8")
-    print(f"wrote {out.relative_to(ROOT)}")
+    return done.stdout
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

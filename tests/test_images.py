@@ -93,11 +93,50 @@ class TestFormats:
     def test_heic_without_its_package_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setitem(sys.modules, "pillow_heif", None)
-        with pytest.raises(ImageError, match="pillow-heif") as caught:
+        monkeypatch.setitem(sys.modules, "pi_heif", None)
+        with pytest.raises(ImageError, match="pi-heif") as caught:
             images.decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
         assert "pip install" in caught.value.hint
         assert caught.value.fault == Fault.UNSUPPORTED
+
+    @pytest.mark.parametrize("size", [(400, 300), (300, 300), (799, 333), (600, 1201)])
+    def test_jpeg_xl(self, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+        plugin = pytest.importorskip("pillow_jxl", reason="pillow-jxl-plugin is not installed")
+        wide, high = size
+        picture = quarters().resize(size)
+        for in_boxes in (False, True):
+            encoder = plugin.Encoder(
+                mode="RGB", lossless=True, quality=100, decoding_speed=0, effort=3,
+                use_container=in_boxes, use_original_profile=False, num_threads=1,
+            )  # fmt: skip
+            data = encoder(picture.tobytes(), wide, high, jpeg_encode=False)
+            assert images.sniff(data) == "jxl"
+            assert near(corners(images.decode(data)), [RED, GREEN, BLUE, GREY])
+            assert fault_of(data[: len(data) // 2]) in {Fault.TRUNCATED, Fault.BROKEN}
+            with monkeypatch.context() as small:  # its size is known before it is decoded
+                small.setattr(images, "MAX_PIXELS", wide * high - 1)
+                with pytest.raises(ImageError, match=f"too large: {wide} x {high} ") as caught:
+                    images.decode(data)
+            assert caught.value.fault == Fault.TOO_LARGE
+
+    def test_jpeg_xl_without_its_package_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "pillow_jxl.JpegXLImagePlugin", None)
+        with pytest.raises(
+            ImageError, match=r"a JXL photo, which needs .* pillow-jxl-plugin"
+        ) as no:
+            images.decode(b"\xff\x0a" + bytes(80))
+        assert "pip install pillow-jxl-plugin" in no.value.hint
+        assert no.value.fault == Fault.UNSUPPORTED
+
+    def test_mpo_and_ultra_hdr_show_their_first_picture(self) -> None:
+        plain = Image.new("RGB", (64, 64), BLUE)
+        mpo = written(quarters(), "MPO", quality=95, save_all=True, append_images=[plain])
+        assert near(corners(images.decode(mpo)), [RED, GREEN, BLUE, GREY])
+        # Ultra HDR: a JPEG with its gain map, another JPEG, behind its end.
+        hdr = written(quarters(), "JPEG", quality=95) + written(plain, "JPEG")
+        assert near(corners(images.decode(hdr)), [RED, GREEN, BLUE, GREY])
 
     def test_a_wrong_name_does_not_matter(self, tmp_path: Path) -> None:
         mislabelled = tmp_path / "photo.jpg"

@@ -30,6 +30,7 @@ from pixtag.rank import candidates, rank
 from pixtag.signals import FEATURES, INPUT_NAMES, Questions
 from pixtag.signals.trend import rising_tags
 from pixtag.store import Store
+from pixtag.store.sqlite import SqliteStore
 from pixtag.train.config import TrainConfig
 from pixtag.train.fit import fit
 from pixtag.types import Photo, Post, PostLog, Sources
@@ -530,14 +531,14 @@ def test_while_one_reads_a_large_import_the_others_go_on(
     before = predictor.suggest(None, user="bo", at=NOON, k=50)
     with Store.open(store) as writer:
         writer.add_posts(post(f"m{i}", "bo", days(1 + i / 900), "imported") for i in range(900))
-    reading, go_on, log = threading.Event(), threading.Event(), Store.log
+    reading, go_on, log = threading.Event(), threading.Event(), SqliteStore.log
 
     def blocked(self, *args, **kwargs):
         reading.set()
         assert go_on.wait(60)
         return log(self, *args, **kwargs)
 
-    monkeypatch.setattr(Store, "log", blocked)
+    monkeypatch.setattr(SqliteStore, "log", blocked)
     with ThreadPoolExecutor(1) as threads:
         follower = threads.submit(predictor.suggest, None, user="bo", at=NOON, k=50)
         try:
@@ -694,7 +695,7 @@ def test_a_bundle_with_other_signals_is_refused() -> None:
     bundle = handmade.bundle()
     one, two, *rest = INPUT_NAMES["features"]
     swapped = {**bundle.manifest.feature_names, "features": (two, one, *rest)}
-    older = replace(bundle, manifest=bundle.manifest.model_copy(update={"feature_names": swapped}))
+    older = replace(bundle, manifest=replace(bundle.manifest, feature_names=swapped))
     with pytest.raises(ModelError, match="whose signals were others") as caught:
         Predictor(older)
     assert f"{two} (here {one}), {one} (here {two})" in caught.value.message
@@ -712,7 +713,7 @@ def test_a_bundle_without_eyes_goes_by_the_rest(store: Path, tmp_path: Path) -> 
     bundle = replace(
         bundle,
         weights={**bundle.weights, **no_width},
-        manifest=bundle.manifest.model_copy(update={"encoder_width": 0}),
+        manifest=replace(bundle.manifest, encoder_width=0),
     )
     predictor = Predictor.load(bundle, Store.open(store))
     assert any("without photos" in note for note in predictor.notes(at=NOON))

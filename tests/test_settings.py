@@ -6,7 +6,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.errors import ConfigError
-from pixtag.settings import Common, default_files, load_settings
+from pixtag.places import default_files
+from pixtag.settings import Common, load_settings
 
 
 class Config(BaseModel):

@@ -14,15 +14,15 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
@@ -43,16 +43,18 @@ _TRAIN_HINT = "train a new one with `pixtag train`, or leave --model out for the
 _COPY_HINT = "copy the model again from where it came, or " + _TRAIN_HINT
 
 
-class Trained(BaseModel, frozen=True, extra="forbid"):
+@dataclass(frozen=True, slots=True)
+class Trained:
     """What a model learned from; times are Unix seconds UTC, None when no post has one."""
 
-    n_posts: Annotated[int, Field(ge=0)]
+    n_posts: int
     first_at: float | None = None
     until_at: float | None = None
     calibrated_until: float | None = None
 
 
-class Manifest(BaseModel, frozen=True, extra="forbid"):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
     """What a model is and what made it.
 
     Attributes:
@@ -64,26 +66,39 @@ class Manifest(BaseModel, frozen=True, extra="forbid"):
         digests: SHA-256 in hex of each part of the file, filled in by `save_bundle`.
     """
 
-    format: Annotated[int, Field(ge=1)] = FORMAT
+    format: int = FORMAT
     pixtag: str
     size: str
-    config: dict[str, JsonValue] = Field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict[str, Any])
     feature_names: dict[str, tuple[str, ...]]
     encoder_digest: str
-    encoder_width: Annotated[int, Field(ge=0)]
+    encoder_width: int
     trained: Trained
-    salt: Annotated[str, Field(pattern="^([0-9a-f]{2})*$")] = Field(
-        default_factory=lambda: secrets.token_hex(16)
-    )
-    created_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
-    digests: dict[str, str] = Field(default_factory=dict)
+    salt: str = field(default_factory=lambda: secrets.token_hex(16))
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    digests: dict[str, str] = field(default_factory=dict[str, str])
+
+    @classmethod
+    def of(cls, held: dict[str, Any]) -> Manifest:
+        """Read what `as_json` gave; TypeError, KeyError or ValueError for anything else."""
+        names = {group: tuple(given) for group, given in held["feature_names"].items()}
+        trained = Trained(**held["trained"])
+        made_at = datetime.fromisoformat(held["created_at"])
+        read: dict[str, Any] = {"feature_names": names, "trained": trained, "created_at": made_at}
+        return cls(**{**held, **read})
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as the file holds them."""
+        names = {group: list(given) for group, given in self.feature_names.items()}
+        made_at = self.created_at.isoformat().replace("+00:00", "Z")
+        return {**asdict(self), "feature_names": names, "created_at": made_at}
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex of what was learned, the same for two files of the same training."""
-        held = self.model_dump(mode="json", exclude={"created_at": True, "salt": True})
-        held["digests"].pop("seen", None)
-        return _digest_of_json(held)
+        digests = {part: digest for part, digest in self.digests.items() if part != "seen"}
+        held = {**self.as_json(), "digests": digests}
+        return _digest_of_json({k: v for k, v in held.items() if k not in {"created_at", "salt"}})
 
     @property
     def trained_until(self) -> float | None:
@@ -112,7 +127,16 @@ class Bundle:
 
     def has_seen(self, post_ids: Iterable[str]) -> Bools:
         """Tell which posts training has read, `[N]`; all False when no hashes were kept."""
-        return np.isin(hash_post_ids(post_ids, salt=self.manifest.salt), self.seen)
+        hashes = hash_post_ids(post_ids, salt=self.manifest.salt)
+        if not len(self.seen):
+            return np.zeros(len(hashes), np.bool_)
+        place = np.searchsorted(self._sorted, hashes)
+        return self._sorted[np.minimum(place, len(self.seen) - 1)] == hashes
+
+    @cached_property
+    def _sorted(self) -> Hashes:
+        """`seen` in order: a follower asks several times a second about a few of millions."""
+        return np.sort(self.seen)
 
     def load_encoder(self, *, n_threads: int | None = None) -> OnnxEncoder:
         """Start the encoder that the model was trained with: its own, or the shipped one."""
@@ -207,8 +231,8 @@ def save_bundle(path: Path, bundle: Bundle) -> Bundle:
     }
     texts = {"vocabulary": bundle.vocabulary, "prior_tags": prior.tags, "card": bundle.card}
     digests = _digests(arrays, texts)
-    manifest = bundle.manifest.model_copy(update={"format": FORMAT, "digests": digests})
-    held = manifest.model_dump(mode="json")
+    manifest = replace(bundle.manifest, format=FORMAT, digests=digests)
+    held = manifest.as_json()
     document = {"manifest": held, "sha256": _digest_of_json(held), **texts}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -271,7 +295,7 @@ def _manifest(path: Path, document: dict[str, Any]) -> Manifest:
         what = f"the model {path} has format {version}; this Pixtag reads {FORMAT}"
         raise ModelError(what, hint=hint + _TRAIN_HINT)
     _check_digests({"manifest": _digest_of_json(held)}, {"manifest": document["sha256"]})
-    return Manifest.model_validate(held)
+    return Manifest.of(held)
 
 
 def _prior_log(

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from pixtag.errors import InputError
 from pixtag.evidence import LAST_TICK, Evidence, is_first, numbered
-from pixtag.lists import Lists, Platform, find_platform
+from pixtag.lists import Lists
 from pixtag.signals import FEATURES, OWN_KEYS, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
 from pixtag.types import Bools, Floats, Ints, Smalls
 from pixtag.wording import MOST_GENERAL, barred_on_people, is_general, is_vague, same_word
+
+if TYPE_CHECKING:
+    from pixtag.platforms import Platform
 
 SET_SIZE = 5  # composed as one; its tags come likeliest first, further ones follow
 POOL = 40  # candidates among which near-synonyms are looked for; those behind follow as they are
@@ -468,6 +471,8 @@ class Wishes:
         """
         check_k(k)
         if isinstance(platform, str):
+            from pixtag.platforms import find_platform
+
             platform = find_platform(platform)
         if platform is not None and platform.cap is not None:
             k = min(k, platform.cap)

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from pixtag.errors import PixtagError
+from pixtag.errors import ServerError
 from pixtag.types import Reason, Suggestion
 
 TIMEOUT_S = 60.0
@@ -30,14 +30,14 @@ Photo = Path | bytes
 T = TypeVar("T")
 
 
-class ServiceError(PixtagError):
-    """The server did not do it: `status` tells why (0: it was not reached)."""
+class ServiceError(ServerError):
+    """The server did not do it; `request_id` finds the request in its own output."""
 
     def __init__(
-        self, message: str, *, hint: str = "", status: int = 0, request_id: str = ""
+        self, message: str, *, hint: str = "", status: int | None = None, request_id: str = ""
     ) -> None:
-        super().__init__(message, hint=hint)
-        self.status, self.request_id = status, request_id
+        super().__init__(message, hint=hint, status=status)
+        self.request_id = request_id
 
 
 class RefusedError(ServiceError):
@@ -140,6 +140,7 @@ class Rising:
     times_usual: float
     n_people: int
     window_hours: float
+    source: str  # the server that says so; empty for the store
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,7 @@ def _read_history(found: Any) -> History:  # noqa: ANN401
 
 
 def _read_trending(found: Any) -> tuple[Rising, ...]:  # noqa: ANN401
-    names = ("tag", "times_usual", "n_people", "window_hours")
+    names = ("tag", "times_usual", "n_people", "window_hours", "source")
     return tuple(Rising(**{name: one[name] for name in names}) for one in found["tags"])
 
 

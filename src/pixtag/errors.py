@@ -51,7 +51,11 @@ class ModelError(PixtagError):
 
 
 class ServerError(PixtagError):
-    """A server that cannot be reached, or whose answer cannot be used."""
+    """A server that cannot be reached, or whose answer cannot be used; HTTP's `status`, if any."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
 
 
 class LeakError(PixtagError):

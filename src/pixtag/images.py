@@ -10,6 +10,7 @@ import hashlib
 import io
 import struct
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -27,6 +28,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pixtag.errors import ImageError
+from pixtag.formats import HEAD_BYTES, PHOTO_NAMES, sniff
 
 Pixels = NDArray[np.uint8]
 
@@ -51,7 +53,7 @@ class Fault(StrEnum):
     CHANGED = "changed", "import its posts again"
     UNREADABLE = "unreadable", "give the path of a photo that you may read"
     EMPTY = "empty", "copy the photo again from where it came from"
-    NOT_AN_IMAGE = "not an image", "give a JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or AVIF file"
+    NOT_AN_IMAGE = "not an image", f"give a {PHOTO_NAMES} file"
     VIDEO = "video", "give a photo, or a frame of the video"
     UNSUPPORTED = "unsupported", "save it as JPEG or PNG"
     TOO_LARGE = "too large", "export a smaller copy of the photo"
@@ -59,53 +61,23 @@ class Fault(StrEnum):
     BROKEN = "broken", "copy or download the photo again"
 
 
-_SIGNATURES = {
-    "jpeg": (b"\xff\xd8\xff",),
-    "png": (b"\x89PNG\r\n\x1a\n",),
-    "gif": (b"GIF87a", b"GIF89a"),
-    "bmp": (b"BM",),
-    "tiff": (b"II*\x00", b"MM\x00*"),
-    "video": (b"\x1aE\xdf\xa3",),
-    "pdf": (b"%PDF",),
-    "psd": (b"8BPS",),
-    "jpeg xl": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "),
-    "jpeg 2000": (b"\x00\x00\x00\x0cjP  ",),
-}
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-HEAD_BYTES = 64  # how much of a file `sniff` wants to see
-
 # Opened by these and not by Image.open: its limit on pixels is a global of Pillow's.
 _CLASSES = (
     *(JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile),
     AvifImageFile,
 )
 _DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
+# What Pillow lacks: a module that is imported when the first such photo comes.
+_PLUGINS = {
+    "heif": ("pi_heif", "pi-heif"),
+    "jxl": ("pillow_jxl.JpegXLImagePlugin", "pillow-jxl-plugin"),
+}
+_JXL_RATIOS = ((0, 1), (1, 1), (6, 5), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _JPEG_END = b"\xff\xd9"
 _LAST_BYTES = 16  # of a JPEG: a strip of pixels at its end, and the strip's height in pixels
 _ORIENTATION = 0x0112
 _EXIF_IFD, _TAKEN, _OFFSET, _CHANGED, _XP_KEYWORDS = 0x8769, 0x9003, 0x9011, 0x0132, 0x9C9E
 _CUT_SHORT = ("truncated", "not enough", "unexpected end", "premature", "eof")
-
-
-def sniff(head: bytes) -> str | None:
-    """Tell what a file is by its first `HEAD_BYTES` bytes; None for anything unknown."""
-    for kind, signatures in _SIGNATURES.items():
-        if head.startswith(signatures):
-            return kind
-    if head[:4] == b"RIFF":
-        return {b"WEBP": "webp", b"AVI ": "video"}.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in {b"avif", b"avis"}:
-            return "avif"
-        # Some cameras put a general brand first and name the codec among the compatible ones.
-        if brand in _HEIF_BRANDS:
-            compatible = {head[i : i + 4] for i in range(16, min(len(head), HEAD_BYTES), 4)}
-            return "avif" if b"avif" in compatible and brand == b"mif1" else "heif"
-        return "video"
-    if head[4:8] in {b"moov", b"mdat", b"wide", b"free"}:
-        return "video"
-    return None
 
 
 def changed(path: str, how: str = "has changed since it was imported") -> ImageError:
@@ -151,7 +123,8 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
     kind = _supported_kind(data, name)
     try:
         with _open(kind, io.BytesIO(data), name) as image:
-            _check_size(image, kind, name)
+            is_sequential = kind == "jpeg" and not image.info.get("progressive")
+            _check_size(image.size, kind, name, is_sequential=is_sequential)
             if kind == "jpeg":
                 image.draft(None, (2 * target_px, 2 * target_px))
             image.load()  # first: a PNG may keep its EXIF behind its pixels
@@ -183,7 +156,7 @@ def notes(file: IO[bytes]) -> Notes:
     file.seek(0)
     try:
         with _open(kind, file, "the photo") as image:
-            _check_size(image, kind, "the photo")  # a PNG is decoded for its EXIF
+            _check_size(image.size, kind, "the photo")  # a PNG is decoded for its EXIF
             is_file = isinstance(image, JpegImageFile | TiffImageFile)
             exif, iptc = image.getexif(), getiptcinfo(image) if is_file else None
             inner, xmp = exif.get_ifd(_EXIF_IFD), image.info.get("xmp", b"")
@@ -222,7 +195,7 @@ def _lacks_only_its_end(data: bytes) -> bool:
 def _small_rows(data: bytes) -> Pixels | None:
     try:
         with JpegImageFile(io.BytesIO(data)) as image:
-            _check_size(image, "jpeg", "the photo")
+            _check_size(image.size, "jpeg", "the photo")
             return np.asarray(image.convert("RGB"))
     except Exception:  # noqa: BLE001 - it is broken in another way, too
         return None
@@ -240,32 +213,66 @@ def _supported_kind(data: bytes, name: str) -> str:
         raise _error(Fault.NOT_AN_IMAGE, f"{name} is not an image: no known format begins like it")
     if kind == "video":
         raise _error(Fault.VIDEO, f"{name} is a video")
-    if kind != "heif" and kind not in _DECODERS:
+    if kind not in _DECODERS and kind not in _PLUGINS:
         raise _error(Fault.UNSUPPORTED, f"{name} is a {kind.upper()} file, which is not supported")
     return kind
 
 
 def _open(kind: str, file: IO[bytes], name: str) -> Image.Image:
     """Read the header with the one decoder for this kind of file."""
-    if kind != "heif":
+    if kind not in _PLUGINS:
         return _DECODERS[kind](file)
+    module, package = _PLUGINS[kind]
     try:
-        from pillow_heif import open_heif
+        plugin: Any = import_module(module)
     except ImportError as error:
-        what = f"{name} is a HEIC photo, which needs the package pillow-heif"
-        hint = "pip install 'pixtag[heif]', or save the photo as JPEG"
+        what = f"{name} is a {kind.upper()} photo, which needs the package {package}"
+        hint = f"pip install {package}, or save the photo as JPEG"
         raise _error(Fault.UNSUPPORTED, what, hint) from error
-    heif: Any = open_heif(file, convert_hdr_to_8bit=True)
-    # Its pixels are decoded as soon as they are asked for, so the size is checked here already.
-    _check_size(heif, kind, name)
-    return heif.to_pillow()
+    if kind == "heif":
+        heif: Any = plugin.open_heif(file, convert_hdr_to_8bit=True)
+        # Its pixels are decoded as soon as they are asked for: the size is checked here already.
+        _check_size(heif.size, kind, name)
+        return heif.to_pillow()
+    data = file.read()  # the same, but the size is known only once all is decoded
+    _check_size(_jxl_size(data), kind, name)
+    image: Any = plugin.JXLImageFile(io.BytesIO(data))
+    if not image.jpeg:  # turned already, unlike a JPEG that was packed anew
+        image.getexif().pop(_ORIENTATION, None)
+    return image
 
 
-def _check_size(image: Image.Image, kind: str, name: str) -> None:
-    width, height = image.size
+def _jxl_size(data: bytes) -> tuple[int, int]:
+    """Read width and height from the head of a JPEG XL stream, bare or in boxes (ISO 18181)."""
+    at = 0
+    while not data.startswith(b"\xff\x0a", at):
+        size, box = struct.unpack_from(">I4s", data, at)
+        at += {b"jxlc": 8, b"jxlp": 12}.get(box, size or len(data))
+        if size == 1 or at >= len(data):
+            raise EOFError("no stream of pixels")
+    bits = int.from_bytes(data[at + 2 : at + 18].ljust(16, b"\0"), "little")
+
+    def take(n: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << n) - 1), bits >> n
+        return value
+
+    is_small = take(1)
+
+    def side() -> int:
+        return 8 * (take(5) + 1) if is_small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    height, ratio = side(), take(3)
+    up, down = _JXL_RATIOS[ratio]
+    return (height * up // down if ratio else side()), height
+
+
+def _check_size(
+    size: tuple[int, int], kind: str, name: str, *, is_sequential: bool = False
+) -> None:
+    width, height = size
     if width < 1 or height < 1:
         raise _error(Fault.BROKEN, f"{name} has no pixels ({width} x {height})")
-    is_sequential = kind == "jpeg" and not image.info.get("progressive")
     if width * height > (MAX_DRAFT_PIXELS if is_sequential else MAX_PIXELS):
         hint = f"export a smaller copy; {MAX_PIXELS // 10**6} million pixels are decoded"
         raise _error(Fault.TOO_LARGE, f"{name} is too large: {width} x {height} pixels", hint)

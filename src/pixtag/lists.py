@@ -1,34 +1,27 @@
-"""Which tags may be suggested: lists of never, only and always; platforms' caps; restricted tags.
+"""Which tags may be suggested: lists of never, only and always.
 
 Lists of everybody who works here lie in `~/.config/pixtag/lists.toml`, a plain file to edit
-(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`. Caps and
-restricted tags come from dated files in the package (`data/`); a file of the same form and name in
-`~/.config/pixtag`, or one that is named, adds entries and replaces those of the same name.
+(`deny = ["love"]`); those of one person lie in the store and go with `Store.forget`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeVar, cast, get_args
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Literal, cast, get_args
 
 from pixtag.errors import ConfigError, InputError
 from pixtag.outputs import replacing
-from pixtag.settings import config_folder, read_toml
+from pixtag.places import config_folder, read_toml
 from pixtag.tags import normalise_tag
 
 ListName = Literal["deny", "allow", "always"]
 LIST_NAMES: tuple[ListName, ...] = get_args(ListName)
 
-_DATA = Path(__file__).parent / "data"
 _HEAD = """\
 # Lists of tags for `pixtag predict`: edit them here or with `pixtag lists`, which keeps the
 # entries and not further comments.
@@ -134,96 +127,3 @@ def _tag(raw: object, error: type[ConfigError | InputError], place: str) -> str:
         hint = "a tag is letters, digits and underscores, and not only digits"
         raise error(f"{raw!r} in {place} is no tag", hint=hint)
     return tag
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str  # as in the file
-    source: str = ""
-    as_of: date | None = None
-    note: str = ""
-
-    @property
-    def origin(self) -> str:
-        """Source and date in a few words."""
-        return ", ".join(part for part in (self.source, f"{self.as_of or ''}") if part)
-
-
-class Platform(_Entry):
-    """How many tags a post may carry on a platform, which enforces it, or somebody advises it."""
-
-    cap: int | None = Field(None, ge=1, le=1000)  # None where no bound is known
-    kind: Literal["limit", "advice"] = "advice"
-
-
-class RestrictedTag(_Entry):
-    """A tag that platforms are reported to hide or to limit; none take the package's entry back."""
-
-    platforms: tuple[str, ...]
-
-
-EntryT = TypeVar("EntryT", bound=_Entry)
-
-
-def platforms(path: Path | None = None) -> dict[str, Platform]:
-    """Read what is known of platforms, with a person's own file (that among the settings if None).
-
-    ConfigError: A file holds what cannot be, or the named one is not there.
-    """
-    return _merged(Platform, "platforms.toml", path, str.casefold)
-
-
-def find_platform(name: str, path: Path | None = None) -> Platform:
-    """Look one of the `platforms` up, in any case of letters; InputError if there is none."""
-    known = platforms(path)
-    found = known.get(name.strip().casefold())
-    if found is None:
-        close = get_close_matches(name.casefold(), known, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise InputError(f"unknown platform {name!r}", hint=f"{guess}known: {', '.join(known)}")
-    return found
-
-
-def restricted_tags(path: Path | None = None) -> dict[str, RestrictedTag]:
-    """Read which tags are reported as hidden or limited; `path` and errors as for `platforms`."""
-    found = _merged(RestrictedTag, "restricted_tags.toml", path, normalise_tag)
-    return {tag: entry for tag, entry in found.items() if entry.platforms}
-
-
-def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | None) -> str:
-    """Say what is reported of a normalised tag, on a platform or anywhere; empty for nothing."""
-    entry = known.get(tag)
-    if entry is None or (platform is not None and platform not in entry.platforms):
-        return ""
-    said = f"#{tag} is reported as hidden or limited on {', '.join(entry.platforms)}"
-    origin = f" ({entry.origin})" if entry.origin else ""
-    return said + origin + (f": {entry.note}" if entry.note else "")
-
-
-def _merged(
-    model: type[EntryT], file: str, path: Path | None, name_of: Callable[[str], str | None]
-) -> dict[str, EntryT]:
-    own = config_folder() / file if path is None else path
-    files = [_DATA / file] + [own] * (path is not None or own.exists())
-    return {name: entry for one in files for name, entry in _entries(model, one, name_of)}
-
-
-def _entries(
-    model: type[EntryT], path: Path, name_of: Callable[[str], str | None]
-) -> Iterator[tuple[str, EntryT]]:
-    content = read_toml(path)
-    if content is None:
-        raise ConfigError(f"there is no file {path}", hint="check the path")
-    for key, table in content.items():
-        name = name_of(key)
-        if name is None or not isinstance(table, dict):
-            what = "is no tag" if name is None else "is no table"
-            raise ConfigError(f"{key!r} in {path} {what}", hint="write a table such as [instagram]")
-        try:
-            yield name, model.model_validate({**cast("dict[str, object]", table), "name": name})
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join([key, *map(str, problem["loc"])])
-            hint = f"an entry may have {', '.join(f for f in model.model_fields if f != 'name')}"
-            raise ConfigError(f"{where} in {path}: {problem['msg']}", hint=hint) from error

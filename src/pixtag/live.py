@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Collection
 
 from pixtag.bundle import Bundle
+from pixtag.errors import StoreError
 from pixtag.evidence import MemoryEvidence, Outside, View
 from pixtag.evidence.snapshot import load_evidence, save_evidence
 from pixtag.model import Model, model_of, snapshot_key
-from pixtag.store import Store
+from pixtag.store import Cursor, Store
 from pixtag.store.outside import outside_counts, outside_revision
 
 PART = 4096  # posts that are read of the store at once
 _WAIT_S = 0.1  # how long a question waits for what others read of the store,
 _A_LOT = 256  # unless that is more changed posts than this
+STALE_S = 3600.0  # for how long answers stand on the last view when the store cannot be read
 _LEAST_SAVED, _LEAST_GROWTH = 500, 0.2  # new posts, and their share, at which a snapshot is made
 
 
@@ -23,35 +26,41 @@ class LiveEvidence:
     """What a store holds, as a model sees it, whoever changes the store.
 
     One thread at a time reads what changed, over a connection of its own; meanwhile the others go
-    on with the present view.
+    on with the present view. So does everybody while the store cannot be read, for an hour at
+    most; then its error is raised.
     """
 
     def __init__(self, bundle: Bundle, store: Store) -> None:
         self._bundle = bundle
         self._digest = bundle.manifest.encoder_digest if bundle.manifest.encoder_width else None
-        self._reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
+        self._reader = store.reader()
+        self._is_own_reader = self._reader is not store
         self._turn = threading.Lock()
-        self._is_far_behind = False
+        self._is_far_behind, self._is_closed = False, False
         self._model = model_of(bundle)
-        self._key = snapshot_key(bundle, store.identity)
-        self._snapshot = store.path.with_name(store.path.name + ".snapshot")
+        self._key = "" if store.is_in_memory else snapshot_key(bundle, store.identity)
+        self._snapshot = store.snapshot_file(self._key)
         self._trained_on: set[str] = set()
-        self._seq, self._n_saved = -1, 0
-        self._outside_seq = 0
+        self._seq: Cursor | None = None  # None before the first reading
+        self._n_saved, self._outside_seq = 0, 0
+        self._read_at = -self._reader.poll_s
         self._now = self._model, self._model.evidence()
 
     def close(self) -> None:
         """Close the connection that was opened here."""
         with self._turn:
-            if not self._reader.is_in_memory:
+            self._is_closed = True
+            if self._is_own_reader:
                 self._reader.close()
 
     def now(self, *, is_patient: bool = False) -> tuple[Model, View]:
         """The model and a view of all that the store holds, however long that takes if patient."""
         least_s = 0.0 if self._is_far_behind else _WAIT_S
-        if self._turn.acquire(timeout=-1.0 if is_patient or self._seq < 0 else least_s):
+        is_new = self._seq is None
+        if self._turn.acquire(timeout=-1.0 if is_patient or is_new else least_s):
             try:
-                self._follow()
+                if is_patient or time.monotonic() - self._read_at >= self._reader.poll_s:
+                    self._catch_up()
             finally:
                 self._turn.release()
         model, evidence = self._now
@@ -61,28 +70,41 @@ class LiveEvidence:
         """The present view had some posts never been."""
         return self._now[1].without(post_ids)
 
-    def _opened(self) -> tuple[MemoryEvidence, int]:
-        """The snapshot, or every post, and the store's revision that it stands for."""
-        path, n = self._snapshot, len(self._model.fixed_tags)
-        kept = load_evidence(path, key=self._key, n_fixed=n, derive=self._model.derive)
-        if kept is not None:
-            self._n_saved = kept[0].view().n_posts
-            return kept
-        seq = self._reader.revision
+    def _catch_up(self) -> None:
+        try:
+            self._follow()
+            self._read_at = time.monotonic()
+        except StoreError:
+            if self._seq is None or self._is_closed or time.monotonic() - self._read_at > STALE_S:
+                raise
+
+    def _opened(self) -> tuple[MemoryEvidence, Cursor]:
+        """The snapshot, or every post, and the store's cursor that it stands for."""
+        if self._snapshot is not None:
+            path, n = self._snapshot, len(self._model.fixed_tags)
+            kept = load_evidence(path, key=self._key, n_fixed=n, derive=self._model.derive)
+            if kept is not None:
+                self._n_saved = kept[0].view().n_posts
+                return kept
+        seq = self._reader.cursor
         return self._model.evidence(self._reader.log(self._digest)), seq
 
     def _follow(self) -> None:
         """Take over what changed in the store since the last time, or everything."""
-        is_new = self._seq < 0
-        evidence, seq = self._opened() if is_new else (self._now[1], self._seq)
+        is_new = self._seq is None
+        evidence, seq = self._opened() if self._seq is None else (self._now[1], self._seq)
         if outside_revision(self._reader) != self._outside_seq:
             self._outside_seq, counts = outside_counts(self._reader)
             evidence.hear(Outside(counts) if counts else None)
-        if not is_new and self._reader.revision == seq:
-            return
         changes = self._reader.changes_since(seq, evidence.post_ids)
+        if not (is_new or changes.changed or changes.gone):
+            self._seq = changes.last_seq
+            return
         self._is_far_behind = len(changes.changed) > _A_LOT
         evidence.retract(changes.gone)
+        if changes.gone and self._snapshot is not None:  # they were forgotten elsewhere
+            self._snapshot.unlink(missing_ok=True)
+            self._n_saved = 0
         for start in range(0, len(changes.changed), PART):
             part = changes.changed[start : start + PART]
             evidence.observe(self._reader.log(self._digest, part))
@@ -100,13 +122,16 @@ class LiveEvidence:
         """Keep a snapshot when there is much that the last one lacks."""
         n = evidence.view().n_posts
         least = max(_LEAST_SAVED, _LEAST_GROWTH * self._n_saved)
-        if self._reader.is_in_memory or n - self._n_saved < least:
+        path, seq = self._snapshot, self._seq
+        if path is None or seq is None or n - self._n_saved < least:
             return
         # A full disk or a folder that is not ours: then there is none.
         with contextlib.suppress(OSError):
-            mode = self._reader.path.stat().st_mode & 0o777
-            if save_evidence(evidence, self._snapshot, key=self._key, seq=self._seq, mode=mode):
+            store = self._reader.path
+            mode = store.stat().st_mode & 0o777 if store.exists() else 0o600
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if save_evidence(evidence, path, key=self._key, seq=seq, mode=mode):
                 self._n_saved = n
                 # Somebody may have been forgotten in the meantime; nothing of them may stay.
-                if self._reader.revision != self._seq:
-                    self._snapshot.unlink(missing_ok=True)
+                if self._reader.changes_since(seq, evidence.post_ids).gone:
+                    path.unlink(missing_ok=True)

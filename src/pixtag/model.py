@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from pixtag.bundle import Bundle
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
@@ -25,7 +25,8 @@ from pixtag.signals.words import Bridge, Classifier, Words
 from pixtag.types import PostLog
 
 
-class RankConfig(BaseModel):
+@dataclass(frozen=True)
+class RankConfig:
     """What is offered to the network.
 
     Attributes:
@@ -38,14 +39,12 @@ class RankConfig(BaseModel):
         only_vocabulary: Offer no tag beyond the vocabulary (a fixed label set).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    own_slots: Annotated[int, Field(ge=1, le=512)] = 48
-    near_slots: Annotated[int, Field(ge=1, le=512)] = 48
-    max_candidates: Annotated[int, Field(ge=10, le=2000)] = 160
-    more_candidates: Annotated[int, Field(ge=0, le=2000)] = 128
-    own_candidates: Annotated[int, Field(ge=10, le=2000)] = 96
-    least_people: Annotated[int, Field(ge=1)] = 3
+    own_slots: Annotated[int, Ge(1), Le(512)] = 48
+    near_slots: Annotated[int, Ge(1), Le(512)] = 48
+    max_candidates: Annotated[int, Ge(10), Le(2000)] = 160
+    more_candidates: Annotated[int, Ge(0), Le(2000)] = 128
+    own_candidates: Annotated[int, Ge(10), Le(2000)] = 96
+    least_people: Annotated[int, Ge(1)] = 3
     only_vocabulary: bool = False
 
 
@@ -121,7 +120,7 @@ def model_of(bundle: Bundle) -> Model:
         topics=Topics(**{n: a.astype(np.float32) for n, a in topics.items()}) if topics else None,
         words=words,
     )
-    config = RankConfig.model_validate(bundle.manifest.config.get("rank", {}))
+    config = RankConfig(**bundle.manifest.config.get("rank", {}))
     return Model(knowledge, config, bundle.weights)
 
 

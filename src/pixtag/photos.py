@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import re
-import sqlite3
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,18 +13,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from pixtag import images
 from pixtag.bundle import Bundle
 from pixtag.encoder import Encoder, OnnxEncoder, n_processors
-from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError, StoreError
+from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError
+from pixtag.formats import PHOTO_NAMES, PHOTO_SUFFIXES
 from pixtag.store import Store
-from pixtag.store.schema import connect
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Floats, Halfs, Photo, Post
+from pixtag.types import Floats, Halfs, Photo, Post
 
 BATCH = 16  # photos that are decoded and embedded, and in a store kept and lost, together
 N_AT_ONCE = min(4, os.cpu_count() or 1)
@@ -35,15 +34,6 @@ embedded at once: more would only crowd out questions that need neither."""
 _MAX_SIDECAR_BYTES = 65_536
 _WAITING_PER_WORKER = 2
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
-_DAMAGE = (
-    ("PRAGMA integrity_check(20)", "SQLite reports: {0}"),
-    ("PRAGMA foreign_key_check", "table {0}, row {1} points to nothing in {2}"),
-    (
-        "SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder "
-        "WHERE length(vector) != 2 * width LIMIT 20",
-        "the embedding of photo {0} has the wrong length",
-    ),
-)  # queries that find damage in a store, and a sentence for each row
 
 OnProgress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -76,14 +66,16 @@ def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
     shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + ".txt")
     for path in dict.fromkeys((photo.with_suffix(".txt"), shared)):
         with contextlib.suppress(OSError, ValueError, ArchiveError), path.open("rb") as file:
-            from pixtag.ingest.files import text_of  # few photos have such a file
+            from pixtag.ingest import marks  # few photos have such a file
+            from pixtag.ingest.files import text_of
 
-            text = text_of(file.read(_MAX_SIDECAR_BYTES), path)
+            text, written = marks.split_line(text_of(file.read(_MAX_SIDECAR_BYTES), path))
             line = text.partition("\n")[0].strip()
             # A line of several words without a comma is a sentence, not a tag.
             listed = line.split(",") if "," in line or len(line.split()) == 1 else ()
             if tags := tidy_tags(find_hashtags(text)) or tidy_tags(listed):
-                return tags
+                own = tuple(marks.without(tags, written))
+                return own or None
     return None
 
 
@@ -114,8 +106,7 @@ def _decoded(photo: Path | str | bytes, target_px: int) -> images.Pixels:
     source = Path(photo) if isinstance(photo, str) else photo
     if isinstance(source, Path) and source.is_dir():
         raise ImageError(
-            f"no photo in the folder {source}",
-            hint="give a folder with JPEG, PNG, WebP, GIF, BMP, TIFF or HEIC files",
+            f"no photo in the folder {source}", hint=f"give a folder with {PHOTO_NAMES} files"
         )
     return images.decode(source, target_px=target_px)
 
@@ -136,9 +127,10 @@ class PhotoReader:
 
     def prepare(self) -> None:
         """Begin to load the encoder; what is wrong is said when somebody waits for it."""
-        self._decoders.submit(self._ready)
+        self._decoders.submit(self.ready)
 
-    def _ready(self) -> Encoder:
+    def ready(self) -> Encoder:
+        """The encoder, when it is loaded; `NoEncoder` for a model without photos."""
         with self._loading:
             if self._encoder is None:
                 if not self._bundle.manifest.encoder_width:
@@ -150,7 +142,7 @@ class PhotoReader:
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
         """Embed photos together: for each its embedding `[D]`, or why there is none."""
-        encoder = self._ready()
+        encoder = self.ready()
 
         def decoded(photo: Path | str | bytes) -> images.Pixels | PixtagError:
             try:
@@ -168,7 +160,7 @@ class PhotoReader:
         """Embed a photo on a thread while the caller does something else: its embedding `[D]`."""
 
         def embedded() -> Floats:
-            encoder = self._ready()
+            encoder = self.ready()
             pixels = _decoded(photo, encoder.input_px)
             with self._encoding:
                 return encoder.embed(pixels[None])[0]
@@ -250,16 +242,19 @@ def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = Non
 def check_store(
     store: Store, encoder_digest: str, *, on_progress: OnProgress | None = None
 ) -> list[Problem]:
-    """Check a store: its file, that its photos are there and unchanged, an encoder's embeddings.
+    """Check a store: itself, that its photos are there and unchanged, an encoder's embeddings.
 
-    Gives damage of the file alone; else photos in order of their posts, then what lacks an
+    Gives its own damage alone; else photos in order of their posts, then what lacks an
     embedding although its photo is in order.
     """
-    if problems := _damage(store.path):
-        return problems  # what a damaged file says about photos cannot be trusted
+    hint = "restore it from a backup, or move it away and import again"
+    broken = [f"{store.address} is damaged: {what}" for what in store.damage()]
+    if problems := [Problem(store.address, "damaged", what, hint) for what in broken]:
+        return problems  # what a damaged store says about photos cannot be trusted
     photos = list(dict.fromkeys(photo for post in store.posts() for photo in post.photos))
     known = {failure.target: failure for failure in store.failures()}
     in_order: set[str] = set()
+    photos = [photo for photo in photos if "://" not in photo.path]  # seen once, elsewhere
     for photo, error in _in_parallel(_difference, photos, on_progress):
         failure = known.get(photo.digest)
         if error is not None:
@@ -337,21 +332,3 @@ def _in_parallel(
         finally:
             # On Ctrl-C nobody needs what has not begun.
             workers.shutdown(wait=True, cancel_futures=True)
-
-
-def _damage(path: Path) -> list[Problem]:
-    """Let SQLite check every page of the file, and check what it cannot know."""
-    hint = "restore it from a backup, or move it away and import again"
-    found: list[str] = []
-    try:
-        with contextlib.closing(connect(path, read_only=True)) as db:
-            for query, sentence in _DAMAGE:
-                rows: list[tuple[Any, ...]] = db.execute(query).fetchall()
-                found += [sentence.format(*row) for row in rows if row != ("ok",)]
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-            raise StoreError(
-                f"{path} cannot be checked: {error}", hint="close what else uses it, then try again"
-            ) from error
-        found.append(f"SQLite reports: {error}")
-    return [Problem(str(path), "damaged", f"{path} is damaged: {what}", hint) for what in found]

@@ -20,7 +20,7 @@ from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, sam
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
 from pixtag.evidence import LAST_TICK, View, seconds, ticks
-from pixtag.lists import Lists, Platform, global_lists
+from pixtag.lists import Lists, global_lists
 from pixtag.live import PART, LiveEvidence
 from pixtag.model import Model
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
@@ -34,6 +34,7 @@ from pixtag.types import Bools, Floats, Ints, Post, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
+    from pixtag.platforms import Platform
 
 DAY_S = 86_400.0
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
@@ -92,8 +93,8 @@ class Predictor:
     ) -> Self:
         """Load a model (the shipped one when None) and, when there is one, a store.
 
-        A store that is named by its file is opened for reading alone; without one everybody is a
-        stranger.
+        A store that is named by its address (a file's path, or `postgresql://...`) is opened for
+        reading alone; without one everybody is a stranger.
 
         Raises:
             ModelError: There is no usable model.
@@ -123,6 +124,14 @@ class Predictor:
     def encoder_digest(self) -> str:
         """Tells encoders apart: embeddings of another one than this mean nothing here."""
         return self._bundle.manifest.encoder_digest
+
+    def encoder(self) -> Encoder:
+        """What photos are looked at with, when it is loaded."""
+        return self._photos.ready()
+
+    def model(self) -> Model:
+        """What the next question is answered with, beside the past (`now`)."""
+        return self._past.now()[0]
 
     def __enter__(self) -> Self:
         return self
@@ -160,7 +169,7 @@ class Predictor:
             k: How many in all, accepted ones included.
             accepted: Tags chosen already: not suggested again, they draw in what goes with them.
             refused: Tags not to suggest; what says the same counts less.
-            platform: Its name, or as `pixtag.lists` gives it: cuts `k` to what it allows.
+            platform: Its name, or as `pixtag.platforms` gives it: cuts `k` to what it allows.
             allow_similar: Let the second of two that say the same, as #dog and #dogs, count in
                 full; else it counts half, unless the person has used it.
             lists: Tags never, only or always suggested, as `Store.lists` gives them.
@@ -379,7 +388,7 @@ class Predictor:
     def _writable(self) -> Store:
         if self._store.is_read_only:
             raise StoreError(
-                f"{self._store.path} was opened for reading only",
+                f"{self._store.address} was opened for reading only",
                 hint="give the Predictor a store that can be written: Store.open(PATH)",
             )
         return self._store

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pixtag.encoder import limit_blas
 from pixtag.errors import ShapeError
-from pixtag.evidence import Evidence
+from pixtag.evidence import Evidence, distinct, is_among
 from pixtag.model import Model, RankConfig
 from pixtag.network import calibrated, scores
 from pixtag.signals import FEATURES, Asked, Pairs, Questions, ask
@@ -242,7 +242,7 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     kept = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
     kept |= asked.is_public(pairs.tag, every, least_people=config.least_people)
     # The calendar's tags come from a reviewed table and are nobody's secret.
-    kept |= np.isin(pairs.tag, asked.season[1])
+    kept |= is_among(pairs.tag, distinct(asked.season[1]))
     if asked.heard is not None:
         kept |= asked.heard.of_pairs(asked, pairs)
     n_own = np.bincount(asked.proposed[0][0], minlength=len(asked))

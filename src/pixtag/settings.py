@@ -12,19 +12,20 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from pixtag.errors import ConfigError
+from pixtag.places import PREFIX, default_files, default_store, is_server, printable, read_toml
 
-_PREFIX = "PIXTAG_"
 _PREDICT = ("predict",)
+_SUGGEST = ("predict", "tag", "watch", "immich")
 Source = Literal["default", "file", "environment", "flag"]
 
 
@@ -47,27 +48,26 @@ class Common(BaseModel):
     """Knobs that several verbs share.
 
     Attributes:
-        store: The store of posts: one SQLite file.
+        store: The store of posts: an SQLite file, or postgresql://USER@HOST/DATABASE.
         user: Whose photos they are: a person in the store.
         model: The trained model: a file that `pixtag train` made.
         encoder: The ONNX file that turns photos into embeddings; a model understands one encoder's.
         k: Hashtags suggested for a photo.
         platform: Where the photos will be posted: its cap on hashtags holds.
         platforms: Your own file of platforms and their caps, on top of the one in the package.
-        restricted: Your own file of hashtags that are reported as limited, on top of the one in the
-            package.
+        restricted: Your own file of hashtags that platforms hide: they are warned of.
     """
 
     # Made at every start: docstrings of attributes cost 20 ms, the check only where it is needed.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    store: Annotated[Path, Field(default_factory=lambda: default_store())]
-    user: Annotated[str | None, Reads("the only person of the store", (*_PREDICT, "history"))] = (
+    store: Annotated[Path | str, Field(default_factory=default_store)]
+    user: Annotated[str | None, Reads("the only person of the store", (*_SUGGEST, "history"))] = (
         None
     )
-    model: Annotated[Path | None, Reads("the one in the package", (*_PREDICT, "serve"))] = None
+    model: Annotated[Path | None, Reads("the one in the package", (*_SUGGEST, "serve"))] = None
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
-    k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_PREDICT)] = 5
+    k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_SUGGEST)] = 5
     platform: Annotated[str | None, Reads("no platform", _PREDICT)] = None
     platforms: Annotated[Path | None, _own_file("platforms.toml")] = None
     restricted: Annotated[Path | None, _own_file("restricted_tags.toml")] = None
@@ -92,7 +92,7 @@ class _Knob:
     """One leaf of a class, or of a class inside it: which attributes lead there."""
 
     path: tuple[str, ...]
-    owner: type[BaseModel]
+    owner: type[object]
     field: FieldInfo
 
     @property
@@ -129,37 +129,11 @@ class Settings:
                 value: object = reduce(getattr, knob.path, cast("object", config))
                 _, source, origin = self._given.get(name, (None, "default", "default"))
                 reads = next((x for x in knob.field.metadata if isinstance(x, Reads)), Reads())
-                shown = reads.when_none if value is None else str(value)
+                shown = reads.when_none if value is None else printable(str(value))
                 default = cast("object", knob.field.get_default(call_default_factory=True))
                 about = (source, origin, default, knob.meaning, reads.verbs)
                 found.append(Setting(name, value, shown, *about))
         return found
-
-
-def config_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of a person's own settings, by these variables; it may not exist."""
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path("~/.config").expanduser()) / "pixtag"
-
-
-def default_store(environment: Mapping[str, str] | None = None) -> Path:
-    """The store where none is named, in the user's data folder; it may not exist."""
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_DATA_HOME")
-    folder = Path(base) if base else Path("~/.local/share").expanduser()
-    return folder / "pixtag" / "posts.sqlite"
-
-
-def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
-    """List the files that are read, lowest rank first, whether or not they exist."""
-    return [config_folder(environment) / "config.toml", Path("pixtag.toml").absolute()]
-
-
-def is_anything_set() -> bool:
-    """Tell whether a file or a variable of this process may hold a setting."""
-    is_variable = any(name.startswith(_PREFIX) for name in os.environ)
-    return is_variable or any(file.exists() for file in default_files())
 
 
 def load_settings(
@@ -186,13 +160,13 @@ def load_settings(
         for name, value in _leaves(read_toml(path) or {}, knobs):
             if name.partition(".")[0] not in skipped:
                 _require_known(name, knobs, skipped, str(path))
-                if knobs[name].is_path and isinstance(value, str):
+                if knobs[name].is_path and isinstance(value, str) and not is_server(value):
                     value = path.parent / Path(value).expanduser()
                 given[name] = (value, "file", str(path))
-    name_of = {_PREFIX + name.replace(".", "_").upper(): name for name in knobs}
-    others = tuple(f"{_PREFIX}{table.upper()}_" for table in skipped)
+    name_of = {PREFIX + name.replace(".", "_").upper(): name for name in knobs}
+    others = tuple(f"{PREFIX}{table.upper()}_" for table in skipped)
     for variable, text in variables.items():
-        if variable.startswith(_PREFIX) and not variable.startswith(others):
+        if variable.startswith(PREFIX) and not variable.startswith(others):
             _require_known(variable, name_of, set(), "the environment")
             name = name_of[variable]
             given[name] = (_parsed(text, knobs[name]), "environment", variable)
@@ -204,29 +178,25 @@ def load_settings(
     return Settings(checked, given)
 
 
-def read_toml(path: Path, *, hint: str = "correct that line") -> dict[str, object] | None:
-    """Read a TOML file, None when it is missing; ConfigError when it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", hint=hint) from error
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _knobs(model: type[BaseModel], table: str, path: tuple[str, ...] = ()) -> dict[str, _Knob]:
+def _knobs(model: type[object], table: str, path: tuple[str, ...] = ()) -> dict[str, _Knob]:
     """Find the knobs of a class by dotted name; a class inside it is a table inside its table."""
     found: dict[str, _Knob] = {}
-    for key, field in model.model_fields.items():
+    for key, field in _fields(model).items():
         inner: object = field.annotation
         name = f"{table}.{key}" if table else key
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if isinstance(inner, type) and (issubclass(inner, BaseModel) or is_dataclass(inner)):
             found |= _knobs(inner, name, (*path, key))
         else:
             found[name] = _Knob((*path, key), model, field)
     return found
+
+
+def _fields(model: type[object]) -> dict[str, FieldInfo]:
+    """The fields of a pydantic model, or of a plain dataclass with a default for each."""
+    if issubclass(model, BaseModel):
+        return model.model_fields
+    hints = get_type_hints(model, include_extras=True).items()
+    return {n: FieldInfo.from_annotated_attribute(h, getattr(model, n)) for n, h in hints}
 
 
 def _leaves(
@@ -259,7 +229,7 @@ def _require_known(name: str, known: Iterable[str], tables: set[str], place: str
 def _parsed(text: str, knob: _Knob) -> object:
     """Read a variable's text; a collection as TOML, or parted by commas."""
     if knob.is_path:
-        return Path(text).expanduser()
+        return text if is_server(text) else Path(text).expanduser()
     if not re.search(r"\b(tuple|list|dict|frozenset)\[", str(knob.field.annotation)):
         return text
     try:

@@ -7,7 +7,6 @@ spelt as people type it: `#straße` keeps its ß, Thai and Korean their own lett
 
 from __future__ import annotations
 
-import ast
 import json
 import unicodedata
 from collections import Counter
@@ -183,7 +182,11 @@ def _by_sign(text: str) -> list[str]:
 
 
 def _written_list(text: str) -> list[str] | None:
-    for read in (json.loads, ast.literal_eval) if text[:1] + text[-1:] == "[]" else ():
+    if text[:1] + text[-1:] != "[]":
+        return None
+    from ast import literal_eval  # takes long, and few texts are lists
+
+    for read in (json.loads, literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             value = cast("list[object]", read(text))
             return [str(item) for item in value if item is not None]

@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 
 from pixtag.errors import InputError
 
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo"}
-    | {".heic", ".heif", ".avif"}
-)
 Floats = NDArray[np.float32]
 Halfs = NDArray[np.float16]
 Doubles = NDArray[np.float64]

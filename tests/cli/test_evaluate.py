@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -52,6 +53,12 @@ def test_baselines_alone_need_no_training(store, pixtag):
     done = pixtag("evaluate", "--store", store, "--baselines-only", "--json", "f.json")
     assert done.returncode == 0, done.stderr
     assert "base_level" in done.stdout
+    sentence = done.stdout.partition("\n")[0]
+    assert re.fullmatch(
+        r"With \w+ the first hashtag is right on \d+ of 100 posts and the first five hold \d+ % of "
+        r"a post's own hashtags; with \w+, the best of the other methods, \d+ and \d+\.",
+        sentence,
+    ), sentence
     assert "perfect ranking" in done.stdout
     _, rows = read_figures(store.parent / "f.json")
     assert "pixtag" not in {method for _, method, *_ in rows}

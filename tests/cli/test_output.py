@@ -106,6 +106,21 @@ def test_bar_only_for_slow_work_on_a_terminal(monkeypatch, is_terminal):
         assert "photos/s" in stream.getvalue()
 
 
+def test_in_a_pipe_a_line_now_and_then_says_how_far_it_is(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    now = [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    with output.progress("evaluating", 4000, unit="steps") as bar:
+        for at in (1.0, 14.0, 16.0, 17.0, 40.0):
+            now[0] = at
+            bar.advance(100)
+    assert stream.getvalue().splitlines() == [
+        "evaluating: 300 of 4,000 steps, 16 s so far",
+        "evaluating: 500 of 4,000 steps, 40 s so far",
+    ]
+
+
 def test_ctrl_c_says_how_far_work_came():
     def work() -> None:
         with output.progress("reading", 1000) as bar:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from archives import jpeg, write_tree
 from pixtag.errors import ArchiveError
 from pixtag.ingest import find_sources
+from pixtag.store import Store
 
 
 def test_photos_beside_text_files(tmp_path, importer):
@@ -100,3 +102,29 @@ def test_the_ancestors_data_is_read_whole(tmp_path, importer, shared_data):
     report = importer(tmp_path / "pets")
     assert (report.n_posts, report.n_photos, report.n_people) == (3902, 3902, 10)
     assert not report.problems
+
+
+def test_an_edited_photo_keeps_its_copy_until_its_folder_is_imported_again(tmp_path, importer):
+    files = {"pets/a.jpg": jpeg(1), "pets/a.txt": "cat\nana", "pets/b.jpg": jpeg(1)}
+    root = write_tree(tmp_path, files | {"pets/b.txt": "dog\nana"}) / "pets"
+    importer(root, keep_copies=True)
+    (kept,) = {photo.path for post in importer.posts for photo in post.photos}
+    for seed in (2, 3):  # edited twice
+        (root / "a.jpg").write_bytes(jpeg(seed))
+        assert Path(kept).read_bytes() == jpeg(1)
+        report = importer(root, keep_copies=True)
+        assert (report.added, report.updated, report.unchanged) == (0, 1, 1)
+        shown = {post.tags: Path(post.photos[0].path) for post in importer.posts}
+        assert {tags: path.read_bytes() for tags, path in shown.items()} == {
+            ("cat",): jpeg(seed),
+            ("dog",): jpeg(1),
+        }
+        assert all(path.parent == Path(kept).parent for path in shown.values())
+    # Without copies the same posts show the files themselves.
+    assert importer(root).added == 0
+    (root / "a.jpg").write_bytes(jpeg(4))
+    assert importer(root, keep_copies=True).added == 0
+    assert len(importer.posts) == 2
+    with Store.open(importer.path) as store:
+        store.forget("ana")
+        assert list(store.photos_folder.iterdir()) == []

@@ -394,9 +394,10 @@ def test_who_posted(tmp_path, importer):
     assert any("names nobody" in kind for kind in report.problems)
     named = write_zip(tmp_path / "instagram-ana.b-2026-03-01-xyz.zip", files)
     assert importer(named).n_people == 1
-    assert {post.user_id for post in importer.posts} == {"me", "ana.b"}
+    assert {post.user_id for post in importer.posts} == {"ana.b"}  # they were hers
     importer(plain, user_id="cleo")
-    assert {post.user_id for post in importer.posts} == {"me", "ana.b", "cleo"}
+    assert {post.user_id for post in importer.posts} == {"cleo"}
+    assert importer(plain).people == ["cleo"]
 
 
 @pytest.mark.parametrize(

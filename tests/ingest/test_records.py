@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import os
+import re
+import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +21,7 @@ from archives import jpeg
 from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import export_posts, find_sources, import_posts
 from pixtag.ingest.context import composed
+from pixtag.ingest.records import COLUMNS
 from pixtag.store import Store
 from pixtag.tags import normalise_tag
 from pixtag.types import DOUBTFUL, EARLIEST_US, LATEST_US, Photo, Post, iso_time
@@ -101,6 +104,21 @@ def packed(path: Path, how: str) -> Path:
             file.write(path.read_bytes())
         return out
     return path
+
+
+def test_parquet_without_its_package_says_what_to_install(tmp_path, importer, monkeypatch):
+    write_parquet(tmp_path / "posts.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ArchiveError, match="is a Parquet file, which needs the package") as caught:
+        importer(tmp_path / "posts.parquet")
+    assert "pip install pyarrow" in caught.value.hint
+
+
+def test_the_documentation_names_every_column():
+    text = (Path(__file__).parents[2] / "docs" / "posts.md").read_text("utf-8")
+    told = {name.replace("_", "") for name in re.findall(r"`(\w+)`", text)}
+    for column, others in COLUMNS.items():
+        assert {column.replace("_", ""), *others.split()} <= told
 
 
 def shown(importer):

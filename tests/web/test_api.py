@@ -65,6 +65,16 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+def posting(path: str, **headers: str) -> dict:
+    """A POST as a server hands it on."""
+    return {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http",
+        "root_path": "", "client": ("10.0.0.1", 1), "server": ("x", 80),
+        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    }  # fmt: skip
+
+
 def everything(client: TestClient, user: str, post_id: str, headers: dict[str, str]) -> list[str]:
     """Every endpoint that takes a person or a thing of theirs; texts of the answers."""
     api = "/api/v1"
@@ -152,7 +162,10 @@ def test_a_browser_may_send_its_key_as_a_cookie(keyed: TestClient, store: Store)
 
 @pytest.mark.parametrize(
     ("host", "status"),
-    [("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:8000", 200), ("evil.example", 421), ("localhost.evil.example", 421), ("", 421)],
+    [
+        *(("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:8000", 200)),
+        *(("evil.example", 421), ("localhost.evil.example", 421), ("", 421)),
+    ],
 )
 def test_on_loopback_only_its_own_names_are_answered(
     client: TestClient, host: str, status: int
@@ -203,13 +216,7 @@ def test_nothing_of_a_body_is_read_before_the_key(
     async def send(message: dict) -> None:
         sent.append(message)
 
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
-        "path": "/api/v1/posts", "raw_path": b"/api/v1/posts", "query_string": b"",
-        "scheme": "http", "root_path": "", "client": ("10.0.0.1", 1), "server": ("x", 80),
-        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
-    }  # fmt: skip
-    anyio.run(app, scope, receive, send)
+    anyio.run(app, posting("/api/v1/posts", **headers), receive, send)
     assert sent[0]["status"] == status
     service.close()
 
@@ -234,6 +241,42 @@ def test_bodies_are_bounded_whether_they_say_their_size_or_not(store: Store) -> 
             assert answer.status_code == 413
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.json()["hint"]
+
+
+def test_bodies_that_find_no_room_are_refused_and_give_it_back(store: Store) -> None:
+    app = create_app(Service(store, handmade.bundle()), Rules(bytes_at_once=64 * 2**20))
+    part = b"x" * (24 * 2**20)
+
+    async def everything() -> None:
+        begun, go = anyio.Event(), anyio.Event()
+
+        async def send_in_parts(*parts: bytes, wait: bool = False) -> int:
+            waiting, statuses = list(parts), []
+
+            async def receive() -> dict:
+                if wait and len(waiting) == 1:
+                    begun.set()
+                    await go.wait()
+                body = waiting.pop(0)
+                return {"type": "http.request", "body": body, "more_body": bool(waiting)}
+
+            async def send(message: dict) -> None:
+                statuses.append(message.get("status"))
+
+            await app(posting("/api/v1/suggest", host="localhost", **IMAGE), receive, send)
+            return statuses[0]
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: send_in_parts(part, SKY, wait=True))
+            await begun.wait()
+            assert await send_in_parts(part, part) == 503  # beside the one that waits
+            assert await send_in_parts(SKY) == 200
+            go.set()
+        for _ in range(3):
+            assert await send_in_parts(part, part) == 422  # no photo, but there is room
+
+    anyio.run(everything)
+    app.state.service.close()
 
 
 def test_photos_never_touch_the_disk_unless_they_are_to_be_kept(
@@ -407,6 +450,35 @@ def test_bugs_and_the_disk_do_not_show(
     assert str(store.path) not in found.text
 
 
+def test_who_goes_away_amid_a_photo_is_no_error(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = b'--x\r\ncontent-disposition: form-data; name="photo"; filename="a"\r\n\r\n'
+    begun = {
+        "image/jpeg": SKY[:100],
+        "multipart/form-data; boundary=x": form + SKY[:100],
+        "application/json": b'{"user": ',
+    }
+    for kind, body in begun.items():
+        parts = [
+            {"type": "http.request", "body": body, "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        sent: list[dict] = []
+
+        async def receive(parts: list[dict] = parts) -> dict:
+            return parts.pop(0)
+
+        async def send(message: dict, sent: list[dict] = sent) -> None:
+            sent.append(message)
+
+        scope = posting("/api/v1/suggest", host="localhost", **{"content-type": kind})
+        client.portal.call(client.app, scope, receive, send)
+        assert sent == []
+    assert caplog.text == ""
+    assert 'route="/api/v1/suggest",status="499"} 3.0' in client.get("/metrics").text
+
+
 def test_odd_bodies_are_refused(client: TestClient) -> None:
     def asked(content: bytes, kind: str) -> int:
         headers = {"content-type": kind}
@@ -460,6 +532,9 @@ def test_it_is_ready_when_it_can_answer(client: TestClient) -> None:
     waiting = client.get("/readyz")
     assert waiting.status_code == 503
     assert waiting.json()["reasons"] == ["the model is being loaded"]
+    client.app.state.service.reader.close()
+    reasons = client.get("/readyz").json()["reasons"]
+    assert reasons == ["the model is being loaded", "the store cannot be read"]
     assert client.get("/healthz").status_code == 200
 
 

@@ -26,7 +26,7 @@ Model = Annotated[Path | None, Parameter(name="--model")]
 
 
 def evaluate(
-    *, store: Path | None = None, bundle: Model = None, encoder: Path | None = None,
+    *, store: str | None = None, bundle: Model = None, encoder: Path | None = None,
     user: str | None = None, period: Period = "test", protocol: Protocol = "temporal",
     n_given: Annotated[int, Parameter("--given"), Number(gte=1, lte=10)] = 1,
     photos: Path | None = None, photo_tags: Path | None = None, new_subjects: Path | None = None,
@@ -78,6 +78,7 @@ def evaluate(
     from pixtag.cli.main import section, your_store
     from pixtag.evaluate import Request
     from pixtag.outputs import check_outputs
+    from pixtag.places import store_file
     from pixtag.train.config import TrainConfig
 
     if protocol not in _WITHOUT_POSTS:
@@ -85,7 +86,7 @@ def evaluate(
     files = [json, predictions, html]
     if trec is not None and trec.suffix and not trec.is_dir():
         files += [trec, trec.with_suffix(".qrels")]
-    check_outputs(files, [store, bundle, encoder, oracle])
+    check_outputs(files, [store_file(store), bundle, encoder, oracle])
     request = Request(
         bundle=bundle, encoder=encoder, period=period, user=user, n_given=n_given, cold=cold,
         ablation=ablation, baselines_only=baselines_only, oracle=oracle,
@@ -96,11 +97,12 @@ def evaluate(
 
 
 def _measure(
-    request: Request, protocol: Protocol, store: Path | None, *, json: Path | None,
+    request: Request, protocol: Protocol, store: str | None, *, json: Path | None,
     predictions: Path | None, trec: Path | None, html: Path | None,
 ) -> None:  # fmt: skip
     """Run a protocol, note the look, show the figures and write what was asked for."""
     from pixtag.evaluate import report, run_protocol
+    from pixtag.places import printable
     from pixtag.store import Store
 
     with nullcontext() if store is None else Store.open(store) as opened:
@@ -110,9 +112,10 @@ def _measure(
         found, compared = outcome.figures, outcome.comparison
         rows = {metric: found.find(found.first, metric) for metric in ("p@1", "p@5", "r@5")}
         look = None
-        if store is not None and outcome.looked_at is not None:
+        if opened is not None and outcome.looked_at is not None:
+            words = map(printable, ["pixtag", *sys.argv[1:]])
             look = report.log_look(
-                store, command=" ".join(["pixtag", *sys.argv[1:]]), period=outcome.looked_at,
+                opened.path, command=" ".join(words), period=outcome.looked_at,
                 bundle_digest=outcome.bundle_digest,
                 headline={metric: row.mean for metric, row in rows.items() if row},
             )  # fmt: skip
@@ -135,8 +138,10 @@ def _measure(
 
 
 def _show(found: Figures) -> None:
-    from pixtag.evaluate.report import Row, tables_of, text
+    from pixtag.evaluate.report import Row, in_words, tables_of, text
 
+    if sentence := in_words(found):
+        output.print_line(sentence + "\n")
     for table in tables_of(found, is_brief=True):
         sides: dict[str, output.Align] = {
             head: "right" if any(isinstance(line[i], Row) for line in table.lines) else "left"
@@ -159,7 +164,7 @@ def _long_json(found: Figures) -> str:
 
 
 def leakcheck(
-    *, store: Path | None = None, bundle: Model = None,
+    *, store: str | None = None, bundle: Model = None,
     times: Annotated[int, Number(gte=1, lte=1000)] = 12,
     last: Annotated[int, Number(gte=50)] = 3000, seed: Seed = 0, json: bool = False,
 ) -> int:  # fmt: skip

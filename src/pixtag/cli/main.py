@@ -10,22 +10,17 @@ from __future__ import annotations
 
 import errno
 import gc
-import inspect
 import os
-import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from itertools import chain
-from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
-
 from pixtag.cli import output
 from pixtag.errors import ConfigError, InputError, PixtagError, StoreError
+from pixtag.places import default_store, is_anything_set
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,21 +28,25 @@ if TYPE_CHECKING:
     from pixtag.settings import ConfigT
     from pixtag.store import Store
 
-_GROUPS = {
+GROUPS = {
     "Suggest": {"predict": ("predict", "trending", "lists"), "trends": ("trends",)},
-    "Your posts": {"posts": ("import", "posts", "history", "export", "forget", "doctor")},
+    "Your posts": {"posts": ("import", "posts", "history", "export", "copy", "forget", "doctor")},
+    "Your photos": {"tag": ("tag", "watch"), "services": ("immich", "mastodon")},
     "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},
     "Make": {"train": ("train", "tags"), "main": ("config",)},
 }
-VERBS = {
-    verb: file for files in _GROUPS.values() for file, names in files.items() for verb in names
-}
+VERBS = {verb: file for files in GROUPS.values() for file, names in files.items() for verb in names}
 """Each verb and the file in this folder that holds it, in the order of the help."""
 
 ALIASES = {"suggest": "predict"}
 
-TABLES: dict[str, str] = {"": "pixtag.settings:Common", "train": "pixtag.train.config:TrainConfig"}
+TABLES: dict[str, str] = {
+    "": "pixtag.settings:Common",
+    "train": "pixtag.train.config:TrainConfig",
+    "immich": "pixtag.integrations.immich:ImmichConfig",
+    "mastodon": "pixtag.integrations.mastodon:MastodonConfig",
+}
 """The class of each table of the settings file, imported only when its values are asked for."""
 
 DONE, WORLD_IS_WRONG, COMMAND_IS_WRONG, OUR_BUG, INTERRUPTED = 0, 1, 2, 3, 130
@@ -60,21 +59,6 @@ _OS_HINTS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "check who owns the file and its folder"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "check the path"),
 }
-
-_HELP = """Predict the hashtags that a person will put on a photo.
-
-Evidence: the picture, the person's earlier posts, and what is rising now."""
-
-_EPILOGUE = """Examples:
-
-    pixtag photo.jpg                                  hashtags for a photo
-    pixtag import my-archive.zip                      read your own posts
-    pixtag photo.jpg                                  from now on: fitted to your habits
-    pixtag photo.jpg --user ana --store my.sqlite     another person, another store
-    pixtag VERB --help                                options and examples of a verb
-
-`pixtag PHOTO` is short for `pixtag predict PHOTO`. With -v (--verbose) an error shows where
-in the code it arose."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -103,7 +87,7 @@ def run(words: list[str]) -> int:
         output.say(f"interrupted: {notes}" if notes else "interrupted")
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last stop before the user
-        if is_verbose and not isinstance(error, CycloptsError):
+        if is_verbose and not _is_of_parser(error):
             import traceback
 
             traceback.print_exc()
@@ -114,7 +98,7 @@ def run(words: list[str]) -> int:
 
 def _explained(error: Exception, words: list[str]) -> tuple[int, str, str]:
     """The exit code of an error, what to say about it, and the next step."""
-    if isinstance(error, CycloptsError):
+    if _is_of_parser(error):
         verb = f" {words[0]}" if words and words[0] in VERBS else ""
         hint = f"`pixtag{verb} --help` shows what it takes, with examples"
         return COMMAND_IS_WRONG, str(error), hint
@@ -132,44 +116,8 @@ def _explained(error: Exception, words: list[str]) -> tuple[int, str, str]:
     return OUR_BUG, f"this is a bug in Pixtag: {type(error).__name__}: {error}", hint
 
 
-def _build_app(verbs: Sequence[str]) -> App:
-    """Make the parser with some verbs; only their files are imported."""
-    app = App(
-        "pixtag",
-        help=_HELP,
-        help_epilogue=_EPILOGUE,
-        help_format="plaintext",
-        version=_version,
-        version_flags=("--version", "-V"),
-        config=fill_flags,
-        default_parameter=Parameter(negative=(), show_default=_shown_default),
-        console=output.stdout_console(pipe_width=100),
-        error_console=output.stderr_console(),
-        exit_on_error=False,
-        suppress_keyboard_interrupt=False,
-        print_error=False,
-        result_action="return_value",
-    )
-    app.register_install_completion_command()
-    groups: dict[str, Group] = {}
-    for place, (title, files) in enumerate(_GROUPS.items()):
-        groups |= dict.fromkeys(chain(*files.values()), Group(title, sort_key=place))
-    for position, verb in enumerate(verbs):
-        function_name = f"{verb}_" if iskeyword(verb) else verb
-        function = getattr(import_module(f"pixtag.cli.{VERBS[verb]}"), function_name)
-        examples = _examples(function)
-        function.__doc__ = _unwrapped(inspect.getdoc(function) or "")
-        names = (verb, *(alias for alias, meant in ALIASES.items() if meant == verb))
-        app.command(
-            function, name=names, group=groups[verb], sort_key=position, help_epilogue=examples
-        )
-    return app
-
-
-def _version() -> str:
-    from importlib.metadata import version  # takes long
-
-    return f"pixtag {version('pixtag')}"
+def _is_of_parser(error: Exception) -> bool:
+    return type(error).__module__.startswith("cyclopts")  # which may never have been imported
 
 
 def _dispatch(words: list[str]) -> int:
@@ -185,8 +133,15 @@ def _dispatch(words: list[str]) -> int:
             _refuse_misspelt_verb(words[0])
             words = ["predict", *words]
         tokens, verbs = words, words[:1]
+        is_plain = verbs == ["predict"] and len(words) > 1 and not is_anything_set()
+        if is_plain and not any(word.startswith("-") for word in words):
+            from pixtag.cli.answers import show_answers  # photos alone: there is nothing to parse
+
+            return show_answers([Path(word) for word in words[1:]])
+    from pixtag.cli.parser import build_app
+
     tokens = ["./-" if word == "-" else word for word in tokens]  # else taken for an option
-    result: object = _build_app(verbs)(tokens)
+    result: object = build_app(verbs)(tokens)
     return result if isinstance(result, int) else DONE
 
 
@@ -208,24 +163,6 @@ def _refuse_misspelt_verb(word: str) -> None:
     raise InputError(f"{word!r} is neither a verb nor a photo or folder here", hint=hint)
 
 
-def _examples(function: object) -> str | None:
-    """Take the `Examples:` section out of a verb's docstring, for its help page."""
-    text = (inspect.getdoc(function) or "") + "\n"
-    found = re.search(r"^Examples?:\n((?:[ \t].*\n|\n)+)", text, re.MULTILINE)
-    return f"Examples:\n\n{found[1].rstrip()}" if found else None
-
-
-def _unwrapped(doc: str) -> str:
-    """Join the lines of each paragraph, so that help wraps where the terminal ends."""
-    body, mark, examples = doc.partition("\nExamples:\n")
-    return re.sub(r"(?<=\S)\n(?=\S)|\n {8,}(?=\S)", " ", body) + mark + examples
-
-
-def _shown_default(value: object) -> str | None:
-    """Leave out of the help what is plain: a switch, or nothing."""
-    return None if isinstance(value, bool) or value is None else str(value)
-
-
 def config(*, all: bool = False, json: bool = False) -> None:
     """Show your settings, their values and where each came from.
 
@@ -241,7 +178,8 @@ def config(*, all: bool = False, json: bool = False) -> None:
         pixtag config --all
         PIXTAG_K=10 pixtag config --json
     """
-    from pixtag.settings import default_files, load_settings
+    from pixtag.places import default_files, is_server
+    from pixtag.settings import load_settings
 
     classes: dict[str, type[BaseModel]] = {}
     for table, place in TABLES.items() if all else [("", TABLES[""])]:
@@ -252,6 +190,9 @@ def config(*, all: bool = False, json: bool = False) -> None:
     if json:
         shown = ("value", "source", "origin", "default", "meaning")
         named = {one.name: {key: getattr(one, key) for key in shown} for one in settings}
+        for one in settings:
+            if is_server(str(one.value)):
+                named[one.name]["value"] = one.shown  # without a password
         output.print_json({"settings": named, "files": files})
         return
     output.print_table(
@@ -260,20 +201,6 @@ def config(*, all: bool = False, json: bool = False) -> None:
     )
     for file in files:
         output.say(f"{'read' if file['exists'] else 'not there'}: {file['path']}")
-
-
-def fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give flags that were not typed the value of their setting (a hook of cyclopts)."""
-    from cyclopts.config import Dict
-
-    from pixtag.settings import Common, is_anything_set, load_settings
-
-    found = load_settings({"": Common}, other_tables=TABLES).explain() if is_anything_set() else []
-    for one in found:
-        if one.source != "default" and (one.verbs is None or {*one.verbs} & {*verbs}):
-            value = {one.name: str(one.value)}
-            fill = Dict(value, source=one.origin, use_commands_as_keys=False, allow_unknown=True)
-            fill(app, verbs, arguments)
 
 
 def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> ConfigT:
@@ -285,10 +212,11 @@ def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> Confi
     return load_settings(sections, other_tables=TABLES, flags=dotted).of(model)
 
 
-def your_store(given: Path | None, *, is_new: bool = False) -> Path:
-    """Give the store that was named, or the one in the user's data folder; its folder is made."""
-    from pixtag.settings import default_store
+def your_store(given: str | None, *, is_new: bool = False) -> str:
+    """Give the store that was named, or the one in the user's data folder; its folder is made.
 
+    An address is a text, not a Path: one would make `postgresql:/` of `postgresql://`.
+    """
     if given is not None:
         return given
     store = default_store()
@@ -297,7 +225,7 @@ def your_store(given: Path | None, *, is_new: bool = False) -> Path:
     elif not store.exists():
         hint = "`pixtag import YOUR_ARCHIVE` makes it, --store names another"
         raise StoreError(f"you have no store yet: nothing is at {store}", hint=hint)
-    return store
+    return str(store)
 
 
 def person_in(store: Store, given: str | None) -> str | None:
@@ -305,10 +233,10 @@ def person_in(store: Store, given: str | None) -> str | None:
     if given is not None or not (people := store.people(at_most=4)):
         return given
     if len(people) == 1:
-        output.say(f"note: for {people[0]}, the only person in {store.path}")
+        output.say(f"note: for {people[0]}, the only person in {store.address}")
         return people[0]
     names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
-    output.say(f"note: nobody in particular: {store.path} holds {names}; --user names one")
+    output.say(f"note: nobody in particular: {store.address} holds {names}; --user names one")
     return None
 
 

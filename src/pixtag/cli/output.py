@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _PATIENCE_S = 2.0  # a bar appears only for work that has taken this long
+_LINE_S = 15.0  # between lines in its place where stderr is no terminal
 _PIPE_WIDTH = 160  # columns of a table in a file or a pipe, where nobody's window cuts it
 
 # Control characters, surrogates and overrides of the writing direction. Joiners and marks that
@@ -131,13 +132,15 @@ def print_table(
 class progress:  # noqa: N801 - used as a function
     """A bar with rate and time left on stderr, on a terminal and after two seconds of work.
 
-    Call `advance()`, or pass `update` as a callback.
+    Where stderr is no terminal, a line now and then instead. Call `advance()`, or pass `update`
+    as a callback.
     """
 
     def __init__(self, title: str, total: int | None = None, *, unit: str = "posts") -> None:
         self._title, self._total, self._unit = title, total, unit
         self._is_seen, self._done, self._started_s = sys.stderr.isatty(), 0, time.monotonic()
         self._progress: Progress | None = None
+        self._next_line_s = _LINE_S
 
     def advance(self, n_done: int = 1) -> None:
         """Count some more as done."""
@@ -146,7 +149,13 @@ class progress:  # noqa: N801 - used as a function
     def update(self, n_done: int, total: int | None = None, note: str | None = None) -> None:
         """Say how much is done so far, perhaps of another total; a note is a new title."""
         self._done, self._total, self._title = n_done, total or self._total, note or self._title
-        if not self._is_seen or (elapsed_s := time.monotonic() - self._started_s) < _PATIENCE_S:
+        if (elapsed_s := time.monotonic() - self._started_s) < _PATIENCE_S:
+            return
+        if not self._is_seen:
+            if elapsed_s >= self._next_line_s:
+                self._next_line_s = elapsed_s + _LINE_S
+                of = f" of {self._total:,}" if self._total else ""
+                say(f"{self._title}: {n_done:,}{of} {self._unit}, {elapsed_s:,.0f} s so far")
             return
         rate = n_done / elapsed_s
         shown = f"{rate:,.{0 if rate >= 10 else 1}f} {self._unit}/s"

@@ -1,4 +1,4 @@
-"""Verbs about what a store holds: import, export, posts, history, forget, doctor."""
+"""Verbs about what a store holds: import, export, copy, posts, history, forget, doctor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN_ROWS = 50
 
 def import_(
     *paths: Path,
-    store: Path | None = None,
+    store: str | None = None,
     kind: str | None = None,
     user: str | None = None,
     comments: Annotated[bool, Parameter(negative="--no-comments")] = True,
@@ -46,15 +46,21 @@ def import_(
     folder, or an archive of Instagram (in JSON), Mastodon, Pixelfed or Flickr, as folders or zips.
     It may be interrupted and run again: nothing comes twice.
 
+    A record has user_id, posted_at (ISO 8601 or Unix seconds), image (a path, or a list) and tags
+    (a list, or text) or caption; post_id where there is one. Other usual names are known:
+    docs/posts.md lists them.
+
     Args:
         paths: Files and folders; several zips or folders may be one archive. `-` is standard
             input: posts in JSON Lines, with whole paths of photos.
-        store: The store, made when it is missing; yours, in your data folder, by default.
+        store: The store, a file or `postgresql://USER@HOST/DATABASE`, made when it is missing;
+            yours, in your data folder, by default.
         kind: What the paths are, where looking is not enough; an unknown one lists them all.
         user: The person, for sources that name nobody.
         comments: Add hashtags of own comments made within ten minutes of a post.
         private: Read Mastodon's posts for followers or for single people, too.
-        copy: Keep a copy of every photo beside the store (those in zips always are).
+        copy: Keep a copy of every photo beside the store, as it is now (those in zips always are);
+            a photo that was edited since is copied anew when its folder is imported again.
         embed: Look at the photos now; needed before pixels can help.
         encoder: The ONNX file to look at photos with; the one in the package by default.
         json: Print the summary as one JSON object.
@@ -62,12 +68,14 @@ def import_(
     Examples:
         pixtag import instagram-ana-2026.zip
         pixtag import posts.jsonl more.csv.gz --store my.sqlite --no-embed
+        pixtag import posts.parquet --store postgresql://pixtag@db.example.org/pixtag
         pixtag import part-1.zip part-2.zip --user ana
         ssh camera cat posts.jsonl | pixtag import -
     """
     from pixtag.cli.main import standard_input, your_store
     from pixtag.encoder import load_encoder
     from pixtag.ingest import find_sources, import_posts
+    from pixtag.places import printable
     from pixtag.store import Store
 
     with standard_input(paths, "posts.jsonl") as files, _kept_on_ctrl_c():
@@ -75,6 +83,7 @@ def import_(
         looker = load_encoder(encoder) if embed else None
         looked: EmbedResult | None = None
         is_yours, store = store is None, your_store(store, is_new=True)
+        shown = printable(store)
         with gone_if_empty(store), Store.open(store, create=True) as opened:
             with output.progress("reading posts") as bar:
                 report = import_posts(
@@ -89,28 +98,30 @@ def import_(
                 with output.progress("looking at photos", unit="photos") as bar:
                     looked = embed_missing(opened, looker, on_progress=bar.update)
             if json:
-                output.print_json({**report.as_dict(), "embedding": looked, "store": str(store)})
+                output.print_json({**report.as_dict(), "embedding": looked, "store": shown})
             n_posts, people = opened.summary().n_posts, opened.people(at_most=4)
     if looked is not None and looked.failed:
         faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
         failed = f"{_count(looked.failed, 'photo')} could not be looked at ({faults})"
-        output.say(f"{failed}; `pixtag doctor {store}` lists them")
+        output.say(f"{failed}; `pixtag doctor {shown}` lists them")
     seen = "" if looked is None else f", {_count(looked.embedded, 'photo')} looked at"
-    output.say(f"{store} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
-    _say_next(report, is_only=len(people) == 1, store=None if is_yours else store)
+    output.say(f"{shown} now holds {_count(n_posts, 'post')} ({report.added:,} new{seen})")
+    _say_next(report, is_only=len(people) == 1, store=None if is_yours else shown)
 
 
 @contextmanager
-def gone_if_empty(path: Path) -> Generator[None]:
-    """Take a new store away again when what was to fill it failed before anything came."""
+def gone_if_empty(address: str) -> Generator[None]:
+    """Take the file of a new store away again when what was to fill it failed with nothing in."""
+    from pixtag.places import store_file
     from pixtag.store import Store
     from pixtag.store.outside import outside_revision
 
-    is_new = not path.exists()
+    path = store_file(address)
+    is_new = path is not None and not path.exists()
     try:
         yield
     except (ArchiveError, ServerError):
-        if is_new and path.exists():
+        if path is not None and is_new and path.exists():
             with Store.open(path, read_only=True) as store:
                 is_filled = store.summary().n_posts or outside_revision(store)
             if not is_filled:
@@ -128,7 +139,7 @@ def _kept_on_ctrl_c() -> Generator[None]:
         raise
 
 
-def _say_next(report: ImportReport, *, is_only: bool, store: Path | None) -> None:
+def _say_next(report: ImportReport, *, is_only: bool, store: str | None) -> None:
     """Say whose posts came, how many carry hashtags, and what to type next."""
     people = report.people
     names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
@@ -139,11 +150,11 @@ def _say_next(report: ImportReport, *, is_only: bool, store: Path | None) -> Non
     if people and not is_only:
         words.append(f"--user {shlex.quote(people[0])}")
     if store is not None:
-        words.append(f"--store {shlex.quote(str(store))}")
+        words.append(f"--store {shlex.quote(store)}")
     output.say(f"next: {' '.join(words)}")
 
 
-def export(*, store: Path | None = None, out: Path = Path("-"), user: str | None = None) -> None:
+def export(*, store: str | None = None, out: Path = Path("-"), user: str | None = None) -> None:
     """Write the posts of a store as JSON Lines, in the form that import reads.
 
     Photos are named by their path; they are not copied.
@@ -178,7 +189,40 @@ def export(*, store: Path | None = None, out: Path = Path("-"), user: str | None
     output.say(f"wrote {_count(n_posts, 'post')} to {out}")
 
 
-def posts(*, store: Path | None = None, json: bool = False) -> None:
+def copy(source: str, target: str, *, json: bool = False) -> None:
+    """Copy all that a store holds into another one: from a file into a database, or back.
+
+    It may be interrupted and run again: nothing comes twice. What the other store holds besides
+    stays. Photos are not copied.
+
+    Args:
+        source: The store to copy, a file or `postgresql://USER@HOST/DATABASE`.
+        target: The store to copy to, made when it is missing.
+        json: Print what came over as one JSON object.
+
+    Examples:
+        pixtag copy my.sqlite postgresql://pixtag@db.example.org/pixtag
+        pixtag copy postgresql://pixtag@db.example.org/pixtag backup.sqlite
+    """
+    from pixtag.store import Store
+    from pixtag.store.copy import copy_store
+
+    with (
+        _kept_on_ctrl_c(),
+        Store.open(source, read_only=True) as of,
+        Store.open(target, create=True) as to,
+    ):
+        with output.progress("copying posts") as bar:
+            result = copy_store(of, to, on_progress=bar.update)
+        n_posts = to.summary().n_posts
+    if json:
+        output.print_json(result)
+    new = f"{result.posts.added:,} new, {result.posts.updated:,} changed"
+    looked = _count(result.embeddings, "embedding")
+    output.say(f"{to.address} now holds {_count(n_posts, 'post')} ({new}, {looked} copied)")
+
+
+def posts(*, store: str | None = None, json: bool = False) -> None:
     """Show what a store holds, and how many posts each person has.
 
     Args:
@@ -221,7 +265,7 @@ def posts(*, store: Path | None = None, json: bool = False) -> None:
 
 
 def history(
-    user: str | None = None, *, store: Path | None = None, at: str | None = None, json: bool = False
+    user: str | None = None, *, store: str | None = None, at: str | None = None, json: bool = False
 ) -> None:
     """Show which hashtags a person uses, how often and since when.
 
@@ -272,7 +316,7 @@ def history(
     output.say(f"{user}: {_count(len(posts), 'post')}, {_count(len(rows), 'hashtag')}")
 
 
-def forget(user: str, *, store: Path | None = None, yes: bool = False, json: bool = False) -> int:
+def forget(user: str, *, store: str | None = None, yes: bool = False, json: bool = False) -> int:
     """Remove a person from a store: posts, embeddings, lists, kept copies and derived files.
 
     The person's own files elsewhere and models that were trained on them are not touched; the
@@ -290,10 +334,11 @@ def forget(user: str, *, store: Path | None = None, yes: bool = False, json: boo
     """
     from pixtag.cli.main import your_store
     from pixtag.lists import Lists
+    from pixtag.places import is_server
     from pixtag.store import Store
 
-    store = your_store(store)
-    with Store.open(store) as opened:
+    with Store.open(your_store(store)) as opened:
+        shown = opened.address
         if opened.lists(user) == Lists():
             _require_person(opened, user)
         if not (yes or _agrees(opened, user)):
@@ -312,20 +357,21 @@ def forget(user: str, *, store: Path | None = None, yes: bool = False, json: boo
     if not result.is_compacted:
         why = "because another process has it open or the disk is full"
         later = "the next command that writes to it tries again"
-        output.say(f"hint: {store} could not shrink yet, {why}; {later}")
+        output.say(f"hint: {shown} could not shrink yet, {why}; {later}")
     for model in result.bundles:
-        again = f"pixtag train --store {store} --out {model.path}"
+        again = f"pixtag train --store {shown} --out {model.path}"
         learned = "was trained on this person and is unchanged; to be rid of what it learned"
         output.say(f"the model {model.path} {learned}: {again}")
-    sizes = f"{result.bytes_before:,} to {result.bytes_after:,} bytes"
-    output.say(f"forgot {user}: {_count(result.posts, 'post')} gone from {store} ({sizes})")
+    sizes = f" ({result.bytes_before:,} to {result.bytes_after:,} bytes)"
+    sizes = "" if is_server(shown) else sizes  # a database gives room to what comes next
+    output.say(f"forgot {user}: {_count(result.posts, 'post')} gone from {shown}{sizes}")
     return 0
 
 
 def _agrees(store: Store, user: str) -> bool:
     """Name what goes and ask; InputError where there is no terminal to ask at."""
     n_posts = dict(store.summary().posts_per_person).get(user, 0)
-    what = f"{_count(n_posts, 'post')} of {user} in {store.path}"
+    what = f"{_count(n_posts, 'post')} of {user} in {store.address}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise InputError(f"this removes {what} for good", hint="add --yes to do it unasked")
     output.say(f"These go for good: {what}, with embeddings, lists and kept copies.")
@@ -333,15 +379,15 @@ def _agrees(store: Store, user: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def doctor(path: Path | None = None, *, encoder: Path | None = None, json: bool = False) -> int:
+def doctor(path: str | None = None, *, encoder: Path | None = None, json: bool = False) -> int:
     """Find broken photos in a folder, or check a store.
 
-    Of a folder, every photo is decoded. Of a store, the file is checked, whether its photos are
+    Of a folder, every photo is decoded. Of a store, itself is checked, whether its photos are
     where they were and unchanged, and whether each has been looked at. The exit code is 1 when
     something is wrong.
 
     Args:
-        path: A folder, a photo, or a store; yours by default.
+        path: A folder, a photo, or a store (a file or `postgresql://...`); yours by default.
         encoder: The ONNX file that should have looked at each photo; else the one in the package.
         json: Print one JSON object instead of a table.
 
@@ -353,28 +399,25 @@ def doctor(path: Path | None = None, *, encoder: Path | None = None, json: bool 
     from pixtag.cli.main import your_store
     from pixtag.encoder import load_encoder
     from pixtag.photos import check_photos, check_store, photos_under
+    from pixtag.places import printable, store_file
     from pixtag.store import Store
 
-    path = path or your_store(None)
-    if not path.exists():
-        raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
-    kind = "folder" if path.is_dir() else "photo"
-    if path.is_file():
-        with path.open("rb") as file:
-            kind = "store" if file.read(16) == b"SQLite format 3\x00" else "photo"
+    given = path or your_store(None)
+    path, file = printable(given), store_file(given)
+    kind = _kind_of(file)
     with output.progress("checking photos", unit="photos") as bar:
-        if kind == "store":
-            with Store.open(path, read_only=True) as store:
+        if file is None or kind == "store":
+            with Store.open(given, read_only=True) as store:
                 problems = check_store(store, load_encoder(encoder).digest, on_progress=bar.update)
                 is_damaged = any(problem.fault == "damaged" for problem in problems)
                 n_photos = 0 if is_damaged else store.summary().n_photos
         else:
-            found = [photo for photo in photos_under([path]) if not photo.is_dir()]
+            found = [photo for photo in photos_under([file]) if not photo.is_dir()]
             n_photos, problems = len(found), check_photos(found, on_progress=bar.update)
     counts = dict(Counter(problem.fault for problem in problems).most_common())
     if json:
         report = {"photos": n_photos, "faults": counts, "problems": problems}
-        output.print_json({"path": str(path), "kind": kind, **report})
+        output.print_json({"path": path, "kind": kind, **report})
     elif problems:
         rows = [(problem.fault, problem.target) for problem in problems[:_SHOWN_ROWS]]
         output.print_table({"fault": "left", "where": "left"}, rows)
@@ -390,6 +433,17 @@ def doctor(path: Path | None = None, *, encoder: Path | None = None, json: bool 
     return 1
 
 
+def _kind_of(path: Path | None) -> str:
+    if path is None:
+        return "store"
+    if path.is_dir():
+        return "folder"
+    if not path.exists():
+        raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
+    with path.open("rb") as opened:
+        return "store" if opened.read(16) == b"SQLite format 3\x00" else "photo"
+
+
 def _require_person(store: Store, user: str) -> None:
     from difflib import get_close_matches
 
@@ -398,7 +452,7 @@ def _require_person(store: Store, user: str) -> None:
         return
     close = ", ".join(get_close_matches(user, people, n=3))
     hint = f"did you mean {close}?" if close else "`pixtag posts` lists the people"
-    raise InputError(f"{user!r} has no posts in {store.path}", hint=hint)
+    raise InputError(f"{user!r} has no posts in {store.address}", hint=hint)
 
 
 def _show_report(report: ImportReport) -> None:

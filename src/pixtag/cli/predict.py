@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,21 +10,14 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
+from pixtag.cli.answers import Format, lists_of, show_answers
 from pixtag.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pixtag.lists import Lists, Platform, RestrictedTag
-    from pixtag.predictor import Answer
     from pixtag.types import PostLog
 
-Format = Literal["table", "json", "txt"]
 ListName = Literal["deny", "allow", "always"]
 Model = Annotated[Path | None, Parameter(name="--model")]
-
-_SHOWN_REASONS = 3
-_SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
 
 
 def predict(
@@ -36,7 +25,7 @@ def predict(
     /,
     *,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     history: str | None = None,
     at: str | None = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))] = 5,
@@ -59,8 +48,8 @@ def predict(
     moment when it was posted, without its own post.
 
     Of hashtags that say the same (the same photos, the same company, in whatever spelling), the
-    second counts half unless the person has used it. Files named platforms.toml and
-    restricted_tags.toml among the settings add to those of the package.
+    second counts half unless the person has used it. A file named platforms.toml among the
+    settings adds to that of the package; one named restricted_tags.toml is what is warned of.
 
     Args:
         photos: Photos, or folders that are searched for photos. `-` is standard input: a photo, or
@@ -78,7 +67,7 @@ def predict(
         lists: Obey the lists of hashtags never, only or always suggested: see `pixtag lists`.
         bundle: File of a trained model; the shipped one by default.
         platforms: Your own file of platforms and their caps, in the form of the package's.
-        restricted: Your own file of hashtags that platforms are reported to hide: only warned of.
+        restricted: Your own file of hashtags that platforms hide: they are only warned of.
         format: A table, JSON Lines, or one line of hashtags a photo, ready to paste.
         json: The same as --format json: one object for each photo.
 
@@ -93,88 +82,17 @@ def predict(
         pixtag photo.jpg --platform threads
         pixtag photo.jpg --accept espresso --refuse coffeelover
     """
-    from pixtag.cli.main import standard_input
-    from pixtag.lists import find_platform, restricted_tags
-    from pixtag.photos import photos_under
-    from pixtag.predictor import Predictor
-    from pixtag.tags import split_tags
-    from pixtag.types import parse_time
-
-    place = None if platform is None else find_platform(platform, platforms)
-    k, chosen = _fitted(k, place, accept or [])
-    known, when = restricted_tags(restricted), None if at is None else parse_time(at)
-    printer = _Printer("json" if json else format, chosen, known, place, when is not None)
-    refused = [tag for text in refuse or [] for tag in split_tags(text)]
-    user, store = (None, None) if stranger else _whose(user, store)
-    ask = partial(
-        Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
-        history=None if history is None else split_tags(history), allow_similar=similar,
-        lists=lists_of(user, store) if lists else None,
+    return show_answers(
+        photos, user=user, store=store, history=history, at=at, k=k, platform=platform,
+        accept=accept, refuse=refuse, stranger=stranger, similar=similar, lists=lists,
+        bundle=bundle, platforms=platforms, restricted=restricted,
+        format="json" if json else format,
     )  # fmt: skip
-    with standard_input(photos, "standard input") as files:
-        paths = list(photos_under(_listed(photos, files)))
-        return _predict(paths, bundle, store, ask, printer)
-
-
-def _whose(user: str | None, store: Path | None) -> tuple[str | None, Path | None]:
-    """Give the person and the store: those named, or the user's own store, if it exists."""
-    from pixtag.cli.main import person_in
-    from pixtag.settings import default_store
-    from pixtag.store import Store
-
-    if store is None and not (store := default_store()).exists():
-        return user, None
-    with Store.open(store, read_only=True) as opened:
-        return person_in(opened, user), store
-
-
-def _listed(given: list[Path], files: list[Path]) -> Iterator[Path]:
-    """Photos; where text came on standard input, those that it names."""
-    for path, file in zip(given, files, strict=True):
-        try:
-            text = file.read_text("utf-8") if path == Path("-") else None
-        except UnicodeDecodeError:  # so it is a photo
-            text = None
-        if text is None:
-            yield file
-        else:
-            yield from map(Path, filter(None, re.split(r"[\0\r\n]", text)))
-
-
-def _predict(
-    paths: list[Path],
-    bundle: Path | None,
-    store: Path | None,
-    ask: partial[Iterator[Answer]],
-    printer: _Printer,
-) -> int:
-    """Show answers as they come, and say how many photos could not be read."""
-    from pixtag.predictor import Predictor
-
-    obeyed: Lists | None = ask.keywords["lists"]
-    if obeyed is not None and obeyed.allow:
-        output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
-    n_broken = 0
-    # On a terminal the answers themselves show how far it is; a bar would write across them.
-    bar = output.progress("looking at photos", len(paths), unit="photos")
-    with Predictor.load(bundle, store=store) as predictor:
-        for note in predictor.notes(user=ask.keywords["user"], at=ask.keywords["at"]):
-            output.say(f"note: {note}")
-        with nullcontext() if sys.stdout.isatty() else bar as watched:
-            for answer in ask(predictor, paths):
-                n_broken += answer.error is not None
-                printer.show(answer)
-                if watched is not None:
-                    watched.advance()
-    if n_broken and len(paths) > 1:
-        n_done = len(paths) - n_broken
-        output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
-    return 1 if n_broken else 0
 
 
 def trending(
     *,
-    store: Path | None = None,
+    store: str | None = None,
     at: str | None = None,
     k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=1000))] = 20,
     json: bool = False,
@@ -260,122 +178,13 @@ def _show_usual(when: float, *, k: int, json: bool) -> None:
     output.print_table({"hashtag": "left", "for": "left", "its yearly mean": "right"}, rows)
 
 
-def _fitted(k: int, platform: Platform | None, accept: list[str]) -> tuple[int, tuple[str, ...]]:
-    """Cut the number of hashtags, and those accepted, to what is allowed, and say so."""
-    from pixtag.tags import split_tags, tidy_tags
-
-    accepted = tidy_tags(tag for text in accept for tag in split_tags(text))
-    if platform is not None:
-        name, about = platform.name, f"({platform.origin}); {platform.note}"
-        if platform.cap is None:
-            output.say(f"note: {name} has no known cap {about}")
-        elif platform.cap < k:
-            what = f"{k} hashtags cut to {platform.cap}: {platform.kind} of {name}"
-            output.say(f"note: {what} {about}")
-            k = platform.cap
-    if len(accepted) > k:
-        output.say(f"note: {len(accepted)} accepted hashtags cut to {k}")
-    return k, accepted[:k]
-
-
-@dataclass(frozen=True, slots=True)
-class _Printer:
-    """Shows answers in a form, and what is reported of shown hashtags."""
-
-    form: Format
-    accepted: tuple[str, ...]
-    restricted: Mapping[str, RestrictedTag]
-    platform: Platform | None  # where the photos will be posted
-    is_dated: bool  # whether a time was asked about
-
-    def show(self, answer: Answer) -> None:
-        """Print an answer, or say why there is none."""
-        from pixtag.lists import warning_of
-
-        error, place = answer.error, None if self.platform is None else self.platform.name
-        tags = (*self.accepted, *(s.tag for s in answer.suggestions)) if error is None else ()
-        said = ((tag, warning_of(tag, self.restricted, place)) for tag in tags)
-        warnings = {tag: text for tag, text in said if text}
-        if self.form == "json":
-            output.print_json_line(self._record(answer, warnings))
-            return
-        if error is not None:
-            is_named = answer.photo in error.message
-            output.say(f"error: {'' if is_named else answer.photo + ': '}{error.message}")
-            if error.hint:
-                output.say(f"hint: {error.hint}")
-        if self.form == "txt":
-            # A broken photo leaves its line empty, so that line i belongs to photo i.
-            output.print_line(" ".join(f"#{tag}" for tag in tags))
-            for text in warnings.values():
-                output.say(f"warning: {text}")
-        elif error is None:
-            self._show_table(answer)
-            for text in warnings.values():
-                output.print_line(output.printable(f"warning: {text}"))
-
-    def _show_table(self, answer: Answer) -> None:
-        from pixtag.predictor import minute_of
-
-        own, suggestions = answer.own_tags, answer.suggestions
-        columns: dict[str, output.Align] = {"hashtag": "left", "prob": "right", "own": "left"}
-        rows = [[f"#{tag}", "", "", "accepted"] for tag in self.accepted]
-        for s in suggestions:
-            percent = "<1%" if s.prob < 0.005 else f"{s.prob:.0%}"
-            mark = "right" if s.tag in (own or ()) else "wrong"
-            first, *more = s.reasons[:_SHOWN_REASONS]
-            more = [r for r in more if r.weight >= _SHOWN_SHARE * first.weight]
-            why = "; ".join(r.text for r in (first, *more))
-            rows.append([f"#{s.tag}", percent, mark, why])
-        if own is None:
-            columns.pop("own")
-            rows = [[*row[:2], row[3]] for row in rows]
-        title = answer.photo + ("" if answer.user is None else f"  for {answer.user}")
-        if answer.is_as_posted or self.is_dated:
-            title += f"  at {minute_of(answer.at)}"
-        output.print_table({**columns, "why": "left"}, rows, title=title)
-        if answer.unsure:
-            output.print_line("not sure what this shows")
-        if own is not None:
-            n_hits = sum(s.tag in own for s in suggestions)
-            tags = output.printable(" ".join(f"#{tag}" for tag in own)) or "none"
-            output.print_line(f"its own tags ({n_hits} suggested): {tags}")
-            if answer.is_trained_on:
-                output.print_line("the model was trained on this post: it says little of others")
-            output.print_line("")
-
-    def _record(self, answer: Answer, warnings: Mapping[str, str]) -> dict[str, object]:
-        from pixtag.types import iso_time
-
-        record: dict[str, object] = {"photo": answer.photo}
-        if (error := answer.error) is not None:
-            about = {"kind": error.kind, "message": error.message, "hint": error.hint}
-            return record | {"error": about}
-        record |= {"at": iso_time(answer.at), "user": answer.user}
-        if answer.own_tags is not None:
-            record |= {"tags": answer.own_tags, "is_trained_on": answer.is_trained_on}
-        if self.accepted:
-            record["accepted"] = self.accepted
-        suggestions: list[dict[str, object]] = []
-        for s in answer.suggestions:
-            entry: dict[str, object] = {"tag": s.tag, "prob": round(s.prob, 6)}
-            if answer.own_tags is not None:
-                entry["is_right"] = s.tag in answer.own_tags
-            if any(r.source == "lists" for r in s.reasons):
-                entry["is_always"] = True
-            reasons = [{**asdict(r), "weight": round(r.weight, 4)} for r in s.reasons]
-            suggestions.append(entry | {"reasons": reasons})
-        said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
-        return record | {"suggestions": suggestions, "warnings": said, "unsure": answer.unsure}
-
-
 def lists(
     name: ListName | None = None,
     action: Literal["add", "remove"] | None = None,
     /,
     *tags: str,
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     json: bool = False,
 ) -> None:
     """Show or change the hashtags that are never, only or always suggested.
@@ -414,7 +223,7 @@ def lists(
     if action and name and not given:
         raise InputError(f"no hashtags to {action}", hint=f"pixtag lists {name} {action} TAG")
 
-    def say_changed(changed: list[str], place: Path) -> None:
+    def say_changed(changed: list[str], place: object) -> None:
         n_same = len(given) - len(changed)
         same = f", {n_same} {'not there' if is_removal else 'there already'}" if n_same else ""
         what = "removed" if is_removal else "added"
@@ -427,13 +236,13 @@ def lists(
     if store is not None and user is not None:
         with Store.open(store, read_only=not (action and name)) as opened:
             if user not in dict(opened.summary().posts_per_person):
-                output.say(f"note: {user!r} has no posts in {store}")
+                output.say(f"note: {user!r} has no posts in {opened.address}")
             if action and name:
                 changed = opened.edit_lists(name, given, user_id=user, remove=is_removal)
-                say_changed(changed, store)
+                say_changed(changed, opened.address)
             found[user] = opened.lists(user)
             if opened.lists() != Lists():  # taken in from a file of an earlier version
-                found[f"everybody in {store.name}"] = opened.lists()
+                found[f"everybody in {opened.path.name}"] = opened.lists()
     names = LIST_NAMES if name is None else (name,)
     shown = {whose: {n: getattr(lists, n) for n in names} for whose, lists in found.items()}
     if json:
@@ -443,15 +252,3 @@ def lists(
     rows = [(n, whose, " ".join(f"#{t}" for t in tags) or "none") for n, whose, tags in pairs]
     output.print_table({"list": "left", "for": "left", "hashtags": "left"}, rows)
     output.say(f"{'read' if path.exists() else 'not there'}: {path}")
-
-
-def lists_of(user: str | None, store: Path | None) -> Lists:
-    """Give the lists that hold for a person: everybody's, the store's and their own."""
-    from pixtag.lists import global_lists
-    from pixtag.store import Store
-
-    if store is None:
-        return global_lists()
-    with Store.open(store, read_only=True) as opened:
-        found = global_lists().joined(opened.lists())
-        return found if user is None else found.joined(opened.lists(user))

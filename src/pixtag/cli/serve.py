@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,20 +17,26 @@ from pixtag.cli import output
 from pixtag.errors import InputError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pixtag.errors import PixtagError
     from pixtag.store import Store
     from pixtag.store.served import ServedReport
     from pixtag.web.guard import Rules
 
+HOUR_S = 3600.0
+
 
 def serve(
     *,
-    store: Path | None = None,
+    store: str | None = None,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 8000,
     allow_host: list[str] | None = None,
     require_key: bool = False,
     rate: Annotated[int, Parameter(validator=Number(gte=1))] = 6000,
     log: Annotated[bool, Parameter(negative="--no-log")] = True,
+    trends: list[str] | None = None,
     open: Annotated[bool, Parameter(negative="--no-open")] = True,
     bundle: Annotated[Path | None, Parameter(name="--model")] = None,
 ) -> None:
@@ -46,6 +54,8 @@ def serve(
         require_key: Ask for keys on this machine too.
         rate: Requests a minute of one key or address.
         log: Keep what was suggested, so that `pixtag report --served` can tell how good it was.
+        trends: A server of the Mastodon API whose rising hashtags are read now and every hour; may
+            be repeated.
         open: Open the page in a browser.
         bundle: The trained model; the one in the package by default.
 
@@ -53,9 +63,11 @@ def serve(
         pixtag serve
         pixtag serve --store my.sqlite --port 0 --no-open
         pixtag serve --host 0.0.0.0
+        pixtag serve --trends mastodon.social
     """
     from pixtag.bundle import load_bundle
     from pixtag.cli.main import your_store
+    from pixtag.places import printable
     from pixtag.store import Store
 
     _require_parts()
@@ -65,11 +77,12 @@ def serve(
     from pixtag.web.service import Service
 
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of every bad form
     rules = _rules(host, allow_host or [], require_key=require_key, rate=rate)
     path, port = your_store(store, is_new=True), free_port(host, port)
 
     def ready(url: str) -> None:
-        output.say(f"Pixtag is at {url} (store {path}); Ctrl-C ends it")
+        output.say(f"Pixtag is at {url} (store {printable(path)}); Ctrl-C ends it")
         if open and _has_screen():
             import webbrowser
 
@@ -77,10 +90,37 @@ def serve(
 
     with Store.open(path, create=True) as opened:
         if rules.needs_key:
-            _say_keys(opened, path, store)
-        with Service(opened, load_bundle(bundle), is_logging=log) as service:
+            _say_keys(opened, store)
+        with (
+            _following(opened, trends or []),
+            Service(opened, load_bundle(bundle), is_logging=log) as service,
+        ):
             run(create_app(service, rules), host, port, ready)
     output.say("stopped; everything is kept")
+
+
+@contextmanager
+def _following(store: Store, urls: list[str]) -> Generator[None]:
+    """Read what rises on other servers every hour, on a thread of its own, until the end."""
+    from threading import Event, Thread
+
+    from pixtag.integrations.trends import follow
+
+    def failed(url: str, error: PixtagError) -> None:
+        output.say(f"note: no trends from {url}: {error.message}")
+
+    stop = Event()
+    thread = Thread(
+        target=partial(follow, store, urls, HOUR_S, stop, on_error=failed), name="pixtag-trends"
+    )
+    if urls:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if urls:
+            thread.join()
 
 
 def _require_parts() -> None:
@@ -101,11 +141,11 @@ def _rules(host: str, names: list[str], *, require_key: bool, rate: int) -> Rule
     return Rules(needs_key=needs_key, hosts=hosts, requests_per_minute=rate)
 
 
-def _say_keys(opened: Store, path: Path, given: Path | None) -> None:
+def _say_keys(opened: Store, given: str | None) -> None:
     from pixtag.store.keys import list_keys
 
     if not any(key.revoked_at is None for key in list_keys(opened)):
-        where = f" --store {path}" if given else ""
+        where = f" --store {opened.address}" if given else ""
         output.say(f"note: nobody has a key yet: `pixtag keys add NAME{where}` makes one")
     output.say("note: keys travel unencrypted unless a proxy adds HTTPS")
 
@@ -124,7 +164,7 @@ def keys(
     *,
     scopes: str = "read,write",
     user: str | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     json: bool = False,
 ) -> None:
     """Make, list or revoke the keys that a server asks for when others can reach it.
@@ -162,11 +202,13 @@ def keys(
             key = add_key(opened, str(name), scopes=wanted, user=user)
             output.print_json({"name": name, "key": key}) if json else output.print_line(key)
             reach = f"for {user} alone" if user else "for everybody"
-            output.say(f"keep it, it is not shown again: {name}, {reach}, in {path}")
+            output.say(f"keep it, it is not shown again: {name}, {reach}, in {opened.address}")
         elif action == "revoke":
             if not revoke_key(opened, str(name)):
                 hint = "`pixtag keys list` shows them"
-                raise StoreError(f"there is no key {name!r} that counts in {path}", hint=hint)
+                raise StoreError(
+                    f"there is no key {name!r} that counts in {opened.address}", hint=hint
+                )
             output.say(f"revoked {name}: no server takes it any more")
         else:
             found = list_keys(opened)
@@ -195,7 +237,7 @@ def keys(
 
 
 def report(
-    *, served: bool = False, user: str | None = None, store: Path | None = None, json: bool = False
+    *, served: bool = False, user: str | None = None, store: str | None = None, json: bool = False
 ) -> None:
     """Tell what became of the hashtags that a server suggested.
 

@@ -17,7 +17,7 @@ _SHOWN = 40
 
 def train(
     *,
-    store: Path | None = None,
+    store: str | None = None,
     out: Path,
     size: Size | None = None,
     tags: Path | None = None,
@@ -52,13 +52,14 @@ def train(
     from pixtag.encoder import load_encoder
     from pixtag.outputs import check_outputs
     from pixtag.photos import embed_missing
+    from pixtag.places import store_file
     from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
     fit = _import_fit()
     store = your_store(store)
     curves = (Path(f"{out}.curves.jsonl"), Path(f"{out}.curves.png"))
-    check_outputs(curves, [store, tags], folder=out)
+    check_outputs(curves, [store_file(store), tags], folder=out)
     config = section(TrainConfig, "train", {"size": size, "seed": seed})
     labels = None if tags is None else _read_labels(tags)
     eyes = load_encoder(encoder)
@@ -67,11 +68,11 @@ def train(
         with Store.open(store) as opened, bar:
             embed_missing(opened, eyes, on_progress=bar.update)
     with Store.open(store, read_only=True) as opened:
-        log = opened.log(eyes.digest)
+        log, title = opened.log(eyes.digest), opened.path.name
     with output.progress("training", unit="steps") as bar:
         bundle = fit(
             log, out=out, config=config, labels=labels, use_all=all, encoder=eyes,
-            encoder_digest=eyes.digest, title=store.name,
+            encoder_digest=eyes.digest, title=title,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )  # fmt: skip
     manifest, n_seen = bundle.manifest, bundle.manifest.trained.n_posts
@@ -84,7 +85,7 @@ def train(
     output.say(f"wrote {out}: {made}; curves in {' and '.join(map(str, curves))}")
 
 
-def tags(*, store: Path | None = None, bundle: Model = None, json: bool = False) -> None:
+def tags(*, store: str | None = None, bundle: Model = None, json: bool = False) -> None:
     """List the tags of a model or of a store, with uses, people and how common they are.
 
     The head holds the most used tags that make up half of all uses, the torso the next 40 %, the

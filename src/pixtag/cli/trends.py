@@ -17,7 +17,7 @@ def trends(
     action: Literal["import", "fetch", "list"] = "list",
     /,
     *places: str,
-    store: Path | None = None,
+    store: str | None = None,
     source: str | None = None,
     json: bool = False,
 ) -> int:
@@ -70,11 +70,11 @@ def trends(
             else:
                 with output.progress(f"asking {place}", unit="servers"):
                     report = fetch_trends(opened, place)
-            _tell(report, store, json=json)
+            _tell(report, opened.address, json=json)
     return 0
 
 
-def _tell(report: TrendReport, store: Path, *, json: bool) -> None:
+def _tell(report: TrendReport, store: str, *, json: bool) -> None:
     for kind, n in report.problems.most_common():
         output.say(f"left out, {kind}: {n:,} ({report.examples.get(kind, '')})")
     if json:

@@ -111,7 +111,7 @@ def _temporal(request: Request) -> Outcome:
     start, stop = split.bounds(period)
     if split.test_stop - split.valid_stop < 1:
         raise InputError(
-            f"{store.path} holds {len(log) - log.n_untimed} posts with a time: too few to set "
+            f"{store.address} holds {len(log) - log.n_untimed} posts with a time: too few to set "
             "some apart and measure",
             hint="import more posts; for posts without times use --protocol ancestor",
         )

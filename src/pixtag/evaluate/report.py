@@ -22,6 +22,7 @@ from PIL import Image
 
 from pixtag.errors import ConfigError, ImageError
 from pixtag.evaluate import tables as t
+from pixtag.evaluate.labelled import THING
 from pixtag.evaluate.metrics import Comparison, Scored
 from pixtag.evaluate.past import ORACLE
 from pixtag.evaluate.tables import ALL, SOURCES, Figures, Row
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Cell = Row | str | None
+_SAID = {
+    "p@1": "the first hashtag is right on {:.0f} of 100 posts",
+    "r@5": "the first five hold {:.0f} % of a post's own hashtags",
+    "any of five fits": "one of five hashtags fits on {:.0f} of 100 photos",
+    THING: "the thing itself is named on {:.0f} of 100 photos",
+}
+_NO_METHODS = (ORACLE, t.PERFECT, t.WRITTEN, "random")
 Wanted = Mapping[str, Any]
 """What `Figures.find` is asked for."""
 
@@ -67,6 +75,32 @@ def text(cell: Cell) -> str:
         return f"{cell.mean:.3f}"
     low, high = (f"{end:.3f}".replace("0.", ".", 1) for end in (cell.low, cell.high))
     return f"{cell.mean:.3f} {low}\u2013{high}"
+
+
+def in_words(found: Figures) -> str:
+    """Say in one sentence what was found, beside the best of the other methods; "" if nothing."""
+    told = {metric: say for metric, say in _SAID.items() if found.find(found.first, metric)}
+    if not told:
+        return ""
+
+    def figure(method: str, metric: str) -> float:
+        row = found.find(method, metric)
+        return -1.0 if row is None else row.mean
+
+    parts = [say.format(100 * figure(found.first, metric)) for metric, say in told.items()]
+    sentence = f"With {found.first} {' and '.join(parts)}"
+    methods = found.values("method", segment=ALL, kind="mean")
+    others = [name for name in methods if name not in {found.first, *_NO_METHODS}]
+    if found.protocol == "histories":
+        worst = min(others, key=lambda name: figure(name, THING))
+        after = f"{100 * figure(worst, THING):.0f} after the made-up history that harms most"
+        named = told[THING].format(100 * figure(found.first, THING))
+        return f"{named[0].upper()}{named[1:]} for a stranger, {after}."
+    if found.protocol == "ancestor" or not others:
+        return sentence + "."
+    best = max(others, key=lambda name: figure(name, list(told)[-1]))
+    numbers = " and ".join(f"{100 * figure(best, metric):.0f}" for metric in told)
+    return f"{sentence}; with {best}, the best of the other methods, {numbers}."
 
 
 def tables_of(found: Figures, *, is_brief: bool) -> list[Table]:

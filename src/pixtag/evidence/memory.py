@@ -211,7 +211,7 @@ class MemoryEvidence:
         tags = view.names.ids_of(posts.tags)[posts.tag_ids]
         users = np.append(view.people.ids_of(posts.users), NOBODY)[posts.user_of_post]
         tick = ticks(posts.at)
-        tie = np.fromiter((zlib.crc32(p.encode()) for p in posts.post_ids), np.int64, n)
+        tie = np.fromiter(map(zlib.crc32, map(str.encode, posts.post_ids)), np.int64, n)
         lengths = np.diff(posts.tag_start)
         owner = np.repeat(np.arange(n), lengths)
         photo, vectors, topics = self._photos_of(posts, owner, tags, len(view.vectors))

@@ -150,6 +150,9 @@ class Segment:
     @classmethod
     def of(cls, packed: Ints, entry: Ints) -> Segment:
         """Sort entries, in any order."""
+        if not (packed & LAST_TICK).any():  # without times all of a key are tied
+            order = np.lexsort((entry, packed))
+            return cls(packed[order], entry[order])
         order = np.argsort(packed, kind="stable")
         packed, entry = packed[order], entry[order]
         same = packed[1:] == packed[:-1]

@@ -30,13 +30,13 @@ _NAMES = ("tags", "users", "post_ids")
 
 
 def save_evidence(
-    evidence: MemoryEvidence, path: Path, *, key: str, seq: int, mode: int = 0o600
+    evidence: MemoryEvidence, path: Path, *, key: str, seq: int | str, mode: int = 0o600
 ) -> bool:
     """Write evidence to a file, which appears at once when it is whole.
 
-    It stands for a store's revision `seq` and depends on `key`: the store and the model. Nothing
-    is written (False) when rows of retracted or replaced posts remain: their names must not
-    outlive them. Names hold no NUL.
+    It stands for a store's changes up to `seq` and depends on `key`: the store and the model.
+    Nothing is written (False) when rows of retracted or replaced posts remain: their names must
+    not outlive them. Names hold no NUL.
 
     Raises:
         OSError: The file cannot be written.
@@ -82,8 +82,8 @@ def save_evidence(
 
 def load_evidence(
     path: Path, *, key: str, n_fixed: int, derive: Derive
-) -> tuple[MemoryEvidence, int] | None:
-    """Read what `save_evidence` wrote with `n_fixed` tags of a model: evidence and revision.
+) -> tuple[MemoryEvidence, int | str] | None:
+    """Read what `save_evidence` wrote with `n_fixed` tags of a model: evidence and `seq`.
 
     None when the file is missing, damaged, or of another key.
     """
@@ -108,7 +108,7 @@ def load_evidence(
         view = View(names, people, len(tags), photos_in_order=in_order, **parts)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         return None
-    return MemoryEvidence.restored(view, post_ids, derive), int(about["seq"])
+    return MemoryEvidence.restored(view, post_ids, derive), about["seq"]
 
 
 def _checksum(array: NDArray[Any]) -> int:

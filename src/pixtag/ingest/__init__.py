@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pixtag.errors import ArchiveError, InputError
+from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.ingest import instagram, library, records, services
+from pixtag.ingest.again import SERVICES, Again
 from pixtag.ingest.context import Context, ImportReport
 from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
 from pixtag.store import Store
-from pixtag.types import PHOTO_SUFFIXES, Post, iso_time
+from pixtag.types import Post, iso_time
 
 
 class Reader(NamedTuple):
@@ -192,13 +194,19 @@ def import_posts(
     context = Context(report, store.photos_folder, keep_copies, user_id, join_comments, private)
     if any(source.kind == "folders" for source in sources):
         labelled = (post for post in store.posts() if post.post_id.startswith("folder-"))
-        context.known_ids = {post.photos[0].path: post.post_id for post in labelled if post.photos}
+        known = {post.photos[0].path: post.post_id for post in labelled if post.photos}
+        origins = {path: i for path, i in context.origins().items() if i in {*known.values()}}
+        context.known_ids = known | origins
     latest = time.time() if now is None else now
+
+    again = {one.kind: Again(store, one.kind) for one in sources if one.kind in SERVICES}
 
     def counted() -> Iterator[Post]:
         for source in sources:
             for post in READERS[source.kind].read(source.paths, context):
                 report.count(post, now=latest)
+                if source.kind in again:
+                    again[source.kind].note(post)
                 yield post
 
     def tell(n_done: int) -> None:
@@ -207,6 +215,8 @@ def import_posts(
 
     result = store.add_posts(counted(), on_progress=tell)
     report.added, report.updated, report.unchanged = result.added, result.updated, result.unchanged
+    for one in again.values():
+        one.settle(report)
     return report
 
 
@@ -224,14 +234,14 @@ def export_posts(
         if out.suffix == ".gz":
             file = opened.enter_context(gzip.GzipFile("", "wb", mtime=0, fileobj=plain))
         for n_posts, post in enumerate(store.posts(user_id=user_id), start=1):
-            file.write(_post_line(post))
+            file.write(post_line(post))
             if on_progress is not None:
                 on_progress(n_posts)
     return n_posts
 
 
-def _post_line(post: Post) -> bytes:
-    """Write one post; its photos stand as absolute paths: none as "", several as a list."""
+def post_line(post: Post) -> bytes:
+    """Write one post as JSON; its photos stand as absolute paths: none as "", several as a list."""
     paths = [photo.path for photo in post.photos]
     record = {
         "post_id": post.post_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import html
+import json
 import os
 import unicodedata
 import zipfile
@@ -21,10 +22,10 @@ from typing import IO, cast
 import regex
 
 from pixtag.errors import StoreError
+from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
-from pixtag.types import NO_ZONE, PHOTO_SUFFIXES, Photo, Post, iso_time, read_time
+from pixtag.types import NO_ZONE, Photo, Post, iso_time, read_time
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".webm", ".avi", ".mkv", ".3gp"})
 NOBODY = "me"  # who posted, when neither the archive nor the person at the keyboard says it
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0
@@ -112,6 +113,11 @@ class ImportReport:
         """Whose posts were read, by name."""
         return sorted(self._people - {None})  # pyright: ignore[reportArgumentType]
 
+    def rename(self, old: str, new: str) -> None:
+        """Call a person by another name."""
+        self._people = {new if name == old else name for name in self._people}
+        self.n_people = len(self._people) - 1
+
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for `--json`."""
         names = [one.name for one in fields(self)[5:] if not one.name.startswith("_")]
@@ -144,7 +150,7 @@ class Context:
     user_id: str | None = None  # the person, for sources that do not name one
     join_comments: bool = True  # whether own first comments belong to the post
     private: bool = False  # whether posts for followers or for single people are read
-    known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by a post's first photo
+    known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by first photo
     _part: Path | None = None
 
     @staticmethod
@@ -183,6 +189,22 @@ class Context:
     def photo_in(self, opener: Opener, name: str) -> Photo | None:
         """Copy a photo out of an archive; None when it can't be read. Raises as `photo_at`."""
         return self._photo(opener, name, is_copied=True)
+
+    def keep_origin(self, copy: Photo, path: str, post_id: str) -> None:
+        """Note beside a copy which file it is of: the post keeps its id when that is edited."""
+        note, line = self.photos_folder / f"{copy.digest}.from", json.dumps([path, post_id]) + "\n"
+        if not note.exists() or line not in note.read_text("ascii"):
+            with note.open("a", encoding="ascii") as file:
+                file.write(line)
+
+    def origins(self) -> dict[str, str]:
+        """Post ids by the file that was copied for them."""
+        found: dict[str, str] = {}
+        notes = self.photos_folder.glob("*.from")
+        for note in sorted(notes, key=lambda one: one.stat().st_mtime_ns):
+            lines = note.read_text("ascii").splitlines()
+            found |= dict(json.loads(line) for line in lines)
+        return found
 
     @staticmethod
     def assign_comments(

@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,14 +20,20 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import BROKEN_ZIP, VIDEO_SUFFIXES, Context, ImportReport, composed
-from pixtag.types import PHOTO_SUFFIXES, Photo
+from pixtag.formats import HEAD_BYTES, PHOTO_FORMATS, PHOTO_SUFFIXES, VIDEO_SUFFIXES, sniff
+from pixtag.ingest.context import BROKEN_ZIP, Context, ImportReport, composed
+from pixtag.types import Photo
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MAX_LINE_BYTES = 32 * 2**20  # a post with 10,000 tags has some 200 kB
 MAX_ENTRY_BYTES = 512 * 2**20
 MAX_RATIO = 200  # of a zip's entry: photos hardly shrink, JSON to a fiftieth; bombs to less
-# What gzip, zlib and pyarrow raise on damaged data (ArrowInvalid is a ValueError).
-DAMAGED = (EOFError, OSError, zlib.error, ValueError)
+# What gzip, zlib and zstd raise on damaged data, and pyarrow (ArrowInvalid is a ValueError).
+DAMAGED = (EOFError, OSError, zlib.error, zstd.ZstdError, ValueError)
 _HARMLESS_BYTES = 2**20
 _MAX_TOTAL_RATIO, _SPARE_BYTES = 100, 2**30
 _MOST_NAMES = 50_000
@@ -64,10 +71,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         if packing == "gzip":
             return cast("IO[bytes]", gzip.open(path, "rb"))
         if packing == "zstd":
-            import pyarrow as pa  # only here: it takes a quarter of a second
-
-            stream = pa.input_stream(str(path), compression="zstd")
-            return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", stream)))
+            return cast("IO[bytes]", zstd.open(path, "rb"))
         return path.open("rb")
     except OSError as error:
         what = f"{path} cannot be read: {error.strerror or error}"
@@ -257,10 +261,8 @@ class Tree:
         suffix = PurePosixPath(entry.name).suffix.lower()
         if suffix in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
             return "photo" if suffix in PHOTO_SUFFIXES else "video"
-        from pixtag.images import HEAD_BYTES, sniff  # few archives need it
-
         kind = sniff(self.read(entry, HEAD_BYTES) or b"")
-        return {None: "other", "pdf": "other", "psd": "other", "video": "video"}.get(kind, "photo")
+        return "photo" if kind in PHOTO_FORMATS else "video" if kind == "video" else "other"
 
     def _in_zip(self, path: Path) -> Iterator[Entry]:
         try:

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import VIDEO_SUFFIXES, Comment, Context, ImportReport
+from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from pixtag.ingest.context import Comment, Context, ImportReport
 from pixtag.ingest.files import (
     Entry,
     Look,
@@ -25,7 +26,7 @@ from pixtag.ingest.files import (
     text_of,
     walk,
 )
-from pixtag.types import PHOTO_SUFFIXES, Photo, Post
+from pixtag.types import Photo, Post
 
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"

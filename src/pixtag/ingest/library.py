@@ -6,18 +6,32 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from pixtag.errors import ArchiveError, ImageError
+from pixtag.formats import PHOTO_SUFFIXES
+from pixtag.ingest import marks
 from pixtag.ingest.context import BROKEN_ZIP, Context, ImportReport
 from pixtag.ingest.files import Entry, Look, Tree, take_photo, text_of
 from pixtag.tags import tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Post
+from pixtag.types import Post
 
+MAX_XMP_BYTES = 16 * 2**20
 _N_TRIED = 200  # photos that are looked into to tell whether a folder is a library
-_SUBJECT = re.compile(r"<dc:subject\b.*?</dc:subject>", re.DOTALL)
-_ITEM = re.compile(r"<rdf:li[^>]*>(.*?)</rdf:li>", re.DOTALL)
+# Keywords as nearly every program writes them, then as Immich and digiKam, and Lightroom and
+# darktable do; with what parts their paths. Each stops at the next of its kind, so that a text of
+# many without an end takes no longer.
+_LISTS = tuple(
+    (re.compile(rf"<{name}\b(?:(?!<{name}\b).)*?</{name}>", re.DOTALL), mark)
+    for name, mark in (
+        ("dc:subject", "|"),
+        ("digiKam:TagsList", "/"),
+        ("lr:hierarchicalSubject", "|"),
+    )
+)
+_ITEM = re.compile(r"<rdf:li[^<>]*>([^<]*)</rdf:li>")
 _TAKEN = re.compile(
     r"\b(?:exif:DateTimeOriginal|photoshop:DateCreated|xmp:CreateDate)(?:=[\"']|>)([^<\"']+)"
 )
@@ -56,6 +70,7 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             near = [sidecars[k] for k in _keys(entry) if k in sidecars] if is_photo else [entry]
             notes = [_in_xmp(tree.read(one) or b"", one.name) for one in near]
             notes += [_noted(entry)] if is_photo else []
+            # What Pixtag wrote counts only where another place has it too.
             keywords = [word for words, _ in notes for word in words]
             if not keywords:
                 context.report.add("photo without keywords, left out", entry.name)
@@ -90,17 +105,27 @@ def _keys(photo: Entry) -> tuple[str, str]:
 
 def _in_xmp(data: bytes, name: str) -> tuple[list[str], str]:
     try:
-        text = text_of(data, name)
+        text = text_of(data if len(data) <= MAX_XMP_BYTES else b"", name)
     except ArchiveError:
         return [], ""
-    found = [item for bag in _SUBJECT.findall(text) for item in _ITEM.findall(bag)]
+    words: dict[str, str] = {}
+    for one, mark in _LISTS:
+        items = (item for bag in one.findall(text) for item in _ITEM.findall(bag))
+        for word in (html.unescape(item).rpartition(mark)[2].strip() for item in items):
+            words.setdefault(marks.key_of(word), word)
     taken = _TAKEN.search(text)
-    return [_last(html.unescape(item)) for item in found], taken[1].strip() if taken else ""
+    found = marks.without(words.values(), marks.written_in(text))
+    return found, taken[1].strip() if taken else ""
 
 
 def _last(keyword: str) -> str:
     """Take the keyword of a path such as `Places|Berlin`."""
     return keyword.rpartition("|")[2].strip()
+
+
+def keywords_in(photo: Path) -> list[str]:
+    """List the keywords that a photo carries in itself; none where it cannot be read."""
+    return _noted(Entry(photo.name, partial(photo.open, "rb"), str(photo)))[0]
 
 
 def _noted(photo: Entry) -> tuple[list[str], str]:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest import files
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context, composed
+from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from pixtag.ingest import files, marks
+from pixtag.ingest.context import Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Post
+from pixtag.types import Post
 
 # The columns of a post, and what others call them; a post's own name for one comes first.
 COLUMNS = {
@@ -199,9 +200,12 @@ def _table_rows(
 
 
 def _read_parquet(path: Path, context: Context, heading: _Heading) -> _Records:
-    import pyarrow as pa  # only where Parquet is read: it takes a quarter of a second
-    import pyarrow.parquet as pq
-
+    try:
+        import pyarrow as pa  # only where Parquet is read: it is large and takes a quarter second
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        what = f"{path} is a Parquet file, which needs the package pyarrow"
+        raise ArchiveError(what, hint="pip install pyarrow, or write it as CSV") from error
     try:
         with files.open_bytes(path) as file:
             is_packed = files.compression(path)
@@ -305,23 +309,30 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
     """
     (root,) = paths
-    n_posts = 0
+    n_posts, known = 0, {*context.known_ids.values()}
     for folder, names in walk(root, SKIPPED_FOLDERS):
         posts = _labelled(folder, [name for name in names if name[0] != "."], context)
         context.report.n_expected += len(posts)
-        texts = [_label_lines(folder / label, context) for _, label, _ in posts]
+        marked = [_label_lines(folder / label, context) for _, label, _ in posts]
+        texts = [lines for lines, _ in marked]
         # A file of three lines or more, the first a single tag, shows that each line is a tag.
         is_list = any(len(text) > 2 and not _SEPARATOR.search(text[0]) for text in texts)
-        for (stem, label, photo_names), text in zip(posts, texts, strict=True):
+        for (stem, label, photo_names), (text, written) in zip(posts, marked, strict=True):
             n_posts += 1
             tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
+            if written and not (tags := tuple(marks.without(tags, written))):
+                context.report.add("only words of Pixtag's own, left out", str(folder / label))
+                continue
             photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
             # Named by folder, name and content: the same after a move, and in parent or child;
             # a file that was edited in its place keeps the name that it had.
             digests = (photo.digest for photo in photos)
             post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
-            if post_id not in context.known_ids.values():
-                post_id = context.known_ids.get(photos[0].path, post_id)
+            source = str(folder / photo_names[0])
+            if post_id not in known:
+                post_id = context.known_ids.get(source, post_id)
+            if context.keep_copies and photos[0].digest:
+                context.keep_origin(photos[0], source, post_id)
             yield Post(post_id, user_id, None, tags, photos)
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
@@ -349,16 +360,16 @@ def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[st
     return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
 
 
-def _label_lines(path: Path, context: Context) -> list[str]:
-    """Read a text file's lines, without blank ones at its end."""
+def _label_lines(path: Path, context: Context) -> tuple[list[str], list[str]]:
+    """Read a text file's lines, without blank ones at its end, and the words of Pixtag's line."""
     raw = files.read_all(partial(path.open, "rb"), str(path), context.report, "text file")
     try:
         text = files.text_of(raw or b"", path)
     except ArchiveError as error:
         context.report.add("text file in an unknown encoding, not read", str(error))
-        return []
-    text = join_surrogates(text).replace("\0", "").rstrip()
-    return [line.strip() for line in text.splitlines()]
+        return [], []
+    text, written = marks.split_line(join_surrogates(text).replace("\0", ""))
+    return [line.strip() for line in text.rstrip().splitlines()], written
 
 
 def _label(

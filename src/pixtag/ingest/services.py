@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pixtag.errors import ArchiveError
-from pixtag.ingest.context import VIDEO_SUFFIXES, Context
+from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
+from pixtag.ingest.context import Context
 from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_json, take_photo
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import PHOTO_SUFFIXES, Photo, Post
+from pixtag.types import Photo, Post
 
 _OUTBOX, _ACTOR = re.compile(r"(^|/)outbox\.json$"), re.compile(r"(^|/)actor\.json$")
 _PUBLIC = {"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"}
@@ -83,7 +85,7 @@ def _outbox_posts(tree: Tree, found: list[Entry], where: Path, context: Context)
             if row.get("type") == "Announce" or not note:
                 context.report.add("boost or other activity, left out", str(row.get("id")))
                 continue
-            if (reach := _reach(note, row)) and not context.private:
+            if (reach := reach_of(note, row)) and not context.private:
                 context.report.add(
                     f"{reach} post, left out (--private reads it)", str(note.get("id"))
                 )
@@ -94,7 +96,7 @@ def _outbox_posts(tree: Tree, found: list[Entry], where: Path, context: Context)
             yield _note_post(tree, note, owner, context)
 
 
-def _reach(note: dict[str, object], activity: dict[str, object]) -> str:
+def reach_of(note: dict[str, object], activity: dict[str, object]) -> str:
     """Tell `followers-only` or `direct`; "" for what everybody may see."""
     said = note.get("visibility") or note.get("scope")
     lists = [note.get("to", activity.get("to")), note.get("cc", activity.get("cc"))]
@@ -106,13 +108,20 @@ def _reach(note: dict[str, object], activity: dict[str, object]) -> str:
     return "followers-only" if any("followers" in one for one in people) else "direct"
 
 
-def _note_post(tree: Tree, note: dict[str, object], owner: str, context: Context) -> Post:
+def read_note(note: dict[str, object], owner: str, context: Context) -> Post:
+    """Read a note's identity, time and hashtags, without its photos."""
     identity = note.get("id") or note.get("url") or str(note)
     posted_at = context.report.read_time(note.get("published"), str(identity))
     texts = [text for text in (note.get("summary"), note.get("content")) if isinstance(text, str)]
     tags = [tag for text in texts for tag in find_hashtags(context.plain_text(text))]
     hashtags = [one for one in as_list(note.get("tag")) if dig(one, "type") == "Hashtag"]
     tags += [str(dig(one, "name")).lstrip("#") for one in hashtags]
+    post_id = context.post_id("activitypub", identity)
+    return Post(post_id, owner, posted_at, tidy_tags(tags, context.report.tags))
+
+
+def _note_post(tree: Tree, note: dict[str, object], owner: str, context: Context) -> Post:
+    post = read_note(note, owner, context)
     photos: list[Photo | None] = []
     n_videos = 0
     attachments = as_list(note.get("attachment")) or [note.get("attachment")]
@@ -131,8 +140,7 @@ def _note_post(tree: Tree, note: dict[str, object], owner: str, context: Context
             photos.append(take_photo(entry, uri, context))
     context.report.n_videos += bool(n_videos) and n_videos == len(attachments)
     kept = tuple(photo for photo in photos if photo is not None)
-    post_id = context.post_id("activitypub", identity)
-    return Post(post_id, owner, posted_at, tidy_tags(tags, context.report.tags), kept)
+    return replace(post, photos=kept)
 
 
 def _url(medium: dict[str, object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -71,9 +72,10 @@ class Prior:
         every = np.arange(len(self.people))
         owner, _, row = view.photos.rows(every, 0, np.full(len(every), LAST_TICK))
         out = np.zeros((len(every), view.vectors.shape[1]), np.float32)
-        if len(row):
-            first = np.flatnonzero(is_first(owner))
-            out[owner[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
+        # Tag by tag: the vectors of all uses at once are many times what a cache holds.
+        start = np.flatnonzero(is_first(owner)).tolist()
+        for first, stop in pairwise([*start, len(row)]):
+            out[owner[first]] = view.vectors[row[first:stop]].sum(axis=0)
         return out
 
     @cached_property

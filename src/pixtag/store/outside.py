@@ -43,7 +43,10 @@ def put_outside(store: Store, counts: Iterable[OutsideCount]) -> int:
         rows.append((count.source, count.tag, count.day, count.uses, count.accounts, seen_at_us))
     if rows:
         with store.writing() as db:
-            db.executemany("INSERT OR REPLACE INTO outside VALUES (?, ?, ?, ?, ?, ?)", rows)
+            query = """INSERT INTO outside VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (source, day, tag) DO UPDATE SET uses = excluded.uses,
+                accounts = excluded.accounts, seen_at_us = excluded.seen_at_us"""
+            db.executemany(query, rows)
             db.execute("UPDATE meta SET value = value + 1 WHERE name = 'outside'")
     return len(rows)
 
@@ -71,7 +74,7 @@ def note_fetch(store: Store, source: str, *, at: float, problem: str = "") -> No
         db.execute(
             "INSERT INTO fetches VALUES (?, ?, ?, ?) ON CONFLICT (source) DO UPDATE SET "
             "tried_at_us = excluded.tried_at_us, message = excluded.message, "
-            "fetched_at_us = coalesce(excluded.fetched_at_us, fetched_at_us)",
+            "fetched_at_us = coalesce(excluded.fetched_at_us, fetches.fetched_at_us)",
             (source, at_us, None if problem else at_us, problem[:500]),
         )
 

@@ -6,18 +6,21 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pixtag.errors import InputError, ShapeError
 from pixtag.store.schema import MEMORY, guarded
 from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog, microseconds
+
+if TYPE_CHECKING:
+    from pixtag.store.base import Database
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
@@ -59,7 +62,9 @@ class ForgetResult:
     had_lists: bool = False
 
 
-def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> None:
+def write_posts(
+    db: sqlite3.Connection, posts: list[Post], revision: int, seen_at: Mapping[str, int]
+) -> None:
     """Insert posts, or replace those that are known, as changed by a revision."""
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
@@ -70,7 +75,7 @@ def write_posts(db: sqlite3.Connection, posts: list[Post], revision: int) -> Non
     for post in posts:
         user = None if post.user_id is None else users[post.user_id]
         at_us = None if post.posted_at is None else microseconds(post.posted_at)
-        db.execute(query, (post.post_id, user, at_us, revision, now))
+        db.execute(query, (post.post_id, user, at_us, revision, seen_at.get(post.post_id, now)))
     names = [post.post_id for post in posts]
     row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
     for table in ("tag_uses", "photos"):
@@ -121,6 +126,12 @@ def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, 
     """Read those of some posts that the store has."""
     rows = _fetch(db, "SELECT id FROM posts", "post_id", post_ids)
     return {post.post_id: post for post in load_posts(db, [row[0] for row in rows])}
+
+
+def seen_at(db: sqlite3.Connection, post_ids: list[str]) -> dict[str, int]:
+    """When the store learned of posts, for those where that is known."""
+    found = _fetch(db, "SELECT post_id, seen_at_us FROM posts", "post_id", post_ids)
+    return {name: at for name, at in found if at is not None}
 
 
 def load_posts(db: sqlite3.Connection, rows: list[int]) -> list[Post]:
@@ -200,17 +211,26 @@ def _embeddings(
     """Average the embeddings of each post's photos."""
     query = "SELECT id, width FROM encoders WHERE digest = ?"
     encoder, width = db.execute(query, (encoder_digest,)).fetchone() or (None, 0)
-    embeddings = np.zeros((len(rows), width), np.float16)
     if encoder is None:
-        return np.zeros(len(rows), np.bool_), embeddings
+        return np.zeros(len(rows), np.bool_), np.zeros((len(rows), 0), np.float16)
     photos = _fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
     query = f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder)})"  # noqa: S608
     found = _fetch(db, query, "digest", None if only is None else {name for _, name in photos})
     number = {digest: i for i, (digest, _) in enumerate(found)}
     vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)
     known = _pairs([(post, number[digest]) for post, digest in photos if digest in number])
-    place, source = _places(rows, known[:, 0]), known[:, 1]
-    counts = np.bincount(place, minlength=len(rows))
+    return mean_vectors(vectors, _places(rows, known[:, 0]), known[:, 1], n_posts=len(rows))
+
+
+def mean_vectors(vectors: Halfs, place: Ints, source: Ints, *, n_posts: int) -> tuple[Bools, Halfs]:
+    """Which posts have a photo with an embedding, and the mean over each one's, `[N, D]`.
+
+    A pair of `place` and `source` says that a post shows the photo of a row of `vectors`.
+    """
+    order = np.argsort(place, kind="stable")
+    place, source = place[order], source[order]
+    embeddings = np.zeros((n_posts, vectors.shape[1]), np.float16)
+    counts = np.bincount(place, minlength=n_posts)
     is_single = counts[place] == 1
     embeddings[place[is_single]] = vectors[source[is_single]]
     # Posts with several photos are few: average them in full precision.
@@ -286,21 +306,34 @@ def _delete_rows(
     (removed["photos"],) = db.execute(query, digests).fetchone()
     for table, is_orphan in _ORPHANS.items():
         removed[table] = db.execute(f"DELETE FROM {table} WHERE {is_orphan}").rowcount  # noqa: S608
+    return {**removed, "lists": delete_records(db, user_id)}
+
+
+def delete_records(db: Database, user_id: str | None) -> int:
+    """Remove what is kept of a person besides posts; say how many entries of lists that was."""
     db.execute("DELETE FROM bundle_users WHERE user_name = ?", (user_id,))
     served = "served IN (SELECT id FROM served WHERE user_name = ?)"
     db.execute(f"DELETE FROM feedback WHERE {served}", (user_id,))  # noqa: S608
-    for table in ("keys", "requests", "served", "sets"):
+    for table in ("keys", "requests", "served", "sets", "written"):
         db.execute(f"DELETE FROM {table} WHERE user_name = ?", (user_id,))  # noqa: S608
-    found = db.execute("DELETE FROM lists WHERE user_name = ?", (user_id,))
-    return {**removed, "lists": found.rowcount}
+    return db.execute("DELETE FROM lists WHERE user_name = ?", (user_id,)).rowcount
 
 
 def _remove_files(path: Path, used: set[str]) -> int:
-    """Delete derived files, and copies of photos (named by digest) that no post shows."""
+    """Delete derived files, and copies of photos that no post shows."""
+    derived = [f for f in path.parent.iterdir() if f.name.startswith(path.name + ".snapshot")]
+    return remove_all([*copies_beside(path), *derived], used)
+
+
+def copies_beside(path: Path) -> list[Path]:
+    """Kept copies of photos, named by digest."""
     folder = path.with_name(path.name + ".photos")
-    copies = list(folder.iterdir()) if folder.is_dir() else []
-    gone = [file for file in copies if file.stem not in used and file.is_file()]
-    gone += [f for f in path.parent.iterdir() if f.name.startswith(path.name + ".snapshot")]
+    return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+
+
+def remove_all(files: list[Path], used: set[str]) -> int:
+    """Delete files and folders, but not those with one of these names, and say how many."""
+    gone = [file for file in files if file.stem not in used]
     for file in gone:
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file, ignore_errors=True)

@@ -26,22 +26,29 @@ class ServedRow:
     served_at: float  # Unix seconds UTC, as the next
     at: float
     model: str
-    revision: int
+    revision: int  # of the store when it was asked
     has_photo: bool
     suggestions: tuple[Suggestion, ...]
 
 
 def add_served(store: Store, rows: Sequence[ServedRow], *, kept: int = KEPT) -> None:
-    """Keep served suggestions, and of all that were ever served only the newest."""
-    own = "(SELECT count(*) FROM posts JOIN users ON users.id = posts.user WHERE users.name = ?)"
-    columns = "name, user_name, served_at_us, at_us, model, revision, has_photo, suggestions, n_own"
-    query = f"INSERT INTO served ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {own})"  # noqa: S608
+    """Keep served suggestions, and of all that were ever served only the newest.
+
+    Those of a person who was forgotten since they were answered are left out.
+    """
+    own = "SELECT count(*) FROM posts JOIN users ON users.id = posts.user WHERE users.name = ?"
+    columns = "name, user_name, served_at_us, at_us, model, revision, has_photo, n_own, suggestions"
+    query = f"INSERT INTO served ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     with store.writing() as db:
+        removed = store.last_removal
         for row in rows:
+            (n_own,) = db.execute(own, (row.user,)).fetchone()
+            if row.user is not None and not n_own and removed > row.revision:
+                continue
             shown = json.dumps([_shown(one) for one in row.suggestions], ensure_ascii=False)
             times = microseconds(row.served_at), microseconds(row.at)
-            about = row.model, row.revision, int(row.has_photo), shown
-            db.execute(query, (row.name, row.user, *times, *about, row.user))
+            about = row.model, row.revision, int(row.has_photo), n_own, shown
+            db.execute(query, (row.name, row.user, *times, *about))
         (last,) = db.execute("SELECT max(id) FROM served").fetchone()
         if last is not None and last > kept:
             db.execute("DELETE FROM feedback WHERE served <= ?", (last - kept,))

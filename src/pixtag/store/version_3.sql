@@ -23,7 +23,7 @@ CREATE TABLE outside (source TEXT NOT NULL, tag TEXT NOT NULL, day INTEGER NOT N
     PRIMARY KEY (source, day, tag)) WITHOUT ROWID;
 CREATE TABLE fetches (source TEXT PRIMARY KEY, tried_at_us INTEGER NOT NULL, fetched_at_us INTEGER,
     message TEXT NOT NULL) WITHOUT ROWID;
--- Words that Pixtag wrote into another program's photo; state is written, confirmed or removed.
+-- Words that Pixtag wrote into another program's photo: begun, written, confirmed or removed.
 CREATE TABLE written (place TEXT NOT NULL, target TEXT NOT NULL, word TEXT NOT NULL,
-    state TEXT NOT NULL, PRIMARY KEY (place, target, word)) WITHOUT ROWID;
+    state TEXT NOT NULL, user_name TEXT, PRIMARY KEY (place, target, word)) WITHOUT ROWID;
 INSERT INTO meta VALUES ('outside', 0);

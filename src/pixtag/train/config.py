@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,4 +81,4 @@ class TrainConfig(BaseModel):
     @property
     def rank_to_fit(self) -> RankConfig:
         """Offers while the network is fitted: the tail of a long history teaches little."""
-        return self.rank.model_copy(update={"more_candidates": 0})
+        return replace(self.rank, more_candidates=0)

@@ -101,7 +101,7 @@ class Plan:
         has_words = config.words and is_shipped and bool(self.fitted.has_photo.any())
         rank = config.rank
         if labels is not None:
-            rank = rank.model_copy(update={"only_vocabulary": True})
+            rank = replace(rank, only_vocabulary=True)
         self.config = config.model_copy(update={"rank": rank, "words": has_words})
         self.vocabulary = list(dict.fromkeys(self._chosen_tags() if labels is None else labels))
         tags = auxiliary.bridge_tags

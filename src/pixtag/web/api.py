@@ -138,9 +138,9 @@ def _tagged(request: Request, out: BaseModel, of: object = None) -> Response:
 
 @router.post(
     "/suggest", response_model=SuggestOut, openapi_extra=_body(SuggestIn, is_image=True),
-    summary="Suggest hashtags for a photo", response_model_exclude_none=True,
+    summary="Suggest hashtags for a photo",
 )  # fmt: skip
-async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> SuggestOut:
+async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
     """Suggest hashtags for a photo, given its person and moment.
 
     The photo is the body (`image/*`), the part `photo` of a form, or named in JSON: by its
@@ -153,11 +153,15 @@ async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Sugge
     asked = _checked(SuggestIn, {**wanted.model_dump(exclude_unset=True), **values})
     if len(photos) + (asked.embedding is not None) + (asked.post_id is not None) > 1:
         raise ApiError(422, "more than one photo was given", hint="ask about one at a time")
-    work, service = request.app.state.work, request.app.state.service
-    ask = await work.run(_ask, service, asked, photos, principal)
-    served = await work.run(service.suggest, ask)
+    service: Service = request.app.state.service
+
+    def answered() -> str:
+        served = service.suggest(_ask(service, asked, photos, principal))
+        return SuggestOut.of(served, with_embedding=asked.with_embedding).model_dump_json()
+
+    text = await request.app.state.work.run(answered)
     request.app.state.metrics.suggested.inc()
-    return SuggestOut.of(served, with_embedding=asked.with_embedding)
+    return Response(text, media_type="application/json")
 
 
 def _ask(service: Service, asked: SuggestIn, photos: list[bytes], principal: Principal) -> Ask:
@@ -297,9 +301,9 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
     """Say which suggestions were taken or refused, and which tags the person added."""
     principal = principal_of(request)
     principal.require("write")
-    said: dict[str, Verdict] = dict.fromkeys(_tags(given.added), "added")
-    said |= dict.fromkeys(_tags(given.refused), "refused")
-    said |= dict.fromkeys(_tags(given.accepted), "accepted")
+    said: dict[str, Verdict] = dict.fromkeys(tidy_tags(given.added), "added")
+    said |= dict.fromkeys(tidy_tags(given.refused), "refused")
+    said |= dict.fromkeys(tidy_tags(given.accepted), "accepted")
     service = request.app.state.service
     try:
         await request.app.state.work.run(
@@ -308,14 +312,6 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
     except InputError:
         raise nobody() from None
     return FeedbackOut(n_kept=len(said))
-
-
-def _tags(raws: list[str]) -> list[str]:
-    found = [normalise_tag(raw) for raw in raws]
-    if None in found:
-        what = f"{raws[found.index(None)][:40]!r} is no tag"
-        raise ApiError(422, what, hint="a tag is letters, digits and underscores", kind="input")
-    return [tag for tag in found if tag is not None]
 
 
 @router.get("/users/{user:path}/history", response_model=HistoryOut, summary="What a person uses")
@@ -375,7 +371,7 @@ async def trending(
     tags = [
         RisingOut(
             tag=one.tag, times_usual=round(one.times_usual, 2), n_people=one.n_people,
-            window_hours=one.window_hours,
+            window_hours=one.window_hours, source=one.source,
         )
         for one in found
     ]  # fmt: skip
@@ -432,7 +428,9 @@ async def metrics(request: Request) -> Response:
 
 
 def described(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add to an OpenAPI document what routes that read their body themselves cannot tell."""
+    """Make an OpenAPI document the API's: without the page, with bodies that routes read alone."""
+    own = ("/api/", "/healthz", "/readyz", "/metrics")
+    schema["paths"] = {p: found for p, found in schema["paths"].items() if p.startswith(own)}
     models = schema.setdefault("components", {}).setdefault("schemas", {})
     for model in (SuggestIn, PostIn, ProblemOut):
         found = model.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from pixtag.store.keys import KeyRecord, find_key
-from pixtag.web import api, problems
+from pixtag.web import api, page, problems
 from pixtag.web.guard import Guard, Rules
 from pixtag.web.metrics import Metrics
 from pixtag.web.service import Service
@@ -21,8 +21,8 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     """Make the ASGI application of a service, which it closes when it ends.
 
     Handlers reach the service as `request.app.state.service`, threads for what blocks as
-    `request.app.state.work`, who asks as `guard.principal_of(request)`. A function
-    `app.state.error_page(request, error)` may draw errors for browsers.
+    `request.app.state.work`, who asks as `guard.principal_of(request)`; `state.error_page` draws
+    errors for browsers.
 
     Args:
         service: What answers.
@@ -32,6 +32,7 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         yield
+        page.stop(app)
         await asyncio.to_thread(work.close)
         await asyncio.to_thread(service.close)
 
@@ -57,7 +58,7 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     app.add_middleware(Guard, rules=rules or Rules(), find_key=find, metrics=metrics)
     app.include_router(api.health)
     app.include_router(api.router)
-    # THE PAGE: `from pixtag.web import page` above, and here `app.include_router(page.router)`
+    page.install(app)
     plain = app.openapi
     app.openapi = lambda: app.openapi_schema or api.described(plain())
     return app

@@ -20,19 +20,22 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixtag.store.keys import SCOPES, KeyRecord
 from pixtag.web.metrics import Metrics
-from pixtag.web.problems import ApiError, nobody, response
+from pixtag.web.problems import ApiError, nobody, response, too_busy
 
 MB = 2**20
 COOKIE = "pixtag_key"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-OPEN_PATHS = ("/healthz", "/readyz", "/sign-in", "/static/", "/manifest", "/favicon.ico")
+OPEN_PATHS = (
+    *("/healthz", "/readyz", "/sign-in", "/language"),
+    *("/static/", "/manifest", "/favicon.ico", "/icon-"),
+)
 """What anybody may ask for, beyond loopback too."""
 
 BODY_LIMITS = {"/api/v1/suggest": 64 * MB, "/api/v1/posts": 256 * MB, "/api/": MB}
@@ -63,6 +66,7 @@ class Rules:
     requests_per_minute: int = 6000  # of one key, or of one address without keys
     body_limits: dict[str, int] = field(default_factory=lambda: dict(BODY_LIMITS))
     idle_s: float = 30.0  # longest wait for the next part of a body
+    bytes_at_once: int = 1024 * MB  # of all bodies that are held in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class Principal:
 
 LOCAL = Principal()
 """Whoever asks where no key is needed."""
+ANYBODY = Principal(scopes=frozenset())
+"""Whoever asks without a key where one is needed: for what is open to anybody alone."""
 
 
 def principal_of(request: Request) -> Principal:
@@ -150,6 +156,7 @@ class Guard:
     def __init__(self, app: ASGIApp, rules: Rules, find_key: FindKey, metrics: Metrics) -> None:
         self.app, self.rules, self._find_key, self._metrics = app, rules, find_key, metrics
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self.n_held = 0  # bytes of bodies in memory
         self._rate = RateLimitItemPerMinute(rules.requests_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,18 +169,22 @@ class Guard:
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         state = {**scope.get("state", {}), "request_id": request_id, "principal": LOCAL}
         scope = {**scope, "state": state}
-        answer = _Answer(send, scope)
+        answer, body = _Answer(send, scope), _Body(receive, self, self._limit(scope))
         started_s = time.perf_counter()
         with self._metrics.in_flight.track_inprogress():
             try:
                 await self._passed(scope, headers, answer)
-                await self.app(scope, _Body(receive, self._limit(scope), self.rules.idle_s), answer)
+                await self.app(scope, body, answer)
+            except ClientDisconnect:
+                answer.status = 499  # nobody waits for an answer
             except Exception as error:  # noqa: BLE001 - the last stop before the network
                 if not answer.is_begun:
                     await response(Request(scope), error)(scope, receive, answer)
             except _SignIn:
                 to = f"/sign-in?next={quote(scope['path'])}"
                 await RedirectResponse(to, 303)(scope, receive, answer)
+            finally:
+                self.n_held -= body.n_held
         self._metrics.count(scope, answer.status, time.perf_counter() - started_s)
 
     async def _passed(self, scope: Scope, headers: Headers, answer: _Answer) -> None:
@@ -184,7 +195,7 @@ class Guard:
         if is_forged(method, headers):
             hint = "send forms from this server's own pages; programs leave out Origin"
             raise ApiError(403, "this came from another site's page", hint=hint, kind="origin")
-        if rules.needs_key and not scope["path"].startswith(OPEN_PATHS):
+        if rules.needs_key:
             scope["state"]["principal"] = await self._principal(scope, headers)
         self._count_in(scope, answer)
         limit, length = self._limit(scope), headers.get("content-length", "")
@@ -198,6 +209,8 @@ class Guard:
         found = await self._find_key(key.strip()) if key else None
         if found is not None:
             return Principal(found.name, found.scopes, found.user)
+        if scope["path"].startswith(OPEN_PATHS):
+            return ANYBODY
         is_page = "text/html" in headers.get("accept", "") and scope["method"] in SAFE_METHODS
         if is_page and not scope["path"].startswith("/api/"):
             raise _SignIn
@@ -237,24 +250,36 @@ def _too_large(limit: int) -> ApiError:
 
 
 class _Body:
-    """`receive` that gives up a body that is too long or does not come."""
+    """`receive` that gives up a body that is too long, does not come, or finds no room."""
 
-    def __init__(self, receive: Receive, limit: int, idle_s: float) -> None:
-        self._receive, self._limit, self._idle_s = receive, limit, idle_s
+    def __init__(self, receive: Receive, guard: Guard, limit: int) -> None:
+        self._receive, self._guard, self._limit = receive, guard, limit
+        # One that may be longer than all that are held together is not held in memory.
+        self._is_held = limit <= guard.rules.bytes_at_once
         self._n_bytes, self._is_whole = 0, False
+
+    @property
+    def n_held(self) -> int:
+        """Bytes of it that are in memory."""
+        return self._n_bytes if self._is_held else 0
 
     async def __call__(self) -> Message:
         if self._is_whole:
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._idle_s)
+            message = await asyncio.wait_for(self._receive(), self._guard.rules.idle_s)
         except TimeoutError:
             raise ApiError(408, "the body did not come", hint="send it again") from None
         if message["type"] == "http.request":
-            self._n_bytes += len(message.get("body", b""))
+            n_bytes = len(message.get("body", b""))
+            self._n_bytes += n_bytes
             self._is_whole = not message.get("more_body", False)
+            if self._is_held:
+                self._guard.n_held += n_bytes
             if self._n_bytes > self._limit:
                 raise _too_large(self._limit)
+            if self._is_held and self._guard.n_held > self._guard.rules.bytes_at_once:
+                raise too_busy()
         return message
 
 

@@ -43,8 +43,14 @@ def nobody() -> ApiError:
     return ApiError(404, "there is nothing of that name here for you", hint=hint, kind="missing")
 
 
-def as_api_error(error: Exception) -> ApiError:
-    """The answer that stands for an error, without paths or code where it is ours."""
+def too_busy() -> ApiError:
+    """What is said where there is no room for more."""
+    hint, wait = "try again after the seconds in Retry-After", {"Retry-After": "1"}
+    return ApiError(503, "too much to do just now", hint=hint, kind="busy", headers=wait)
+
+
+def as_api_error(error: Exception, request_id: str = "") -> ApiError:
+    """The answer that stands for an error; paths and code, where it is ours, are only logged."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
@@ -59,11 +65,11 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, InputError):
         return ApiError(422, error.message, hint=error.hint, kind=error.kind)
     if isinstance(error, StoreError):
-        log.error("%s (%s)", error.message, error.hint)
+        log.error("request %s: %s (%s)", request_id, error.message, error.hint)
         wait = {"Retry-After": "2"}
         hint = "try again in a moment; the server's own output says more"
         return ApiError(503, "the store cannot be used now", hint=hint, kind="store", headers=wait)
-    log.error("an error that nobody expected", exc_info=error)
+    log.error("request %s failed unexpectedly", request_id, exc_info=error)
     kind = error.kind if isinstance(error, PixtagError) else "bug"
     hint = "the server's own output says more, under the id in X-Request-Id"
     return ApiError(500, "something went wrong here", hint=hint, kind=kind)
@@ -82,7 +88,8 @@ def _of_validation(error: RequestValidationError) -> ApiError:
 
 def response(request: Request, error: Exception) -> Response:
     """Answer with an error: a problem document, or for a browser what the page makes of it."""
-    found = as_api_error(error)
+    request_id = str(getattr(request.state, "request_id", ""))
+    found = as_api_error(error, request_id)
     draw = getattr(request.app.state, "error_page", None)
     wants_page = "text/html" in request.headers.get("accept", "")
     if draw is not None and wants_page and not request.url.path.startswith("/api/"):
@@ -100,7 +107,7 @@ def response(request: Request, error: Exception) -> Response:
         body["hint"] = found.hint
     if found.errors:
         body["errors"] = found.errors
-    if request_id := getattr(request.state, "request_id", ""):
+    if request_id:
         body["instance"] = f"urn:request:{request_id}"
     return JSONResponse(body, found.status_code, dict(found.headers or {}), MEDIA_TYPE)
 

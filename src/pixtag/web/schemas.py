@@ -238,6 +238,7 @@ class RisingOut(_Given):
     times_usual: float
     n_people: int
     window_hours: float
+    source: str  # the server that says so; empty for the store
 
 
 class TrendingOut(_Given):

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 from fastapi import FastAPI
@@ -29,6 +30,7 @@ def serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -
         on_ready: Told the server's own address once it answers.
     """
     logging.getLogger("granian").setLevel(logging.ERROR)
+    sys.setswitchinterval(0.0005)  # threads hand over to the one that reads requests sooner
     asyncio.run(_serve(app, host, port, on_ready))
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from pixtag.bundle import Bundle
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError, StoreError
-from pixtag.images import sniff
+from pixtag.formats import sniff
 from pixtag.lists import global_lists
 from pixtag.outputs import replacing
 from pixtag.predictor import Predictor
@@ -60,7 +60,7 @@ class Served:
     suggestions: tuple[Suggestion, ...]
     unsure: bool  # not sure what a stranger's photo shows: then few are given
     model: str  # digest of the model's file
-    revision: int  # of the store that the answer stands on
+    revision: int  # of the store: the answer knows all up to it
     user: str | None = field(default=None)
     embedding: Floats | None = field(default=None, compare=False)  # of the photo, `[D]`
 
@@ -87,7 +87,7 @@ class Service:
             raise StoreError("the store is for reading only", hint="serve one that can be written")
         self.store = store
         # Reading waits for no commit of another thread.
-        self.reader = store if store.is_in_memory else Store.open(store.path, read_only=True)
+        self.reader = store.reader()
         self.predictor = Predictor.load(bundle, store)
         self._looks = Batches(self.predictor.look_at)
         self._log = _ServedLog(store, n_logged) if is_logging else None
@@ -120,18 +120,18 @@ class Service:
         try:
             self.predictor.answer(_grey_photo(), Wishes.of(5))
             self._not_ready = None
-        except PixtagError as error:
-            self._not_ready = error.message
-        except Exception as error:  # noqa: BLE001 - told by `problems`
-            self._not_ready = f"the first question failed: {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001 - told by `problems`, and in full here
+            log.warning("the model cannot be used: %s", error)
+            self._not_ready = "the model cannot be used"
 
     def problems(self) -> list[str]:
-        """Why questions cannot be answered now; nothing when they can."""
+        """Why questions cannot be answered now, for anybody to read; nothing when they can."""
         found = [self._not_ready] if self._not_ready else []
         try:
             _ = self.reader.revision
         except StoreError as error:
-            found.append(error.message)
+            log.warning("not ready: %s", error.message)
+            found.append("the store cannot be read")
         return found
 
     def watch_batches(self, told: Callable[[int], object]) -> None:
@@ -144,10 +144,10 @@ class Service:
 
     def suggest(self, ask: Ask) -> Served:
         """Answer one question, with the lists of the person and of everybody here."""
-        began_at = time.time()
         seen: Floats | Future[Floats] | None = ask.embedding
         if ask.photo is not None:
             seen = self._looks.look(ask.photo)  # while the past is read
+        revision = self.reader.revision
         lists = global_lists().joined(self.reader.lists(None))
         if ask.user is not None:
             lists = lists.joined(self.reader.lists(ask.user))
@@ -159,10 +159,10 @@ class Service:
         embedding = seen.result() if isinstance(seen, Future) else seen
         served = Served(
             secrets.token_urlsafe(12), answer.at, answer.suggestions, answer.unsure,
-            self.predictor.model_digest, self.reader.revision, ask.user, embedding,
+            self.predictor.model_digest, revision, ask.user, embedding,
         )  # fmt: skip
         if self._log is not None:
-            self._log.add(served, began_at)
+            self._log.add(served)
         return served
 
     def publish(
@@ -265,7 +265,6 @@ class _ServedLog:
     def __init__(self, store: Store, n_kept: int) -> None:
         self._store, self._n_kept = store, n_kept
         self._waiting: list[ServedRow] = []
-        self._forgotten_at: dict[str, float] = {}
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._is_needed, self._is_over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="pixtag-served")
@@ -278,21 +277,19 @@ class _ServedLog:
         self._thread.join()
         self.flush()
 
-    def add(self, served: Served, began_at: float) -> None:
-        """Keep an answer, unless its person was forgotten meanwhile."""
+    def add(self, served: Served) -> None:
+        """Keep an answer."""
         row = ServedRow(
             served.name, served.user, time.time(), served.at, served.model, served.revision,
             served.embedding is not None, served.suggestions,
         )  # fmt: skip
         with self._lock:
-            if began_at > self._forgotten_at.get(served.user or "", 0.0):
-                self._waiting.append(row)
+            self._waiting.append(row)
         self._is_needed.set()
 
     def forget(self, user: str) -> None:
-        """Drop what waits of a person, and what is being answered to them just now."""
+        """Drop what waits of a person."""
         with self._writing, self._lock:
-            self._forgotten_at[user] = time.time()
             self._waiting = [row for row in self._waiting if row.user != user]
 
     def flush(self) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from pixtag.web.metrics import Metrics
-from pixtag.web.problems import ApiError
+from pixtag.web.problems import ApiError, too_busy
 
 N_THREADS = 16  # questions that wait for their photos each hold one
 MOST_WAITING = 48
@@ -38,8 +38,7 @@ class Work:
         """Run a function and wait for what it gives, a minute at most."""
         if self._n >= self._most:
             self._metrics.refused.inc()
-            hint, wait = "try again after the seconds in Retry-After", {"Retry-After": "1"}
-            raise ApiError(503, "too much to do just now", hint=hint, kind="busy", headers=wait)
+            raise too_busy()
         self._n += 1
         context = contextvars.copy_context()
         done = asyncio.get_running_loop().run_in_executor(

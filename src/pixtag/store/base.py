@@ -1,0 +1,504 @@
+"""`Store`: what every store can do, and what does not depend on the engine behind it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeAlias
+
+from pixtag.errors import InputError, StoreError
+from pixtag.lists import ListName, Lists
+from pixtag.places import is_server
+from pixtag.store import rows
+from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
+from pixtag.types import Halfs, Photo, Post, PostLog, microseconds
+
+_BATCH_POSTS = 1000
+_BATCH_S = 2.0
+"""A batch is committed when it is full or has gathered for this long: what a kill can lose."""
+
+Cursor: TypeAlias = int | str
+"""How far a reader has followed a store's changes; to be given back to that store as it is."""
+
+
+class Rows(Protocol):
+    """What a query gave."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a change touched."""
+        ...
+
+    @property
+    def description(self) -> Any:  # noqa: ANN401 - a sequence, the name of each column first
+        """Describe the columns."""
+        ...
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - a tuple of what was selected, or None
+        """Give the next row, if any."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Give all rows."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Database(Protocol):
+    """A connection inside a transaction: SQL that all engines understand, `?` for each value."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Rows:
+        """Run a statement."""
+        ...
+
+    def executemany(self, query: str, values: Iterable[Sequence[Any]], /) -> object:
+        """Run a statement once for each row of values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """How many of the given posts were new, known otherwise (the new form holds), or known."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a reader who was up to date at some cursor has to do to be so again."""
+
+    last_seq: Cursor  # the cursor that this leads to; ask for the changes since then next
+    changed: tuple[str, ...]  # posts to read again: new, replaced, or with other embeddings
+    gone: tuple[str, ...]  # posts of the reader's that the store no longer has
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts of what a store holds: different people, tags and readable photos; all embeddings.
+
+    First and last time are Unix seconds UTC, or None; people come with the most posts first.
+    """
+
+    n_posts: int
+    n_people: int
+    n_tags: int
+    n_tag_uses: int
+    n_photos: int
+    n_embeddings: int
+    n_untimed: int
+    first_at: float | None
+    last_at: float | None
+    posts_per_person: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A photo, by its digest or (out of reach) by its path, that could not be used, and why."""
+
+    target: str
+    kind: str
+    message: str
+
+
+class Store(ABC):
+    """Posts, photos and embeddings in an SQLite file or a PostgreSQL database; see `Store.open`.
+
+    One object may be shared by threads. Reads see what was committed when they began.
+
+    Attributes:
+        address: Names the store for people: its path, or its URL without a password.
+        path: Files made beside the store have names that begin with this one: the file itself,
+            or for a database one in the user's data folder. There may be no such file.
+        photos_folder: Of kept copies of photos, on this machine; may not exist.
+        poll_s: A reader need not ask for changes more often than this.
+    """
+
+    poll_s = 0.0
+    is_in_memory = False
+
+    def __init__(self, address: str, path: Path, *, read_only: bool) -> None:
+        self.address, self.path, self.is_read_only = address, path, read_only
+        self.photos_folder = path.with_name(path.name + ".photos")
+
+    @staticmethod
+    def open(
+        address: str | Path,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        busy_timeout_s: float = 5.0,
+    ) -> Store:
+        """Open a store, made when missing if `create`; an older one is brought up to date.
+
+        The address is a file's path or `postgresql://USER@HOST/DATABASE`, in which another
+        program's tables may lie too. A database itself is not made.
+
+        StoreError: it is missing, no store, newer, damaged, cannot be opened or reached, or another
+        process held it for longer than `busy_timeout_s`.
+        """
+        if is_server(address):
+            try:
+                from pixtag.store.postgres import PostgresStore
+            except ModuleNotFoundError as error:
+                what = f"a PostgreSQL store needs {error.name}, which is not installed"
+                raise StoreError(what, hint="pip install 'pixtag[postgres]'") from error
+
+            return PostgresStore(
+                str(address), create=create, read_only=read_only, busy_timeout_s=busy_timeout_s
+            )
+        from pixtag.store.sqlite import SqliteStore
+
+        return SqliteStore.of_file(
+            Path(address), create=create, read_only=read_only, busy_timeout_s=busy_timeout_s
+        )
+
+    @staticmethod
+    def in_memory() -> Store:
+        """Make an empty store that is in no file and goes with the object."""
+        from pixtag.store.sqlite import SqliteStore
+
+        return SqliteStore.of_memory()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # What each engine does in its own way
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the store. Nothing is lost by not calling it."""
+
+    @abstractmethod
+    def reader(self) -> Store:
+        """Give a store for another thread to read from while this one is busy; maybe itself."""
+
+    @abstractmethod
+    def writer(self) -> Store:
+        """Give a store for another thread to write to while this one is busy; maybe itself."""
+
+    @abstractmethod
+    def known_posts(self, post_ids: Collection[str]) -> dict[str, Post]:
+        """Read those of some posts that the store has."""
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Database]:
+        """Hold one state of the store over several queries; for the modules of this package."""
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[Database]:
+        """Run one transaction, durable when it ends: all of it is kept or nothing.
+
+        What is written inside it by this store's other methods belongs to it.
+        """
+
+    @property
+    @abstractmethod
+    def revision(self) -> int:
+        """Grows with every change of posts or embeddings: the number of the last one.
+
+        Who wants to miss none of several at once follows `cursor`.
+        """
+
+    @property
+    @abstractmethod
+    def last_removal(self) -> int:
+        """The revision at which posts were last removed; 0 when none ever were."""
+
+    @property
+    @abstractmethod
+    def cursor(self) -> Cursor:
+        """Where a reader stands who reads everything now; begin with it, then read `log`."""
+
+    @abstractmethod
+    def changes_since(self, seq: Cursor, known: Iterable[str] = ()) -> Changes:
+        """Tell a reader which posts changed since a cursor, and which of theirs were removed.
+
+        Nothing is kept of a removed post, not even its name: the `known` posts of the reader are
+        compared with the store's. After a backup was restored (the store is behind `seq`) all
+        posts are changed. However many write at once, each change is told, and told once.
+        """
+
+    @abstractmethod
+    def log(
+        self,
+        encoder_digest: str | None = None,
+        post_ids: Collection[str] | None = None,
+        *,
+        seen_before: float | None = None,
+    ) -> PostLog:
+        """Read all posts, or those of `post_ids` that are there, as columns in a log's order.
+
+        Embeddings are the encoder's, a post's the mean over its photos; without one D = 0. With
+        `seen_before` (Unix seconds UTC) only posts that the store had learned of before that.
+        """
+
+    @abstractmethod
+    def find_post_by_digest(self, digest: str) -> Post | None:
+        """Find the latest post with the photo whose bytes have this SHA-256, hex."""
+
+    @abstractmethod
+    def summary(self) -> Summary:
+        """Count what the store holds."""
+
+    @abstractmethod
+    def people(self, *, at_most: int) -> list[str]:
+        """Name people with posts, by name, but not more than a few of many."""
+
+    @abstractmethod
+    def missing_photos(self, encoder_digest: str) -> list[Photo]:
+        """List readable photos without embedding or failure, each digest once, in posts' order."""
+
+    @abstractmethod
+    def damage(self) -> list[str]:
+        """Check what holds the posts, and say in words what is broken. StoreError: it cannot."""
+
+    @abstractmethod
+    def snapshot_file(self, key: str) -> Path | None:
+        """Where evidence that was derived from this store may be kept; None for nowhere."""
+
+    @abstractmethod
+    def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
+        """Read one of the store's own values."""
+
+    @abstractmethod
+    def _all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        """Run one query."""
+
+    @abstractmethod
+    def _post_rows(self, user_id: str | None) -> list[int]:
+        """Rows of a person's or all posts, in the order of `posts`."""
+
+    @abstractmethod
+    def _load(self, ids: list[int]) -> list[Post]:
+        """Read whole posts by their row, without those that are gone."""
+
+    @abstractmethod
+    def _add_batch(self, batch: list[Post], seen_at: Mapping[str, int]) -> Counter[str]:
+        """Write posts inside a transaction and count as `AddResult` does."""
+
+    @abstractmethod
+    def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
+        """Keep embeddings inside a transaction; posts that show the photos count as changed."""
+
+    @abstractmethod
+    def _remove(self, *, user_id: str | None, post_ids: Collection[str]) -> ForgetResult:
+        """Remove posts, or a person's posts, lists and records, with all that derives from them."""
+
+    @abstractmethod
+    def _path_key(self, path: str) -> str | bytes:
+        """A path as the store keeps it."""
+
+    @abstractmethod
+    def seen_at(self, post_ids: list[str]) -> dict[str, int]:
+        """When the store learned of posts, microseconds UTC, for those where that is known."""
+
+    def _write(self, work: Callable[[], Counter[str] | None]) -> Counter[str] | None:
+        """Do some work in one transaction; an engine may do it again when others got between."""
+        with self.writing():
+            return work()
+
+    # What is the same for all
+
+    @property
+    def identity(self) -> str:
+        """Random name that the store got when it was made; two stores never share it."""
+        return str(self._meta("identity"))
+
+    @property
+    def secret(self) -> bytes:
+        """Random bytes that servers of this store sign with; never shown."""
+        return bytes.fromhex(str(self._meta("secret")))
+
+    def add_posts(
+        self,
+        posts: Iterable[Post],
+        *,
+        encoder_digest: str | None = None,
+        embeddings: Mapping[str, Halfs] | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        seen_at: Callable[[list[str]], dict[str, int]] = lambda _: {},
+    ) -> AddResult:
+        """Add posts, or bring known ones up to date, in batches; the last of a post_id holds.
+
+        The encoder's `embeddings`, `[D]` by digest of a photo, go in the commit of their posts;
+        `on_progress` is told the number of posts taken so far. `seen_at` gives for some post_ids
+        when they were learned of (microseconds UTC) where that is not now.
+
+        InputError: a name is no valid Unicode, a time is out of range (1698 to 2242), embeddings
+        as for `put_embeddings`. StoreError: the store cannot be written; earlier batches stay.
+        """
+        known = embeddings or {}
+        if known and encoder_digest is None:
+            raise InputError("embeddings without their encoder", hint="give encoder_digest too")
+        counts: Counter[str] = Counter()
+        for batch in _batches(posts, on_progress):
+            photos = (photo.digest for post in batch for photo in post.photos)
+            shown = list(dict.fromkeys(digest for digest in photos if digest in known))
+            vectors = rows.checked_vectors(shown, [known[d] for d in shown]) if shown else None
+            learned = seen_at([post.post_id for post in batch])
+
+            def write(
+                batch: list[Post] = batch,
+                shown: list[str] = shown,
+                vectors: Halfs | None = vectors,
+                learned: dict[str, int] = learned,
+            ) -> Counter[str]:
+                found = self._add_batch(batch, learned)
+                if vectors is not None:
+                    self._write_vectors(str(encoder_digest), shown, vectors)
+                return found
+
+            counts += self._write(write) or Counter()
+        return AddResult(**counts)
+
+    def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
+        """Read a person's or all posts in time order, ties by post_id, untimed ones first."""
+        ids = self._post_rows(user_id)
+        for start in range(0, len(ids), _BATCH_POSTS):
+            yield from self._load(ids[start : start + _BATCH_POSTS])
+
+    def put_embeddings(
+        self, encoder_digest: str, digests: Sequence[str], embeddings: Halfs
+    ) -> None:
+        """Keep embeddings `[M, D]` (fp16) of photos `[M]`; a known one is replaced.
+
+        ShapeError: not one row a photo, or D differs from what this encoder gave before.
+        InputError: a number is not finite.
+        """
+        vectors = rows.checked_vectors(digests, embeddings)
+        if len(digests):
+            self._write(lambda: self._write_vectors(encoder_digest, digests, vectors))
+
+    def record_failure(self, target: str, kind: str, message: str) -> None:
+        """Note that a photo, by digest or by a path out of reach, is not to be tried for now.
+
+        Importing a post that shows it readable again clears a path's note.
+        """
+        with self.writing() as db:
+            row = self._path_key(target), safe_text(kind), safe_text(message)
+            query = """INSERT INTO failures VALUES (?, ?, ?) ON CONFLICT (target)
+                DO UPDATE SET kind = excluded.kind, message = excluded.message"""
+            db.execute(query, row)
+
+    def failures(self) -> list[Failure]:
+        """List the photos that cannot be used, by target."""
+        found = self._all("SELECT target, kind, message FROM failures ORDER BY target")
+        return [Failure(rows.path_from_db(target), kind, why) for target, kind, why in found]
+
+    def clear_failures(self) -> None:
+        """Let every failed photo be tried again."""
+        with self.writing() as db:
+            db.execute("DELETE FROM failures")
+
+    def record_bundle(
+        self, path: str | Path, digest: str, trained_until: float | None, user_ids: Iterable[str]
+    ) -> None:
+        """Note that a model was trained on these people's posts; replaces a note of its path.
+
+        `trained_until` is the time of the last post it was fitted on, Unix seconds UTC, or None.
+        """
+        key = self._path_key(os.path.abspath(path))  # noqa: PTH100 - a bundle may be a link
+        until_us = None if trained_until is None else microseconds(trained_until)
+        with self.writing() as db:
+            old = "(SELECT id FROM bundles WHERE path = ?)"
+            db.execute(f"DELETE FROM bundle_users WHERE bundle IN {old}", (key,))  # noqa: S608
+            db.execute("DELETE FROM bundles WHERE path = ?", (key,))
+            query = "INSERT INTO bundles (path, bundle_digest, trained_until_us) VALUES (?, ?, ?)"
+            (made,) = db.execute(f"{query} RETURNING id", (key, digest, until_us)).fetchone()
+            users = dict.fromkeys(safe_text(user) for user in user_ids)
+            query = "INSERT INTO bundle_users VALUES (?, ?)"
+            db.executemany(query, [(made, user) for user in users])
+
+    def bundles_trained_on(self, user_id: str) -> list[BundleRecord]:
+        """List the models that were trained on a person's posts, by path."""
+        query = """SELECT path, bundle_digest, trained_until_us FROM bundles
+            JOIN bundle_users ON bundle = bundles.id WHERE user_name = ? ORDER BY path"""
+        found = self._all(query, safe_text(user_id))
+        return [BundleRecord(rows.path_from_db(p), d, rows.seconds(t)) for p, d, t in found]
+
+    def forget(self, user_id: str) -> ForgetResult:
+        """Remove a person: posts, tag uses, embeddings, lists, kept copies, derived files.
+
+        Photos that somebody else's post shows too stay, as does what lies elsewhere: the person's
+        own files and the models that were trained on them.
+        """
+        bundles = tuple(self.bundles_trained_on(user_id))
+        return replace(self._remove(user_id=user_id, post_ids=()), bundles=bundles)
+
+    def remove_posts(self, post_ids: Collection[str]) -> int:
+        """Remove posts in the way of `forget` and say how many; unknown ones are ignored."""
+        return self._remove(user_id=None, post_ids=post_ids).posts
+
+    def lists(self, user_id: str | None = None) -> Lists:
+        """Give a person's lists of tags; those of everybody in this store for None."""
+        query = "SELECT list, tag FROM lists WHERE user_name = ? ORDER BY id"
+        return self._lists_of(self._all(query, safe_text(user_id or "")))
+
+    def _lists_of(self, entries: list[tuple[Any, ...]]) -> Lists:
+        return Lists().with_entries(entries)
+
+    def edit_lists(
+        self, name: ListName, tags: Iterable[str], *, user_id: str | None, remove: bool
+    ) -> list[str]:
+        """Change a list of a person's, or of everybody's in this store for None, as `Lists.edited`.
+
+        InputError: a tag or the person's name is none.
+        """
+        if user_id is not None and not (user_id and is_safe(user_id)):
+            what = f"{user_id!r} is no name of a person"
+            raise InputError(what, hint="give a name in valid Unicode")
+        whose = user_id or ""
+        with self.writing() as db:
+            after, changed = self.lists(user_id).edited(name, tags, remove=remove)
+            db.execute("DELETE FROM lists WHERE user_name = ?", (whose,))
+            entries = [(whose, name, tag) for name, tag in after.entries()]
+            query = "INSERT INTO lists (user_name, list, tag) VALUES (?, ?, ?)"
+            db.executemany(query, entries)
+        return changed
+
+    def _require_writable(self) -> None:
+        if self.is_read_only:
+            what = f"{self.address} was opened for reading only"
+            raise StoreError(what, hint="open it without read_only")
+
+
+def _batches(
+    posts: Iterable[Post], on_progress: Callable[[int], None] | None
+) -> Iterator[list[Post]]:
+    """Cut posts into batches by count and by the time that gathering them took."""
+    batch: list[Post] = []
+    started_s = time.monotonic()
+    for n_taken, post in enumerate(posts, 1):
+        _check(post)
+        batch.append(post)
+        if on_progress is not None:
+            on_progress(n_taken)
+        if len(batch) == _BATCH_POSTS or time.monotonic() - started_s > _BATCH_S:
+            yield batch
+            batch, started_s = [], time.monotonic()
+    if batch:
+        yield batch
+
+
+def _check(post: Post) -> None:
+    for name in (post.post_id, post.user_id or "", *post.tags):
+        if not is_safe(name):
+            what = f"post {post.post_id!r} holds a name that cannot be kept: {name!r}"
+            raise InputError(what, hint="leave out lone surrogates and NUL")
+    at = post.posted_at
+    if at is not None and not (math.isfinite(at) and abs(at) < rows.MAX_SECONDS):
+        hint = "times from 1698 to 2242 can be kept; use None for an unknown one"
+        raise InputError(f"post {post.post_id!r} has the time {at}, out of range", hint=hint)

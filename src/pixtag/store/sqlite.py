@@ -1,0 +1,266 @@
+"""`SqliteStore`: a store in one SQLite file.
+
+Beside the file lie, where they were made, `FILE.photos/` (kept copies of photos) and
+`FILE.snapshot*` (derived data that can be made again).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from pixtag.errors import StoreError
+from pixtag.lists import Lists
+from pixtag.store import rows
+from pixtag.store.base import Changes, Cursor, Store, Summary
+from pixtag.store.rows import ForgetResult, safe_text
+from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
+from pixtag.types import Halfs, Photo, Post, PostLog
+
+_DAMAGE = (
+    ("PRAGMA integrity_check(20)", "SQLite reports: {0}"),
+    ("PRAGMA foreign_key_check", "table {0}, row {1} points to nothing in {2}"),
+    (
+        "SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder "
+        "WHERE length(vector) != 2 * width LIMIT 20",
+        "the embedding of photo {0} has the wrong length",
+    ),
+)  # queries that find damage in a store, and a sentence for each row
+
+
+class SqliteStore(Store):
+    """A store in one SQLite file, over one connection; made by `Store.open`."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(str(path), path, read_only=read_only)
+        self._db, self._lock = db, threading.RLock()
+        self.is_in_memory = path == MEMORY
+
+    @classmethod
+    def of_file(cls, path: Path, *, create: bool, read_only: bool, busy_timeout_s: float) -> Self:
+        """Open a store's file as `Store.open` does."""
+        file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+        db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        store = cls(db, file, read_only=read_only)
+        try:
+            if not read_only and store._meta("needs_compacting"):
+                rows.compact(db, file)  # a forgetting that was interrupted
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def of_memory(cls) -> Self:
+        """Make an empty store as `Store.in_memory` does."""
+        return cls(connect(MEMORY, create=True), MEMORY)
+
+    def close(self) -> None:
+        """Close the file. Nothing is lost by not calling it."""
+        with self._lock, guarded(self.path):
+            self._db.close()
+
+    def reader(self) -> Store:
+        """A connection of its own to the file; in memory there is none but this."""
+        return self if self.is_in_memory else Store.open(self.path, read_only=True)
+
+    def writer(self) -> Store:
+        """As `reader`, for writing."""
+        return self if self.is_in_memory else Store.open(self.path)
+
+    def known_posts(self, post_ids: Collection[str]) -> dict[str, Post]:
+        """As `Store.known_posts`."""
+        with self.reading() as db:
+            return rows.known_posts(db, post_ids)
+
+    @property
+    def revision(self) -> int:
+        """The last number of the change log."""
+        return self._meta("revision")
+
+    @property
+    def last_removal(self) -> int:
+        """As `Store.last_removal`."""
+        return self._meta("removed")
+
+    @property
+    def cursor(self) -> Cursor:
+        """The revision."""
+        return self.revision
+
+    def changes_since(self, seq: Cursor, known: Iterable[str] = ()) -> Changes:
+        """As `Store.changes_since`."""
+        seq = int(seq)
+        with self.reading() as db:
+            last, removed = self._meta("revision"), self._meta("removed")
+            if seq == last:
+                return Changes(last, (), ())
+            is_restored = seq > last
+            query = "SELECT post_id FROM posts WHERE changed > ? ORDER BY changed, id"
+            since = -1 if is_restored else seq
+            changed = tuple(row[0] for row in db.execute(query, (since,)))
+            if not (removed > seq or is_restored):
+                return Changes(last, changed, ())
+            stored = {row[0] for row in db.execute("SELECT post_id FROM posts")}
+        return Changes(last, changed, tuple(name for name in known if name not in stored))
+
+    def log(
+        self,
+        encoder_digest: str | None = None,
+        post_ids: Collection[str] | None = None,
+        *,
+        seen_before: float | None = None,
+    ) -> PostLog:
+        """As `Store.log`."""
+        with self.reading() as db:
+            return rows.read_log(db, encoder_digest, post_ids, seen_before=seen_before)
+
+    def find_post_by_digest(self, digest: str) -> Post | None:
+        """As `Store.find_post_by_digest`."""
+        query = """SELECT post FROM photos JOIN posts ON posts.id = post
+            WHERE digest = ? AND digest != '' ORDER BY posted_at_us DESC, post_id DESC LIMIT 1"""
+        return next(iter(self._load([row for (row,) in self._all(query, digest)])), None)
+
+    def summary(self) -> Summary:
+        """Count what the store holds."""
+        with self.reading() as db:
+            first, last, *counts = db.execute(
+                """SELECT min(posted_at_us), max(posted_at_us), count(*), count(DISTINCT user),
+                    (SELECT count(DISTINCT tag) FROM tag_uses), (SELECT count(*) FROM tag_uses),
+                    (SELECT count(DISTINCT digest) FROM photos WHERE digest != ''),
+                    (SELECT count(*) FROM embeddings), count(*) - count(posted_at_us) FROM posts"""
+            ).fetchone()
+            query = """SELECT name, count(*) FROM posts JOIN users ON users.id = user
+                GROUP BY user ORDER BY count(*) DESC, name"""
+            people = tuple(db.execute(query))
+            span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
+            return Summary(*counts, **span, posts_per_person=people)
+
+    def people(self, *, at_most: int) -> list[str]:
+        """As `Store.people`."""
+        query = """SELECT name FROM users WHERE EXISTS
+            (SELECT 1 FROM posts WHERE user = users.id) ORDER BY name LIMIT ?"""
+        return [name for (name,) in self._all(query, at_most)]
+
+    def missing_photos(self, encoder_digest: str) -> list[Photo]:
+        """As `Store.missing_photos`."""
+        query = """SELECT min(path), digest FROM photos WHERE digest != '' AND NOT EXISTS (
+                SELECT 1 FROM embeddings JOIN encoders ON encoders.id = encoder
+                WHERE embeddings.digest = photos.digest AND encoders.digest = ?)
+            AND digest NOT IN (SELECT target FROM failures)
+            AND path NOT IN (SELECT target FROM failures)
+            GROUP BY digest ORDER BY min(post), min(position)"""
+        found = self._all(query, encoder_digest)
+        return [Photo(rows.path_from_db(path), digest) for path, digest in found]
+
+    def damage(self) -> list[str]:
+        """Let SQLite check every page of the file, and check what it cannot know."""
+        found: list[str] = []
+        try:
+            with closing(connect(self.path, read_only=True)) as db:
+                for query, sentence in _DAMAGE:
+                    broken: list[tuple[Any, ...]] = db.execute(query).fetchall()
+                    found += [sentence.format(*row) for row in broken if row != ("ok",)]
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                what = f"{self.path} cannot be checked: {error}"
+                raise StoreError(what, hint="close what else uses it, then try again") from error
+            found.append(f"SQLite reports: {error}")
+        return found
+
+    def snapshot_file(self, key: str) -> Path | None:
+        """One file beside the store, whatever the key."""
+        del key
+        return None if self.is_in_memory else self.path.with_name(self.path.name + ".snapshot")
+
+    @contextmanager
+    def reading(self) -> Generator[sqlite3.Connection]:
+        """As `Store.reading`."""
+        with self._lock, guarded(self.path), consistent(self.path):
+            if self._db.in_transaction:
+                yield self._db
+                return
+            self._db.execute("BEGIN")
+            try:
+                yield self._db
+            finally:
+                self._db.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self) -> Generator[sqlite3.Connection]:
+        """As `Store.writing`."""
+        self._require_writable()
+        with self._lock, guarded(self.path):
+            if self._db.in_transaction:
+                yield self._db
+                return
+            with transaction(self._db):
+                yield self._db
+
+    def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
+        with self._lock, guarded(self.path), consistent(self.path):
+            found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+            if found is None or not isinstance(
+                found[0], str if name in {"identity", "secret"} else int
+            ):
+                raise ValueError(f"no {name}")
+            return found[0]
+
+    def _all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        with self._lock, guarded(self.path):
+            return self._db.execute(query, values).fetchall()
+
+    def _lists_of(self, entries: list[tuple[Any, ...]]) -> Lists:
+        with consistent(self.path):
+            return super()._lists_of(entries)
+
+    def _post_rows(self, user_id: str | None) -> list[int]:
+        whose = "" if user_id is None else "WHERE user = (SELECT id FROM users WHERE name = ?)"
+        query = f"SELECT id FROM posts {whose} ORDER BY posted_at_us, post_id"  # noqa: S608
+        values = [] if user_id is None else [safe_text(user_id)]
+        return [row for (row,) in self._all(query, *values)]
+
+    def _load(self, ids: list[int]) -> list[Post]:
+        with self.reading() as db:
+            return rows.load_posts(db, ids)
+
+    def _add_batch(self, batch: list[Post], seen_at: Mapping[str, int]) -> Counter[str]:
+        with consistent(self.path):
+            stored = rows.known_posts(self._db, [post.post_id for post in batch])
+        latest = dict(stored)
+        counts: Counter[str] = Counter()
+        for post in batch:
+            before, latest[post.post_id] = latest.get(post.post_id), post
+            is_same = before == post
+            counts["added" if before is None else "unchanged" if is_same else "updated"] += 1
+        fresh = [post for name, post in latest.items() if stored.get(name) != post]
+        if fresh:
+            rows.write_posts(self._db, fresh, self._next_revision(), seen_at)
+        return counts
+
+    def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
+        rows.write_vectors(self._db, encoder_digest, digests, vectors, self._next_revision())
+
+    def _remove(self, *, user_id: str | None, post_ids: Collection[str]) -> ForgetResult:
+        with self._lock:
+            return rows.remove_rows(
+                self._db, self.path, self.writing, user_id=user_id, post_ids=post_ids
+            )
+
+    def _path_key(self, path: str) -> str | bytes:
+        return rows.path_to_db(path)
+
+    def seen_at(self, post_ids: list[str]) -> dict[str, int]:
+        """As `Store.seen_at`."""
+        with self.reading() as db:
+            return rows.seen_at(db, post_ids)
+
+    def _next_revision(self) -> int:
+        self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
+        return self._meta("revision")

@@ -1,0 +1,173 @@
+// Forms work without this. With it, parts of the page are replaced in place and photos are seen.
+import { completes } from "./caption.js";
+import { watches, sends } from "./progress.js";
+
+document.documentElement.classList.add("js");
+const form = document.getElementById("photos");
+const files = new Map(); // the key of a photo: its address in this browser
+
+export function say(text) {
+  const status = document.getElementById("status");
+  status.textContent = "";
+  setTimeout(() => { status.textContent = text; }, 50);
+}
+
+async function ask(data, part) {
+  const response = await fetch(form.action, { method: "POST", body: data, headers: { Accept: "text/html", ...(part && { "Pixtag-Part": part }) } });
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  if (!response.ok) throw new Error(page.querySelector("main")?.innerText.trim() || response.status);
+  return page;
+}
+
+function replace(old, made) {
+  const focused = document.activeElement;
+  const name = old.contains(focused) ? focused.dataset.focus : null;
+  const open = [...old.querySelectorAll("details[open]")].map((one) => one.className);
+  old.replaceWith(made);
+  for (const details of made.querySelectorAll("details")) details.open = open.includes(details.className);
+  if (name) {
+    const [key, slot] = name.split(" ");
+    const same = made.querySelector(`[data-focus="${CSS.escape(name)}"]`);
+    (same || made.querySelector(`[data-focus="${CSS.escape(`${key} ${slot} take`)}"]`) || made.querySelector("[data-focus]"))?.focus();
+  }
+}
+
+function adopt(page, found) {
+  for (const made of page.querySelectorAll("[data-part]")) {
+    const old = document.getElementById(made.id);
+    if (old) replace(old, document.adoptNode(made));
+  }
+  for (const card of page.querySelectorAll("article.card")) {
+    const key = card.dataset.key;
+    if (document.getElementById(card.id)) continue;
+    if (found) files.set(key, URL.createObjectURL(found));
+    const mine = document.adoptNode(card);
+    document.getElementById("cards").append(mine);
+    prepare(mine);
+  }
+  form.dataset.n = document.querySelectorAll("article.card").length;
+  document.getElementById("drop-title").textContent = page.getElementById("drop-title").textContent;
+  const note = page.querySelector("[data-note]");
+  if (note) say(note.textContent);
+}
+
+function prepare(root) {
+  for (const image of root.querySelectorAll("[data-shot]")) {
+    const address = files.get(image.dataset.shot);
+    if (!address) continue;
+    image.addEventListener("load", () => { image.hidden = false; });
+    image.src = address;
+  }
+  for (const caption of root.querySelectorAll("[data-caption]")) {
+    completes(caption);
+    let waiting;
+    caption.addEventListener("input", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => press(`again:${caption.dataset.caption}`, caption.dataset.caption), 700);
+    });
+  }
+}
+
+let turn = Promise.resolve(); // one after the other, so that answers come in order
+function press(action, key) {
+  turn = turn.then(async () => {
+    const part = key && document.getElementById(`part-${key}`);
+    part?.setAttribute("aria-busy", "true");
+    try {
+      const data = new FormData(form);
+      data.delete("photos");
+      data.set("do", action);
+      adopt(await ask(data, key));
+    } catch (error) {
+      part?.removeAttribute("aria-busy");
+      say(error.message);
+    }
+  });
+  return turn;
+}
+
+async function add(found) {
+  const drop = document.getElementById("drop");
+  drop.setAttribute("aria-busy", "true");
+  for (const file of found) {
+    turn = turn.then(async () => {
+      const data = new FormData();
+      for (const name of ["person", "platform"]) {
+        const field = form.elements[name];
+        if (field) data.set(name, field.value);
+      }
+      data.set("photos", file, file.name || "photo");
+      try { adopt(await ask(data, "new"), file); } catch (error) { say(error.message); fail(error.message); }
+    });
+  }
+  await turn;
+  drop.removeAttribute("aria-busy");
+}
+
+function fail(text) {
+  const line = document.createElement("p");
+  line.className = "wrong";
+  line.setAttribute("role", "alert");
+  line.textContent = text;
+  document.getElementById("cards").append(line);
+}
+
+if (form) {
+  prepare(form);
+  form.addEventListener("submit", (event) => {
+    const button = event.submitter;
+    if (!button || button.name !== "do") return;
+    event.preventDefault();
+    const [action, key] = button.value.split(":");
+    if (action === "remove") {
+      document.getElementById(`card-${key}`).remove();
+      URL.revokeObjectURL(files.get(key));
+      form.dataset.n = document.querySelectorAll("article.card").length;
+      form.querySelector("input[type=file]").focus();
+    } else press(button.value, key);
+  });
+  form.addEventListener("change", (event) => {
+    const field = event.target;
+    if (field.type === "file") {
+      add([...field.files]);
+      field.value = "";
+    } else if ("again" in field.dataset) press("again", null);
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && "again" in event.target.dataset) {
+      event.preventDefault();
+      press("again", null);
+    }
+  });
+  const drop = document.getElementById("drop");
+  const pictures = (items) => [...items].filter((one) => one.type.startsWith("image/") || /\.(heic|heif|avif)$/i.test(one.name));
+  addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+  addEventListener("drop", (event) => { event.preventDefault(); drop.classList.remove("over"); add(pictures(event.dataTransfer.files)); });
+  addEventListener("paste", (event) => {
+    const found = pictures(event.clipboardData.files);
+    if (found.length) { event.preventDefault(); add(found); }
+  });
+}
+
+async function copy(button) {
+  const area = document.getElementById(button.dataset.copy);
+  try { await navigator.clipboard.writeText(area.value); } catch {
+    area.select(); // where a page without HTTPS has no clipboard
+    document.execCommand("copy");
+    button.focus();
+  }
+  const before = button.textContent;
+  button.textContent = button.dataset.done;
+  say(button.dataset.done);
+  setTimeout(() => { button.textContent = before; }, 1500);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) copy(button);
+});
+document.addEventListener("change", (event) => { if ("send" in event.target.dataset) event.target.form.requestSubmit(); });
+document.addEventListener("error", (event) => { if (event.target.dataset && "maybe" in event.target.dataset) event.target.remove(); }, true);
+watches(document.querySelector("[data-events]"));
+sends(document.querySelector("form[action='/import']"), say);

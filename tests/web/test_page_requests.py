@@ -1,0 +1,344 @@
+"""What the page answers to plain requests, as browsers without scripts send them."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import json
+import re
+import time
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+import handmade
+from pixtag.store import Store
+from pixtag.store.keys import add_key
+from pixtag.store.sets import saved_sets
+from pixtag.store.usage import Kept, kept
+from pixtag.types import Photo, Post
+from pixtag.web import charts
+from pixtag.web.guard import COOKIE, Rules
+from pixtag.web.service import Service
+from web.page_server import serving
+
+WEB = Path(charts.__file__).parent
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\u202egnp.exe",
+    "é" * 5000,
+    '"><img src=x onerror=alert(1)>',
+)
+NOW = 1_790_000_000.0
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("store")
+    store = Store.open(folder / "my.sqlite", create=True)
+    yield Service(store, handmade.bundle())
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def address(service: Service):
+    with serving(service) as found:
+        yield found
+
+
+@pytest.fixture
+def client(address: str):
+    with httpx2.Client(base_url=address, follow_redirects=True) as one:
+        yield one
+
+
+BEYOND = Rules(needs_key=True)
+
+
+def with_key(place: str, key: str) -> httpx2.Client:
+    return httpx2.Client(base_url=place, cookies={COOKIE: key})
+
+
+def beside(service: Service) -> Service:
+    """Another service of the same store, which the end of its server closes."""
+    return Service(service.store, handmade.bundle())
+
+
+def picture(look: str = "stripes", seed: int = 0) -> bytes:
+    out = io.BytesIO()
+    handmade.picture(look, seed).save(out, "JPEG")
+    return out.getvalue()
+
+
+def fields_of(page: str) -> dict[str, list[str]]:
+    """What a browser without scripts would send back."""
+    found: dict[str, list[str]] = {}
+    for one in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page):
+        found.setdefault(one[0], []).append(html.unescape(one[1]))
+    found.pop("back", None)
+    return found
+
+
+def tags_shown(page: str) -> list[str]:
+    return re.findall(r'value="(?:take|drop):[^":]+:([^"]+)" aria-pressed', page)
+
+
+def send(client, page: str, do: str, **more: str):
+    return client.post("/", data={**fields_of(page), "do": do, **more}).text
+
+
+def test_from_upload_to_copy_without_scripts(client, service: Service) -> None:
+    files = {"photos": ("zebra.jpg", picture(), "image/jpeg")}
+    page = client.post("/", files=files, data={"person": "uma"}).text
+    tags, key = tags_shown(page), fields_of(page)["photo"][0]
+    assert tags[0] in handmade.LOOKS["stripes"]
+    page = send(client, page, f"take:{key}:{tags[0]}", person="uma")
+    assert tags_shown(page)[0] == tags[0]
+    page = send(client, page, f"refuse:{key}:{tags_shown(page)[1]}", person="uma")
+    assert tags[1] not in tags_shown(page)
+    page = send(client, page, f"again:{key}", person="uma", **{f"{key}.caption": "at the #Zoo"})
+    assert f">#{tags[0]} #zoo</textarea>" in page
+    assert f">#{tags[0].capitalize()} #Zoo</textarea>" in page
+    page = send(client, page, f"publish:{key}", person="uma", **{f"{key}.caption": "at the #Zoo"})
+    page = send(client, page, f"publish:{key}", person="uma", **{f"{key}.caption": "at the #Zoo"})
+    (post,) = service.store.posts(user_id="uma")
+    assert post.tags == (tags[0], "zoo")
+    assert kept(service.store, "uma") == Kept(accepted=1, refused=1, added=1)
+
+
+def test_a_photo_that_is_none_says_so_beside_the_others(client) -> None:
+    files = [
+        ("photos", ("a.jpg", picture(), "image/jpeg")),
+        ("photos", ("b.jpg", b"GIF89a", "image/gif")),
+        ("photos", ("c.txt", b"hello", "text/plain")),
+        ("photos", ("", b"", "application/octet-stream")),
+    ]
+    page = client.post("/", files=files, headers={"Accept-Language": "de"}).text
+    assert page.count("<article") == 3
+    assert "Das ist kein Foto." in page
+    assert len(tags_shown(page)) == 5
+
+
+def test_what_was_tampered_with_is_not_looked_at(client) -> None:
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    fields = fields_of(page)
+    key = fields["photo"][0]
+    token = fields[f"{key}.token"][0]
+    fields[f"{key}.token"] = ["A" * len(token)]
+    answer = client.post("/", data=fields)
+    assert answer.status_code == 200
+    assert tags_shown(answer.text) == []
+    assert "ten minutes" in answer.text
+
+
+def test_photos_never_touch_the_disk(client, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError):
+        (tmp_path / "none" / "x").open("wb")
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (1200, 1200, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).save(out, "PNG")  # 4 MB, beyond what the parser holds by default
+    page = client.post("/", files={"photos": ("big.png", out.getvalue(), "image/png")})
+    assert page.status_code == 200
+    assert tags_shown(page.text)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_and_tags_are_text(client, service: Service, name: str) -> None:
+    person = name[:150]
+    tag = "".join(c for c in name if c.isalpha())[:90]
+    service.store.add_posts([Post(f"h{name[:20]}", person, NOW, (tag, "sun"))] * 1)
+    client.post("/who", data={"person": person})
+    client.post("/mine/sets", data={"name": name[:60], "tags": "sun"})
+    files = {"photos": (name[:300], picture(), "image/jpeg")}
+    page = client.post("/", files=files, data={"person": person}).text
+    key = fields_of(page)["photo"][0]
+    page += send(client, page, f"take:{key}:{name}", person=person, **{f"{key}.caption": name})
+    for path in ("/mine", f"/tag/{name[:200]}", f"/tag/{tag}", "/rising", "/import", "/sign-in"):
+        page += client.get(path, params={"next": name[:500]} if path == "/sign-in" else {}).text
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    bare = re.sub(
+        r"<bdi.*?</bdi>|<textarea.*?</textarea>|<title>.*?</title>", "", page, flags=re.DOTALL
+    )
+    for shown in re.findall(r">([^<]*\u202e[^<]*)<", bare):
+        raise AssertionError(f"turns what follows around: {shown!r}")
+
+
+def test_pages_say_what_a_browser_may_do(client) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-security-policy"].startswith(
+        "default-src 'self'; img-src 'self' blob:"
+    )
+    for name, value in (("x-content-type-options", "nosniff"), ("cache-control", "no-store")):
+        assert answer.headers[name] == value
+    assert "<script>" not in answer.text
+    for place in re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text):
+        file = client.get(place)
+        assert file.status_code == 200
+        assert "immutable" in file.headers["cache-control"]
+    assert client.get("/static/x/../page.py").status_code == 404
+    assert client.get("/nothing").status_code == 404
+    assert sum(len((WEB / "static" / name).read_bytes()) for name in _scripts()) <= 30 * 1024
+
+
+def _scripts() -> list[str]:
+    return [path.name for path in (WEB / "static").glob("*.js")]
+
+
+def test_it_can_be_installed_and_shared_to(client) -> None:
+    held = client.get("/manifest.webmanifest").json()
+    target = held["share_target"]
+    assert (target["method"], target["action"]) == ("POST", "/")
+    field = target["params"]["files"][0]["name"]
+    page = client.post(target["action"], files={field: ("s.jpg", picture(), "image/jpeg")}).text
+    assert tags_shown(page)
+    for icon in held["icons"]:
+        assert client.get(icon["src"]).status_code == 200
+
+
+def test_lists_sets_export_and_forget(client, service: Service) -> None:
+    client.post("/who", data={"person": "lea"})
+    service.store.add_posts([Post("lea-1", "lea", NOW, ("sun",))])
+    client.post("/mine/lists", data={"list": "deny", "tags": "#zebra, forest"})
+    client.post("/mine/lists", data={"list": "deny", "remove": "forest"})
+    assert service.store.lists("lea").deny == ("zebra",)
+    assert client.post("/mine/lists", data={"list": "other", "tags": "a"}).status_code == 400
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    assert "zebra" not in tags_shown(page)
+    client.post("/mine/sets", data={"name": "sea", "tags": "#sun #sea"})
+    key = fields_of(page)["photo"][0]
+    page = send(client, page, f"set:{key}:sea", person="lea")
+    assert ">#sun #sea</textarea>" in page
+    lines = client.get("/mine/export").text.splitlines()
+    assert [json.loads(line)["post_id"] for line in lines] == ["lea-1"]
+    assert client.post("/mine/forget", data={"agreed": ""}).status_code == 400
+    assert "lea" in client.post("/mine/forget", data={"agreed": "yes"}).text
+    assert list(service.store.posts(user_id="lea")) == []
+    assert saved_sets(service.store, "lea") == []
+    assert client.get("/mine/export").status_code == 400  # the browser forgot the name too
+
+
+def test_an_archive_is_read_and_gone(client, service: Service, tmp_path: Path) -> None:
+    lines = [
+        {"post_id": f"i{i}", "user_id": "kim", "posted_at": "2026-05-01", "tags": ["boat"]}
+        for i in range(3)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    answer = client.post("/import", files={"archive": ("posts.jsonl", text, "text/plain")})
+    with client.stream("GET", f"{answer.url.path}/events") as events:
+        told = [json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:")]
+    assert told[-1]["over"]
+    assert "3" in told[-1]["line"]
+    assert len(list(service.store.posts(user_id="kim"))) == 3
+    bad = client.post("/import", files={"archive": ("x.zip", b"PK\3\4no", "application/zip")})
+    for _ in range(100):
+        page = client.get(bad.url.path).text
+        if "x.zip" in page and "data-events" not in page:
+            break
+        time.sleep(0.05)
+    assert "could not be imported" in page
+    assert client.post("/import", files={"archive": ("x.exe", b"MZ", "x/y")}).status_code == 400
+    assert client.post("/import", files={"archive": ("", b"", "x/y")}).status_code == 400
+    assert list(service.store.path.parent.glob("*.upload-*")) == []
+    assert client.get("/import/nothing").status_code == 404
+
+
+def test_a_photo_of_a_post_is_small_and_read_from_the_store_alone(
+    client, service: Service, tmp_path: Path
+) -> None:
+    path = handmade.photo(tmp_path / "own.jpg", "sky")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    service.store.add_posts([Post("pic/1", "ana", NOW, ("sky",), (Photo(str(path), digest),))])
+    answer = client.get("/photo", params={"post": "pic/1"})
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert len(answer.content) < 60_000
+    for other in (str(path), "../my.sqlite", "/etc/passwd", ""):
+        assert client.get("/photo", params={"post": other}).status_code == 404
+    path.unlink()
+    assert client.get("/photo", params={"post": "pic/1"}).status_code == 404
+
+
+def test_a_key_for_one_person_shows_that_person_alone(service: Service, tmp_path: Path) -> None:
+    path = handmade.photo(tmp_path / "eve.jpg", "sky")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    secret = Post("eve-1", "eve", NOW, ("evesecret",), (Photo(str(path), digest),))
+    service.store.add_posts([secret, Post("dan-1", "dan", NOW, ("dansown",))])
+
+    key = add_key(service.store, "dan's", user="dan")
+    with serving(beside(service), BEYOND) as place, with_key(place, key) as client:
+        client.cookies.set("pixtag_person", "eve")
+        data = {"person": "eve"}
+        page = client.post(
+            "/", files={"photos": ("a.jpg", picture(), "image/jpeg")}, data=data
+        ).text
+        for path_ in ("/", "/mine", "/tag/evesecret", "/mine/export", "/rising"):
+            page += client.get(path_).text
+        page += client.get("/complete", params={"q": "eves", "person": "eve"}).text
+        assert "dansown" in page
+        assert ">eve<" not in page
+        assert '"eve"' not in page
+        assert "#evesecret" not in page.replace("<bdi>#evesecret</bdi></h1>", "").replace(
+            "<title>#evesecret", ""
+        )
+        assert client.get("/photo", params={"post": "eve-1"}).status_code == 404
+        assert client.get("/import").status_code == 403
+        key = fields_of(page)["photo"][0]
+        client.post("/", data={**fields_of(page), "person": "eve", "do": f"publish:{key}"})
+        client.post("/mine/sets", data={"name": "s", "tags": "a"})
+    assert len(list(service.store.posts(user_id="eve"))) == 1
+    assert saved_sets(service.store, "eve") == []
+
+
+def test_a_key_to_read_changes_nothing(service: Service) -> None:
+    key = add_key(service.store, "reader", scopes=["read"])
+    with serving(beside(service), BEYOND) as place, with_key(place, key) as client:
+        client.cookies.set("pixtag_person", "ana")
+        page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+        key = fields_of(page)["photo"][0]
+        fields = {**fields_of(page), "person": "ana"}
+        first = tags_shown(page)[0]
+        taken = client.post("/", data={**fields, "do": f"take:{key}:{first}"})
+        assert taken.status_code == 200
+        fields |= fields_of(taken.text)
+        assert client.post("/", data={**fields, "do": f"publish:{key}"}).status_code == 403
+        for path, data in (
+            ("/mine/lists", {"list": "deny", "tags": "x"}),
+            ("/mine/sets", {"name": "x", "tags": "x"}),
+            ("/mine/forget", {"agreed": "yes"}),
+        ):
+            assert client.post(path, data=data).status_code == 403
+        assert client.get("/import").status_code == 403
+
+
+def test_beyond_loopback_a_key_opens_the_page(service: Service) -> None:
+    key = add_key(service.store, "page")
+    with serving(beside(service), BEYOND) as place, httpx2.Client(base_url=place) as client:
+        client.headers["accept"] = "text/html"
+        away = client.get("/mine")
+        assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=/mine")
+        page = client.get(away.headers["location"])
+        assert 'type="password"' in page.text
+        for shown in re.findall(r'(?:src|href)="(/(?:static|icon|manifest)[^"]+)"', page.text):
+            assert client.get(shown).status_code == 200
+        wrong = client.post("/sign-in", data={"key": "wrong", "back": "/mine"})
+        assert (wrong.status_code, COOKIE in wrong.cookies) == (401, False)
+        away = client.post("/sign-in", data={"key": key, "back": "//evil.example"})
+        assert away.headers["location"] == "/"
+        right = client.post("/sign-in", data={"key": key, "back": "/mine"})
+        assert (right.status_code, right.headers["location"]) == (303, "/mine")
+        said = right.headers["set-cookie"].lower()
+        assert "httponly" in said
+        assert "samesite=lax" in said
+        assert client.get("/mine").status_code == 200
+        forged = client.post("/who", data={"person": "x"}, headers={"sec-fetch-site": "cross-site"})
+        assert forged.status_code == 403
+        assert "not for that" in forged.text
+        client.post("/sign-out", data={"x": "y"})
+        assert client.get("/mine").status_code == 303
