@@ -13,7 +13,8 @@ import errno
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -193,6 +194,15 @@ def anonymous_log(
     return _prior_log(list(tags), np.cumsum([0, *lengths]), tag_ids, has_photo, embeddings)
 
 
+@contextmanager
+def fitting() -> Generator[None]:
+    """Turn the errors of parts that do not fit together, under sums that are right, into ours."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"this model does not fit together: {error}", hint=_COPY_HINT) from error
+
+
 def default_bundle_path() -> Path:
     """Where the model that ships in the package lies (a source checkout may lack it)."""
     return Path(__file__).parent / "data" / "model.safetensors"
@@ -270,6 +280,8 @@ def load_bundle(path: Path | None = None) -> Bundle:
         parts: dict[str, dict[str, Array]] = {"weights": {}, "extras": {}}
         for name, array in arrays.items():
             array.flags.writeable = False
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ValueError(f"not all of {name} are numbers")
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = array
         return Bundle(
@@ -302,6 +314,10 @@ def _prior_log(
     tags: list[str], tag_start: Array, tag_ids: Array, has_photo: Array, embeddings: Array
 ) -> PostLog:
     n, of_photos = len(has_photo), embeddings.astype(np.float16, copy=False)
+    ends = np.concatenate([tag_start, [len(tag_ids)]])
+    fits = len(tag_start) == n + 1 and ends[0] == 0 and ends[-2] == ends[-1]
+    if not fits or (np.diff(ends) < 0).any() or not ((tag_ids >= 0) & (tag_ids < len(tags))).all():
+        raise ValueError("the tags of its prior do not belong to its posts")
     if len(of_photos) != n:  # a file keeps those of posts with a photo alone
         of_photos = np.zeros((n, embeddings.shape[1]), np.float16)
         of_photos[has_photo.astype(np.bool_)] = embeddings

@@ -46,6 +46,11 @@ class LiveEvidence:
         self._read_at = -self._reader.poll_s
         self._now = self._model, self._model.evidence()
 
+    @property
+    def model(self) -> Model:
+        """The model, whatever the store holds."""
+        return self._model
+
     def close(self) -> None:
         """Close the connection that was opened here."""
         with self._turn:
