@@ -159,7 +159,7 @@ def _altered(document: Any, changes: list[tuple[int, str, Any]]) -> Any:
         holder, key = places[number % len(places)]
         old = holder[key]
         if kind == "replace":
-            holder[key] = value
+            holder[key] = deepcopy(value)
         elif kind == "wrap":
             holder[key] = [old] if number % 2 else {str(value)[:9]: old}
         elif kind == "deep":
