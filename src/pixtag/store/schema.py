@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pixtag.errors import InputError, StoreError
+from pixtag.errors import FullError, InputError, StoreError
 
 APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
 MEMORY = Path(":memory:")  # the path of a store that is in no file
@@ -192,4 +192,5 @@ def _explained(error: sqlite3.Error, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_CORRUPT:
         return _damaged(path, str(error))
     message, hint = _EXPLAINED.get(code, ("{path}: {error}", "check that it is a Pixtag store"))
-    return StoreError(message.format(path=path, error=error), hint=hint)
+    kind = FullError if code == sqlite3.SQLITE_FULL else StoreError
+    return kind(message.format(path=path, error=error), hint=hint)
