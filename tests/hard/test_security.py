@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
+import archives
+import handmade
 from pixtag.encoder import load_encoder
 from pixtag.errors import ModelError
+from pixtag.ingest import find_sources, import_posts
+from pixtag.predictor import Predictor
+from pixtag.store import Store
+from pixtag.types import Post
+from pixtag.web.app import create_app
+from pixtag.web.service import Service
 from tiny_onnx import encoder_with_weights_in
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +59,35 @@ def test_a_strangers_encoder_reads_no_file(
     where = str(tmp_path / "here" / "weights.bin") if place == "absolute" else place
     with pytest.raises(ModelError):
         load_encoder(encoder_with_weights_in(where))
+
+
+def test_a_new_store_is_its_owners_alone(tmp_path: Path) -> None:
+    """Its file, what SQLite puts beside it, kept photos and the snapshot."""
+    path, model = tmp_path / "s.sqlite", handmade.bundle_file(tmp_path / "model")
+    folder = archives.write_tree(tmp_path / "in", {"a.jpg": archives.jpeg(1), "a.txt": "sea"})
+    before = os.umask(0o022)
+    try:
+        with Store.open(path, create=True) as store:
+            import_posts(find_sources([folder]), store, keep_copies=True)
+            store.add_posts(Post(f"p{i}", "ana", 1e9 + i, ("sea",)) for i in range(600))
+            with Predictor.load(model, store=store) as predictor:
+                predictor.now()
+            made = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("s.sqlite*")}
+    finally:
+        os.umask(before)
+    private = {name: 0o600 for name in ("s.sqlite", "s.sqlite-wal", "s.sqlite-shm")}
+    assert made == private | {"s.sqlite.photos": 0o700, "s.sqlite.snapshot": 0o600}
+
+
+def test_pages_do_not_show_where_the_store_lies(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        app = create_app(Service(store, handmade.bundle()))
+        with TestClient(app, base_url="http://localhost") as client:
+            app.state.service.reader.close()
+            for path in ("/mine", "/api/v1/users/ana/history"):
+                found = client.get(path, headers={"accept": "text/html"})
+                assert found.status_code == 503
+                assert str(tmp_path) not in found.text
 
 
 def test_nothing_is_ever_unpickled() -> None:

@@ -302,7 +302,7 @@ class Context:
 
     def _first_part(self) -> Path:
         """Make the folder and sweep away what killed runs left half-written."""
-        self.photos_folder.mkdir(exist_ok=True)
+        self.photos_folder.mkdir(0o700, exist_ok=True)
         for file in self.photos_folder.glob("*.part"):
             if not (file.stem.isdecimal() and _is_running(int(file.stem))):
                 file.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -37,6 +37,9 @@ def connect(
     if is_frozen:
         mode = "ro&immutable=1"  # a store on a read-only disk: WAL could not make its index
     name = str(path) if path == MEMORY else f"file:{quote(os.fsencode(path))}?mode={mode}"
+    if is_new and path != MEMORY:
+        with suppress(OSError):  # SQLite says it better
+            path.touch(0o600)  # for its owner alone, and so is what SQLite puts beside it
     with guarded(path):
         db = sqlite3.connect(
             name, busy_timeout_s, isolation_level=None, check_same_thread=False, uri=path != MEMORY
