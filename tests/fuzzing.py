@@ -99,10 +99,10 @@ _KINDS = ("flip", "write", "insert", "drop", "double", "cut", "swap", "splice")
 def damaged(seeds: Sequence[bytes], words: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
     """One of the seeds after a few changes anywhere; `words` are put in as they are."""
     piece = st.one_of(st.sampled_from((*_NUMBERS, *words)), st.binary(max_size=6))
-    edit = st.tuples(
-        st.sampled_from(_KINDS), st.integers(0, 2**20), st.integers(0, 2**20), piece
+    edit = st.tuples(st.sampled_from(_KINDS), st.integers(0, 2**20), st.integers(0, 2**20), piece)
+    return st.builds(
+        _damaged, st.sampled_from(seeds), st.sampled_from(seeds), st.lists(edit, max_size=6)
     )
-    return st.builds(_damaged, st.sampled_from(seeds), st.sampled_from(seeds), st.lists(edit, max_size=6))
 
 
 def _damaged(seed: bytes, other: bytes, edits: list[tuple[str, int, int, bytes]]) -> bytes:

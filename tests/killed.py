@@ -113,9 +113,10 @@ def follow(store: str, model: str) -> None:
     from pixtag.predictor import Predictor
     from pixtag.store import Store
 
-    with Store.open(store) as opened, Predictor(
-        load_bundle(Path(model)), store=opened, encoder=handmade.encoder()
-    ) as predictor:
+    with (
+        Store.open(store) as opened,
+        Predictor(load_bundle(Path(model)), store=opened, encoder=handmade.encoder()) as predictor,
+    ):
         predictor.now()
 
 

@@ -79,7 +79,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.sqlite"
         make(version, path)
-        (HERE / f"version-{version}.sqlite.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        (HERE / f"version-{version}.sqlite.gz").write_bytes(
+            gzip.compress(path.read_bytes(), mtime=0)
+        )
     if version == 3:
         import handmade
 

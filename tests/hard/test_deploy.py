@@ -104,7 +104,12 @@ def test_a_backup_of_a_store_in_use_is_whole(tmp_path: Path, pixtag) -> None:
     commands = re.findall(r"^python3 -c \"(.+?)\"", (ROOT / "docs" / "deploy.md").read_text(), re.M)
     assert len(commands) == 1
     with servers.running(path):
-        for i, command in enumerate((*commands, "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', (sys.argv[2],))")):
+        for i, command in enumerate(
+            (
+                *commands,
+                "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', (sys.argv[2],))",
+            )
+        ):
             copy = tmp_path / f"copy{i}.sqlite"
             subprocess.run([sys.executable, "-c", command, path, copy], check=True)
             with Store.open(copy) as store:

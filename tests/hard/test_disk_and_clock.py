@@ -150,7 +150,9 @@ def test_a_server_on_a_full_disk_says_so_and_loses_nothing_that_it_acknowledged(
 def test_a_snapshot_that_finds_no_room_is_left_out(disk: Disk, model: Path) -> None:
     path = disk.path / "s.sqlite"
     with Store.open(path, create=True) as store:
-        store.add_posts(Post(f"p{i}", f"u{i % 9}", AT + i, ("sea", f"t{i % 50}")) for i in range(3000))
+        store.add_posts(
+            Post(f"p{i}", f"u{i % 9}", AT + i, ("sea", f"t{i % 50}")) for i in range(3000)
+        )
         disk.fill(leave=16_384)
         with Predictor.load(model, store=store) as predictor:
             assert "sea" in [one.tag for one in predictor.suggest(None, user="u1")]

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import archives
-import fuzzing
 from fuzzing import altered, cases, damaged, tallied
 from pixtag.images import decode, notes
 from pixtag.ingest import READERS, find_sources, import_posts
@@ -275,7 +274,7 @@ def test_bytes_of_zips(place: Path) -> None:
 
 CSV = (
     "post_id,user_id,posted_at,image,tags\n"
-    'p1,ana,2026-03-01T12:00:00Z,a.jpg,"#sea #sun"\np2,ben,1772366400,,"[\'sea\', \'dusk\']"\n'
+    "p1,ana,2026-03-01T12:00:00Z,a.jpg,\"#sea #sun\"\np2,ben,1772366400,,\"['sea', 'dusk']\"\n"
 )
 FILES: dict[str, list[bytes]] = {
     "posts.jsonl": ["\n".join(map(json.dumps, RECORDS)).encode()],

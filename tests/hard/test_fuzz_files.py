@@ -98,8 +98,10 @@ def changed(bundle: Bundle, part: str, name: str, how: str) -> Bundle:
     change = CHANGES[how]
     if part == "prior":
         array = getattr(bundle.prior, name)
-        return bundle if change is None else replace(
-            bundle, prior=replace(bundle.prior, **{name: change(array)})
+        return (
+            bundle
+            if change is None
+            else replace(bundle, prior=replace(bundle.prior, **{name: change(array)}))
         )
     arrays = dict(getattr(bundle, part))
     array = arrays.pop(name)
@@ -183,7 +185,10 @@ def test_snapshots(tmp_path: Path) -> None:
     size = int.from_bytes(whole[:8], "little") + 8
 
     def check(tally: Tally) -> None:
-        @given(damaged([whole[:size]], (b'"F32"', b'"U8"', b"[0]", b"}", b":")), damaged([whole[size:]]))
+        @given(
+            damaged([whole[:size]], (b'"F32"', b'"U8"', b"[0]", b"}", b":")),
+            damaged([whole[size:]]),
+        )
         @cases(4)
         def run(head: bytes, rest: bytes) -> None:
             path.write_bytes(head + rest)
@@ -211,7 +216,12 @@ def test_stores(tmp_path: Path) -> None:
     whole, victim = path.read_bytes(), tmp_path / "s.sqlite"
 
     def check(tally: Tally) -> None:
-        @given(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=8)), max_size=12))
+        @given(
+            st.lists(
+                st.tuples(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=8)),
+                max_size=12,
+            )
+        )
         @cases(4)
         def run(edits: list[tuple[int, bytes]]) -> None:
             data = bytearray(whole)

@@ -125,7 +125,9 @@ def test_addresses_and_headers(client: TestClient) -> None:
          "/static/x/{}", "/import/{}", "/import/{}/events", "/tag/{}", "/complete", "/mine", "/{}",
          "/icon-{}.png", "/rising", "/why", "/photo/{}", "/mine/export", "/sign-in"]
     )  # fmt: skip
-    names = st.sampled_from(["user", "at", "k", "tag", "q", "next", "who", "person", "post", "since"])
+    names = st.sampled_from(
+        ["user", "at", "k", "tag", "q", "next", "who", "person", "post", "since"]
+    )
     header = st.sampled_from(
         ["accept", "accept-language", "authorization", "cookie", "content-length", "content-type",
          "if-none-match", "idempotency-key", "origin", "range", "sec-fetch-site", "x-request-id",
@@ -134,7 +136,9 @@ def test_addresses_and_headers(client: TestClient) -> None:
     # What a server hands on of a header: any bytes but controls.
     value = st.one_of(
         st.binary(max_size=40).map(lambda raw: bytes(b for b in raw if b >= 32 and b != 127)),
-        st.sampled_from([b"Bearer \xff", b"pixtag_key=\xff; a", b"9" * 400, b"-1", b"null", b"de;q=x"]),
+        st.sampled_from(
+            [b"Bearer \xff", b"pixtag_key=\xff; a", b"9" * 400, b"-1", b"null", b"de;q=x"]
+        ),
     )
 
     def check(tally: Tally) -> None:

@@ -89,7 +89,9 @@ def files(path: Path) -> set[str]:
 
 
 @FEW_OR_MANY
-def test_import(posts: Path, imported: Path, victims: Victims, tmp_path: Path, n_kills: int) -> None:
+def test_import(
+    posts: Path, imported: Path, victims: Victims, tmp_path: Path, n_kills: int
+) -> None:
     path, whole = tmp_path / "s.sqlite", state(imported)
     took_s = victims.run("import_posts", tmp_path / "timed.sqlite", posts)
     n_before = 0
@@ -218,7 +220,7 @@ def test_train(victims: Victims, tmp_path: Path) -> None:
     took_s = victims.run("train", tmp_path / "unbroken")
     whole = load_bundle(tmp_path / "unbroken").manifest.digest
     out = tmp_path / "broken"
-    for _ in range(12):
+    for _ in range(8):
         if not victims.kill("train", out, within_s=took_s) and out.exists():
             assert load_bundle(out).manifest.digest == whole
             out.unlink()

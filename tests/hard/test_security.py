@@ -75,7 +75,7 @@ def test_a_new_store_is_its_owners_alone(tmp_path: Path) -> None:
             made = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("s.sqlite*")}
     finally:
         os.umask(before)
-    private = {name: 0o600 for name in ("s.sqlite", "s.sqlite-wal", "s.sqlite-shm")}
+    private = dict.fromkeys(("s.sqlite", "s.sqlite-wal", "s.sqlite-shm"), 384)
     assert made == private | {"s.sqlite.photos": 0o700, "s.sqlite.snapshot": 0o600}
 
 
