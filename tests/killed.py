@@ -152,7 +152,7 @@ def main() -> None:
         try:
             WORK[asked[0]](*asked[1:])
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the fork must not go on
             import traceback
 
             traceback.print_exc()

@@ -277,11 +277,10 @@ def load_bundle(path: Path | None = None) -> Bundle:
             arrays: dict[str, Array] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         texts = {name: document[name] for name in ("vocabulary", "prior_tags", "card")}
         _check_digests(_digests(arrays, texts), manifest.digests)
+        _check_numbers(arrays)
         parts: dict[str, dict[str, Array]] = {"weights": {}, "extras": {}}
         for name, array in arrays.items():
             array.flags.writeable = False
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"not all of {name} are numbers")
             part, _, rest = name.partition("/")
             parts.setdefault(part, {})[rest] = array
         return Bundle(
@@ -353,6 +352,12 @@ def _check_digests(found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     wrong = [part for part in {**wanted, **found} if found.get(part) != wanted.get(part)]
     if wrong:
         raise ValueError(f"its part {wrong[0]} is not what was written")
+
+
+def _check_numbers(arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"not all of {name} are numbers")
 
 
 def _digest_of_json(value: object) -> str:

@@ -433,7 +433,7 @@ def answered(
 
 @fitting()
 def _try(model: Model) -> None:
-    """Ask a model, which may be a stranger's, about an invented photo of somebody with a history."""
+    """Ask a model, perhaps a stranger's, about an invented photo of somebody with a history."""
     rng = np.random.default_rng(0)
     tags = (*model.fixed_tags[:2], "pixtag1")
     rows = rng.normal(size=(4, model.knowledge.encoder_width)).astype(np.float32)

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "pixtag.service"
 CONTAINER = ROOT / "deploy" / "Containerfile"
 COMPOSE = ROOT / "deploy" / "compose.yaml"
+VACUUM = (
+    "import sqlite3, sys; a, b = sys.argv[1:]; sqlite3.connect(a).execute('VACUUM INTO ?', (b,))"
+)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -104,12 +107,7 @@ def test_a_backup_of_a_store_in_use_is_whole(tmp_path: Path, pixtag) -> None:
     commands = re.findall(r"^python3 -c \"(.+?)\"", (ROOT / "docs" / "deploy.md").read_text(), re.M)
     assert len(commands) == 1
     with servers.running(path):
-        for i, command in enumerate(
-            (
-                *commands,
-                "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('VACUUM INTO ?', (sys.argv[2],))",
-            )
-        ):
+        for i, command in enumerate((*commands, VACUUM)):
             copy = tmp_path / f"copy{i}.sqlite"
             subprocess.run([sys.executable, "-c", command, path, copy], check=True)
             with Store.open(copy) as store:

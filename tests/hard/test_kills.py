@@ -1,6 +1,6 @@
 """kill -9 at any moment: the store stays whole, and the next run ends as if nothing had happened.
 
-`make slow` kills 200 times, beside a server that is killed a hundred times (tests/web/test_live.py).
+`make slow` kills 200 times, and a server a hundred times (tests/web/test_live.py).
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def test_embed(imported: Path, victims: Victims, tmp_path: Path, n_kills: int) -
 
 @FEW_OR_MANY
 def test_forget(imported: Path, victims: Victims, tmp_path: Path, n_kills: int) -> None:
-    """Whoever was forgotten as a kill came is gone with every file when the store is next opened."""
+    """Who was forgotten as a kill came is gone with every file when the store is next opened."""
     base, alone = copied(imported, tmp_path / "base"), "0" * 64
     with Store.open(base) as store:
         store._db.execute("UPDATE photos SET digest = ? WHERE post = 1", (alone,))
