@@ -19,7 +19,7 @@ from pixtag.errors import PixtagError
 
 CASES = int(os.environ.get("FUZZ_CASES", "0"))
 """Cases of all targets together; 0 for the short form, the same in every run."""
-SHORT, WHOLE = 12, 100
+SHORT, WHOLE = 12, 150
 """Cases of a target of weight 1 in the short form; the weights of all targets."""
 MOST_MEMORY = 1536 * 2**20
 _HANGS_S = 120  # a case that takes this long is taken for one that never ends

@@ -17,7 +17,7 @@ from pixtag.client import Client, ServiceError
 from pixtag.store import Store
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
-N_CLIENTS, MEASURED_S = 8, 10.0
+N_CLIENTS, N_PEOPLE, MEASURED_S = 8, 50, 10.0
 
 
 def rss_mib(server: servers.Running) -> float:
@@ -59,7 +59,7 @@ class Load:
         return (self.done.total() - before) / (time.monotonic() - started)
 
     def _ask(self, client: Client, n: int) -> None:
-        user = f"u{n % 50}"
+        user = f"u{n % N_PEOPLE}"
         try:
             if n % 10 == 0:
                 name = f"p{n % 2000}"  # again and again: the store does not grow for ever
@@ -88,6 +88,9 @@ def test_memory_is_flat_at_four_fifths_of_the_load(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with servers.running(path, "--model", model, "--rate", 10**9) as server:
         load = Load(server.url, photo)
+        with Client(server.url) as client:
+            for i in range(N_PEOPLE):
+                client.post(["sea"], user=f"u{i}", post_id=f"first{i}")
         load.run(MEASURED_S)
         most = load.run(MEASURED_S)
         left_s = MINUTES * 60
