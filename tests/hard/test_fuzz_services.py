@@ -134,9 +134,7 @@ def test_pages_that_come_again_are_read_once(name: str) -> None:
     assert service.n < service.most
 
 
-@pytest.mark.parametrize(
-    "odd", ["http://[", "https://a.b:x/", "https://m.example/\ud800"]
-)
+@pytest.mark.parametrize("odd", ["http://[", "https://a.b:x/", "https://m.example/\ud800"])
 def test_photos_at_impossible_addresses_are_left_out(odd: str) -> None:
     rows = [{**STATUSES[0], "media_attachments": [{"type": "image", "url": odd}]}]
     service = Service({**MASTODON, "/api/v1/accounts/77/statuses": rows})

@@ -19,6 +19,7 @@ from fuzzing import ODD, altered, cases, damaged, tallied
 from pixtag.store import Store
 from pixtag.types import Post
 from pixtag.web.app import create_app
+from pixtag.web.forms import signed
 from pixtag.web.guard import Rules
 from pixtag.web.service import Service
 
@@ -174,3 +175,33 @@ def test_files_that_nobody_asked_for_are_closed(client: TestClient) -> None:
             client.post(path, files={"x": ("a.jpg", sky())}, follow_redirects=False)
         gc.collect()
     assert [str(one.message) for one in said if one.category is ResourceWarning] == []
+
+
+def test_forms_of_the_page(client: TestClient) -> None:
+    secret = client.app.state.service.reader.secret
+    token = signed(handmade.embedding("sky"), "k1", secret)
+    acts = st.sampled_from(["take", "drop", "refuse", "back", "remove", "set", "save", "publish", "why", "again"])  # fmt: skip
+    words = st.one_of(st.sampled_from([o for o in ODD if isinstance(o, str)]), st.text(max_size=9))
+    words = words.map(lambda text: text.encode("utf-8", "replace").decode())
+    names = st.sampled_from(
+        ["k1.order", "k1.served", "k1.caption", "k1.things", "k1.why", "k1.post", "k1.taken",
+         "k1.refused", "k1.set", "k1.name", "person", "platform", "list", "add", "remove", "tags",
+         "name", "user", "agreed", "back", "language", "key", "photo", "k1.token"]
+    )  # fmt: skip
+    paths = st.sampled_from(["/", "/", "/who", "/language", "/mine/lists", "/mine/sets", "/mine/forget", "/sign-in"])  # fmt: skip
+
+    def check(tally: Tally) -> None:
+        @given(paths, acts, words, st.dictionaries(names, words, max_size=6))
+        @cases(6)
+        def run(path: str, act: str, word: str, form: dict[str, str]) -> None:
+            form = {"photo": "k1", "k1.token": token, "person": "ana", **form}
+            form["do"] = f"{act}:k1:{word}"
+            with tally.case((path, form)):
+                head = {"accept": "text/html"}
+                answer = client.post(path, data=form, headers=head, follow_redirects=False)
+                check_answer(answer, path)
+                assert "<script>" not in answer.text
+
+        run()
+
+    tallied("forms of the page", check)
