@@ -86,7 +86,17 @@ class Manifest:
         trained = Trained(**held["trained"])
         made_at = datetime.fromisoformat(held["created_at"])
         read: dict[str, Any] = {"feature_names": names, "trained": trained, "created_at": made_at}
-        return cls(**{**held, **read})
+        made = cls(**{**held, **read})
+        times = (trained.first_at, trained.until_at, trained.calibrated_until)
+        _check_kind(int, made.format, made.encoder_width, trained.n_posts)
+        _check_kind(float, *(float(at) for at in times if at is not None))
+        _check_kind(str, made.pixtag, made.size, made.encoder_digest, made.salt)
+        _check_kind(str, *chain.from_iterable(names.values()), *made.digests.values())
+        _check_kind(dict, made.config, made.digests)
+        bytes.fromhex(made.salt)
+        if min(made.encoder_width, trained.n_posts) < 0:
+            raise ValueError("a number of its manifest is negative")
+        return made
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as the file holds them."""
@@ -277,6 +287,8 @@ def load_bundle(path: Path | None = None) -> Bundle:
             arrays: dict[str, Array] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         texts = {name: document[name] for name in ("vocabulary", "prior_tags", "card")}
         _check_digests(_digests(arrays, texts), manifest.digests)
+        _check_kind(str, *texts["vocabulary"], *texts["prior_tags"], texts["card"])
+        _check_kind(list, texts["vocabulary"], texts["prior_tags"])
         _check_numbers(arrays)
         parts: dict[str, dict[str, Array]] = {"weights": {}, "extras": {}}
         for name, array in arrays.items():
@@ -352,6 +364,11 @@ def _check_digests(found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     wrong = [part for part in {**wanted, **found} if found.get(part) != wanted.get(part)]
     if wrong:
         raise ValueError(f"its part {wrong[0]} is not what was written")
+
+
+def _check_kind(kind: type, *values: object) -> None:
+    if odd := [one for one in values if not isinstance(one, kind) or isinstance(one, bool)]:
+        raise TypeError(f"{odd[0]!r:.60} where a {kind.__name__} belongs")
 
 
 def _check_numbers(arrays: Arrays) -> None:

@@ -180,7 +180,9 @@ def test_files_that_nobody_asked_for_are_closed(client: TestClient) -> None:
 def test_forms_of_the_page(client: TestClient) -> None:
     secret = client.app.state.service.reader.secret
     token = signed(handmade.embedding("sky"), "k1", secret)
-    acts = st.sampled_from(["take", "drop", "refuse", "back", "remove", "set", "save", "publish", "why", "again"])  # fmt: skip
+    acts = st.sampled_from(
+        ["take", "drop", "refuse", "back", "remove", "set", "save", "publish", "why", "again"]
+    )
     words = st.one_of(st.sampled_from([o for o in ODD if isinstance(o, str)]), st.text(max_size=9))
     words = words.map(lambda text: text.encode("utf-8", "replace").decode())
     names = st.sampled_from(
@@ -188,7 +190,9 @@ def test_forms_of_the_page(client: TestClient) -> None:
          "k1.refused", "k1.set", "k1.name", "person", "platform", "list", "add", "remove", "tags",
          "name", "user", "agreed", "back", "language", "key", "photo", "k1.token"]
     )  # fmt: skip
-    paths = st.sampled_from(["/", "/", "/who", "/language", "/mine/lists", "/mine/sets", "/mine/forget", "/sign-in"])  # fmt: skip
+    paths = st.sampled_from(
+        ["/", "/", "/who", "/language", "/mine/lists", "/mine/sets", "/mine/forget", "/sign-in"]
+    )
 
     def check(tally: Tally) -> None:
         @given(paths, acts, words, st.dictionaries(names, words, max_size=6))
