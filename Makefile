@@ -36,8 +36,13 @@ test: $(VENV)/.installed-test ## Run the tests (about 10 minutes; ARGS="-k words
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 .PHONY: slow
-slow: $(VENV)/.installed-test ## Run the long tests: soak, fuzz, hundreds of kills
+slow: $(VENV)/.installed-test ## Run the long tests: soak (SOAK_MINUTES=30), hundreds of kills
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-test ## Try 100,000 damaged inputs (FUZZ_CASES=5000 fewer; ARGS="-k photos" picks)
+	FUZZ_CASES=$(or $(FUZZ_CASES),100000) $(BIN)/python -m pytest -q -s -n 0 \
+		tests/hard/test_fuzz*.py $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed-check ## Lint, format, types, import rules

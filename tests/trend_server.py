@@ -31,11 +31,13 @@ def listed(name: str, accounts: tuple[int, ...] = RISES, *, now: float | None = 
 
 @contextmanager
 def serving(answer: Callable[[BaseHTTPRequestHandler], None]) -> Generator[str]:
-    """Run a server on a free port of this machine that answers every GET so."""
+    """Run a server on a free port of this machine that answers every request so."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
+
+        do_POST = do_PUT = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

@@ -13,7 +13,8 @@ import errno
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -85,7 +86,17 @@ class Manifest:
         trained = Trained(**held["trained"])
         made_at = datetime.fromisoformat(held["created_at"])
         read: dict[str, Any] = {"feature_names": names, "trained": trained, "created_at": made_at}
-        return cls(**{**held, **read})
+        made = cls(**{**held, **read})
+        times = (trained.first_at, trained.until_at, trained.calibrated_until)
+        _check_kind(int, made.format, made.encoder_width, trained.n_posts)
+        _check_kind(float, *(float(at) for at in times if at is not None))
+        _check_kind(str, made.pixtag, made.size, made.encoder_digest, made.salt)
+        _check_kind(str, *chain.from_iterable(names.values()), *made.digests.values())
+        _check_kind(dict, made.config, made.digests)
+        bytes.fromhex(made.salt)
+        if min(made.encoder_width, trained.n_posts) < 0:
+            raise ValueError("a number of its manifest is negative")
+        return made
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as the file holds them."""
@@ -193,6 +204,15 @@ def anonymous_log(
     return _prior_log(list(tags), np.cumsum([0, *lengths]), tag_ids, has_photo, embeddings)
 
 
+@contextmanager
+def fitting() -> Generator[None]:
+    """Turn the errors of parts that do not fit together, under sums that are right, into ours."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"this model does not fit together: {error}", hint=_COPY_HINT) from error
+
+
 def default_bundle_path() -> Path:
     """Where the model that ships in the package lies (a source checkout may lack it)."""
     return Path(__file__).parent / "data" / "model.safetensors"
@@ -267,6 +287,9 @@ def load_bundle(path: Path | None = None) -> Bundle:
             arrays: dict[str, Array] = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         texts = {name: document[name] for name in ("vocabulary", "prior_tags", "card")}
         _check_digests(_digests(arrays, texts), manifest.digests)
+        _check_kind(str, *texts["vocabulary"], *texts["prior_tags"], texts["card"])
+        _check_kind(list, texts["vocabulary"], texts["prior_tags"])
+        _check_numbers(arrays)
         parts: dict[str, dict[str, Array]] = {"weights": {}, "extras": {}}
         for name, array in arrays.items():
             array.flags.writeable = False
@@ -302,6 +325,10 @@ def _prior_log(
     tags: list[str], tag_start: Array, tag_ids: Array, has_photo: Array, embeddings: Array
 ) -> PostLog:
     n, of_photos = len(has_photo), embeddings.astype(np.float16, copy=False)
+    ends = np.concatenate([tag_start, [len(tag_ids)]])
+    fits = len(tag_start) == n + 1 and ends[0] == 0 and ends[-2] == ends[-1]
+    if not fits or (np.diff(ends) < 0).any() or not ((tag_ids >= 0) & (tag_ids < len(tags))).all():
+        raise ValueError("the tags of its prior do not belong to its posts")
     if len(of_photos) != n:  # a file keeps those of posts with a photo alone
         of_photos = np.zeros((n, embeddings.shape[1]), np.float16)
         of_photos[has_photo.astype(np.bool_)] = embeddings
@@ -337,6 +364,17 @@ def _check_digests(found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     wrong = [part for part in {**wanted, **found} if found.get(part) != wanted.get(part)]
     if wrong:
         raise ValueError(f"its part {wrong[0]} is not what was written")
+
+
+def _check_kind(kind: type, *values: object) -> None:
+    if odd := [one for one in values if not isinstance(one, kind) or isinstance(one, bool)]:
+        raise TypeError(f"{odd[0]!r:.60} where a {kind.__name__} belongs")
+
+
+def _check_numbers(arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"not all of {name} are numbers")
 
 
 def _digest_of_json(value: object) -> str:

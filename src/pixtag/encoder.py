@@ -164,6 +164,9 @@ def _start(model: bytes, name: str, n_threads: int) -> tuple[Any, list[Any], dic
     # Idle threads that spin would take the processor from those that decode photos.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
+    # A stranger's graph may name files beside the working folder for its weights; none lie here.
+    folder = "session.model_external_initializers_file_folder_path"
+    options.add_session_config_entry(folder, os.devnull)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime raises a family of classes that it doesn't export under one name.

@@ -46,6 +46,10 @@ class StoreError(PixtagError):
     """A store that is missing, busy, newer than this version, damaged or full."""
 
 
+class FullError(StoreError):
+    """There is no space left for the store, or for what lies beside it."""
+
+
 class ModelError(PixtagError):
     """A model or an encoder that cannot be used, or training that cannot start."""
 

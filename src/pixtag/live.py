@@ -19,6 +19,7 @@ PART = 4096  # posts that are read of the store at once
 _WAIT_S = 0.1  # how long a question waits for what others read of the store,
 _A_LOT = 256  # unless that is more changed posts than this
 STALE_S = 3600.0  # for how long answers stand on the last view when the store cannot be read
+_LEFT_BEHIND_S = 3600.0  # age at which half a snapshot is one of somebody who was killed
 _LEAST_SAVED, _LEAST_GROWTH = 500, 0.2  # new posts, and their share, at which a snapshot is made
 
 
@@ -45,6 +46,11 @@ class LiveEvidence:
         self._n_saved, self._outside_seq = 0, 0
         self._read_at = -self._reader.poll_s
         self._now = self._model, self._model.evidence()
+
+    @property
+    def model(self) -> Model:
+        """The model, whatever the store holds."""
+        return self._model
 
     def close(self) -> None:
         """Close the connection that was opened here."""
@@ -130,6 +136,10 @@ class LiveEvidence:
             store = self._reader.path
             mode = store.stat().st_mode & 0o777 if store.exists() else 0o600
             path.parent.mkdir(parents=True, exist_ok=True)
+            for half in path.parent.iterdir():
+                is_half = half.name.startswith(f"{path.name}.new-")
+                if is_half and time.time() - half.stat().st_mtime > _LEFT_BEHIND_S:
+                    half.unlink()
             if save_evidence(evidence, path, key=self._key, seq=seq, mode=mode):
                 self._n_saved = n
                 # Somebody may have been forgotten in the meantime; nothing of them may stay.

@@ -13,7 +13,7 @@ import numpy as np
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-from pixtag.bundle import Bundle
+from pixtag.bundle import Bundle, fitting
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
 from pixtag.errors import ModelError
 from pixtag.evidence import Derive, MemoryEvidence
@@ -87,11 +87,13 @@ class Model:
         return replace(self, knowledge=self.knowledge.without_prior())
 
 
+@fitting()
 def model_of(bundle: Bundle) -> Model:
     """Make the model of a file.
 
     Raises:
-        ModelError: Its network reads other inputs than this version gives, by name.
+        ModelError: Its network reads other inputs than this version gives, by name; its parts do
+            not fit together.
     """
     bundle.check_features(INPUT_NAMES)
     bridge, words = readers_of_classes(

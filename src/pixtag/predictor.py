@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from pixtag.bundle import Bundle, load_bundle
+from pixtag.bundle import Bundle, fitting, load_bundle
 from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, same_meaning, worth_of
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
@@ -30,7 +30,7 @@ from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.store import Store
-from pixtag.types import Bools, Floats, Ints, Post, Reason, Suggestion
+from pixtag.types import Bools, Floats, Ints, Post, PostLog, Reason, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
@@ -66,7 +66,8 @@ class Predictor:
         is_at_once: Begin to load the encoder now, on a thread.
 
     Raises:
-        ModelError: The model's network reads other inputs than this version gives.
+        ModelError: The model's network reads other inputs than this version gives, or its parts
+            do not fit together.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Predictor:
         if is_at_once:
             self._photos.prepare()  # while the past is read
         self._past = LiveEvidence(bundle, self._store)
+        _try(self._past.model)
         # Python runs one thread at a time: threads that take turns don't contend for each array.
         self._turn = threading.Lock()
         # Never shut down, since `close` lets questions finish: its thread ends with the Predictor.
@@ -427,6 +429,23 @@ def answered(
         for row, best in enumerate(zip(*ranked, strict=True)):
             out.append(_suggestions(model, asked, found, row, best, wishes, at[start + row]))
     return out
+
+
+@fitting()
+def _try(model: Model) -> None:
+    """Ask a model, perhaps a stranger's, about an invented photo of somebody with a history."""
+    rng = np.random.default_rng(0)
+    tags = (*model.fixed_tags[:2], "pixtag1")
+    rows = rng.normal(size=(4, model.knowledge.encoder_width)).astype(np.float32)
+    posts = [Post(f"p{i}", "ana", DAY_S * i, tags[i:]) for i in range(3)]
+    past = {f"p{i}": rows[i].astype(np.float16) for i in range(3) if rows.shape[1]}
+    view = model.evidence(PostLog.of(posts, past)).view()
+    none = Wishes.of(5, (), (), None, False, None)
+    for user in ("ana", None):
+        wishes = replace(none, user=user)
+        (found,) = answered(model, view, [DAY_S * 9], [True], rows[3:].__getitem__, wishes)
+        if not all(0 <= one.prob <= 1 for one in found[0]):
+            raise ValueError("its chances are not from 0 to 1")
 
 
 def _suggestions(

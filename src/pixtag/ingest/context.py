@@ -21,7 +21,7 @@ from typing import IO, cast
 
 import regex
 
-from pixtag.errors import StoreError
+from pixtag.errors import FullError
 from pixtag.formats import PHOTO_SUFFIXES
 from pixtag.tags import TagTally, find_hashtags, join_surrogates, tidy_tags
 from pixtag.types import NO_ZONE, Photo, Post, iso_time, read_time
@@ -178,7 +178,7 @@ class Context:
         return f"{kind}-{hashlib.sha256(key).hexdigest()[:24]}"
 
     def photo_at(self, path: str) -> Photo:
-        """Take a photo's SHA-256 ("" if unreadable); raises StoreError for no space for a copy."""
+        """Take a photo's SHA-256 ("" if unreadable); raises FullError for no space for a copy."""
         path = _as_on_disk(path)
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - text in, text out
             self.report.add("photo is not a file", path)
@@ -275,7 +275,7 @@ class Context:
             if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 what = f"no space left for copies of photos in {self.photos_folder}"
                 hint = "make room on the disk and run it again: what was finished is kept"
-                raise StoreError(what, hint=hint) from error
+                raise FullError(what, hint=hint) from error
             self.report.add("photo cannot be read", f"{name}: {error}")
         return None
 
@@ -302,7 +302,7 @@ class Context:
 
     def _first_part(self) -> Path:
         """Make the folder and sweep away what killed runs left half-written."""
-        self.photos_folder.mkdir(exist_ok=True)
+        self.photos_folder.mkdir(0o700, exist_ok=True)
         for file in self.photos_folder.glob("*.part"):
             if not (file.stem.isdecimal() and _is_running(int(file.stem))):
                 file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage, IncompleteRead
+from http.client import HTTPException, HTTPMessage, IncompleteRead, InvalidURL
 from typing import IO, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -134,7 +134,10 @@ class Client:
 
         Elsewhere than on the server itself only from public hosts over https.
         """
-        there, here = urlsplit(url), urlsplit(self.url)
+        try:
+            there, here = urlsplit(url), urlsplit(self.url)
+        except ValueError:
+            raise self._odd(url) from None
         is_here = (there.scheme, there.netloc) == (here.scheme, here.netloc)
         if not is_here and (there.scheme != "https" or is_local(there.hostname or "")):
             what = f"{self._name} says that a photo lies at {there.scheme}://{there.netloc}"
@@ -157,6 +160,8 @@ class Client:
                         raise self._refused(error, url) from None  # its text may hold the key
                     asked = wait_of(error.headers)
                 self._wait(pause_s if asked is None else asked, "busy")
+            except (ValueError, InvalidURL):  # it cannot be written into a request
+                raise self._odd(url) from None
             except (OSError, HTTPException) as error:
                 reason = getattr(error, "reason", None) or error
                 if is_last or isinstance(reason, ConnectionRefusedError) or _is_final(reason):
@@ -167,6 +172,10 @@ class Client:
                     raise ServerError(what, hint=hint) from None
                 self._wait(pause_s, "silent")
         raise AssertionError
+
+    def _odd(self, url: str) -> ServerError:
+        what = f"{self._name} names an address that there cannot be: {url[:100]!r}"
+        return NotThereError(what, hint="what is done is kept", status=404)
 
     def _once(
         self, method: str, url: str, data: bytes | None, headers: Mapping[str, str], limit: int

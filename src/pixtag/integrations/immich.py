@@ -103,16 +103,19 @@ class Immich:
 
     def assets(self, tag: str | None = None) -> Iterator[Asset]:
         """List the account's own photos, latest first; those with a tag (by id) or below it."""
-        page: object = 1
-        while page is not None:
-            body: dict[str, object] = {"type": "IMAGE", "size": PAGE, "page": int(str(page))}
+        page, before = 1, 0
+        while page > before:  # else it goes round in circles
+            body: dict[str, object] = {"type": "IMAGE", "size": PAGE, "page": page}
             body |= {"tagIds": [tag]} if tag is not None else {}
             found = dig(self._client.json("POST", "/api/search/metadata", body), "assets")
             for one in map(as_dict, as_list(dig(found, "items"))):
-                if one.get("ownerId", self.account) == self.account and not one.get("isTrashed"):
+                is_own = one.get("ownerId", self.account) == self.account
+                if one.get("id") and is_own and not one.get("isTrashed"):
                     taken = str(one.get("fileCreatedAt") or "")
-                    yield Asset(str(one["id"]), str(one.get("originalFileName") or ""), taken)
-            page = dig(found, "nextPage")
+                    name = str(one.get("originalFileName") or "")
+                    yield Asset(str(one["id"]), name, taken)
+            more = str(dig(found, "nextPage"))
+            page, before = int(more) if more.isdecimal() and len(more) < 10 else 0, page
 
     def tagged(self, on_progress: OnProgress | None = None) -> dict[Asset, list[str]]:
         """Find every tagged photo with its tags, as paths with `/`; of a path only its end."""

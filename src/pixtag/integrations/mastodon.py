@@ -107,6 +107,7 @@ class Account:
         """Read the account's statuses, latest first, without what it shared of others."""
         query: dict[str, str | int] = {"limit": PAGE, "exclude_reblogs": "true"}
         path = f"/api/v1/accounts/{self._id}/statuses"
+        ends = set[str]()
         while True:
             try:
                 said, headers = self._client.answer("GET", path, query=query)
@@ -114,8 +115,9 @@ class Account:
                 raise self._locked(error) from error
             page = [row for row in map(as_dict, as_list(said)) if row.get("id")]
             last = str(page[-1]["id"]) if page else ""
-            if not page or last == query.get("max_id"):
+            if not page or last in ends:  # a list that goes round in circles has ended, too
                 return
+            ends.add(last)
             yield [row for row in page if not row.get("reblog")]
             query["max_id"] = last
             self._client.pace(headers)
@@ -149,7 +151,7 @@ class Account:
             return None
         post = read_note(note, context.user_id or self.name, context)
         media = [as_dict(one) for one in as_list(status.get("media_attachments"))]
-        is_video = [one.get("type") in {"video", "gifv", "audio"} for one in media]
+        is_video = [str(one.get("type")) in {"video", "gifv", "audio"} for one in media]
         context.report.n_videos += bool(media) and all(is_video)
         addresses = (one.get("preview_url") or one.get("url") for one in media)
         urls = [url for url in addresses if isinstance(url, str) and "://" in url]

@@ -34,6 +34,7 @@ _ORPHANS = {
     "users": "id NOT IN (SELECT user FROM posts WHERE user IS NOT NULL)",
     "failures": "target NOT IN (SELECT digest FROM photos UNION SELECT path FROM photos)",
 }
+_ALL = 2  # of what follows a removal nothing is done yet
 _TRY_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 
@@ -258,14 +259,26 @@ def remove_rows(
             db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
             revision = "(SELECT value FROM meta WHERE name = 'revision')"
             db.execute(f"UPDATE meta SET value = {revision} WHERE name = 'removed'")  # noqa: S608
-        db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
-        used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
-    n_files = 0 if path == MEMORY else _remove_files(path, used)
-    is_compacted = compact(db, path)
+        db.execute(f"UPDATE meta SET value = {_ALL} WHERE name = 'needs_compacting'")  # noqa: S608
+    n_files, is_compacted = finish_removal(db, path, _ALL)
     tables = ("posts", "tag_uses", "photos", "embeddings")
     posts, uses, photos, embeddings = (removed[table] for table in tables)
     found = ForgetResult(posts, uses, photos, embeddings, n_files, bytes_before, _size_bytes(path))
     return replace(found, is_compacted=is_compacted, had_lists=removed["lists"] > 0)
+
+
+def finish_removal(db: sqlite3.Connection, path: Path, what: int) -> tuple[int, bool]:
+    """Do what follows when rows were removed: files, then `compact`; files gone, and its answer.
+
+    `what` is the store's `needs_compacting`: `_ALL`, or less when the files are gone already.
+    """
+    n_files = 0
+    if what == _ALL:
+        with guarded(path):
+            used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
+            n_files = 0 if path == MEMORY else _remove_files(path, used)
+            db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
+    return n_files, compact(db, path)
 
 
 def compact(db: sqlite3.Connection, path: Path) -> bool:

@@ -6,12 +6,12 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pixtag.errors import InputError, StoreError
+from pixtag.errors import FullError, InputError, StoreError
 
 APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
 MEMORY = Path(":memory:")  # the path of a store that is in no file
@@ -37,6 +37,9 @@ def connect(
     if is_frozen:
         mode = "ro&immutable=1"  # a store on a read-only disk: WAL could not make its index
     name = str(path) if path == MEMORY else f"file:{quote(os.fsencode(path))}?mode={mode}"
+    if is_new and path != MEMORY:
+        with suppress(OSError):  # SQLite says it better
+            path.touch(0o600)  # for its owner alone, and so is what SQLite puts beside it
     with guarded(path):
         db = sqlite3.connect(
             name, busy_timeout_s, isolation_level=None, check_same_thread=False, uri=path != MEMORY
@@ -192,4 +195,5 @@ def _explained(error: sqlite3.Error, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_CORRUPT:
         return _damaged(path, str(error))
     message, hint = _EXPLAINED.get(code, ("{path}: {error}", "check that it is a Pixtag store"))
-    return StoreError(message.format(path=path, error=error), hint=hint)
+    kind = FullError if code == sqlite3.SQLITE_FULL else StoreError
+    return kind(message.format(path=path, error=error), hint=hint)

@@ -49,8 +49,8 @@ class SqliteStore(Store):
         db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
         store = cls(db, file, read_only=read_only)
         try:
-            if not read_only and store._meta("needs_compacting"):
-                rows.compact(db, file)  # a forgetting that was interrupted
+            if not read_only and (what := store._meta("needs_compacting")):
+                rows.finish_removal(db, file, what)  # of a forgetting that was interrupted
         except BaseException:
             store.close()
             raise

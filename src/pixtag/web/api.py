@@ -60,7 +60,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-_USUAL = _problems(400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 500, 503)
+_USUAL = _problems(400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 500, 503, 507)
 router = APIRouter(prefix="/api/v1", tags=["api"], responses=_USUAL)
 health = APIRouter(tags=["health"])
 

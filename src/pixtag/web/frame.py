@@ -25,6 +25,7 @@ from pixtag.store.keys import find_key
 from pixtag.web import charts
 from pixtag.web.forms import read_form, text_of
 from pixtag.web.guard import Principal, clear_sign_in, principal_of, set_sign_in
+from pixtag.web.problems import response as problem
 from pixtag.web.service import Service
 from pixtag.web.texts import LANGUAGES, Texts, choose_language
 
@@ -143,11 +144,12 @@ class PageRoute(APIRoute):
         async def shown(request: Request) -> Response:
             try:
                 return await handler(request)
-            except PixtagError as error:
-                status = 400 if isinstance(error, InputError | ImageError) else 503
+            except (InputError, ImageError) as error:
                 visit = Visit.of(request)
                 message, hint = visit.explained(error)
-                return visit.render("error.html", status=status, message=message, hint=hint)
+                return visit.render("error.html", status=400, message=message, hint=hint)
+            except (PixtagError, OSError) as error:  # the server's own: only logged
+                return problem(request, error)
             except HTTPException as error:
                 visit = Visit.of(request)
                 return visit.refusal(error.status_code)
@@ -155,7 +157,7 @@ class PageRoute(APIRoute):
         return shown
 
 
-_SAID = (400, 401, 403, 404, 413, 415, 429, 503)
+_SAID = (400, 401, 403, 404, 413, 415, 429, 503, 507)
 
 
 def page_router() -> APIRouter:
@@ -178,6 +180,7 @@ def url(path: str, **query: str) -> str:
 async def small_form(request: Request) -> dict[str, str]:
     """The texts of a form without files."""
     form = await read_form(request, most_bytes=_SMALL_FORM)
+    await form.close()  # files that came all the same
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,10 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pixtag.errors import ImageError, InputError, PixtagError, StoreError
+from pixtag.errors import FullError, ImageError, InputError, PixtagError, StoreError
 from pixtag.images import Fault
 
 MEDIA_TYPE = "application/problem+json"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 log = logging.getLogger("pixtag.web")
 
 
@@ -64,6 +66,10 @@ def as_api_error(error: Exception, request_id: str = "") -> ApiError:
         return ApiError(status, error.message, hint=error.hint, kind=error.kind)
     if isinstance(error, InputError):
         return ApiError(422, error.message, hint=error.hint, kind=error.kind)
+    if isinstance(error, FullError) or getattr(error, "errno", 0) in _FULL:
+        log.error("request %s: %s", request_id, error)
+        hint = "make room on the server's disk and send it again: what was acknowledged is kept"
+        return ApiError(507, "no space left on the server's disk", hint=hint, kind="full")
     if isinstance(error, StoreError):
         log.error("request %s: %s (%s)", request_id, error.message, error.hint)
         wait = {"Retry-After": "2"}

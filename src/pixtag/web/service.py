@@ -248,7 +248,7 @@ def _kinds(names: Sequence[str], photos: Sequence[bytes]) -> list[tuple[str, str
 def _keep(file: str, photo: bytes) -> None:
     path = Path(file)
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(0o700, exist_ok=True)
         with replacing(path) as out:
             out.write(photo)
 
