@@ -65,6 +65,10 @@ class Names:
         """The id of a name, or the default."""
         return self._index.get(name, default)
 
+    def find(self, names: Sequence[str]) -> Ints:
+        """The ids of names, `[N]`; `NOBODY` for unknown ones."""
+        return np.fromiter((self._index.get(name, NOBODY) for name in names), np.int64, len(names))
+
     def ids_of(self, names: Sequence[str]) -> Ints:
         """The ids of names, `[N]`; new names get the next ids."""
         for name in names:

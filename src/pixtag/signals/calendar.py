@@ -12,13 +12,13 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
 from safetensors.numpy import load as load_safetensors
 
-from pixtag.evidence import DAY_TICKS, ticks
+from pixtag.evidence import DAY_TICKS, distinct, ticks
 from pixtag.signals.asked import Asked, Pairs, strongest
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Doubles, Floats, Ints
@@ -36,7 +36,7 @@ STEPS_PER_LOG = 10.0
 _DATA = files("pixtag").joinpath("data")
 _FAR_DAYS = 200  # a yearly occasion without a date so near has none that is known
 _NEAR_DAYS = 45  # before and after a year, when tags with its number are current, too
-_MOST_CACHED = 1024
+_MOST_CACHED, _MOST_FOUND = 1024, 1 << 16  # days, and tags
 _FIRST_DAY = date(1930, 1, 1).toordinal()  # of tick 0
 _WITH_YEAR = re.compile(r"(.+?)_?((?:19|20)[0-9]{2})")
 
@@ -138,7 +138,10 @@ class Calendar:
         np.maximum.at(top, self._row, self._share * self._scale[self._of])
         self.peak = np.where(self._is_yearly, np.log(OUTSIDE + top), self._weeks.max(axis=1))
         self._starts: dict[int, Doubles] = {}
-        self._lifts: dict[int, Floats] = {}
+        # A day's lifts and a tag's row never change.
+        self.lifts = lru_cache(_MOST_CACHED)(self._lifts)
+        self.risen = lru_cache(_MOST_CACHED)(self._risen)
+        self.find = lru_cache(_MOST_FOUND)(self._find)
 
     def _nearness(self, offset: Ints | Doubles) -> Doubles:
         """1 while an occasion lasts, falling before and after, 0 beyond; days from its start."""
@@ -164,21 +167,21 @@ class Calendar:
         is_known = (np.abs(offset) <= _FAR_DAYS).any(axis=0)
         return np.where(is_known, OUTSIDE + self._scale * self._nearness(offset).max(axis=0), 1.0)
 
-    def lifts(self, day: int) -> Floats:
+    def _lifts(self, day: int) -> Floats:
         """Log lifts on a day (ordinal) by the time of the year and by weekday, `[2, N + 1]`."""
-        found = self._lifts.get(day)
-        if found is None:
-            share = self._share * self.rates(day)[self._of]
-            rate = np.bincount(self._row, share, len(self._is_yearly))
-            week = (date.fromordinal(day).timetuple().tm_yday - 1) // 7
-            lift = np.log(np.where(self._is_yearly, rate, 1.0)) + self._weeks[:, week]
-            found = np.stack([lift, self._weekdays[:, (day - 1) % 7]]).astype(np.float32)
-            if len(self._lifts) >= _MOST_CACHED:
-                self._lifts.clear()
-            self._lifts[day] = found
-        return found
+        share = self._share * self.rates(day)[self._of]
+        rate = np.bincount(self._row, share, len(self._is_yearly))
+        week = (date.fromordinal(day).timetuple().tm_yday - 1) // 7
+        lift = np.log(np.where(self._is_yearly, rate, 1.0)) + self._weeks[:, week]
+        return np.stack([lift, self._weekdays[:, (day - 1) % 7]]).astype(np.float32)
 
-    def find(self, tag: str) -> tuple[int, int]:
+    def _risen(self, day: int) -> tuple[list[str], Floats]:
+        """Tags in their days on a day (ordinal), and their log lifts, `[T]`."""
+        lift, names = self.lifts(day).sum(axis=0), list(self.rows)
+        rows = np.flatnonzero(lift >= LEAST_LIFT)
+        return [names[row] for row in rows.tolist()], lift[rows]
+
+    def _find(self, tag: str) -> tuple[int, int]:
         """Row of a tag, N for an unknown one, and the year in its name (#easter2026), or 0."""
         row = self.rows.get(tag, len(self.rows))
         if row == len(self.rows) and (match := _WITH_YEAR.fullmatch(tag)):
@@ -217,17 +220,13 @@ def calendar() -> Calendar:
     return Calendar(occasions, names, weeks, weekdays)
 
 
-def _lifts_of(asked: Asked) -> tuple[Ints, Ints, Floats]:
-    """The different days of the questions, the place of each question's, and the days' lifts."""
-    days, place = np.unique(day_of(asked.tick), return_inverse=True)
-    return days, place, np.stack([calendar().lifts(day) for day in days.tolist()])
-
-
 def _calendar(asked: Asked, pairs: Pairs) -> Floats:
     """Log lifts of the calendar, whether it knows the tag, its highest, and the store's own."""
     known, question = calendar(), pairs.question
-    days, place, lifts = _lifts_of(asked)
-    tags, column = np.unique(pairs.tag, return_inverse=True)
+    every_day, tags = day_of(asked.tick), distinct(pairs.tag, below=asked.n_tags)
+    days, column = distinct(every_day), np.searchsorted(tags, pairs.tag)
+    place = np.searchsorted(days, every_day)
+    lifts = np.stack([known.lifts(day) for day in days.tolist()])
     found = [known.find(asked.names[tag]) for tag in tags.tolist()]
     row, year = np.array(found, np.int64).reshape(-1, 2)[column].T
     near = [[date.fromordinal(d + by).year for by in (-_NEAR_DAYS, _NEAR_DAYS)] for d in days]
@@ -275,16 +274,15 @@ def season_lift(asked: Asked, pairs: Pairs) -> Doubles:
 
 def propose_calendar(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
     """Tags in their days, by how much they rise and by how many people use them, `[E]` each."""
-    names, (_, place, lifts) = list(calendar().rows), _lifts_of(asked)
-    lift = lifts.sum(axis=1)
-    rows = np.flatnonzero((lift >= LEAST_LIFT).any(axis=0))
-    ids = np.array([asked.view.id_of(names[row]) for row in rows.tolist()], np.int64)
-    lift = lift[:, rows[ids >= 0]][place]
-    question, column = np.nonzero(lift >= LEAST_LIFT)
-    tag = ids[ids >= 0][column]
+    risen = [calendar().risen(day) for day in day_of(asked.tick).tolist()]
+    question = np.repeat(np.arange(len(asked)), [len(names) for names, _ in risen])
+    tag = np.concatenate([asked.view.names.find(names) for names, _ in risen])
+    lift = np.concatenate([lift for _, lift in risen])
+    known = (tag >= 0) & (tag < asked.view.n_tags)
+    question, tag, lift = question[known], tag[known], lift[known]
     people = asked.view.people_with(tag, asked.tick[question])
     people = people + asked.at_prior(asked.knowledge.prior.people, tag)
-    strength = lift[question, column] + 0.5 * np.log1p(people)
+    strength = lift + 0.5 * np.log1p(people)
     best = strongest(question, strength, asked.ties[tag], limit=limit)
     return question[best], tag[best]
 
