@@ -367,10 +367,12 @@ def as_a_stranger(
         own_way = (out + 2.0 * LOG_SECOND * common)[uncalled]
         out[uncalled[np.argsort(-own_way, kind="stable")[MOST_OWN:]]] += 2.0 * LOG_FOREIGN
     order = dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
-    others = [i for i in order if not is_own[i]]
+    others = np.fromiter(order, np.int64, len(order))
+    others = others[~is_own[others]]
     out[others] = -np.sort(-out[others])
-    sure = set(first) & set(np.flatnonzero(seen.says >= SURE_UNLIKE).tolist())
-    return out, [i for i in others if i in sure][:N_UNLIKE]
+    says = seen.says
+    sure = [i for i in others.tolist() if i in first and says[i] >= SURE_UNLIKE]
+    return out, sure[:N_UNLIKE]
 
 
 def greedy(
@@ -397,17 +399,20 @@ def greedy(
         return list(dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()]))
     left = worth.astype(np.float64)
     chosen: list[int] = []
-    kept = list(first)
+    kept, barred, n_general = list(first), np.zeros(n, np.bool_), 0
     for place in range(n if limit is None else min(limit, n)):
-        barred = np.zeros(n, np.bool_)
-        if place < SET_SIZE:
-            barred = np.asarray(twice[:, chosen].any(axis=1))
-            barred |= general & (general[chosen].sum() >= MOST_GENERAL)
+        if place == SET_SIZE:
+            barred = np.zeros(n, np.bool_)
         kept = [i for i in kept if not barred[i] and (not same[i, chosen].any() or is_own[i])]
         best = kept.pop(0) if kept else int(np.argmax(left - BARRED * barred))
         chosen.append(best)
         left[best] = -np.inf
         left[same[best] & ~is_own] += LOG_SECOND
+        if place < SET_SIZE:
+            n_general += int(general[best])
+            barred = barred | twice[:, best]
+            if n_general >= MOST_GENERAL:
+                barred |= general
     return chosen
 
 
@@ -504,16 +509,16 @@ class Wishes:
         A photo (`seen`) gets nothing that is barred on photos of people but what the person uses,
         and fewer tags where it is `unsure` what it shows.
         """
-        barred = np.zeros(len(names), np.bool_)
+        out = self.left_out
         if seen is not None and seen.person is not None:
             barred = barred_on_people(names, person=seen.person, kinds=seen.kinds) & ~is_own
+            out = out.union(names[i] for i in np.flatnonzero(barred).tolist()) - self.allowed
+            out |= self.left_out
         n_new = min(self.n_new, SET_UNSURE) if unsure else self.n_new
         usable = [
             i
             for i in dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
-            if names[i] not in self.left_out
-            and (not self.allowed or names[i] in self.allowed)
-            and (not barred[i] or names[i] in self.allowed)
+            if names[i] not in out and (not self.allowed or names[i] in self.allowed)
         ]
         if not usable or not n_new:
             return []

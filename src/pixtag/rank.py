@@ -193,18 +193,16 @@ def read(
 
 def _looked(asked: Asked) -> tuple[Looks, list[tuple[Ints, Ints]]]:
     """What pixels say of the vocabulary, and what they propose of it."""
-    looks, seen = look(asked), asked.has_photo[:, None]
-    found: list[tuple[Ints, Ints]] = []
-    for score, limit in (
+    looks, seen = look(asked), asked.has_photo
+    if not seen.any():
+        return looks, []
+    scores = (
         (looks.head, 40),
         (np.log1p(looks.chance / CHANCE_FLOOR), 40),
         (looks.bridge, 20),
         (looks.kinds, 20),
-    ):
-        if seen.any():
-            usable = np.where(seen & (score != 0), score, -np.inf)
-            found.append(top_of_rows(usable, limit=limit))
-    return looks, found
+    )
+    return looks, [top_of_rows(score, seen, limit=limit) for score, limit in scores]
 
 
 def _propose_unseen(asked: Asked, config: RankConfig) -> list[tuple[Ints, Ints]]:

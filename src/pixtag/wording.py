@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -22,6 +22,7 @@ SEEN, SURE = 0.4, 0.6  # expected weights of a tag by the labels from where it i
 SAYS_MORE, LEAST_VAGUE = 0.3, 0.25  # of the best tag, where labels say more than people; else least
 FAR_MORE = 1.5  # times as much as for the other sex is what words of one must be called for
 MOST_GENERAL = 2  # general nouns in a stranger's set
+_MOST_KEPT = 1 << 16  # words whose forms are kept
 
 
 @cache
@@ -78,7 +79,7 @@ def is_vague(person: float, kinds: Floats) -> bool:
 def _of(names: Sequence[str], which: str) -> Bools:
     """Which tags are of a list, `[C]`."""
     known = _lists()[which]
-    return np.array([name in known for name in names], np.bool_)
+    return np.fromiter(map(known.__contains__, names), np.bool_, len(names))
 
 
 def same_word(names: Sequence[str]) -> Bools:
@@ -89,10 +90,15 @@ def same_word(names: Sequence[str]) -> Bools:
     index = {name: i for i, name in enumerate(names)}
     found = np.zeros((len(names), len(names)), np.bool_)
     for i, name in enumerate(names):
-        for other in (*forms(name), *_same().get(name, ())):
-            if other in index and other != name:
-                found[i, index[other]] = found[index[other], i] = True
+        for other in index.keys() & _others(name):
+            found[i, index[other]] = found[index[other], i] = True
     return found
+
+
+@lru_cache(_MOST_KEPT)
+def _others(word: str) -> frozenset[str]:
+    """Other words that are the same in another form."""
+    return frozenset(forms(word) | _same().get(word, set())) - {word}
 
 
 @cache

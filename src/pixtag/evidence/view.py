@@ -119,12 +119,12 @@ class OwnPosts:
     post: Ints
     tag: Ints
 
-    @property
+    @cached_property
     def start(self) -> Ints:
         """First post of each question, `[B]`."""
         return np.cumsum(self.n) - self.n
 
-    @property
+    @cached_property
     def rank(self) -> Ints:
         """Posts of the same person after each one, `[H]`."""
         return np.cumsum(self.n)[self.question] - 1 - np.arange(len(self.question))

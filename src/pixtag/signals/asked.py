@@ -124,6 +124,12 @@ class Pairs:
         place = self._place[question * self.n_tags + tag].astype(np.int64) - 1
         return np.where(place < 0, n, place)
 
+    def among(self, question: Ints, tag: Ints) -> Bools:
+        """Which of the pairs are among others, `[P]`."""
+        out = np.zeros(len(self) + 1, np.bool_)
+        out[self.find(question, tag)] = True
+        return out[:-1]
+
     def total(self, question: Ints, tag: Ints, weight: Numbers) -> Doubles:
         """Sum the weights of entries (question, tag) at the pairs, `[P]`."""
         found = self.find(question, tag)
@@ -238,7 +244,7 @@ class Asked:
         """Values `[V]` of the prior at tags; 0 beyond the vocabulary."""
         if not len(values):
             return np.zeros(len(tag))
-        return np.where(tag < len(values), values[np.minimum(tag, len(values) - 1)], 0.0)
+        return values.take(tag, mode="clip") * (tag < len(values))
 
     def is_public(self, tag: Ints, people: Doubles, *, least_people: int) -> Bools:
         """Which tags may be offered to people who never used them, by how many did, `[P]`."""
@@ -403,6 +409,14 @@ def with_typed(
     ), names
 
 
+def sums(place: Ints, weights: Numbers, *, n: int) -> Doubles:
+    """Sum W weights of entries, `[W, E]`, by the place of each entry, `[W, n]`."""
+    if len(weights) > 1:
+        place = (place + n * np.arange(len(weights))[:, None]).ravel()
+    total = np.bincount(place, weights=weights.ravel(), minlength=n * len(weights))
+    return total.reshape(-1, n)
+
+
 def strongest(
     question: Ints, strength: Numbers, ties: Ints, *, limit: int | Ints, step: float = 1e-4
 ) -> Ints:
@@ -428,20 +442,21 @@ def strongest(
     return order[place < kept]
 
 
-def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
-    """Row and column of the best `limit` finite scores of each row; ties by the first column.
+def top_of_rows(scores: Numbers, seen: Bools, *, limit: int) -> tuple[Ints, Ints]:
+    """Row and column of the best `limit` scores but 0 of each row; ties by the first column.
 
     Scores are compared to four decimals, so that rounding in a sum cannot decide.
 
     Args:
-        scores: `[B, V]`; `-inf` is never chosen.
+        scores: `[B, V]`; 0 says nothing and is never chosen.
+        seen: Rows that are looked at, `[B]`.
         limit: Columns kept in each row.
     """
     keep = min(limit, scores.shape[1])
     if keep == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if len(scores) == 1:
-        column = np.flatnonzero(np.isfinite(scores[0]))
+        column = np.flatnonzero(scores[0]) if seen[0] else np.zeros(0, np.int64)
         if len(column) > keep:
             # Rounding keeps the order, so the best are not far below the last of them.
             found = scores[0, column]
@@ -449,6 +464,7 @@ def top_of_rows(scores: Numbers, *, limit: int) -> tuple[Ints, Ints]:
             order = np.argsort(-np.round(scores[0, column], 4), kind="stable")
             column = column[order[:keep]]
         return np.zeros(len(column), np.int64), column
+    scores = np.where(seen[:, None] & (scores != 0), scores, -np.inf)
     if keep < scores.shape[1]:
         tie = np.arange(scores.shape[1]) * (5e-5 / scores.shape[1])
         column = np.argpartition(tie - np.round(scores, 4), keep - 1, axis=1)[:, :keep]

@@ -7,13 +7,14 @@ this one. Each slot has a few key features; the network learns from them which p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from pixtag.evidence import DAY_TICKS, HOUR_TICKS, NOBODY, Evidence
-from pixtag.signals.asked import Asked, Pairs, strongest
+from pixtag.signals.asked import Asked, Pairs, strongest, sums
 from pixtag.types import Bools, Floats, Ints
 
 UNKNOWN_AGE_LOG_HOURS = 10.0
@@ -70,6 +71,7 @@ class Memory:
     question: Ints
     slot: Ints
     tag: Ints
+    _found: list[tuple[Pairs, Ints]] = field(default_factory=list[tuple[Pairs, Ints]], repr=False)
 
     @staticmethod
     def empty(n_questions: int, n_slots: int, n_keys: int) -> Memory:
@@ -81,19 +83,27 @@ class Memory:
     def set_mean(self, key: int, of_entry: Floats) -> None:
         """Set a key to the mean of the finite values `[A]` of a slot's tags."""
         counted = np.isfinite(of_entry)
-        place = (self.question * self.filled.shape[1] + self.slot)[counted]
+        place = self._cell[counted]
         n = np.bincount(place, minlength=self.filled.size)
         total = np.bincount(place, weights=of_entry[counted], minlength=self.filled.size)
         self.keys[:, :, key] = (total / np.maximum(n, 1)).reshape(self.filled.shape) * self.filled
 
+    @cached_property
+    def _cell(self) -> Ints:
+        """Place of each entry's slot among all slots, `[A]`."""
+        return self.question * self.filled.shape[1] + self.slot
+
+    def places(self, pairs: Pairs) -> Ints:
+        """Place of each entry among the candidates, `[A]`; P when it is none."""
+        if not self._found or self._found[0][0] is not pairs:
+            self._found[:] = [(pairs, pairs.find(self.question, self.tag))]
+        return self._found[0][1]
+
     def totals(self, pairs: Pairs, weights: Sequence[Floats]) -> Floats:
         """Total weight of the slots that carry each candidate, `[W, P]`, of W weights `[B, M]`."""
-        n, width = len(weights), len(pairs) + 1
-        place = pairs.find(self.question, self.tag) + width * np.arange(n)[:, None]
-        of_slot = np.stack(weights).reshape(n, -1)
-        of_entry = of_slot[:, self.question * self.filled.shape[1] + self.slot]
-        total = np.bincount(place.ravel(), weights=of_entry.ravel(), minlength=n * width)
-        return total.reshape(n, width)[:, :-1].astype(np.float32)
+        of_slot = np.array(weights).reshape(len(weights), -1)
+        total = sums(self.places(pairs), of_slot[:, self._cell], n=len(pairs) + 1)
+        return total[:, :-1].astype(np.float32)
 
     def propose(self, weight: Floats, ties: Ints, *, n_tags: int, limit: int) -> tuple[Ints, Ints]:
         """Question and tag of the tags of the slots, strongest total weight `[B, M]` first."""
@@ -110,7 +120,7 @@ class Memory:
         n_questions, n_slots = self.filled.shape
         out = np.zeros((n_questions, n_places + 1, n_slots), np.bool_)
         of_pair = np.append(place, n_places)
-        out[self.question, of_pair[pairs.find(self.question, self.tag)], self.slot] = True
+        out[self.question, of_pair[self.places(pairs)], self.slot] = True
         return out[:, :n_places]
 
 
@@ -190,9 +200,11 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
     if similar is None:
         return Memory.empty(len(asked), n_slots, len(NEAR_KEYS))
     view, prior = asked.view, asked.knowledge.prior.view
-    of_prior = asked.photo @ prior.vectors.T
-    scores = np.concatenate([similar.scores, of_prior], axis=1)
-    scores[~asked.has_photo] = -np.inf
+    scores = similar.scores
+    if len(prior.vectors):
+        scores = np.concatenate([scores, asked.photo @ prior.vectors.T], axis=1)
+    if not asked.has_photo.all():
+        scores = np.where(asked.has_photo[:, None], scores, np.float32(-np.inf))
 
     def tie(column: Ints) -> Ints:
         out = np.full(len(column), -1)
@@ -254,6 +266,8 @@ def _set_keys(
 def _uses(view: Evidence, prior: Evidence, rows: Ints) -> tuple[Ints, Ints]:
     """Position and tag of the uses of posts of the store, and (below zero) of the prior."""
     ours, theirs = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+    if not len(theirs):
+        return view.uses_of(rows)
     of_ours, tag = view.uses_of(rows[ours])
     of_theirs, prior_tag = prior.uses_of(-1 - rows[theirs])
     owner = np.concatenate([ours[of_ours], theirs[of_theirs]])

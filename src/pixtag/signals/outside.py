@@ -130,9 +130,7 @@ class Heard:
         if words is None or not seen.any():
             return np.zeros(len(self.tag), np.float32)
         vectors = words.tag_vectors([asked.names[t] for t in self.tag.tolist()])
-        photo = np.zeros((len(asked), vectors.shape[1]), np.float32)
-        photo[seen] = words.photo_vectors(asked.embeddings[seen])
-        return np.einsum("ew,ew->e", vectors, photo[self.question])
+        return np.einsum("ew,ew->e", vectors, asked.looks.words[self.question])
 
     def fitting(self, asked: Asked, question: int, tags: Ints, fit: Floats) -> list[int]:
         """The tag beyond the vocabulary that rises and says best what a photo shows, if any does.
@@ -163,6 +161,4 @@ class Heard:
 
     def of_pairs(self, asked: Asked, pairs: Pairs) -> Bools:
         """Which pairs the crowd of their question names, `[P]`."""
-        out = np.zeros(len(pairs) + 1, np.bool_)
-        out[pairs.find(self.question, self.tag)] = True
-        return out[:-1]
+        return pairs.among(self.question, self.tag)

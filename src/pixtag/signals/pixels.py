@@ -40,6 +40,7 @@ class Looks:
         chance: Chance of each tag by the photo's topics, `[B, V]`.
         bridge: Log expected weight by the encoder's classes, `[B, V]`. kinds: By labelled kinds.
         topics: Topics of the photos, `[B, K]`; zeros without one.
+        words: Word vectors of what the photos show, `[B, W]`; zeros without one, none if W is 0.
     """
 
     head: Floats
@@ -47,6 +48,7 @@ class Looks:
     bridge: Floats
     kinds: Floats
     topics: Floats
+    words: Floats
 
 
 def look(asked: Asked) -> Looks:
@@ -56,8 +58,14 @@ def look(asked: Asked) -> Looks:
     head = np.full(shape, FLOOR_LOG_PROB, np.float32)
     bridge, kinds = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     topics = np.zeros((len(asked), knowledge.n_topics), np.float32)
-    if not seen.any() or not shape[1]:
-        return Looks(head, np.zeros(shape, np.float32), bridge, kinds, topics)
+    n_words = 0 if knowledge.words is None else knowledge.words.width
+    words = np.zeros((len(asked), n_words), np.float32)
+    if not seen.any():
+        return Looks(head, np.zeros(shape, np.float32), bridge, kinds, topics, words)
+    if knowledge.words is not None:
+        words[seen] = knowledge.words.photo_vectors(asked.embeddings[seen])
+    if not shape[1]:
+        return Looks(head, np.zeros(shape, np.float32), bridge, kinds, topics, words)
     head[seen] = knowledge.head.log_probs(asked.photo[seen])
     if knowledge.bridge is not None:
         bridge[seen] = knowledge.bridge.scores(asked.embeddings[seen])
@@ -68,7 +76,7 @@ def look(asked: Asked) -> Looks:
     else:
         topics[seen] = knowledge.topics.of_photos(asked.photo[seen])
         chance = knowledge.topics.chances(topics)
-    return Looks(head, chance, bridge, kinds, topics)
+    return Looks(head, chance, bridge, kinds, topics, words)
 
 
 def at_vocabulary(asked: Asked, pairs: Pairs) -> tuple[Bools, Ints]:
@@ -103,10 +111,8 @@ def _pixels(asked: Asked, pairs: Pairs) -> Floats:
         tags = distinct(pairs.tag, below=asked.n_tags)
         place = np.searchsorted(tags, pairs.tag)
         vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
-        photo = np.zeros((len(asked), vectors.shape[1]), np.float32)
-        photo[asked.has_photo] = words.photo_vectors(asked.embeddings[asked.has_photo])
         # Words of another field say no more against a tag than no words at all.
-        out[:, 5] = np.maximum((photo @ vectors.T)[pairs.question, place], 0.0)
+        out[:, 5] = np.maximum((asked.looks.words @ vectors.T)[pairs.question, place], 0.0)
     return out
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pixtag.evidence import DAY_TICKS, HOUR_TICKS, OwnPosts, is_first
-from pixtag.signals.asked import Asked, Pairs, strongest
+from pixtag.signals.asked import Asked, Pairs, strongest, sums
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Doubles, Floats, Ints, Numbers
 
@@ -143,10 +143,8 @@ def _reuse(asked: Asked, pairs: Pairs) -> Floats:
     last = uses.first + uses.n - 1
     at = uses.pair[uses.first]
     question = pairs.question[at]
-    total = np.stack(
-        [uses.sum(np.exp(-decay * of_post)[uses.post]) for decay in DECAYS]
-        + [uses.sum(np.exp(-post_rank / scale)[uses.post]) for scale in POST_SCALES]
-    )
+    powers = [-decay * of_post for decay in DECAYS] + [-post_rank / scale for scale in POST_SCALES]
+    total = uses.sum(np.exp(powers)[:, uses.post])
     out[at, : len(total)] = (np.log(np.maximum(total, 1e-5)) - np.log(1e-5)).T
     columns = {
         "own_uses_log": np.log1p(uses.n),
@@ -168,6 +166,7 @@ def _rhythm(
     """Log lift of a tag near this hour and this time of the week, and its uses of the season."""
     weight = np.exp(-rank / POST_SCALES[-1])
     count = uses.sum(weight[uses.post])
+    every = np.bincount(question, weights=count, minlength=len(asked)) + 1e-6
     faded = weight[uses.post[uses.first + uses.n - 1]]
     out: dict[str, Numbers] = {}
     for name, period, order in (
@@ -176,8 +175,7 @@ def _rhythm(
     ):
         near = uses.sum((weight * fejer(age / period, order=order))[uses.post])
         usual = np.bincount(question, weights=near, minlength=len(asked)) + 1e-6
-        usual /= np.bincount(question, weights=count, minlength=len(asked)) + 1e-6
-        usual = np.clip(usual, 0.05, None)[question]
+        usual = np.maximum(usual / every, 0.05)[question]
         # Counted from the last use on, so that a tag long unused keeps its rhythm.
         lift = (near / faded + RHYTHM_SHRINK * usual) / (count / faded + RHYTHM_SHRINK) / usual
         out[name] = np.log(np.maximum(lift, 1e-9))
@@ -237,17 +235,12 @@ def _habits(asked: Asked, pairs: Pairs) -> Floats:
     own = asked.own.last(HABIT_POSTS + 1)
     if not len(own.question):
         return out
+    weights = np.stack(_habit_weights(asked, own))
     found = pairs.find(own.question[own.post], own.tag)
-    kept = found < len(pairs)
-    pair, post = found[kept], own.post[kept]
-    usual = np.float64(0.0)
-    for i, weight in enumerate(_habit_weights(asked, own)):
-        carried = np.bincount(pair, weights=weight[post], minlength=len(pairs))
-        total = np.bincount(own.question, weights=weight, minlength=len(asked))[pairs.question]
-        share = (carried + HABIT_SHRINK * usual) / (total + HABIT_SHRINK)
-        usual = share if i == 0 else usual
-        out[:, i] = np.log(share / HABIT_FLOOR + 1.0)
-    return out
+    carried = sums(found, weights[:, own.post], n=len(pairs) + 1)[:, :-1]
+    total = sums(own.question, weights, n=len(asked))[:, pairs.question] + HABIT_SHRINK
+    carried[1:] += HABIT_SHRINK * (carried[0] / total[0])
+    return np.log(carried / total / HABIT_FLOOR + 1.0).T.astype(np.float32)
 
 
 def overlaps_with_last(own: OwnPosts, *, n_tags: int) -> Doubles:
@@ -269,10 +262,12 @@ def _habit_weights(asked: Asked, own: OwnPosts) -> list[Doubles]:
     """The weight of each earlier set for each of `HABIT_NAMES`, `[H]` each."""
     question, rank = own.question, own.rank
     alike = overlaps_with_last(own, n_tags=asked.n_tags)
-    has_before = np.r_[False, question[1:] == question[:-1]]
-    before = np.where(has_before, np.r_[0.0, alike[:-1]], 0.0)
+    has_before = ~is_first(question)
+    before, gap = np.zeros(len(alike)), own.tick.copy()
+    before[1:] = alike[:-1] * has_before[1:]
+    gap[1:] -= own.tick[:-1]
+    gap = np.maximum(gap, MINUTE_TICKS)
     last = (np.cumsum(own.n) - 1)[question]
-    gap = np.maximum(np.diff(own.tick, prepend=0), MINUTE_TICKS)
     now_gap = np.maximum(asked.tick[question] - own.tick[last], MINUTE_TICKS)
     days = (asked.tick[question] - own.tick) / DAY_TICKS
     recent = np.exp(-rank / HABIT_FADE_POSTS)

@@ -151,7 +151,7 @@ def _set_words_fit(asked: Asked, own: Memory) -> None:
     tags = distinct(own.tag, below=asked.n_tags)
     vectors = words.tag_vectors([asked.names[t] for t in tags.tolist()])
     place = np.searchsorted(tags, own.tag)
-    alike = (words.photo_vectors(asked.embeddings) @ vectors.T)[own.question, place]
+    alike = (asked.looks.words @ vectors.T)[own.question, place]
     says = np.asarray(vectors.any(axis=1))[place] & asked.has_photo[own.question]
     own.set_mean(OWN_KEYS.index("words_fit"), np.where(says, alike, np.nan))
 

@@ -173,6 +173,11 @@ class Words:
         words, vectors = _packaged()
         return cls(words, vectors, classifier, class_names)
 
+    @property
+    def width(self) -> int:
+        """Width W of a word vector."""
+        return self._vectors.shape[1]
+
     def tag_vectors(self, tags: list[str]) -> Floats:
         """Unit vectors of tags, `[T, W]`; zeros for a tag without words that say something."""
         kept = self._kept  # read once: another thread may begin anew
