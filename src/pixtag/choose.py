@@ -117,15 +117,19 @@ def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
     same = np.zeros((len(tags), len(tags)), np.bool_)
     if not len(ids):
         return same
-    sums, of_prior = np.array(_photo_sums(view, ids, ours, tick)), np.flatnonzero(theirs[often])
-    sums[of_prior] += prior.photo_sums[ids[of_prior]]
+
+    def read(place: Ints) -> list[tuple[object, Floats, dict[int, tuple[object, bool]]]]:
+        sums = _photo_sums(view, ids[place], tick)
+        sums[of_prior[place]] += prior.photo_sums[ids[place][of_prior[place]]]
+        return [(object(), row.copy(), {}) for row in sums]
+
     # What was found for two tags holds while the posts of neither change, as each one's mark tells.
-    marks = view.kept_of("mark", ids, ours, lambda place: [object() for _ in place])
-    kept = f"same beside {prior.n_posts}"
-    known = view.kept_of(kept, ids, ours, lambda place: [{} for _ in place])
+    of_prior = theirs[often] > 0
+    kept = view.kept_of(f"same beside {prior.n_posts}", ids, ours, read)
+    marks, sums, known = zip(*kept, strict=True)
     missing: list[tuple[int, int]] = []
     names, places = ids.tolist(), often.tolist()
-    for i, j in np.argwhere(np.triu(look_alike(sums))).tolist():
+    for i, j in np.argwhere(np.triu(look_alike(np.array(sums)))).tolist():
         mark, is_same = known[i].get(names[j], _NEVER)
         if mark is not marks[j]:
             missing.append((i, j))
@@ -134,7 +138,7 @@ def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
     if missing:
         place = sorted({i for pair in missing for i in pair})
         number = {i: n for n, i in enumerate(place)}
-        found = near_synonyms(usage_of(asked, question, ids[place], sums[place]))
+        found = near_synonyms(usage_of(asked, question, ids[place], np.array(sums)[place]))
         for i, j in missing:
             is_same = bool(found[number[i], number[j]])
             known[i][names[j]] = marks[j], is_same
@@ -166,18 +170,14 @@ def _uses(asked: Asked, question: int, tags: Ints) -> tuple[Ints, Ints]:
     return ours * known, theirs * known
 
 
-def _photo_sums(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Floats]:
-    """Sum of the vectors of the last photos with each tag before a moment, `[J]` each."""
-
-    def read(place: Ints) -> list[Floats]:
-        pair, row = view.last_photos(tags[place], np.full(len(place), tick), limit=LAST_PHOTOS)
-        sums = np.zeros((len(place), view.vectors.shape[1]), np.float32)
-        if len(pair):
-            first = np.flatnonzero(is_first(pair))
-            sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
-        return [row.copy() for row in sums]
-
-    return view.kept_of("photo sum", tags, uses, read)
+def _photo_sums(view: Evidence, tags: Ints, tick: int) -> Floats:
+    """Sum of the vectors of the last photos with each tag before a moment, `[C, J]`."""
+    pair, row = view.last_photos(tags, np.full(len(tags), tick), limit=LAST_PHOTOS)
+    sums = np.zeros((len(tags), view.vectors.shape[1]), np.float32)
+    if len(pair):
+        first = np.flatnonzero(is_first(pair))
+        sums[pair[first]] = np.add.reduceat(view.vectors[row], first, axis=0)
+    return sums
 
 
 def _beside(view: Evidence, tags: Ints, uses: Ints, tick: int) -> list[Beside]:

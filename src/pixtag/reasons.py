@@ -137,6 +137,7 @@ def contributions(weights: network.Weights, found: Candidates, row: int, places:
     # Every variant of a candidate is one more candidate of the same question, the whole one last.
     n, one = len(REASONS) + 1, slice(row, row + 1)
     features = np.repeat(found.features[row, places][None], n, axis=0)
+    np.copyto(features[:-1], weights["norm/mean"], where=FEATURES.by_reason[:, None, :])
     inputs: dict[str, Any] = {"context": found.context[one]}
     members: dict[str, Floats] = {}
     for memory in MEMORIES.values():
@@ -145,8 +146,6 @@ def contributions(weights: network.Weights, found: Candidates, row: int, places:
         member = getattr(found, f"{memory}_member")[row, places].astype(np.float32)
         members[memory] = np.repeat(member[None], n, axis=0)
     for i, group in enumerate(REASONS):
-        columns = FEATURES.of_reason(group)
-        features[i][:, columns] = weights["norm/mean"][columns]
         if group in MEMORIES:
             members[MEMORIES[group]][i] = 0.0
     inputs["features"] = features.reshape(1, n * len(places), -1)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pixtag.types import Floats, Ints, Sources
+from pixtag.types import Bools, Floats, Ints, Sources
 
 if TYPE_CHECKING:
     from pixtag.signals.asked import Asked, Pairs
@@ -87,7 +88,6 @@ class Table:
         self.names = tuple(feature.name for feature in self.features)
         self._column = {name: i for i, name in enumerate(self.names)}
         self._by_sources: dict[Sources, list[tuple[Signal, slice, Ints]]] = {}
-        self._by_reason: dict[str, Ints] = {}
         if len(self._column) < len(self.names):
             raise ValueError("two features have the same name")
 
@@ -115,10 +115,12 @@ class Table:
 
     def of_reason(self, reason: str) -> Ints:
         """Places of the features of a group of reasons."""
-        if reason not in self._by_reason:
-            names = [f.name for f in self.features if f.reason == reason]
-            self._by_reason[reason] = self.columns(names)
-        return self._by_reason[reason]
+        return self.columns([f.name for f in self.features if f.reason == reason])
+
+    @cached_property
+    def by_reason(self) -> Bools:
+        """Which features belong to each group of `REASONS`, `[G, S]`."""
+        return np.array([[f.reason == reason for f in self.features] for reason in REASONS])
 
     def compute(self, asked: Asked, pairs: Pairs) -> Floats:
         """Every feature at the pairs, `[P, S]`; 0 where a source that it needs is silent."""
