@@ -76,9 +76,9 @@ def ragged(start: Ints, length: Ints) -> tuple[Ints, Ints]:
     Returns:
         The run of each element `[E]` and the element itself `[E]`.
     """
-    owner = np.repeat(np.arange(len(length)), length)
-    first = np.cumsum(length) - length
-    return owner, np.arange(len(owner)) + np.repeat(start - first, length)
+    owner = np.arange(len(length)).repeat(length)
+    first = length.cumsum() - length
+    return owner, np.arange(len(owner)) + (start - first).take(owner)
 
 
 def distinct(keys: Ints, *, below: int | None = None) -> Ints:
@@ -179,11 +179,12 @@ class Segment:
         """Entries before the first of each key, `[P]`."""
         if len(self) <= TAIL_ROWS:
             return np.searchsorted(self.packed, key << TIME_BITS)
-        return self._starts[np.minimum(key, len(self._starts) - 1)]
+        return self._starts.take(key, mode="clip")
 
     def place(self, key: Ints, tick: Ints | int) -> Ints:
         """Entries before each key and tick, `[P]`."""
-        if len(self) > TAIL_ROWS and np.min(tick, initial=LAST_TICK) > self._latest:
+        earliest = tick if isinstance(tick, int) else tick.min(initial=LAST_TICK)
+        if len(self) > TAIL_ROWS and earliest > self._latest:
             return self.start(key + 1)
         if len(self) > LARGE and len(key) > MANY_KEYS:
             return self._bisected(key, (key << TIME_BITS) | tick)

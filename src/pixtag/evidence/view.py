@@ -44,6 +44,7 @@ _LAST_POSTS = 128
 
 _MOST_LATELY = 16_384
 _MOST_KEPT = 4096
+_NEVER: tuple[int, Any] = (-1, None)
 
 Kept = dict[str, tuple[int, dict[int, tuple[int, Any]]]]
 """By what is kept: since when, and by tag, of how many of its posts it was made, and what."""
@@ -420,18 +421,13 @@ class View:
         kept = self.kept.get(name)
         if kept is None or kept[0] != since or len(kept[1]) > _MOST_KEPT:
             kept = self.kept[name] = since, {}
-        found, missing, n_uses, tags = list[Any](), list[int](), uses.tolist(), tag.tolist()
-        for before, n in zip(map(kept[1].get, tags), n_uses, strict=True):
-            if before is None or before[0] != n:
-                missing.append(len(found))
-                found.append(None)
-            else:
-                found.append(before[1])
+        n_uses, tags = uses.tolist(), tag.tolist()
+        found = [kept[1].get(one, _NEVER) for one in tags]
+        missing = [i for i, n in enumerate(n_uses) if found[i][0] != n]
         if missing:
             for i, made in zip(missing, make(np.array(missing)), strict=True):
-                found[i] = made
-                kept[1][tags[i]] = n_uses[i], made
-        return found
+                found[i] = kept[1][tags[i]] = n_uses[i], made
+        return [made for _, made in found]
 
     def _person_of(self, slot: Ints) -> Ints:
         """The person of each post; a post of nobody is a person of its own."""

@@ -434,8 +434,11 @@ def strongest(
     if not len(question):
         return np.zeros(0, np.int64)
     most = 1 << 22
-    steps = np.clip(np.rint(np.asarray(strength, np.float64) / step), -most, most - 1)
+    steps = np.rint(np.asarray(strength, np.float64) / step)
+    steps = np.minimum(np.maximum(steps, -most), most - 1)
     order = np.lexsort((ties, (question << 23) | (most - 1 - steps.astype(np.int64))))
+    if question[0] == question[-1]:
+        return order[: limit if isinstance(limit, int) else limit[question[0]]]
     count = np.bincount(question)
     place = np.arange(len(question)) - (np.cumsum(count) - count)[question]
     kept = limit if isinstance(limit, int) else limit[question]
@@ -456,7 +459,7 @@ def top_of_rows(scores: Numbers, seen: Bools, *, limit: int) -> tuple[Ints, Ints
     if keep == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     if len(scores) == 1:
-        column = np.flatnonzero(scores[0]) if seen[0] else np.zeros(0, np.int64)
+        column = scores[0].nonzero()[0] if seen[0] else np.zeros(0, np.int64)
         if len(column) > keep:
             # Rounding keeps the order, so the best are not far below the last of them.
             found = scores[0, column]

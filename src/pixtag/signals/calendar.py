@@ -240,7 +240,7 @@ def _calendar(asked: Asked, pairs: Pairs) -> Floats:
         known.peak[row],
         season_lift(asked, pairs),
     ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.array(columns).T.astype(np.float32)
 
 
 def season_lift(asked: Asked, pairs: Pairs) -> Doubles:

@@ -28,7 +28,7 @@ def _popularity(asked: Asked, pairs: Pairs) -> Floats:
         np.log1p(facts.uses + facts.prior_uses),
         np.log(usage_rate(asked, pairs) + 1e-5),
     ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.array(columns).T.astype(np.float32)
 
 
 def propose_popular(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:

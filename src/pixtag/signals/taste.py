@@ -205,7 +205,7 @@ def _topic_taste(asked: Asked, pairs: Pairs) -> Floats:
     others = np.where(known, chance, asked.near_share)
     out[:, 0] = np.log(others + FLOOR)
     strength = np.array([*OTHERS_WEIGHT, *(s for _, s in LAST_POSTS)], np.float32)[:, None]
-    total = np.stack(alike).sum(axis=2)[:, pairs.question]
+    total = np.array(alike).sum(axis=2)[:, pairs.question]
     n = len(alike)
     shares = (used[:n] + strength * others) / (total + strength) + FLOOR
     out[:, 1 : 1 + n] = np.log(shares).T
@@ -235,7 +235,7 @@ def _own_fit(asked: Asked, pairs: Pairs) -> Floats:
     usual = [every[0] / (of_all + 1.0), every[1] / (of_all + 1.0), every[2] / (of_both + 1.0)]
     has = [n > 0, n > 0, n_both > 0]
     above = [np.where(h, c - u, 0.0) for h, c, u in zip(has, carried, usual, strict=True)]
-    return np.stack([*carried, *above], axis=1).astype(np.float32)
+    return np.array([*carried, *above]).T.astype(np.float32)
 
 
 def _own_memory(asked: Asked, pairs: Pairs) -> Floats:

@@ -134,7 +134,7 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
         np.log(facts.on_weekday + 1.0) - np.log(facts.days / 7.0 + 1.0),
         np.log1p(age),
     ]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.array(columns).T.astype(np.float32)
 
 
 def _posts_in(asked: Asked, hours: float) -> Ints:
