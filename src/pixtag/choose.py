@@ -251,7 +251,7 @@ class Seen:
         usual = usual_share(uses, n_posts)
         seen = cls(usual, classes, kinds, knowledge.names_thing(tags), person)
         share = features[:, FEATURES.column("own_share")]
-        belongs = asked.at_prior(knowledge.covers.astype(np.float64), tags) > 0
+        belongs = asked.at_prior(knowledge.covers, tags) > 0
         elsewhere = np.asarray(belongs & (seen.says < NOT_SEEN))
         return replace(
             seen,

@@ -192,7 +192,7 @@ def facts_of(
     is_many = features[:, _PEOPLE] > _TWO
     rise = np.exp(np.where(is_many, features[:, _LIFTS], 0.0).max(axis=1, initial=0.0))
     n_own_posts, is_on_last = np.count_nonzero(carries, axis=1), carries[:, np.argmax(is_real)]
-    partners = _partners(asked, row, tags)
+    is_on_alike, partners = carries[:, alike].any(axis=1), _partners(asked, row, tags)
     return [
         Facts(
             at=at,
@@ -206,7 +206,7 @@ def facts_of(
             last_own_at=last_own_at[i],
             n_own_posts=int(n_own_posts[i]),
             is_on_last=bool(is_on_last[i]),
-            is_on_alike=bool(carries[i, alike].any()),
+            is_on_alike=bool(is_on_alike[i]),
             outside=_outside(asked, row, int(tags[i]), at),
             rise=float(rise[i]),
             n_weekday=float(counts.on_weekday[pair[i]]),

@@ -68,7 +68,7 @@ class Names:
 
     def find(self, names: Sequence[str]) -> Ints:
         """The ids of names, `[N]`; `NOBODY` for unknown ones."""
-        return np.fromiter((self._index.get(name, NOBODY) for name in names), np.int64, len(names))
+        return np.array([self._index.get(name, NOBODY) for name in names], np.int64)
 
     def ids_of(self, names: Sequence[str]) -> Ints:
         """The ids of names, `[N]`; new names get the next ids."""
@@ -132,6 +132,8 @@ class OwnPosts:
 
     def last(self, limit: int) -> OwnPosts:
         """The last `limit` posts of each question."""
+        if self.n.max(initial=0) <= limit:
+            return self
         return self.select(self.rank < limit)
 
     def select(self, kept: Bools) -> OwnPosts:
@@ -387,7 +389,7 @@ class View:
 
         found = self.kept_of("last uses", tag, self.by_tag.before(tag, until), last_uses, since)
         pair = np.arange(len(tag)) << TIME_BITS
-        packed = np.concatenate(found) | np.repeat(pair, [len(at) for at in found])
+        packed = np.concatenate(found) | np.repeat(pair, list(map(len, found)))
         start = np.searchsorted(packed, pair | np.maximum(tick - spans, 0)[:, None])
         out = (np.searchsorted(packed, pair | tick) - start).astype(np.float32)
         if user >= 0:

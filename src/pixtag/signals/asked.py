@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
+from pixtag.evidence import DAY_TICKS, HOUR_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
 from pixtag.signals.knowledge import Knowledge
-from pixtag.signals.outside import Heard
+from pixtag.signals.outside import WINDOWS_HOURS, Heard
 from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Smalls, Sources
 
 if TYPE_CHECKING:
@@ -273,6 +273,13 @@ class Asked:
     def lived_days(self) -> Doubles:
         """Days since the first post with a time, at least one, `[B]`."""
         return self.view.lived_days(self.tick)
+
+    @cached_property
+    def lately_posted(self) -> Ints:
+        """Posts of the store in `WINDOWS_HOURS` before each question, `[W, B]`."""
+        since = self.tick - np.array([[int(h * HOUR_TICKS)] for h in WINDOWS_HOURS])
+        before = self.view.totals(np.maximum(since, 1).ravel()).posts
+        return self.n_posts - before.reshape(since.shape)
 
     @cached_property
     def just_used(self) -> tuple[Ints, Ints]:

@@ -12,8 +12,6 @@ from pixtag.signals.asked import Asked
 from pixtag.signals.memory import OWN_KEYS
 from pixtag.types import Floats
 
-TREND_HOURS = 168.0
-
 CONTEXT_NAMES = (
     "pixels_on",
     "history_on",
@@ -46,8 +44,7 @@ def context(asked: Asked) -> Floats:
     newcomer, or a store without recent posts, whenever it has met silence.
     """
     own, seen, n = asked.own, asked.has_photo, len(asked)
-    week = np.maximum(asked.tick - int(TREND_HOURS * HOUR_TICKS), 1)
-    is_lively = asked.n_posts > asked.view.totals(week).posts
+    is_lively = asked.lately_posted[-1] > 0
     hears = np.array([crowd is not None for crowd in asked.heard.crowds]) if asked.heard else False
     values: dict[str, NDArray[Any]] = {
         "pixels_on": seen,
@@ -72,8 +69,7 @@ def context(asked: Asked) -> Floats:
     if asked.interests is not None:
         values["topic_posts_log"] = np.log1p(asked.interests.same.sum(axis=1))
     out = np.zeros((n, len(CONTEXT_NAMES)), np.float32)
-    for name, value in values.items():
-        out[:, CONTEXT_NAMES.index(name)] = value
+    out[:, [CONTEXT_NAMES.index(name) for name in values]] = np.array([*values.values()]).T
     return out
 
 

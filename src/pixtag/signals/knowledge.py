@@ -175,14 +175,18 @@ class Knowledge:
                 out |= bridge.covers
         return out
 
-    def names_thing(self, tags: Ints) -> Bools:
-        """Tell which tags a class or kind has as the name of a thing, `[C]`."""
-        names = np.zeros(len(tags), np.bool_)
-        known = tags < len(self.vocabulary)
+    @cached_property
+    def _names(self) -> Bools:
+        """Which tags name a thing; False for all beyond the vocabulary, `[V + 1]`."""
+        out = np.zeros(len(self.vocabulary) + 1, np.bool_)
         for bridge in (self.bridge, self.kinds):
             if bridge is not None:
-                names[known] |= bridge.names[tags[known]]
-        return names
+                out[:-1] |= bridge.names
+        return out
+
+    def names_thing(self, tags: Ints) -> Bools:
+        """Tell which tags a class or kind has as the name of a thing, `[C]`."""
+        return self._names.take(tags, mode="clip")
 
     @property
     def derive(self) -> Derive:

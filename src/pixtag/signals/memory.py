@@ -256,11 +256,9 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
 def _set_keys(
     memory: Memory, question: Ints, slot: Ints, names: Sequence[str], values: dict[str, Any]
 ) -> None:
-    """Set the keys of some slots; those without values are set to 0."""
-    of_slot = np.zeros((len(question), len(names)), np.float32)
-    for name, value in values.items():
-        of_slot[:, names.index(name)] = value
-    memory.keys[question, slot] = of_slot
+    """Set some keys of some slots."""
+    columns = [names.index(name) for name in values]
+    memory.keys[question[:, None], slot[:, None], columns] = np.array([*values.values()]).T
 
 
 def _uses(view: Evidence, prior: Evidence, rows: Ints) -> tuple[Ints, Ints]:

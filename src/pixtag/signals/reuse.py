@@ -109,11 +109,11 @@ class _Uses:
     def of(cls, own: OwnPosts, pairs: Pairs) -> _Uses:
         found = pairs.find(own.question[own.post], own.tag)
         kept = np.flatnonzero(found < len(pairs))
-        small = np.min_scalar_type(len(pairs))
+        small = np.uint16 if len(pairs) < 1 << 16 else np.int64  # few bits are sorted quickly
         order = kept[np.argsort(found[kept].astype(small), kind="stable")]
         pair = found[order]
         first = np.flatnonzero(is_first(pair))
-        return cls(pair, own.post[order], first, np.diff(np.append(first, len(pair))))
+        return cls(pair, own.post[order], first, np.bincount(pair)[pair[first]])
 
     def sum(self, values: Numbers) -> Doubles:
         """Sums `[..., G]` of values `[..., A]`."""
@@ -155,8 +155,7 @@ def _reuse(asked: Asked, pairs: Pairs) -> Floats:
         **_rhythm(asked, uses, age, post_rank, question),
         **_gaps(own, uses, log_hours, rank, last),
     }
-    for name, values in columns.items():
-        out[at, place[name]] = values
+    out[at[:, None], [place[name] for name in columns]] = np.array([*columns.values()]).T
     return out
 
 

@@ -117,11 +117,9 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
     rate = (facts.days + 0.5) / lived
     at = [WINDOWS_HOURS.index(hours) for hours in PROPOSE_HOURS]
     if asked.heard is None:
-        posts = np.stack([_posts_in(asked, hours) for hours in PROPOSE_HOURS])
-        shares = (people[at] + LEVEL_FLOOR) / (posts + 1.0)[:, question]
+        shares = (people[at] + LEVEL_FLOOR) / (asked.lately_posted[at] + 1.0)[:, question]
     else:
-        posts = np.stack([_posts_in(asked, hours) for hours in WINDOWS_HOURS])
-        people, rate, shares = asked.heard.joined(pairs, people, rate, posts)
+        people, rate, shares = asked.heard.joined(pairs, people, rate, asked.lately_posted)
         shares = shares[at]
     usual = np.array(LIFT_HOURS)[:, None] / 24.0 * rate
     lift = np.log((people[1:] + SHRINK) / (usual + SHRINK))
@@ -135,12 +133,6 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
         np.log1p(age),
     ]
     return np.array(columns).T.astype(np.float32)
-
-
-def _posts_in(asked: Asked, hours: float) -> Ints:
-    """Posts of the last hours before each question, `[B]`."""
-    since = np.maximum(asked.tick - int(hours / 24.0 * DAY_TICKS), 1)
-    return asked.n_posts - asked.view.totals(since).posts
 
 
 def propose_rising(asked: Asked, *, limit: int) -> tuple[Ints, Ints]:

@@ -181,8 +181,9 @@ class Words:
     def tag_vectors(self, tags: list[str]) -> Floats:
         """Unit vectors of tags, `[T, W]`; zeros for a tag without words that say something."""
         kept = self._kept  # read once: another thread may begin anew
-        missing = [tag for tag in tags if tag not in kept.place]
-        if missing:
+        rows = [kept.place.get(tag) for tag in tags]
+        if None in rows:
+            missing = [tag for tag in tags if tag not in kept.place]
             with self._splitting:
                 # A server that runs for months doesn't keep every tag it ever met.
                 if len(kept.place) > _MOST_CACHED:
@@ -190,7 +191,8 @@ class Words:
                     missing = list(dict.fromkeys(tags))
                 split = [self._rows_of_words(self.split(tag)) for tag in missing]
                 kept.add(missing, self._means(split))
-        return kept.vectors.rows[[kept.place[tag] for tag in tags]]
+            rows = [kept.place[tag] for tag in tags]
+        return kept.vectors.rows[rows]
 
     def photo_vectors(self, embeddings: Floats) -> Floats:
         """Unit vectors of what photos show, `[B, W]`; zeros for an embedding of zeros.
