@@ -171,24 +171,43 @@ class Segment:
         return np.concatenate([[0], np.cumsum(count)])
 
     @cached_property
+    def _count(self) -> Ints:
+        """Entries of every key, then 0 for all beyond, `[keys + 1]`."""
+        return np.append(np.diff(self._starts), 0)
+
+    @cached_property
+    def _is_tail(self) -> bool:
+        return len(self) <= TAIL_ROWS
+
+    @cached_property
     def _latest(self) -> int:
         """Tick of the last entry of any key."""
         return int((self.packed & LAST_TICK).max(initial=UNTIMED))
 
     def start(self, key: Ints) -> Ints:
         """Entries before the first of each key, `[P]`."""
-        if len(self) <= TAIL_ROWS:
-            return np.searchsorted(self.packed, key << TIME_BITS)
+        if self._is_tail:
+            return self.packed.searchsorted(key << TIME_BITS)
         return self._starts.take(key, mode="clip")
 
     def place(self, key: Ints, tick: Ints | int) -> Ints:
         """Entries before each key and tick, `[P]`."""
-        earliest = tick if isinstance(tick, int) else tick.min(initial=LAST_TICK)
-        if len(self) > TAIL_ROWS and earliest > self._latest:
+        if not self._is_tail and self._is_over(tick):
             return self.start(key + 1)
         if len(self) > LARGE and len(key) > MANY_KEYS:
             return self._bisected(key, (key << TIME_BITS) | tick)
-        return np.searchsorted(self.packed, (key << TIME_BITS) | tick)
+        return self.packed.searchsorted((key << TIME_BITS) | tick)
+
+    def before(self, key: Ints, tick: Ints) -> Ints:
+        """Entries of each key before each moment, `[P]`."""
+        if not self._is_tail and self._is_over(tick):
+            return self._count.take(key, mode="clip")
+        return self.place(key, tick) - self.start(key)
+
+    def _is_over(self, tick: Ints | int) -> bool:
+        """Whether all entries lie before all of some moments."""
+        earliest = tick if isinstance(tick, int) else np.minimum.reduce(tick, initial=LAST_TICK)
+        return bool(earliest > self._latest)
 
     def _bisected(self, key: Ints, packed: Ints) -> Ints:
         """Entries before each one, `[P]`, all at once and looked for among those of its key."""
@@ -266,10 +285,10 @@ class Postings:
 
     def before(self, key: Ints, tick: Ints) -> Ints:
         """Count the entries of each key strictly before each moment, `[P]`."""
-        total = np.zeros(len(key), np.int64)
-        for segment in self.segments:
-            total += segment.place(key, tick) - segment.start(key)
-        return total
+        if not self.segments:
+            return np.zeros(len(key), np.int64)
+        first, *others = (segment.before(key, tick) for segment in self.segments)
+        return sum(others, first)
 
     def first(self, key: Ints) -> Ints:
         """Tick of the first entry of each key, `[P]`; `LAST_TICK` where there is none."""

@@ -256,9 +256,11 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
 def _set_keys(
     memory: Memory, question: Ints, slot: Ints, names: Sequence[str], values: dict[str, Any]
 ) -> None:
-    """Set some keys of some slots."""
-    columns = [names.index(name) for name in values]
-    memory.keys[question[:, None], slot[:, None], columns] = np.array([*values.values()]).T
+    """Set the keys of some slots; those without values are set to 0."""
+    of_slot = np.zeros((len(names), len(question)), np.float32)
+    for name, value in values.items():
+        of_slot[names.index(name)] = value
+    memory.keys[question, slot] = of_slot.T
 
 
 def _uses(view: Evidence, prior: Evidence, rows: Ints) -> tuple[Ints, Ints]:
@@ -319,13 +321,13 @@ def nearest(
         least = np.partition(grouped.max(axis=1), -limit, axis=1)[:, -limit]
     # A little lower, since similarities that agree when rounded are ties.
     high = similarity >= np.maximum(least - 2e-5, LEAST_SIMILARITY)[:, None]
-    row, column = np.divmod(np.flatnonzero(high), max(n, 1))
+    row, column = high.nonzero()
     found = similarity[row, column]
     distance = np.rint((1.5 - found).astype(np.float64) * 1e5).astype(np.int64)
     ties = tie(column) if callable(tie) else tie[column]
     order = np.lexsort((ties, (row << 20) + distance))
     count = np.bincount(row, minlength=n_rows)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    place = np.arange(len(row)) - (count.cumsum() - count)[row]
     first = place < limit
     kept = order[first]
     columns = np.zeros((n_rows, limit), np.int64)

@@ -62,19 +62,20 @@ def look(asked: Asked) -> Looks:
     words = np.zeros((len(asked), n_words), np.float32)
     if not seen.any():
         return Looks(head, np.zeros(shape, np.float32), bridge, kinds, topics, words)
+    photos, embeddings = asked.photo[seen], asked.embeddings[seen]
     if knowledge.words is not None:
-        words[seen] = knowledge.words.photo_vectors(asked.embeddings[seen])
+        words[seen] = knowledge.words.photo_vectors(embeddings)
     if not shape[1]:
         return Looks(head, np.zeros(shape, np.float32), bridge, kinds, topics, words)
-    head[seen] = knowledge.head.log_probs(asked.photo[seen])
+    head[seen] = knowledge.head.log_probs(photos)
     if knowledge.bridge is not None:
-        bridge[seen] = knowledge.bridge.scores(asked.embeddings[seen])
+        bridge[seen] = knowledge.bridge.scores(embeddings)
     if knowledge.kinds is not None:
-        kinds[seen] = knowledge.kinds.scores(asked.embeddings[seen])
+        kinds[seen] = knowledge.kinds.scores(embeddings)
     if knowledge.topics is None:
         chance = np.minimum(1.0, 5.0 * np.exp(head)) * seen[:, None]
     else:
-        topics[seen] = knowledge.topics.of_photos(asked.photo[seen])
+        topics[seen] = knowledge.topics.of_photos(photos)
         chance = knowledge.topics.chances(topics)
     return Looks(head, chance, bridge, kinds, topics, words)
 
