@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixtag.evidence import DAY_TICKS, HOUR_TICKS, MOST_KEYS, NOBODY, Evidence, OwnPosts, distinct, ticks
+from pixtag.evidence import (
+    DAY_TICKS,
+    HOUR_TICKS,
+    MOST_KEYS,
+    NOBODY,
+    Evidence,
+    OwnPosts,
+    distinct,
+    ticks,
+)
 from pixtag.signals.knowledge import Knowledge
 from pixtag.signals.outside import WINDOWS_HOURS, Heard
 from pixtag.types import Bools, Doubles, Floats, Ints, Numbers, Smalls, Sources
@@ -244,7 +253,7 @@ class Asked:
         """Values `[V]` of the prior at tags; 0 beyond the vocabulary."""
         if not len(values):
             return np.zeros(len(tag))
-        return values.take(tag, mode="clip") * (tag < len(values))
+        return np.where(tag < len(values), values.take(tag, mode="clip"), 0.0)
 
     def is_public(self, tag: Ints, people: Doubles, *, least_people: int) -> Bools:
         """Which tags may be offered to people who never used them, by how many did, `[P]`."""
@@ -421,7 +430,7 @@ def sums(place: Ints, weights: Numbers, *, n: int) -> Doubles:
     if len(weights) > 1:
         place = (place + n * np.arange(len(weights))[:, None]).ravel()
     total = np.bincount(place, weights=weights.ravel(), minlength=n * len(weights))
-    return total.reshape(-1, n)
+    return total.reshape(-1, n).astype(np.float64, copy=False)
 
 
 def strongest(

@@ -182,8 +182,8 @@ class Words:
     def tag_vectors(self, tags: list[str]) -> Floats:
         """Unit vectors of tags, `[T, W]`; zeros for a tag without words that say something."""
         kept = self._kept  # read once: another thread may begin anew
-        rows = [kept.place.get(tag) for tag in tags]
-        if None in rows:
+        rows = [kept.place.get(tag, -1) for tag in tags]
+        if -1 in rows:
             missing = [tag for tag in tags if tag not in kept.place]
             with self._splitting:
                 # A server that runs for months doesn't keep every tag it ever met.
