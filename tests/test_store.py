@@ -243,6 +243,16 @@ def test_a_photo_leads_to_its_latest_post(store):
     assert store.find_post_by_digest("") is None
 
 
+@pytest.mark.parametrize("is_other", [False, True])
+def test_the_mark_of_a_file_tells_whether_anything_changed_here_or_elsewhere(tmp_path, is_other):
+    path, counts = tmp_path / "my.sqlite", [OutsideCount("a.example", "cat", 20_000, 1, 1, 2e9)]
+    with Store.open(path, create=True) as store, Store.open(path) as other:
+        before = store.mark
+        assert store.mark == before
+        outside.put_outside(other if is_other else store, counts)
+        assert store.mark != before
+
+
 def test_revision_grows_with_posts_and_embeddings_only(store):
     start = store.revision
     store.add_posts(SOME)

@@ -44,6 +44,7 @@ class LiveEvidence:
         self._trained_on: set[str] = set()
         self._seq: Cursor | None = None  # None before the first reading
         self._n_saved, self._outside_seq = 0, 0
+        self._mark: object = None
         self._read_at = -self._reader.poll_s
         self._now = self._model, self._model.evidence()
 
@@ -78,7 +79,10 @@ class LiveEvidence:
 
     def _catch_up(self) -> None:
         try:
-            self._follow()
+            mark = self._reader.mark  # first: what comes meanwhile is seen the next time
+            if mark is None or mark != self._mark:
+                self._follow()
+                self._mark = mark
             self._read_at = time.monotonic()
         except StoreError:
             if self._seq is None or self._is_closed or time.monotonic() - self._read_at > STALE_S:

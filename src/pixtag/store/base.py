@@ -205,6 +205,11 @@ class Store(ABC):
         """
 
     @property
+    def mark(self) -> object:
+        """Stays equal while nothing at all changes in the store; None where nobody can tell."""
+        return None
+
+    @property
     @abstractmethod
     def revision(self) -> int:
         """Grows with every change of posts or embeddings: the number of the last one.

@@ -80,6 +80,11 @@ class SqliteStore(Store):
             return rows.known_posts(db, post_ids)
 
     @property
+    def mark(self) -> tuple[int, int]:
+        """What other connections changed, and what this one did."""
+        return self._all("PRAGMA data_version")[0][0], self._db.total_changes
+
+    @property
     def revision(self) -> int:
         """The last number of the change log."""
         return self._meta("revision")
