@@ -229,12 +229,14 @@ def _calendar(asked: Asked, pairs: Pairs) -> Floats:
     lifts = np.stack([known.lifts(day) for day in days.tolist()])
     found = [known.find(asked.names[tag]) for tag in tags.tolist()]
     row, year = np.array(found, np.int64).reshape(-1, 2)[column].T
-    near = [[date.fromordinal(d + by).year for by in (-_NEAR_DAYS, _NEAR_DAYS)] for d in days]
-    is_current = (year == 0) | (np.array(near)[place[question]] == year[:, None]).any(axis=1)
     is_known = row < len(known.rows)
     lift, weekday = lifts[place[question], :, row].T
+    if year.any():
+        near = [[date.fromordinal(d + by).year for by in (-_NEAR_DAYS, _NEAR_DAYS)] for d in days]
+        is_current = (year == 0) | (np.array(near)[place[question]] == year[:, None]).any(axis=1)
+        lift = np.where(is_current | ~is_known, lift, np.log(OUTSIDE))
     columns = [
-        np.where(is_current | ~is_known, lift, np.log(OUTSIDE)),
+        lift,
         weekday,
         is_known,
         known.peak[row],

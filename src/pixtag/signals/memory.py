@@ -99,7 +99,7 @@ class Memory:
             self._found[:] = [(pairs, pairs.find(self.question, self.tag))]
         return self._found[0][1]
 
-    def totals(self, pairs: Pairs, weights: Sequence[Floats]) -> Floats:
+    def totals(self, pairs: Pairs, weights: Sequence[Floats] | Floats) -> Floats:
         """Total weight of the slots that carry each candidate, `[W, P]`, of W weights `[B, M]`."""
         of_slot = np.array(weights).reshape(len(weights), -1)
         total = sums(self.places(pairs), of_slot[:, self._cell], n=len(pairs) + 1)

@@ -76,10 +76,10 @@ def propose_own(asked: Asked, *, limit: int, many: int, further: int) -> tuple[I
     own = asked.own
     if not len(own.tag):
         return own.tag, own.tag
-    rank = own.rank.astype(np.float32)
-    fading = sum(np.exp(-rank / scale) / scale for scale in POST_SCALES)
+    scales = np.array(POST_SCALES, np.float32)[:, None]
+    fading = (np.exp(-own.rank.astype(np.float32) / scales) / scales).sum(axis=0)
     pairs = asked.own_pairs
-    strength = pairs.total(own.question[own.post], own.tag, np.asarray(fading)[own.post])
+    strength = pairs.total(own.question[own.post], own.tag, fading[own.post])
     beyond = np.bincount(pairs.question, minlength=len(asked)) - many
     log = np.log(np.maximum(strength, 1e-30))
     kept = strongest(
@@ -167,21 +167,20 @@ def _rhythm(
     count = uses.sum(weight[uses.post])
     every = np.bincount(question, weights=count, minlength=len(asked)) + 1e-6
     faded = weight[uses.post[uses.first + uses.n - 1]]
-    out: dict[str, Numbers] = {}
-    for name, period, order in (
-        ("own_hour_lift", DAY_TICKS, 4),
-        ("own_weekday_lift", 7 * DAY_TICKS, 6),
-    ):
-        near = uses.sum((weight * fejer(age / period, order=order))[uses.post])
-        usual = np.bincount(question, weights=near, minlength=len(asked)) + 1e-6
-        usual = np.maximum(usual / every, 0.05)[question]
-        # Counted from the last use on, so that a tag long unused keeps its rhythm.
-        lift = (near / faded + RHYTHM_SHRINK * usual) / (count / faded + RHYTHM_SHRINK) / usual
-        out[name] = np.log(np.maximum(lift, 1e-9))
+    kernels = [fejer(age / DAY_TICKS, order=4), fejer(age / (7 * DAY_TICKS), order=6)]
+    near = uses.sum((weight * kernels)[:, uses.post])
+    usual = sums(question, near, n=len(asked)) + 1e-6
+    usual = np.maximum(usual / every, 0.05)[:, question]
+    # Counted from the last use on, so that a tag long unused keeps its rhythm.
+    lift = (near / faded + RHYTHM_SHRINK * usual) / (count / faded + RHYTHM_SHRINK) / usual
+    by_hour, by_weekday = np.log(np.maximum(lift, 1e-9))
     years = np.round(age / YEAR_TICKS)
     in_season = (years > 0) & (np.abs(age - years * YEAR_TICKS) <= SEASON_TICKS)
-    out["own_season"] = np.log1p(uses.sum(in_season.astype(np.float64)[uses.post]))
-    return out
+    return {
+        "own_hour_lift": by_hour,
+        "own_weekday_lift": by_weekday,
+        "own_season": np.log1p(uses.sum(in_season.astype(np.float64)[uses.post])),
+    }
 
 
 def _gaps(

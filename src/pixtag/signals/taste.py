@@ -181,13 +181,10 @@ def _taste(asked: Asked, pairs: Pairs) -> Floats:
     similarity = own.keys[:, :, OWN_KEYS.index("similarity")]
     place = np.expm1(own.keys[:, :, OWN_KEYS.index("log_place")] * 2.0)
     recent = np.exp(-place / 32.0) * own.filled
-    weights = [np.exp(sharp * (similarity - 1.0)) * recent for sharp, _ in KERNELS]
-    used = own.totals(pairs, weights)
-    out = np.empty((len(pairs), len(KERNELS)), np.float32)
-    for i, (_, strength) in enumerate(KERNELS):
-        total = weights[i].sum(axis=1)[pairs.question]
-        out[:, i] = np.log((used[i] + strength * others) / (total + strength))
-    return out
+    sharp, strength = np.array(KERNELS, np.float32).T[:, :, None]
+    weights = np.exp(sharp[:, :, None] * (similarity - 1.0)) * recent
+    used, total = own.totals(pairs, weights), weights.sum(axis=2)[:, pairs.question]
+    return np.log((used + strength * others) / (total + strength)).T
 
 
 def _topic_taste(asked: Asked, pairs: Pairs) -> Floats:
@@ -223,19 +220,13 @@ def _own_fit(asked: Asked, pairs: Pairs) -> Floats:
     person's posts.
     """
     own = asked.own_memory
-    fits = [
-        own.keys[:, :, OWN_KEYS.index(name)] for name in ("words_fit", "fits_photo", "similarity")
-    ]
-    both = own.keys[:, :, OWN_KEYS.index("has_both_photos")]
-    counted = [own.filled.astype(np.float32), both]
-    *with_tag, n, n_both = own.totals(pairs, [*fits, *counted])
-    every = [fit.sum(axis=1)[pairs.question] for fit in fits]
-    of_all, of_both = (count.sum(axis=1)[pairs.question] for count in counted)
-    carried = [with_tag[0] / (n + 1.0), with_tag[1] / (n + 1.0), with_tag[2] / (n_both + 1.0)]
-    usual = [every[0] / (of_all + 1.0), every[1] / (of_all + 1.0), every[2] / (of_both + 1.0)]
-    has = [n > 0, n > 0, n_both > 0]
-    above = [np.where(h, c - u, 0.0) for h, c, u in zip(has, carried, usual, strict=True)]
-    return np.array([*carried, *above]).T.astype(np.float32)
+    fits = ("words_fit", "fits_photo", "similarity")
+    *fits, both = (own.keys[:, :, OWN_KEYS.index(name)] for name in (*fits, "has_both_photos"))
+    weights = np.array([*fits, own.filled, own.filled, both])
+    with_tag, of_all = own.totals(pairs, weights), weights.sum(axis=2)[:, pairs.question]
+    carried, usual = with_tag[:3] / (with_tag[3:] + 1.0), of_all[:3] / (of_all[3:] + 1.0)
+    above = np.where(with_tag[3:] > 0, carried - usual, 0.0)
+    return np.concatenate([carried, above]).T.astype(np.float32)
 
 
 def _own_memory(asked: Asked, pairs: Pairs) -> Floats:
