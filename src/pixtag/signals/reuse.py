@@ -195,10 +195,8 @@ def _gaps(
     posts[1:] = np.log(np.maximum(place[1:] - place[:-1], 1))
     newer = np.repeat(last, uses.n) - np.arange(len(at))
     weight = np.where(inner, GAP_FADE**newer, 0.0)
-    total = np.maximum(uses.sum(weight), 1e-9)
-    mean_hours, mean_posts, square = (
-        uses.sum(weight * values) / total for values in (hours, posts, posts**2)
-    )
+    total, *means = uses.sum(weight * [np.ones(len(at)), hours, posts, posts**2])
+    mean_hours, mean_posts, square = means / np.maximum(total, 1e-9)
     regular = uses.n > 1
     return {
         "due_hours": np.where(regular, log_hours[last] - mean_hours, 0.0),
