@@ -112,7 +112,8 @@ def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
     view, prior, tick = asked.view, asked.knowledge.prior, int(asked.tick[question])
     ours, theirs = _uses(asked, question, tags)
     often = np.flatnonzero(ours + theirs >= LEAST_USES)
-    often = often[np.unique(tags[often], return_index=True)[1]]
+    often = often[np.argsort(tags[often], kind="stable")]
+    often = often[is_first(tags[often])]
     ids, ours = tags[often], ours[often]
     same = np.zeros((len(tags), len(tags)), np.bool_)
     if not len(ids):
@@ -129,7 +130,8 @@ def same_meaning(asked: Asked, question: int, tags: Ints) -> Bools:
     marks, sums, known = zip(*kept, strict=True)
     missing: list[tuple[int, int]] = []
     names, places = ids.tolist(), often.tolist()
-    for i, j in np.argwhere(np.triu(look_alike(np.array(sums)))).tolist():
+    pairs = np.argwhere(look_alike(np.array(sums))).tolist()
+    for i, j in [pair for pair in pairs if pair[0] < pair[1]]:
         mark, is_same = known[i].get(names[j], _NEVER)
         if mark is not marks[j]:
             missing.append((i, j))
