@@ -235,13 +235,7 @@ def _calendar(asked: Asked, pairs: Pairs) -> Floats:
         near = [[date.fromordinal(d + by).year for by in (-_NEAR_DAYS, _NEAR_DAYS)] for d in days]
         is_current = (year == 0) | (np.array(near)[place[question]] == year[:, None]).any(axis=1)
         lift = np.where(is_current | ~is_known, lift, np.log(OUTSIDE))
-    columns = [
-        lift,
-        weekday,
-        is_known,
-        known.peak[row],
-        season_lift(asked, pairs),
-    ]
+    columns = [lift, weekday, is_known, known.peak[row], season_lift(asked, pairs)]
     return np.array(columns).T.astype(np.float32)
 
 

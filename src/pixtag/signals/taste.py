@@ -222,7 +222,8 @@ def _own_fit(asked: Asked, pairs: Pairs) -> Floats:
     own = asked.own_memory
     fits = ("words_fit", "fits_photo", "similarity")
     *fits, both = (own.keys[:, :, OWN_KEYS.index(name)] for name in (*fits, "has_both_photos"))
-    weights = np.array([*fits, own.filled, own.filled, both])
+    filled = own.filled.astype(np.float32)
+    weights = np.array([*fits, filled, filled, both])
     with_tag, of_all = own.totals(pairs, weights), weights.sum(axis=2)[:, pairs.question]
     carried, usual = with_tag[:3] / (with_tag[3:] + 1.0), of_all[:3] / (of_all[3:] + 1.0)
     above = np.where(with_tag[3:] > 0, carried - usual, 0.0)
