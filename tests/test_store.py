@@ -443,7 +443,12 @@ def test_forgetting_leaves_nothing_of_the_person_and_all_of_the_others(tmp_path)
     secret = "kalliope_the_person"
     theirs = [
         post(
-            f"secret{i}", secret, float(i), f"signature{secret}{i}", "sea", photos=(photo(f"s{i}"),)
+            f"private{i}",
+            secret,
+            float(i),
+            f"signature{secret}{i}",
+            "sea",
+            photos=(photo(f"s{i}"),),
         )
         for i in range(300)
     ]
@@ -481,7 +486,7 @@ def test_forgetting_leaves_nothing_of_the_person_and_all_of_the_others(tmp_path)
         for file in tmp_path.iterdir():
             if file.is_file():
                 assert secret.encode() not in file.read_bytes(), file
-                assert b"secret1" not in file.read_bytes(), file
+                assert b"private1" not in file.read_bytes(), file
     assert {file.name for file in tmp_path.iterdir()} == {
         "s.sqlite",
         "s.sqlite.photos",
