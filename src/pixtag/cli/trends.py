@@ -47,6 +47,7 @@ def trends(
     from pixtag.cli.main import your_store
     from pixtag.cli.posts import gone_if_empty
     from pixtag.integrations.trends import address_of, fetch_trends, import_trends
+    from pixtag.places import printable
     from pixtag.store import Store
     from pixtag.store.outside import outside_sources
 
@@ -70,7 +71,7 @@ def trends(
             else:
                 with output.progress(f"asking {place}", unit="servers"):
                     report = fetch_trends(opened, place)
-            _tell(report, opened.address, json=json)
+            _tell(report, printable(store), json=json)
     return 0
 
 
