@@ -52,6 +52,11 @@ class Server:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             self._who = {"user": "nobody", "group": "nogroup", "extra_groups": []}
             shutil.chown(self._folder, "nobody", "nogroup")
+            check = ["test", "-x", programs / "initdb"]
+            if subprocess.run(check, check=False, cwd=self._folder, **self._who).returncode:
+                # The environment lies in a folder that root alone may enter.
+                shutil.copytree(programs.parent, self._folder / "server", symlinks=True)
+                self._programs = programs = self._folder / "server" / programs.name
         own = ("listen_addresses=", f"unix_socket_directories={self._folder}")
         self._settings = [f"-c{one}" for one in (*settings, *own)]
         self.address = f"postgresql://pixtag@/postgres?host={quote(str(self._folder), safe='')}"
