@@ -55,8 +55,11 @@ class Server:
             check = ["test", "-x", programs / "initdb"]
             if subprocess.run(check, check=False, cwd=self._folder, **self._who).returncode:
                 # The environment lies in a folder that root alone may enter.
-                shutil.copytree(programs.parent, self._folder / "server", symlinks=True)
-                self._programs = programs = self._folder / "server" / programs.name
+                package, place = programs.parents[1], self._folder / "server"
+                for part in (package, package.with_suffix(".libs")):
+                    if part.exists():
+                        shutil.copytree(part, place / part.name, symlinks=True)
+                self._programs = programs = place / programs.relative_to(package.parent)
         own = ("listen_addresses=", f"unix_socket_directories={self._folder}")
         self._settings = [f"-c{one}" for one in (*settings, *own)]
         self.address = f"postgresql://pixtag@/postgres?host={quote(str(self._folder), safe='')}"
