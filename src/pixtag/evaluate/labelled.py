@@ -26,6 +26,7 @@ from pixtag.types import Doubles, Floats, Post, PostLog
 AT = 1_780_000_000.0  # when photos are asked about: a fixed moment, so that figures repeat
 THING, FITS = "the thing", "fitting of five"
 OF_STRANGER, SIGNED, FIRST = "of a stranger's", "signature", "typed first"
+OUT_OF_PLACE = "out of place"  # own tags of the five that don't fit
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,7 @@ CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 """Of a concept's tags by their place, on somebody's photo of it."""
 
 NOTHING = "nothing"
+OWN_NAME = 0.8  # share of the posts on a subject with the person's own name for it, as of their cat
 N_TELLING = 6  # tags of a concept; two concepts that share none of them are different subjects
 
 
@@ -256,6 +258,21 @@ def histories_of(
         shown = rng.choice(same, N_POSTS).tolist()
         tags = [_drawn(photos[i].tags, rng) for i in shown]
         yield f"{N_POSTS} on the same subject, photos too", History(tags, shown)
+    apart = rng.spawn(1)[0]  # so that the draws of the others stay what they were
+    concepts = sorted({p.concept for p in others})
+    if len(concepts) > 1:
+        tags, shown = [], []
+        for concept in apart.choice(concepts, 2, replace=False).tolist():
+            pool = [i for i, p in enumerate(photos) if p.concept == concept]
+            for i in apart.choice(pool, N_POSTS).tolist():
+                own = (f"{concept[::-1]}qz",) * int(apart.random() < OWN_NAME)
+                tags.append((*_drawn(photos[i].tags, apart), *own))
+                shown.append(i)
+        order = apart.permutation(len(tags)).tolist()
+        name = f"{len(tags)} on two other subjects"
+        tags, shown = [tags[i] for i in order], [shown[i] for i in order]
+        yield name, History(tags)
+        yield f"{name}, photos too", History(tags, shown)
     yield "typed: the right tag", History(typed=photo.tags[:1])
     if others:
         things = sorted({p.tags[0] for p in others})
@@ -318,12 +335,15 @@ def evaluate_histories(
         else f"the model learned from {int(seen.sum()):,} of the {len(seen):,} photos, which "
         "flatters what it names: a model trained without them says more",
     )
-    shown = (THING, OF_STRANGER, FITS, SIGNED, FIRST)
+    shown = (THING, OF_STRANGER, FITS, OUT_OF_PLACE, SIGNED, FIRST)
     return Figures("histories", title, rows, shown, THING, notes=notes * bool(seen.any()))
 
 
 def _scored(photo: LabelledPhoto, history: History, five: Sequence[str]) -> dict[str, float]:
     found = {THING: bool(photo.names & set(five)), FITS: len({*five} & {*photo.tags})}
+    everywhere = set.intersection(*map(set, history.tags)) if history.tags else set[str]()
+    own = {tag for tags in history.tags for tag in tags} - everywhere
+    found[OUT_OF_PLACE] = len(own & {*five} - {*photo.tags})
     if history.tags and SIGNATURE in history.tags[0]:
         found[SIGNED] = SIGNATURE in five
     if history.typed == photo.tags[:1]:

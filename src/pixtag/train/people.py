@@ -25,13 +25,13 @@ from pixtag.types import Floats, Halfs, Ints, Post, PostLog
 SMALL, MOST_SMALL = (1, 2, 4, 8), 60
 EARLY = 20  # posts at the front of a history that are about equally likely to be asked about
 RELATIONS = {
-    "untagged": 0.08,
-    "signed": 0.1,
-    "one set": 0.12,
-    "another subject": 0.22,
-    "several subjects": 0.16,
-    "the same subject": 0.12,
-    "typed": 0.2,
+    "untagged": 0.07,
+    "signed": 0.09,
+    "one set": 0.14,
+    "another subject": 0.2,
+    "several subjects": 0.24,
+    "the same subject": 0.1,
+    "typed": 0.16,
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
@@ -44,6 +44,9 @@ ALIKE_SHARE, N_ALIKE = 0.35, 8
 # subjects that the vocabulary lacks; of histories with photos; of typed tags of another subject
 # that are used all the same
 SIGNED_SHARE, EVERYDAY_SHARE, UNKNOWN_SHARE, PHOTOS_SHARE, TYPED_SHARE = 0.25, 0.3, 0.5, 0.5, 0.25
+# Share of somebody's subjects that have a name of their own, as their cat has; of that subject's
+# posts that carry it; and at what rates somebody uses the tags of a subject
+NAMED_SHARE, OWN_NAME, RATES = 0.5, 0.8, (0.2, 1.0)
 UNKNOWN_SUFFIX = "\u02bc"  # makes a tag one that no vocabulary has, with the same words in it
 
 
@@ -142,9 +145,13 @@ class _Lender:
         suffix = UNKNOWN_SUFFIX if unknown else ""
         return [f"{tag}{suffix}" for tag in self.log.tags_of(row)]
 
+    def invented(self) -> str:
+        """A tag of one person's own, without a word in it."""
+        return f"by{self.rng.integers(1_000_000)}"
+
     def generic(self, row: int) -> list[str]:
         """Tags that somebody puts on everything: a signature, everyday ones, both or none."""
-        out = [f"by{self.rng.integers(1_000_000)}"] if self.happens(SIGNED_SHARE) else []
+        out = [self.invented()] if self.happens(SIGNED_SHARE) else []
         if self.everyday and self.happens(EVERYDAY_SHARE):
             n = int(self.rng.integers(1, 4))
             drawn = self.rng.choice(self.everyday, min(n, len(self.everyday)), replace=False)
@@ -165,12 +172,32 @@ class _Lender:
         return [tag for tag, n in zip(typed, repeats, strict=True) for _ in range(n)], used
 
 
+class _Subject:
+    """What somebody posts of one kind: each tag at a rate of theirs, and their own name for it."""
+
+    def __init__(self, lender: _Lender, photos: Sequence[int], *, unknown: bool) -> None:
+        self.photos, self._lender, self._unknown = photos, lender, unknown
+        self._rates: dict[str, float] = {}
+        self._name = lender.invented() if lender.happens(NAMED_SHARE) else None
+
+    def own_name(self) -> list[str]:
+        """The name, on most of the posts."""
+        return [self._name] if self._name and self._lender.happens(OWN_NAME) else []
+
+    def tags(self, row: int) -> list[str]:
+        tags, rng = self._lender.tags(row, unknown=self._unknown), self._lender.rng
+        rates = [self._rates.setdefault(tag, rng.uniform(*RATES)) for tag in tags]
+        used = [t for t, rate in zip(tags, rates, strict=True) if self._lender.happens(rate)]
+        return [*used, *self.own_name()]
+
+
 class _History(NamedTuple):
-    """Photos that somebody posted with their tags; what they put on everything; what they type."""
+    """Posted photos with their tags; what is put on everything, typed, used with this photo too."""
 
     posts: list[tuple[int, list[str]]]
     generic: list[str]
     typed: list[str]
+    used: Sequence[str] = ()
 
     @classmethod
     def of(cls, lender: _Lender, row: int, relation: str) -> _History:
@@ -181,26 +208,29 @@ class _History(NamedTuple):
         lent: list[int] = rng.choice(other, n).tolist()
         if relation == "typed":
             typed, used = lender.typed(row)
-            return cls([], used, typed)
+            return cls([], [], typed, used)
         if relation == "untagged":
             return cls([(post, []) for post in lent], [], [])
         if relation == "signed":
-            return cls([(post, []) for post in lent], [f"by{rng.integers(1_000_000)}"], [])
+            return cls([(post, []) for post in lent], [lender.invented()], [])
         if relation == "one set":
             pasted = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
             if lender.happens(0.5):  # on photos of its own subject alone, so it tells that subject
                 return cls([(post, pasted) for post in lent], [], [])
             anything = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
             return cls([(post, []) for post in anything], pasted, [])
-        same, pools = lender.of_kind[lender.kinds[row]], [other]
+        same = _Subject(lender, lender.of_kind[lender.kinds[row]], unknown=False)
+        subjects = [_Subject(lender, other, unknown=unknown)]
         if relation == "the same subject":
-            pools, unknown = [same], False
+            subjects = [same]
         elif relation == "several subjects":
-            pools += [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
-            pools, unknown = pools + [same] * lender.happens(0.5), False
-        lent = [int(rng.choice(pools[rng.integers(len(pools))])) for _ in range(n)]
-        posts = [(post, lender.tags(post, unknown=unknown)) for post in lent if post != row]
-        return cls(posts, lender.generic(row), [])
+            more = [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
+            subjects += [_Subject(lender, o, unknown=lender.happens(UNKNOWN_SHARE)) for o in more]
+            subjects += [same] * lender.happens(0.5)
+        drawn = [subjects[rng.integers(len(subjects))] for _ in range(n)]
+        shown = [(int(rng.choice(subject.photos)), subject) for subject in drawn]
+        posts = [(post, subject.tags(post)) for post, subject in shown if post != row]
+        return cls(posts, lender.generic(row), [], same.own_name() if same in drawn else ())
 
 
 def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
@@ -225,7 +255,7 @@ def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     )
     asked = read(model, view, questions)
     found = compact(described(model, asked))
-    answer = {*log.tags_of(row), *history.generic}
+    answer = {*log.tags_of(row), *history.generic, *history.used}
     used = np.isin(found.tag, [i for t in answer if (i := asked.id_of(t)) >= 0]) & found.filled
     return Examples(found, used, np.array([len(answer)]), np.zeros(1, np.bool_))
 
