@@ -38,6 +38,7 @@ CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sur
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
 UNLIKE_PHOTOS = 0.6  # largest cosine with the person's photos below which a photo is unlike them
 N_UNLIKE, SURE_UNLIKE = 1, 0.15  # places kept then for the thing, from this expected weight on
+ANY = False
 MOST_OWN = 2  # of the person's tags that nothing in the photo calls for
 # What the person uses counts so much less there if it belongs to things of less expected weight
 LOG_FOREIGN, NOT_SEEN, ON_MOST = float(np.log(0.2)), 0.03, 0.5  # but for what is on most posts
@@ -259,7 +260,8 @@ class Seen:
             seen,
             is_general=is_general([asked.names[tag] for tag in tags.tolist()]),
             is_elsewhere=elsewhere,
-            is_foreign=elsewhere & (share < ON_MOST),
+            is_foreign=((seen.says < NOT_SEEN) if ANY and len(seen.things) else elsewhere)
+            & (share < ON_MOST),
             history=history_like(asked, question, seen, share > 0),
         )
 

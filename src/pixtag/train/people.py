@@ -7,7 +7,7 @@ and people of other logs in stores of every size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,21 +21,23 @@ from pixtag.train.config import TrainConfig
 from pixtag.train.examples import SUBSETS, Examples, ask, compact, replay_examples
 from pixtag.types import Floats, Halfs, Ints, Post, PostLog
 
+NOW, DAY_S = 1.7e9, 86_400.0  # when made-up people are asked
 # People in the small stores that other logs are dealt into, and such stores of a log at most
 SMALL, MOST_SMALL = (1, 2, 4, 8), 60
 EARLY = 20  # posts at the front of a history that are about equally likely to be asked about
 RELATIONS = {
-    "untagged": 0.07,
-    "signed": 0.09,
-    "one set": 0.14,
-    "another subject": 0.2,
+    "none": 0.06,
+    "untagged": 0.06,
+    "signed": 0.08,
+    "one set": 0.12,
+    "another subject": 0.18,
     "several subjects": 0.24,
     "the same subject": 0.1,
     "typed": 0.16,
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
-MOST_HISTORY, MOST_TYPED, LARGEST_SET = 90, 6, 6
+MOST_HISTORY, MOST_TYPED, LARGEST_SET = 300, 6, 6
 EVERYDAY = 40  # most popular tags, of which people put some on everything
 # Of other subjects, the share that are drawn among those whose photos look most like this one's, as
 # a giraffe's like a cat's, and how many those are
@@ -47,6 +49,10 @@ SIGNED_SHARE, EVERYDAY_SHARE, UNKNOWN_SHARE, PHOTOS_SHARE, TYPED_SHARE = 0.25, 0
 # Share of somebody's subjects that have a name of their own, as their cat has; of that subject's
 # posts that carry it; and at what rates somebody uses the tags of a subject
 NAMED_SHARE, OWN_NAME, RATES = 0.5, 0.8, (0.2, 1.0)
+# Other people, made up too: how many there are to draw from, in a store at most and in what share
+# of the stores; subjects and posts of each, and days over which they post
+CROWD, MOST_BESIDE, BESIDE_SHARE = 150, 60, 0.5
+SUBJECTS_BESIDE, POSTS_BESIDE, DAYS_BESIDE = 3, 25, 150
 UNKNOWN_SUFFIX = "\u02bc"  # makes a tag one that no vocabulary has, with the same words in it
 
 
@@ -110,6 +116,7 @@ def people_with_histories(
     looks = np.stack(sums) - np.mean(sums, axis=0)
     looks /= np.linalg.norm(looks, axis=1, keepdims=True) + 1e-9
     lender = _Lender(log, kinds, of_kind, looks @ looks.T, everyday, rng)
+    lender.crowd.extend(_posts_of_another(lender, number) for number in range(CROWD))
     return [_with_history(lender, row, model) for row in asked.tolist()]
 
 
@@ -123,6 +130,7 @@ class _Lender:
     likeness: Floats  # cosine of the mean photos of kinds, in that order
     everyday: Sequence[str]
     rng: np.random.Generator
+    crowd: list[list[Post]] = field(default_factory=list)  # other people's posts, by person
 
     def happens(self, share: float) -> bool:
         return self.rng.random() < share
@@ -140,6 +148,14 @@ class _Lender:
             if not wanted & set(self.log.tags_of(self.of_kind[others[place]][0])):
                 return self.of_kind[others[place]]
         return self.of_kind[others[0]]
+
+    def beside(self) -> list[Post]:
+        """Posts of other people in the same store, or none."""
+        if not self.happens(BESIDE_SHARE):
+            return []
+        n = int(np.exp(self.rng.uniform(0.0, np.log(MOST_BESIDE))))
+        drawn = self.rng.choice(len(self.crowd), min(n, len(self.crowd)), replace=False)
+        return [post for person in drawn.tolist() for post in self.crowd[person]]
 
     def tags(self, row: int, *, unknown: bool = False) -> list[str]:
         suffix = UNKNOWN_SUFFIX if unknown else ""
@@ -188,7 +204,21 @@ class _Subject:
         tags, rng = self._lender.tags(row, unknown=self._unknown), self._lender.rng
         rates = [self._rates.setdefault(tag, rng.uniform(*RATES)) for tag in tags]
         used = [t for t, rate in zip(tags, rates, strict=True) if self._lender.happens(rate)]
-        return [*used, *self.own_name()]
+        return [*(used or tags[:1]), *self.own_name()]
+
+
+def _posts_of_another(lender: _Lender, number: int) -> list[Post]:
+    """Make up somebody else, of a few subjects, without photos."""
+    rng, kinds = lender.rng, [*lender.of_kind]
+    drawn = rng.choice(kinds, min(SUBJECTS_BESIDE, len(kinds)), replace=False).tolist()
+    subjects = [_Subject(lender, lender.of_kind[kind], unknown=False) for kind in drawn]
+    posts: list[Post] = []
+    for i in range(int(rng.integers(1, POSTS_BESIDE))):
+        subject = subjects[rng.integers(len(subjects))]
+        tags = tuple(dict.fromkeys(subject.tags(int(rng.choice(subject.photos)))))
+        at = NOW - rng.uniform(0.0, DAYS_BESIDE * DAY_S)
+        posts.append(Post(f"o{number}-{i}", f"other{number}", at, tags))
+    return posts
 
 
 class _History(NamedTuple):
@@ -206,6 +236,8 @@ class _History(NamedTuple):
         n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
         other, unknown = lender.other_subject(row), lender.happens(UNKNOWN_SHARE)
         lent: list[int] = rng.choice(other, n).tolist()
+        if relation == "none":
+            return cls([], [], [])
         if relation == "typed":
             typed, used = lender.typed(row)
             return cls([], [], typed, used)
@@ -234,10 +266,10 @@ class _History(NamedTuple):
 
 
 def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
-    log, rng, now, person = lender.log, lender.rng, 1.7e9, "somebody"
+    log, rng, person = lender.log, lender.rng, "somebody"
     relation = [*RELATIONS][rng.choice(len(RELATIONS), p=[*RELATIONS.values()])]
     history = _History.of(lender, row, relation)
-    at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, len(history.posts)))
+    at = NOW - np.cumsum(rng.exponential(2.0 * DAY_S, len(history.posts)))
     posts = [
         Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys([*tags, *history.generic])))
         for i, (_, tags) in enumerate(history.posts)
@@ -245,9 +277,9 @@ def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     embeddings: dict[str, Halfs] = {}
     if lender.happens(PHOTOS_SHARE):
         embeddings = {f"h{i}": log.embeddings[post] for i, (post, _) in enumerate(history.posts)}
-    view = model.evidence(PostLog.of(posts, embeddings)).view()
+    view = model.evidence(PostLog.of([*posts, *lender.beside()], embeddings)).view()
     questions = Questions(
-        at=np.array([now]),
+        at=np.array([NOW]),
         users=(person,),
         embeddings=log.embeddings[[row]].astype(np.float32),
         has_photo=np.array([True]),
