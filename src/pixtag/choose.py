@@ -38,9 +38,8 @@ CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sur
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
 UNLIKE_PHOTOS = 0.6  # largest cosine with the person's photos below which a photo is unlike them
 N_UNLIKE, SURE_UNLIKE = 1, 0.15  # places kept then for the thing, from this expected weight on
-ANY = False
 MOST_OWN = 2  # of the person's tags that nothing in the photo calls for
-# What the person uses counts so much less there if it belongs to things of less expected weight
+# What the person uses counts so much less there if what it belongs to has less expected weight
 LOG_FOREIGN, NOT_SEEN, ON_MOST = float(np.log(0.2)), 0.03, 0.5  # but for what is on most posts
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
@@ -232,8 +231,10 @@ class Seen:
     is_name: Bools  # which name a thing that a photo can show
     person: float | None = None  # chance that the photo shows somebody; None without labels
     is_general: Bools | bool = False  # which are general nouns
-    is_elsewhere: Bools | bool = False  # which belong to things that the photo does not show,
-    is_foreign: Bools | bool = False  # and are not on most of the person's posts either
+    # Which belong to things that the photo does not show, and which are on few of the person's
+    # posts besides: any that nothing calls for where it is sure what the photo shows
+    is_elsewhere: Bools | bool = False
+    is_foreign: Bools | bool = False
     # Nobody's posts are known; or the photo is unlike, or like, what the person has posted
     history: Literal["none", "unlike", "like"] = "none"
 
@@ -255,13 +256,13 @@ class Seen:
         seen = cls(usual, classes, kinds, knowledge.names_thing(tags), person)
         share = features[:, FEATURES.column("own_share")]
         belongs = asked.at_prior(knowledge.covers, tags) > 0
-        elsewhere = np.asarray(belongs & (seen.says < NOT_SEEN))
+        uncalled = seen.says < NOT_SEEN
+        elsewhere = np.asarray(belongs & uncalled)
         return replace(
             seen,
             is_general=is_general([asked.names[tag] for tag in tags.tolist()]),
             is_elsewhere=elsewhere,
-            is_foreign=((seen.says < NOT_SEEN) if ANY and len(seen.things) else elsewhere)
-            & (share < ON_MOST),
+            is_foreign=(uncalled if len(seen.things) else elsewhere) & (share < ON_MOST),
             history=history_like(asked, question, seen, share > 0),
         )
 
@@ -358,10 +359,10 @@ def as_a_stranger(
 
     Tags that the person has not used take the places that their chances have among all, in the
     order in which a stranger would get them (by `worth`, those `first` before). A place is kept for
-    the first of them that kinds or classes are fairly sure of. What the person uses for things that
-    the photo does not show counts less and, where that is sure, so does all of theirs that nothing
-    calls for but `MOST_OWN` tags, a signature rather than another thing or a general noun: the rest
-    of a set that was made for other photos.
+    the first of them that kinds or classes are fairly sure of. What the person uses on some posts
+    for things that the photo does not show counts less and, where that is sure, so does all of
+    theirs that nothing calls for but `MOST_OWN` tags, a signature rather than another thing or a
+    general noun: the rest of a set that was made for other photos.
     """
     out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
     out[is_own & seen.is_foreign] += LOG_FOREIGN

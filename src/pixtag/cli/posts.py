@@ -78,7 +78,7 @@ def import_(
     from pixtag.places import printable
     from pixtag.store import Store
 
-    with standard_input(paths, "posts.jsonl") as files, _kept_on_ctrl_c():
+    with standard_input(paths, "posts.jsonl") as files, kept_on_ctrl_c():
         sources = find_sources(files, kind)  # first, so that a wrong path leaves no empty store
         looker = load_encoder(encoder) if embed else None
         looked: EmbedResult | None = None
@@ -131,7 +131,8 @@ def gone_if_empty(address: str) -> Generator[None]:
 
 
 @contextmanager
-def _kept_on_ctrl_c() -> Generator[None]:
+def kept_on_ctrl_c() -> Generator[None]:
+    """Say on an interruption that nothing is lost."""
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -208,7 +209,7 @@ def copy(source: str, target: str, *, json: bool = False) -> None:
     from pixtag.store.copy import copy_store
 
     with (
-        _kept_on_ctrl_c(),
+        kept_on_ctrl_c(),
         Store.open(source, read_only=True) as of,
         Store.open(target, create=True) as to,
     ):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from pixtag.cli import output
+from pixtag.cli.posts import kept_on_ctrl_c
 from pixtag.cli.tag import Model, Prob, Words
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def immich(
 
     config = section(ImmichConfig, "immich", {"url": url, "key": key})
     server = Immich(config, on_wait=_say_wait)
-    with _kept_on_ctrl_c(), _opened(store, dry_run=dry_run) as opened:
+    with kept_on_ctrl_c(), _opened(store, dry_run=dry_run) as opened:
         user = _person(opened, user) if action == "suggest" else user or server.person or None
         with output.progress("reading tags", unit="tags") as bar:
             tagged = server.tagged(bar.update)
@@ -206,7 +205,7 @@ def mastodon(
     config = section(MastodonConfig, "mastodon", {"token": token})
     reader = Account(account, config, on_wait=_say_wait)
     looker = _looker(encoder) if embed else None
-    with _kept_on_ctrl_c(), Store.open(your_store(store, is_new=True), create=True) as opened:
+    with kept_on_ctrl_c(), Store.open(your_store(store, is_new=True), create=True) as opened:
         keeper = Keeper(opened, looker, user=user, keep_copies=copy, private=private)
         with output.progress("reading posts") as bar:
             reader.read(keeper, on_progress=bar.update)
@@ -240,12 +239,3 @@ def _person(store: Store, user: str | None) -> str | None:
 
 def _say_wait(seconds: float, why: str) -> None:
     output.say(f"note: the server is asked again in {seconds:,.0f} seconds ({why})")
-
-
-@contextmanager
-def _kept_on_ctrl_c() -> Generator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        stop.add_note("what is done is kept, and the same command goes on from there")
-        raise
