@@ -563,3 +563,39 @@ def test_the_command_line_takes_an_address_wherever_it_takes_a_file(pixtag, data
     assert "now holds 20 posts (20 new" in run("copy", secret, "back.sqlite")
     assert "20 posts gone from postgresql://" in run("forget", "ana", "--yes")
     assert "now holds 20 posts (20 new" in run("copy", "back.sqlite", secret)
+
+
+# Forgetting on several machines
+
+
+def test_what_was_forgotten_elsewhere_leaves_this_machines_files_too(
+    database, tmp_path, monkeypatch
+):
+    def on(machine: str) -> Store:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / machine))
+        return Store.open(database)
+
+    def copies(store: Store) -> set[str]:
+        folder = store.path.with_name(store.path.name + ".photos")
+        return {file.name for file in folder.iterdir()}
+
+    for machine in ("here", "there"):
+        with on(machine) as store:
+            shown = [(user, f"{n}" * 64) for n, user in enumerate(("ana", "bo"), 1)]
+            store.add_posts(
+                post(f"of {user}", user, 1.0, "cat", photos=(Photo("a.jpg", digest),))
+                for user, digest in shown
+            )
+            folder = store.path.with_name(store.path.name + ".photos")
+            folder.mkdir(parents=True)
+            for _, digest in shown:
+                (folder / f"{digest}.jpg").touch()
+    with on("there") as store:
+        store.forget("ana")
+        assert copies(store) == {f"{'2' * 64}.jpg"}
+    with on("here") as store:
+        assert copies(store) == {f"{'2' * 64}.jpg"}
+        (folder := store.path.with_name(store.path.name + ".photos")).mkdir(exist_ok=True)
+        (folder / "kept").touch()
+    with on("here") as store:
+        assert "kept" in copies(store), "it was looked through after that removal already"

@@ -91,6 +91,26 @@ class PostgresStore(Store):
         if not read_only:
             with suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
+            self._catch_up_with_removals()
+
+    def _catch_up_with_removals(self) -> None:
+        """Delete copies whose posts went elsewhere, or here by a process that was killed then.
+
+        Snapshots of the posts go when they are read next (`LiveEvidence`).
+        """
+        try:
+            if (last := self.last_removal) and not (
+                self._noted.exists() and self._noted.read_text(encoding="ascii") == str(last)
+            ):
+                self._remove_copies()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _noted(self) -> Path:
+        """Holds the last removal after which this machine's copies were looked through."""
+        return self.path.with_name(self.path.name + ".removed")
 
     def close(self) -> None:
         """Close the connections. Nothing is lost by not calling it."""
@@ -360,16 +380,24 @@ class PostgresStore(Store):
             removed.update(self._deleted(user_id, [*post_ids]))
 
         self._write(work)
-        copies = rows.copies_beside(self.path)
-        query = """SELECT name FROM unnest(%(names)s::text[]) AS name
-            WHERE EXISTS (SELECT FROM posts WHERE digests @> ARRAY[name])"""
-        used = {name for (name,) in self._rows(query, names=[file.stem for file in copies])}
         derived = [*cache_folder().glob(f"{self._identity}-*.snapshot")]
-        n_files = rows.remove_all([*copies, *derived], used)
+        n_files = self._remove_copies() + rows.remove_all(derived, set())
         return ForgetResult(
             removed["posts"], removed["tag_uses"], removed["photos"], removed["embeddings"],
             n_files, before, self._size_bytes(), had_lists=removed["lists"] > 0,
         )  # fmt: skip
+
+    def _remove_copies(self) -> int:
+        """Delete this machine's copies of removed posts' photos, whoever removed them; note it."""
+        last = self.last_removal
+        copies = rows.copies_beside(self.path)
+        query = """SELECT name FROM unnest(%(names)s::text[]) AS name
+            WHERE EXISTS (SELECT FROM posts WHERE digests @> ARRAY[name])"""
+        used = {name for (name,) in self._rows(query, names=[file.stem for file in copies])}
+        n_files = rows.remove_all(copies, used)
+        with suppress(OSError):
+            self._noted.write_text(str(last), encoding="ascii")
+        return n_files
 
     def _deleted(self, user_id: str | None, post_ids: list[str]) -> dict[str, int]:
         """Say by table how many rows went; of photos, how many nobody shows now."""
