@@ -37,7 +37,7 @@ RELATIONS = {
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
-MOST_HISTORY, MOST_TYPED, LARGEST_SET = 300, 6, 6
+MOST_HISTORY, MOST_TYPED, LARGEST_SET = 200, 6, 6
 EVERYDAY = 40  # most popular tags, of which people put some on everything
 # Of other subjects, the share that are drawn among those whose photos look most like this one's, as
 # a giraffe's like a cat's, and how many those are
@@ -47,8 +47,8 @@ ALIKE_SHARE, N_ALIKE = 0.35, 8
 # that are used all the same
 SIGNED_SHARE, EVERYDAY_SHARE, UNKNOWN_SHARE, PHOTOS_SHARE, TYPED_SHARE = 0.25, 0.3, 0.5, 0.5, 0.25
 # Share of somebody's subjects that have a name of their own, as their cat has; of that subject's
-# posts that carry it; and at what rates somebody uses the tags of a subject
-NAMED_SHARE, OWN_NAME, RATES = 0.5, 0.8, (0.2, 1.0)
+# posts that carry it; and at what rates somebody uses the tags of a subject, and everyday ones
+NAMED_SHARE, OWN_NAME, RATES, EVERYDAY_RATES = 0.5, 0.8, (0.2, 1.0), (0.4, 1.0)
 # Other people, made up too: how many there are to draw from, in a store at most and in what share
 # of the stores; subjects and posts of each, and days over which they post
 CROWD, MOST_BESIDE, BESIDE_SHARE = 150, 60, 0.5
@@ -194,17 +194,14 @@ class _Subject:
     def __init__(self, lender: _Lender, photos: Sequence[int], *, unknown: bool) -> None:
         self.photos, self._lender, self._unknown = photos, lender, unknown
         self._rates: dict[str, float] = {}
-        self._name = lender.invented() if lender.happens(NAMED_SHARE) else None
-
-    def own_name(self) -> list[str]:
-        """The name, on most of the posts."""
-        return [self._name] if self._name and self._lender.happens(OWN_NAME) else []
+        self._name = [lender.invented()] if lender.happens(NAMED_SHARE) else []
 
     def tags(self, row: int) -> list[str]:
+        """What they put on a photo of it, at least one tag."""
         tags, rng = self._lender.tags(row, unknown=self._unknown), self._lender.rng
         rates = [self._rates.setdefault(tag, rng.uniform(*RATES)) for tag in tags]
         used = [t for t, rate in zip(tags, rates, strict=True) if self._lender.happens(rate)]
-        return [*(used or tags[:1]), *self.own_name()]
+        return [*(used or tags[:1]), *(self._name if self._lender.happens(OWN_NAME) else ())]
 
 
 def _posts_of_another(lender: _Lender, number: int) -> list[Post]:
@@ -222,35 +219,35 @@ def _posts_of_another(lender: _Lender, number: int) -> list[Post]:
 
 
 class _History(NamedTuple):
-    """Posted photos with their tags; what is put on everything, typed, used with this photo too."""
+    """Posted photos with their tags; what is typed; and what is used with the photo asked about."""
 
     posts: list[tuple[int, list[str]]]
-    generic: list[str]
     typed: list[str]
-    used: Sequence[str] = ()
+    used: list[str]
 
     @classmethod
     def of(cls, lender: _Lender, row: int, relation: str) -> _History:
         """Draw one that relates so to the photo at `row`."""
-        rng = lender.rng
+        rng, wanted = lender.rng, lender.tags(row)
         n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
         other, unknown = lender.other_subject(row), lender.happens(UNKNOWN_SHARE)
         lent: list[int] = rng.choice(other, n).tolist()
         if relation == "none":
-            return cls([], [], [])
+            return cls([], [], wanted)
         if relation == "typed":
             typed, used = lender.typed(row)
-            return cls([], [], typed, used)
+            return cls([], typed, [*wanted, *used])
         if relation == "untagged":
-            return cls([(post, []) for post in lent], [], [])
+            return cls([(post, []) for post in lent], [], wanted)
         if relation == "signed":
-            return cls([(post, []) for post in lent], [lender.invented()], [])
+            pasted = [lender.invented()]
+            return cls([(post, pasted) for post in lent], [], [*wanted, *pasted])
         if relation == "one set":
             pasted = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
             if lender.happens(0.5):  # on photos of its own subject alone, so it tells that subject
-                return cls([(post, pasted) for post in lent], [], [])
+                return cls([(post, pasted) for post in lent], [], wanted)
             anything = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
-            return cls([(post, []) for post in anything], pasted, [])
+            return cls([(post, pasted) for post in anything], [], [*wanted, *pasted])
         same = _Subject(lender, lender.of_kind[lender.kinds[row]], unknown=False)
         subjects = [_Subject(lender, other, unknown=unknown)]
         if relation == "the same subject":
@@ -259,10 +256,15 @@ class _History(NamedTuple):
             more = [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
             subjects += [_Subject(lender, o, unknown=lender.happens(UNKNOWN_SHARE)) for o in more]
             subjects += [same] * lender.happens(0.5)
-        drawn = [subjects[rng.integers(len(subjects))] for _ in range(n)]
-        shown = [(int(rng.choice(subject.photos)), subject) for subject in drawn]
-        posts = [(post, subject.tags(post)) for post, subject in shown if post != row]
-        return cls(posts, lender.generic(row), [], same.own_name() if same in drawn else ())
+        rates = {tag: rng.uniform(*EVERYDAY_RATES) for tag in lender.generic(row)}
+
+        def drawn(subject: _Subject, photo: int) -> list[str]:
+            return [*subject.tags(photo), *(t for t, rate in rates.items() if lender.happens(rate))]
+
+        who = [subjects[rng.integers(len(subjects))] for _ in range(n)]
+        shown = [(int(rng.choice(subject.photos)), subject) for subject in who]
+        posts = [(post, drawn(subject, post)) for post, subject in shown if post != row]
+        return cls(posts, [], drawn(same, row))
 
 
 def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
@@ -271,7 +273,7 @@ def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     history = _History.of(lender, row, relation)
     at = NOW - np.cumsum(rng.exponential(2.0 * DAY_S, len(history.posts)))
     posts = [
-        Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys([*tags, *history.generic])))
+        Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys(tags)))
         for i, (_, tags) in enumerate(history.posts)
     ]
     embeddings: dict[str, Halfs] = {}
@@ -287,7 +289,7 @@ def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     )
     asked = read(model, view, questions)
     found = compact(described(model, asked))
-    answer = {*log.tags_of(row), *history.generic, *history.used}
+    answer = set(history.used)
     used = np.isin(found.tag, [i for t in answer if (i := asked.id_of(t)) >= 0]) & found.filled
     return Examples(found, used, np.array([len(answer)]), np.zeros(1, np.bool_))
 
