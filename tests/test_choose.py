@@ -315,6 +315,15 @@ def test_a_photo_is_unlike_posts_by_photos_else_by_names_that_the_person_never_u
         assert history_like(read(model, view, strange), 0, seen, never) == "none"
 
 
+def test_beside_own_tags_an_unlike_photo_keeps_its_things_before_what_goes_with_them():
+    seen = replace(_seen([5] * 6, kinds=[0, 0.5, 0.4, 0.4, 0.3, 0.2], names=[1, 4, 5]))
+    seen = replace(seen, history="unlike")
+    probs = np.array([0.9, 0.5, 0.4, 0.3, 0.2, 0.1], np.float32)
+    own = np.arange(6) == 0
+    worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[1])
+    assert np.argsort(-worth, kind="stable").tolist() == [0, 1, 4, 5, 2, 3]
+
+
 def test_tags_of_things_that_an_unlike_photo_does_not_show_count_less():
     seen = replace(
         _seen([5] * 3, kinds=[0.0, 0.0, 0.6], names=[0, 2]),
@@ -332,7 +341,7 @@ def test_a_set_made_for_other_photos_leaves_places_for_what_the_photo_shows():
     seen = replace(_seen([5] * 8, kinds=[*[0.0] * 5, 0.6, 0.3, 0.2], names=[5]), history="unlike")
     worth, first = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[5])
     assert (np.argsort(-worth, kind="stable")[:5].tolist(), first) == ([0, 1, 5, 6, 7], [5])
-    common = replace(seen, is_general=np.arange(8) == 0)
+    common = replace(seen, is_common=np.arange(8) == 0)
     worth, _ = as_a_stranger(probs, np.log(probs), common, is_own=own, first=[5])
     assert set(np.argsort(-worth, kind="stable")[:2].tolist()) == {1, 2}, "a signature stays"
     faint = replace(seen, kinds=np.zeros(8, np.float32))

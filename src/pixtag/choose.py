@@ -231,9 +231,10 @@ class Seen:
     is_name: Bools  # which name a thing that a photo can show
     person: float | None = None  # chance that the photo shows somebody; None without labels
     is_general: Bools | bool = False  # which are general nouns
-    # Which belong to things that the photo does not show, and which are on few of the person's
-    # posts besides: any that nothing calls for where it is sure what the photo shows
-    is_elsewhere: Bools | bool = False
+    # Which are no signature: of things that the photo does not show, general nouns, used by many
+    is_common: Bools | bool = False
+    # Which are on few of the person's posts and of things that the photo does not show, or called
+    # for by nothing where it is sure what it shows
     is_foreign: Bools | bool = False
     # Nobody's posts are known; or the photo is unlike, or like, what the person has posted
     history: Literal["none", "unlike", "like"] = "none"
@@ -255,13 +256,13 @@ class Seen:
         usual = usual_share(uses, n_posts)
         seen = cls(usual, classes, kinds, knowledge.names_thing(tags), person)
         share = features[:, FEATURES.column("own_share")]
-        belongs = asked.at_prior(knowledge.covers, tags) > 0
         uncalled = seen.says < NOT_SEEN
-        elsewhere = np.asarray(belongs & uncalled)
+        elsewhere = np.asarray(uncalled & (asked.at_prior(knowledge.covers, tags) > 0))
+        general = is_general([asked.names[tag] for tag in tags.tolist()])
+        seen = replace(seen, is_general=general)
         return replace(
             seen,
-            is_general=is_general([asked.names[tag] for tag in tags.tolist()]),
-            is_elsewhere=elsewhere,
+            is_common=elsewhere | general | (asked.at_prior(knowledge.prior.people, tags) > 0),
             is_foreign=(uncalled if len(seen.things) else elsewhere) & (share < ON_MOST),
             history=history_like(asked, question, seen, share > 0),
         )
@@ -358,22 +359,24 @@ def as_a_stranger(
     """Worth and kept places on a photo unlike what the person has posted.
 
     Tags that the person has not used take the places that their chances have among all, in the
-    order in which a stranger would get them (by `worth`, those `first` before). A place is kept for
-    the first of them that kinds or classes are fairly sure of. What the person uses on some posts
+    order in which a stranger would get them (by `worth`, those `first` before), but that of his
+    five the names of things come before the rest: own tags take places of the last. A place is kept
+    for the first that kinds or classes are fairly sure of. What the person uses on some posts
     for things that the photo does not show counts less and, where that is sure, so does all of
-    theirs that nothing calls for but `MOST_OWN` tags, a signature rather than another thing or a
-    general noun: the rest of a set that was made for other photos.
+    theirs that nothing calls for but `MOST_OWN` tags, a signature rather than another thing, a
+    general noun or what many use: the rest of a set that was made for other photos.
     """
     out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
     out[is_own & seen.is_foreign] += LOG_FOREIGN
     if len(seen.things):
         uncalled = np.flatnonzero(is_own & (seen.says < NOT_SEEN))
-        common = np.logical_or(seen.is_elsewhere, seen.is_general)
-        own_way = (out + 2.0 * LOG_SECOND * common)[uncalled]
+        own_way = (out + 2.0 * LOG_SECOND * seen.is_common)[uncalled]
         out[uncalled[np.argsort(-own_way, kind="stable")[MOST_OWN:]]] += 2.0 * LOG_FOREIGN
     order = dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
     others = np.fromiter(order, np.int64, len(order))
     others = others[~is_own[others]]
+    shown, is_thing = others[:SET_SIZE], seen.is_name & np.logical_not(seen.is_general)
+    others[:SET_SIZE] = shown[np.lexsort((-worth[shown], ~is_thing[shown]))]
     out[others] = -np.sort(-out[others])
     says = seen.says
     sure = [i for i in others.tolist() if i in first and says[i] >= SURE_UNLIKE]
