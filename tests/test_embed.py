@@ -33,6 +33,7 @@ class MeanColour:
     digest = "mean-colour"
     width = 3
     input_px = 32
+    interpolation = "bilinear"
 
     def __init__(self) -> None:
         self.n_seen = 0
