@@ -113,13 +113,14 @@ class Finetuner:
                 is_epoch = self.step % self.steps_an_epoch == 0
                 if is_epoch:
                     self._judge()
-                late = time.monotonic() - saved_s > self.config.checkpoint_minutes * 60
-                if is_epoch or late or interrupted.is_set():
-                    self._save()
-                    saved_s = time.monotonic()
                 if on_progress is not None:
                     on_progress(self.step, self.n_steps, f"learning, loss {loss:.3f}")
-                if interrupted.is_set():
+                late = time.monotonic() - saved_s > self.config.checkpoint_minutes * 60
+                is_over = interrupted.is_set()
+                if is_epoch or late or is_over:
+                    self._save()
+                    saved_s = time.monotonic()
+                if is_over:
                     raise KeyboardInterrupt
         if self._best:
             self._net["eyes"].load_state_dict(self._best)
