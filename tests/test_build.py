@@ -71,6 +71,13 @@ def test_an_installed_project_installs_nothing_again(project):
     assert "Installing" not in done.stdout
 
 
+def test_large_groups_are_installed_only_when_they_are_named(project):
+    plain, named = make(project, "-n", "test"), make(project, "-n", "test", "TEST_GROUPS=torch")
+    assert plain.returncode == named.returncode == 0, named.stderr
+    assert "--group torch" in named.stdout
+    assert "torch" not in plain.stdout
+
+
 @pytest.mark.parametrize(("value", "code"), [("1", 1), ("", 0), (None, 0)])
 def test_a_skip_fails_where_every_test_must_run(tmp_path, value, code):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)

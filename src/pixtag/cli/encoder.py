@@ -128,6 +128,10 @@ def finetune(
     except KeyboardInterrupt as stop:
         stop.add_note(f"{partial} keeps it, the same command goes on")
         raise
+    if run.n_unread:
+        output.say(
+            f"note: a photo could not be read {run.n_unread:,} times; `pixtag doctor` tells why"
+        )
     made = export(network, out)
     partial.unlink(missing_ok=True)
     losses = ", ".join(f"{loss:.3f}" for loss in run.losses)

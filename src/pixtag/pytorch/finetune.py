@@ -81,7 +81,7 @@ class Finetuner:
         self.batch = min(config.batch, len(examples.train))
         self.steps_an_epoch = len(examples.train) // self.batch
         self.n_steps = config.epochs * self.steps_an_epoch
-        self.step = 0
+        self.step, self.n_unread = 0, 0
         self.losses: list[float] = []  # on the validation posts after each epoch
         self._best: dict[str, Any] = {}
         self._load()
@@ -104,17 +104,23 @@ class Finetuner:
         KeyboardInterrupt: Ctrl-C was pressed; the step was finished and everything is kept.
         """
         saved_s = time.monotonic()
-        loss = math.nan
+        loss = None
         with _interrupts_wait() as interrupted:
             for pixels, posts in self._batches():
                 if len(posts) > 1:  # of one there is no spread, which some networks need
                     loss = self._learn(pixels, posts)
                 self.step += 1
+                self.n_unread += self.batch - len(posts)
+                if on_progress is not None:
+                    note = "learning" if loss is None else f"learning, loss {loss:.3f}"
+                    on_progress(self.step, self.n_steps, note)
                 is_epoch = self.step % self.steps_an_epoch == 0
+                if is_epoch and loss is None:
+                    hint = "`pixtag doctor` tells what is wrong with the photos of a store"
+                    raise ModelError("no photo could be read", hint=hint)
                 if is_epoch:
                     self._judge()
-                if on_progress is not None:
-                    on_progress(self.step, self.n_steps, f"learning, loss {loss:.3f}")
+                    loss = None
                 late = time.monotonic() - saved_s > self.config.checkpoint_minutes * 60
                 is_over = interrupted.is_set()
                 if is_epoch or late or is_over:

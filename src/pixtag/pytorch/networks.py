@@ -6,9 +6,11 @@ Shapes:
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,10 +147,14 @@ def load_network(name: str, *, weights: Path | None = None) -> Network:
 def _of_timm(name: str, rest: str, weights: Path | None) -> Network:
     timm = library("timm", extra="timm")
     file = None if weights is None else {"file": str(weights)}
-    network = timm.create_model(rest, pretrained=True, pretrained_cfg_overlay=file, num_classes=0)
-    config = network.pretrained_cfg or {}
-    if not any(config.get(source) for source in ("url", "hf_hub_id", "file")):
-        raise ModelError(f"timm has no weights for {rest}", hint=_HINT)  # it would draw random ones
+    with _notes_of("timm") as notes_of_timm:
+        network = timm.create_model(
+            rest, pretrained=True, pretrained_cfg_overlay=file, num_classes=0
+        )
+    # It only makes a note of weights that stay random.
+    bad = (text for text in notes_of_timm if "Missing keys" in text or "random init" in text)
+    if text := next(bad, ""):
+        raise ModelError(f"the weights are not those of {rest}: {text[:200]}", hint=_HINT)
     found = timm.data.resolve_data_config({}, model=network)
     side = _square(name, found["input_size"][1:])
     notes = () if found["crop_mode"] == "center" else (_cropped(found["crop_mode"]),)
@@ -156,6 +162,24 @@ def _of_timm(name: str, rest: str, weights: Path | None) -> Network:
         name, network, side=side, input_px=math.floor(side / found["crop_pct"]), config=found,
         notes=notes,
     )  # fmt: skip
+
+
+@contextmanager
+def _notes_of(name: str) -> Generator[list[str]]:
+    """Collect what a library would log, and keep it off stderr."""
+    logger, texts = logging.getLogger(name), list[str]()
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    before = logger.propagate, logger.level
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before[0]
+        logger.setLevel(before[1])
 
 
 def _of_clip(name: str, rest: str, weights: Path | None) -> Network:

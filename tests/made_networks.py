@@ -24,6 +24,7 @@ except RuntimeError:
         OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 timm: Any = pytest.importorskip("timm", reason="needs the dependency group `torch`")
 open_clip: Any = pytest.importorskip("open_clip", reason="needs the dependency group `torch`")
+onnx: Any = pytest.importorskip("onnx", reason="needs the dependency group `torch`")
 pytest.importorskip("onnxscript", reason="needs the dependency group `torch`")
 
 SIDE_PX = 64
