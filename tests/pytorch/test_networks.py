@@ -128,6 +128,15 @@ class TestTimm(EncoderContract):
             load_network("timm:test_vit.r160_in1k", weights=tmp_path / "weights.pth")
 
 
+def test_the_shipped_encoder_is_one_of_them() -> None:
+    network, encoder = load_network("shipped"), load_encoder(n_threads=1)
+    photos = noise(encoder.input_px)
+    eyes = TorchEncoder(network, encoder.digest)
+    assert (eyes.width, eyes.input_px, eyes.interpolation) == (1280, 224, "bilinear")
+    assert np.abs(eyes.embed(photos) - encoder.embed(photos)).max() < 1e-3
+    assert sum(p.numel() for p in network.eyes.parameters() if p.requires_grad) > 3_000_000
+
+
 class TestClip(EncoderContract):
     @pytest.fixture
     def encoder(self, clip_file: OnnxEncoder) -> OnnxEncoder:

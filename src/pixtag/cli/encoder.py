@@ -26,7 +26,7 @@ def encoder(
 
     The file is what --encoder takes everywhere; size, crop, scaling and normalisation of photos
     travel in it as the network's own config tells. Of open_clip it also brings vectors of words,
-    so that a model that is trained with it suggests tags that nobody has used yet.
+    by which a model that is trained with it compares photos with tags, also with new ones.
 
     Args:
         name: timm:NAME or clip:NAME:PRETRAINED. In the place of NAME local-dir:FOLDER reads a
@@ -67,7 +67,7 @@ def encoder(
 
 
 def finetune(
-    name: str,
+    name: str = "shipped",
     *,
     out: Path,
     weights: Path | None = None,
@@ -85,7 +85,8 @@ def finetune(
     goes on. More knobs are in the table [finetune] of the settings.
 
     Args:
-        name: The network to begin with, as for `pixtag encoder`.
+        name: The network to begin with, as for `pixtag encoder`; by default the encoder that
+            comes with the package.
         out: The encoder's file, to be given to --encoder; one that is there is replaced.
         weights: A checkpoint of the network, instead of published weights.
         store: The store; yours by default.
@@ -95,7 +96,7 @@ def finetune(
         embed: Look at the photos of the store with it right away, as for `pixtag encoder`.
 
     Examples:
-        pixtag finetune timm:mobilenetv3_large_100 --out mine.onnx
+        pixtag finetune --out mine.onnx
         pixtag finetune clip:ViT-B-32:laion2b_s34b_b79k --store my.sqlite --out mine.onnx --epochs 3
     """
     from pixtag.cli.main import section, your_store

@@ -21,8 +21,8 @@ from pixtag.pytorch.networks import Network, best_device, torch
 from pixtag.signals.words import Words, packaged, unpack
 from pixtag.types import Floats
 
-onnx: Any = library("onnx", extra="timm")
-library("onnxscript", extra="timm")
+onnx: Any = library("onnx", extra="finetune")
+library("onnxscript", extra="finetune")
 
 PROMPT = "a photo of {}"
 TOLERANCE = 1e-3  # most that ONNX Runtime may differ from PyTorch, of the largest number

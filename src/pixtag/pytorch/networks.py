@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixtag.encoder import load_encoder
 from pixtag.errors import InputError, ModelError, PixtagError, ShapeError
 from pixtag.images import Interpolation
 from pixtag.pytorch import library
 from pixtag.types import Floats
 
-torch: Any = library("torch", extra="timm")
+torch: Any = library("torch", extra="finetune")
 
 _HINT = (
     "write timm:NAME, clip:NAME:PRETRAINED, or local-dir:FOLDER in the place of NAME; without a "
@@ -120,7 +121,7 @@ def load_network(name: str, *, weights: Path | None = None) -> Network:
 
     Args:
         name: NAME as the library knows it, or its forms `hf-hub:REPOSITORY` and
-            `local-dir:FOLDER`.
+            `local-dir:FOLDER`; or `shipped` for the encoder that comes with the package.
         weights: A checkpoint of that network, instead of published weights.
 
     Raises:
@@ -129,6 +130,8 @@ def load_network(name: str, *, weights: Path | None = None) -> Network:
         ModelError: The library knows no such network, or its weights cannot be had.
     """
     kind, _, rest = name.partition(":")
+    if name == "shipped" and weights is None:
+        return _shipped()
     if kind not in _LOADERS or not rest:
         raise InputError(f"{name!r} names no network", hint=_HINT)
     if weights is not None and not weights.is_file():
@@ -142,6 +145,14 @@ def load_network(name: str, *, weights: Path | None = None) -> Network:
         # Hub, network, file and shape: each library has a family of errors for all of these.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(f"cannot load {name}: {reason[:300]}", hint=_HINT) from error
+
+
+def _shipped() -> Network:
+    from pixtag.pytorch.shipped import ShippedNetwork
+
+    side = load_encoder(n_threads=1).input_px
+    config = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bilinear"}
+    return _checked("shipped", ShippedNetwork(), side=side, input_px=side, config=config)
 
 
 def _of_timm(name: str, rest: str, weights: Path | None) -> Network:
@@ -219,7 +230,7 @@ def _checked(
     side: int,
     input_px: int,
     config: dict[str, Any],
-    notes: tuple[str, ...],
+    notes: tuple[str, ...] = (),
     texts: Callable[[Sequence[str], str], Floats] | None = None,
 ) -> Network:
     """Put together what was read, after one photo of nothing went through."""
