@@ -72,6 +72,8 @@ class Finetuner:
         norm = torch.nn.LayerNorm(network.width)
         top = torch.nn.Sequential(norm, torch.nn.Dropout(DROPOUT), head)
         self._net = torch.nn.ModuleDict({"eyes": network.eyes, "top": top}).to(self.device)
+        # A fifth quicker than one colour after the other, on CPU
+        self._net.to(memory_format=torch.channels_last)
         rates = {"eyes": config.learning_rate, "top": config.learning_rate * HEAD_FASTER}
         self._optimizer = torch.optim.AdamW(
             [{"params": [*self._net[k].parameters()], "lr": rate} for k, rate in rates.items()],
@@ -155,6 +157,7 @@ class Finetuner:
         wanted, weight = (torch.from_numpy(a).to(self.device) for a in self.examples.targets(posts))
         with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
             seen = self.network.normalised(pixels, self.device)
+            seen = seen.contiguous(memory_format=torch.channels_last)
             logits = self._net["top"](self._net["eyes"](seen))
         cells = torch.nn.functional.binary_cross_entropy_with_logits(
             logits.float(), wanted, weight=weight, reduction="sum"
@@ -195,7 +198,9 @@ class Finetuner:
         tensors |= {f"best/{k}": t for k, t in self._best.items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(t) for k, t in state.items()}
-        whole = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+        whole = {
+            name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+        }
         notes = {"plan": self.plan, "step": str(self.step), "losses": json.dumps(self.losses)}
         with replacing(self.partial) as file:
             file.write(safetensors.save(whole, notes))

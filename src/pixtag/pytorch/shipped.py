@@ -28,10 +28,10 @@ class ShippedNetwork(torch.nn.Module):
         self.layers = torch.nn.ModuleList()
         self._source: str = graph.input[0].name
         self._steps: dict[str, Step] = {}
-        makers = {"Conv": self._conv, "Clip": self._clip, "Add": self._add, "ReduceMean": self._pool}
+        make = {"Conv": self._conv, "Clip": self._clip, "Add": self._add, "ReduceMean": self._pool}
         for node in graph.node:
             if "embedding" not in self._steps:
-                self._steps[node.output[0]] = makers[node.op_type](node)
+                self._steps[node.output[0]] = make[node.op_type](node)
 
     def forward(self, pixels: Any) -> Any:
         """Embed normalised pixels."""
