@@ -117,8 +117,8 @@ def _graph(network: Network) -> Any:
     eyes, side = network.eyes.cpu().eval(), network.input_px
     batch = {0: torch.export.Dim("batch", min=1)}
     logger = logging.getLogger("torch.onnx")
-    level, disabled = logger.level, logging.ERROR
-    logger.setLevel(disabled)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own parts
