@@ -13,6 +13,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+# Dependency groups that the tests run with beside their own, such as torch (200 MB to some
+# gigabytes); without one its tests are skipped.
+TEST_GROUPS ?=
+INSTALLED_TEST := $(VENV)/.installed-test $(TEST_GROUPS:%=$(VENV)/.installed-test-%)
 
 .PHONY: help
 help: ## List the targets
@@ -32,11 +36,11 @@ page: $(VENV)/.installed-serve ## Open the page in your browser (ARGS="--port 80
 	@$(BIN)/pixtag serve $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed-test ## Run the tests (about 10 minutes; ARGS="-k words" picks some)
+test: $(INSTALLED_TEST) ## Run the tests (about 10 minutes; ARGS="-k words" picks some)
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 .PHONY: slow
-slow: $(VENV)/.installed-test ## Run the long tests: soak (SOAK_MINUTES=30), hundreds of kills
+slow: $(INSTALLED_TEST) ## Run the long tests: soak (SOAK_MINUTES=30), hundreds of kills
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: fuzz
@@ -100,6 +104,11 @@ $(VENV)/.installed-test: $(VENV)/.installed-base
 	$(working-pip)
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable '.[train,serve,client,parquet,jxl,postgres]' --group test
+	@touch $@
+
+$(VENV)/.installed-test-%: $(VENV)/.installed-test
+	@echo "Installing the group $* for the tests ..."
+	@$(PIP) install --group $*
 	@touch $@
 
 $(VENV)/.installed-check: $(VENV)/.installed-test

@@ -24,7 +24,8 @@ def project(tmp_path: Path) -> Path:
 
 def make(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     # An outer make must not hand its options down.
-    env = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+    outer = ("MAKE", "TEST_GROUPS")
+    env = {name: text for name, text in os.environ.items() if not name.startswith(outer)}
     return subprocess.run(
         ["make", *words],
         cwd=project,
@@ -69,6 +70,13 @@ def test_an_installed_project_installs_nothing_again(project):
     done = make(project, "setup")
     assert done.returncode == 0
     assert "Installing" not in done.stdout
+
+
+def test_large_groups_are_installed_only_when_they_are_named(project):
+    plain, named = make(project, "-n", "test"), make(project, "-n", "test", "TEST_GROUPS=torch")
+    assert plain.returncode == named.returncode == 0, named.stderr
+    assert "--group torch" in named.stdout
+    assert "torch" not in plain.stdout
 
 
 @pytest.mark.parametrize(("value", "code"), [("1", 1), ("", 0), (None, 0)])

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import handmade
 from onnx_file import write_mean_colour
 from pixtag import images
 from pixtag.encoder import load_encoder
 from pixtag.errors import ModelError
-from pixtag.photos import BATCH, embed_missing
+from pixtag.photos import BATCH, PhotoReader, embed_missing
 from pixtag.store import Store
 from pixtag.types import Photo, Post
 
@@ -33,6 +34,7 @@ class MeanColour:
     digest = "mean-colour"
     width = 3
     input_px = 32
+    interpolation = "bilinear"
 
     def __init__(self) -> None:
         self.n_seen = 0
@@ -156,6 +158,31 @@ def test_embeddings_that_the_store_cannot_hold_are_refused(store: Store, tmp_pat
         embed_missing(store, load_encoder(deep))
     assert caught.value.hint
     assert store.summary().n_embeddings == 0
+
+
+@pytest.mark.parametrize("how", ["bilinear", "bicubic"])
+def test_photos_are_scaled_as_the_encoder_wants(tmp_path: Path, how: images.Interpolation) -> None:
+    class First(MeanColour):
+        interpolation = how
+        width = 32 * 32 * 3
+
+        def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return images.reshape(len(images), -1).astype(np.float32)
+
+    noise = np.random.default_rng(0).integers(0, 256, (70, 70, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    kind = getattr(Image.Resampling, how.upper())
+    expected = np.asarray(Image.fromarray(noise).resize((32, 32), kind)).reshape(-1)
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        store.add_posts([post(tmp_path / "noise.png", 0)])
+        embed_missing(store, First())
+        assert np.array_equal(store.log(First.digest).embeddings[0], expected)
+    known = handmade.bundle()
+    manifest = replace(known.manifest, encoder_digest=First.digest, encoder_width=First.width)
+    reader = PhotoReader(replace(known, manifest=manifest), First())
+    assert np.array_equal(reader.begin(tmp_path / "noise.png").result(), expected)
+    assert np.array_equal(reader.look_at([tmp_path / "noise.png"])[0], expected)
+    reader.close()
 
 
 def test_the_shipped_encoder_gives_the_same_as_one_by_one(store: Store, folder: Path) -> None:

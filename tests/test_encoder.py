@@ -18,6 +18,7 @@ from onnx_file import HALF, write_mean_colour
 from pixtag import images
 from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder, class_synonyms, classifier, load_encoder
 from pixtag.errors import ModelError, ShapeError
+from pixtag.signals.words import unpack
 from pixtag.store import Store
 
 DATA = Path(pixtag.__file__).parent / "data"
@@ -129,6 +130,28 @@ class TestAFileOfOnesOwn(EncoderContract):
         pixels = np.full((1, 32, 32, 3), 255, np.uint8)
         assert np.allclose(plain.embed(pixels), 1)
 
+    def test_how_photos_are_scaled_is_part_of_it(self, tmp_path: Path) -> None:
+        digests: set[str] = set()
+        for how in ("bilinear", "bicubic"):
+            metadata = {"image_interpolation": how}
+            encoder = load_encoder(write_mean_colour(tmp_path / "e.onnx", metadata=metadata))
+            assert encoder.interpolation == how
+            digests.add(encoder.digest)
+        assert len(digests) == 2
+
+    def test_words_travel_with_it(self, tmp_path: Path) -> None:
+        plain = load_encoder(write_mean_colour(tmp_path / "plain.onnx"))
+        assert plain.words is None
+        words = {"red": [1, 0, 0], "grün": [0, 1, 0]}
+        encoder = load_encoder(write_mean_colour(tmp_path / "words.onnx", words=words))
+        assert encoder.words is not None
+        names, vectors = unpack(encoder.words)
+        assert names == ("red", "grün")
+        assert vectors.tolist() == [*words.values()]
+        wide = load_encoder(write_mean_colour(tmp_path / "wide.onnx", words={"red": [1, 0]}))
+        with pytest.raises(ModelError, match=r"not \[N, 3\]"):
+            _ = wide.words
+
     def test_an_import_embeds_with_it_and_doctor_looks_for_its_embeddings(
         self, pixtag, path: Path, encoder: OnnxEncoder, tmp_path: Path
     ) -> None:
@@ -195,6 +218,11 @@ def class_logits(embeddings: np.ndarray) -> np.ndarray:
 
 
 class TestLoading:
+    def test_a_network_by_name_is_exported_first(self) -> None:
+        with pytest.raises(ModelError, match="timm:resnet50") as caught:
+            load_encoder(Path("timm:resnet50"))
+        assert "pixtag encoder timm:resnet50 --out" in caught.value.hint
+
     def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=r"gone\.onnx"):
             load_encoder(tmp_path / "gone.onnx")
@@ -216,6 +244,7 @@ class TestLoading:
             ({"element": HALF}, "not in float32"),
             ({"metadata": {"image_mean": 0.5}}, "image_mean is '0.5', not three numbers"),
             ({"metadata": {"image_std": [1, 0, 1]}}, "image_std has a zero"),
+            ({"metadata": {"image_interpolation": "box"}}, "not bilinear or bicubic"),
         ],
     )
     def test_a_graph_of_another_shape(

@@ -682,6 +682,7 @@ def test_impossible_questions_are_refused(stranger: Predictor, options, message:
 def test_a_foreign_encoder_is_refused(tmp_path: Path) -> None:
     class Other:
         digest, width, input_px = "0" * 64, 1280, 224
+        interpolation = "bilinear"
 
         def embed(self, images):
             raise AssertionError

@@ -2,7 +2,7 @@
 
 Preprocessing travels with the file: callers hand over RGB bytes, and the metadata `image_mean` and
 `image_std` of the graph (lists in JSON, for RGB scaled to 0..1; 0.5 each when absent) say how they
-are normalised.
+are normalised, `image_interpolation` (`bilinear` when absent, or `bicubic`) how photos are scaled.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from safetensors.numpy import load as load_safetensors
 from threadpoolctl import ThreadpoolController
 
 from pixtag.errors import ModelError, ShapeError
+from pixtag.images import Interpolation
 from pixtag.types import Floats
 
 _DATA = Path(__file__).parent / "data"
@@ -35,6 +36,7 @@ class Encoder(Protocol):
     digest: str  # names weights and preprocessing; embeddings are kept under it, and never mix
     width: int  # D of an embedding
     input_px: int  # side P of the pixels that it wants
+    interpolation: Interpolation  # how photos are scaled to that side
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
         """Embed RGB photos `[B, P, P, 3]` as `[B, D]`; `ShapeError` for another shape."""
@@ -64,7 +66,9 @@ class OnnxEncoder:
         mean, std = (_channels(metadata, key, name) for key in ("image_mean", "image_std"))
         if 0 in std:
             raise _no_encoder(name, f"its metadata image_std has a zero: {std}")
-        self.digest = hashlib.sha256(_preparation(mean, std) + model).hexdigest()
+        self.interpolation: Interpolation = _interpolation(metadata, name)
+        prepared = _preparation(mean, std, self.interpolation)
+        self.digest = hashlib.sha256(prepared + model).hexdigest()
         self._scale = np.array([1 / (255 * s) for s in std], np.float32)[:, None, None]
         self._shift = np.array([m / s for m, s in zip(mean, std, strict=True)], np.float32)
 
@@ -82,6 +86,21 @@ class OnnxEncoder:
         return np.asarray(
             self._session.run(["embedding"], {self._input_name: pixels})[0], np.float32
         )
+
+    @cached_property
+    def words(self) -> Mapping[str, NDArray[Any]] | None:
+        """Vectors of words in the space of the embeddings, as `signals.words.unpack` reads them.
+
+        From the outputs `words` and `word_vectors`, which no photo changes; None without them.
+        """
+        outputs = {one.name for one in self._session.get_outputs()}
+        if not {"words", "word_vectors"} <= outputs:
+            return None
+        nothing = np.zeros((1, 3, self.input_px, self.input_px), np.float32)
+        found = self._session.run(["words", "word_vectors"], {self._input_name: nothing})
+        if found[1].ndim != 2 or found[1].shape[1] != self.width:
+            raise _no_encoder(self._name, f"its word vectors are not [N, {self.width}]")
+        return {"words": found[0], "vectors": found[1]}
 
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
@@ -104,6 +123,8 @@ def load_encoder(
             model = file.read_bytes()
         except OSError as error:
             hint = "install pixtag again" if source is None else "check the path"
+            if name.startswith(("timm:", "clip:")):
+                hint = f"`pixtag encoder {name} --out FILE.onnx` makes a file of it"
             raise ModelError(f"cannot read {name}: {error.strerror or error}", hint=hint) from error
     return OnnxEncoder(model, name=name, n_threads=n_threads or n_processors())
 
@@ -139,10 +160,21 @@ def classifier() -> tuple[Floats, Floats]:
     return tensors["weight"].astype(np.float32), tensors["bias"].astype(np.float32)
 
 
-def _preparation(mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
+def _preparation(
+    mean: tuple[float, ...], std: tuple[float, ...], interpolation: Interpolation
+) -> bytes:
     """How pixels are prepared; part of the digest."""
     by, over = (str(c[0]) if len(set(c)) == 1 else str(list(c)) for c in (mean, std))
-    return f"pixtag preparation 1: centred square, bilinear, (RGB / 255 - {by}) / {over}".encode()
+    how = f"centred square, {interpolation}, (RGB / 255 - {by}) / {over}"
+    return f"pixtag preparation 1: {how}".encode()
+
+
+def _interpolation(metadata: Mapping[str, str], name: str) -> Interpolation:
+    given = metadata.get("image_interpolation", '"bilinear"')
+    for known in get_args(Interpolation):
+        if given == json.dumps(known):
+            return known
+    raise _no_encoder(name, f"its metadata image_interpolation is {given}, not bilinear or bicubic")
 
 
 def _channels(metadata: Mapping[str, str], key: str, name: str) -> tuple[float, ...]:

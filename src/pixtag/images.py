@@ -12,7 +12,7 @@ import struct
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from pixtag.errors import ImageError
 from pixtag.formats import HEAD_BYTES, PHOTO_NAMES, sniff
 
 Pixels = NDArray[np.uint8]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 # What a photo may cost; sequential JPEGs, which are decoded at a fraction, may have more pixels.
@@ -66,6 +67,7 @@ _CLASSES = (
     *(JpegImageFile, PngImageFile, GifImageFile, BmpImageFile, TiffImageFile, WebPImageFile),
     AvifImageFile,
 )
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _DECODERS: dict[str, type[ImageFile]] = {str(one.format).lower(): one for one in _CLASSES}
 # What Pillow lacks: a module that is imported when the first such photo comes.
 _PLUGINS = {
@@ -108,13 +110,20 @@ def read(path: Path) -> bytes:
     return data
 
 
-def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pixels:
+def decode(
+    source: Path | bytes,
+    *,
+    target_px: int = 224,
+    interpolation: Interpolation = "bilinear",
+    name: str = "",
+) -> Pixels:
     """Turn a photo into the square of pixels that an encoder looks at: RGB, `[P, P, 3]`.
 
-    The largest centred square, scaled to P = `target_px` with an antialiasing bilinear filter
-    (compared with others in docs/log.md). A JPEG is decoded at about twice the target, which looks
-    the same and is twice as fast. EXIF orientation is applied, transparency is laid on white, and
-    of an animation the first frame counts. Messages call the photo by `name`, else by its path.
+    The largest centred square, scaled to P = `target_px` with an antialiasing filter, bilinear by
+    default (compared with others in docs/log.md). A JPEG is decoded at about twice the target,
+    which looks the same and is twice as fast. EXIF orientation is applied, transparency is laid on
+    white, and of an animation the first frame counts. Messages call the photo by `name`, else by
+    its path.
 
     ImageError: it cannot be decoded; `fault` says which `Fault` it has.
     """
@@ -128,7 +137,7 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
             if kind == "jpeg":
                 image.draft(None, (2 * target_px, 2 * target_px))
             image.load()  # first: a PNG may keep its EXIF behind its pixels
-            square = _square(image, target_px)
+            square = _square(image, target_px, interpolation)
             # The crop is centred, so turning the small square gives the same pixels.
             square.getexif()[_ORIENTATION] = _orientation(image)
     except ImageError:
@@ -136,7 +145,8 @@ def decode(source: Path | bytes, *, target_px: int = 224, name: str = "") -> Pix
     except Exception as error:
         explained = _explain(error, kind, name)
         if explained.fault in {Fault.TRUNCATED} and kind == "jpeg" and _lacks_only_its_end(data):
-            return decode(data + _JPEG_END, target_px=target_px, name=name)
+            whole = data + _JPEG_END
+            return decode(whole, target_px=target_px, interpolation=interpolation, name=name)
         raise explained from error
     return np.asarray(ImageOps.exif_transpose(square))
 
@@ -286,7 +296,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _square(image: Image.Image, side_px: int) -> Image.Image:
+def _square(image: Image.Image, side_px: int, interpolation: Interpolation) -> Image.Image:
     """Cut the largest centred square, scale it, and make it RGB."""
     picture = _plain(image)
     width, height = picture.size
@@ -294,7 +304,7 @@ def _square(image: Image.Image, side_px: int) -> Image.Image:
     left, top = (width - edge) / 2, (height - edge) / 2
     # Cutting and scaling in one step: a strip of 1 x 60,000 never becomes larger on the way.
     box, size = (left, top, left + edge, top + edge), (side_px, side_px)
-    scaled = picture.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+    scaled = picture.resize(size, _FILTERS[interpolation], box=box, reducing_gap=3.0)
     if scaled.mode == "RGBA":
         ground = Image.new("RGB", scaled.size, (255, 255, 255))
         ground.paste(scaled, mask=scaled.getchannel("A"))

@@ -21,7 +21,7 @@ from pixtag.signals import INPUT_NAMES, Knowledge
 from pixtag.signals.calendar import calendar
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
-from pixtag.signals.words import Bridge, Classifier, Words
+from pixtag.signals.words import Bridge, Classifier, Words, unpack
 from pixtag.types import PostLog
 
 
@@ -100,6 +100,7 @@ def model_of(bundle: Bundle) -> Model:
         encoder_digest=bundle.manifest.encoder_digest,
         matrix=bundle.extras.get("bridge"),
         has_words=bundle.manifest.config.get("words") is True,
+        own_words=bundle.group("words"),
     )
     kinds, topics = bundle.group("kinds"), bundle.group("topics")
     knowledge = Knowledge.of(
@@ -127,7 +128,11 @@ def model_of(bundle: Bundle) -> Model:
 
 
 def readers_of_classes(
-    *, encoder_digest: str, matrix: NDArray[Any] | None, has_words: bool
+    *,
+    encoder_digest: str,
+    matrix: NDArray[Any] | None,
+    has_words: bool,
+    own_words: Mapping[str, NDArray[Any]] | None = None,
 ) -> tuple[Bridge | None, Words | None]:
     """Make the signals that read the encoder's classes; training and serving both use these.
 
@@ -135,12 +140,15 @@ def readers_of_classes(
         encoder_digest: Encoder that makes the embeddings.
         matrix: Chance of each tag on a photo of each class, `[1000, V]`; None for no bridge.
         has_words: Whether words are compared with photos.
+        own_words: Words in the encoder's own space, for `signals.words.unpack`, if it has some.
 
     Raises:
         ModelError: One is asked for, but only the shipped encoder has these classes.
     """
     if matrix is None and not has_words:
         return None, None
+    if matrix is None and own_words:
+        return None, Words(*unpack(own_words))
     if encoder_digest != SHIPPED_DIGEST:
         raise ModelError(
             f"the encoder {encoder_digest[:12] or 'without a name'} does not name the classes "

@@ -96,19 +96,21 @@ class NoEncoder:
     """Stands in for a model that was trained without photos: reads them and sees nothing."""
 
     digest, width, input_px = "", 0, 64
+    interpolation: images.Interpolation = "bilinear"
 
     def embed(self, images: images.Pixels) -> Floats:
         """Give embeddings without any width, `[B, 0]`."""
         return np.zeros((len(images), 0), np.float32)
 
 
-def _decoded(photo: Path | str | bytes, target_px: int) -> images.Pixels:
+def _decoded(photo: Path | str | bytes, encoder: Encoder) -> images.Pixels:
     source = Path(photo) if isinstance(photo, str) else photo
     if isinstance(source, Path) and source.is_dir():
         raise ImageError(
             f"no photo in the folder {source}", hint=f"give a folder with {PHOTO_NAMES} files"
         )
-    return images.decode(source, target_px=target_px)
+    side, how = encoder.input_px, encoder.interpolation
+    return images.decode(source, target_px=side, interpolation=how)
 
 
 class PhotoReader:
@@ -146,7 +148,7 @@ class PhotoReader:
 
         def decoded(photo: Path | str | bytes) -> images.Pixels | PixtagError:
             try:
-                return _decoded(photo, encoder.input_px)
+                return _decoded(photo, encoder)
             except PixtagError as error:
                 return error
 
@@ -161,7 +163,7 @@ class PhotoReader:
 
         def embedded() -> Floats:
             encoder = self.ready()
-            pixels = _decoded(photo, encoder.input_px)
+            pixels = _decoded(photo, encoder)
             with self._encoding:
                 return encoder.embed(pixels[None])[0]
 
@@ -278,7 +280,7 @@ def _embedded(
     photos: Sequence[Photo], encoder: Encoder
 ) -> tuple[list[str], Halfs, list[tuple[Photo, ImageError]]]:
     """Give the digests of those that can be read, their embeddings `[M, D]`, and the others."""
-    side = encoder.input_px
+    side, how = encoder.input_px, encoder.interpolation
     pixels = np.empty((len(photos), side, side, 3), np.uint8)
     digests: list[str] = []
     failures: list[tuple[Photo, ImageError]] = []
@@ -288,7 +290,8 @@ def _embedded(
             # An embedding is kept under the digest, so it must be of these very bytes.
             if hashlib.sha256(data).hexdigest() != photo.digest:
                 raise images.changed(photo.path)
-            pixels[len(digests)] = images.decode(data, target_px=side, name=photo.path)
+            square = images.decode(data, target_px=side, interpolation=how, name=photo.path)
+            pixels[len(digests)] = square
             digests.append(photo.digest)
         except ImageError as error:
             failures.append((photo, error))

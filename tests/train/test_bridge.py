@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from handmade import class_names
+from onnx_file import write_mean_colour
 from pixtag.bundle import load_bundle
 from pixtag.encoder import SHIPPED_DIGEST, classifier, load_encoder
 from pixtag.errors import ModelError
@@ -117,6 +118,45 @@ def test_without_photos_of_the_shipped_encoder_nothing_reads_classes(tmp_path):
         assert bundle.manifest.config["words"] is False
         assert "bridge" not in bundle.extras
         assert model_of(bundle).knowledge.words is model_of(bundle).knowledge.bridge is None
+
+
+def test_an_encoder_brings_its_own_words(tmp_path):
+    """Photos lie near the words for what they show; a tag of such words is known without use."""
+    log, looks = world(400), np.eye(24, dtype=np.float32)[:3]
+    things = dict(zip(("dog", "pizza", "beach"), looks.tolist(), strict=True))
+    of_tag = {t: [*things][int(t[4]) % 3] for t in log.tags if t.startswith("look")}
+    tags = [f"{of_tag[t]}{t[4:]}" if t in of_tag else t for t in log.tags]
+    log = replace(log, tags=tags, embeddings=np.zeros((len(log), 24), np.float16))
+    rng = np.random.default_rng(0)
+    for row in np.flatnonzero(log.has_photo):
+        shown = [things.get(t.rstrip("-0123456789"), [0.0] * 24) for t in log.tags_of(row)]
+        log.embeddings[row] = np.sum(shown, axis=0) + rng.normal(0, 0.1, 24)
+    encoder = load_encoder(write_mean_colour(tmp_path / "e.onnx", words=things, times=8))
+    fit(log, out=tmp_path / "b", config=QUICK, encoder_digest=encoder.digest, encoder=encoder)
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.manifest.config["words"] is True
+    model, evidence = evidence_of(bundle, log)
+    questions = questions_of(log, np.arange(300, 340), width=24)
+    found = candidates(model, evidence.view(), questions)
+    used = [set(log.tags_of(row)) for row in range(300, 340)]
+    fits = [
+        (found.features[row, place, WORDS], model.fixed_tags[tag] in used[row])
+        for row, place in zip(*np.nonzero(found.filled), strict=True)
+        if (tag := found.tag[row, place]) < len(bundle.vocabulary)
+        and model.fixed_tags[tag].startswith(tuple(things))
+        and log.has_photo[300 + row]
+    ]
+    right, wrong = ([float(f) for f, is_used in fits if is_used is kind] for kind in (True, False))
+    assert np.mean(right) > np.mean(wrong) + 0.2
+    words = model.knowledge.words
+    assert words is not None
+    assert (words.photo_vectors(looks) @ words.tag_vectors(["mydog", "beaches"]).T).argmax(0)[
+        0
+    ] == 0
+
+    nothing = QUICK.model_copy(update={"words": False})
+    fit(log, out=tmp_path / "c", config=nothing, encoder_digest=encoder.digest, encoder=encoder)
+    assert not load_bundle(tmp_path / "c").group("words")
 
 
 def test_words_can_be_left_out(tmp_path):

@@ -34,7 +34,7 @@ GROUPS = {
     "Your photos": {"tag": ("tag", "watch"), "services": ("immich", "mastodon")},
     "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},
-    "Make": {"train": ("train", "tags"), "main": ("config",)},
+    "Make": {"train": ("train", "tags"), "encoder": ("encoder", "finetune"), "main": ("config",)},
 }
 VERBS = {verb: file for files in GROUPS.values() for file, names in files.items() for verb in names}
 """Each verb and the file in this folder that holds it, in the order of the help."""
@@ -44,6 +44,7 @@ ALIASES = {"suggest": "predict"}
 TABLES: dict[str, str] = {
     "": "pixtag.settings:Common",
     "train": "pixtag.train.config:TrainConfig",
+    "finetune": "pixtag.pytorch.config:FinetuneConfig",
     "immich": "pixtag.integrations.immich:ImmichConfig",
     "mastodon": "pixtag.integrations.mastodon:MastodonConfig",
 }

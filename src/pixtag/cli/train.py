@@ -61,7 +61,7 @@ def train(
     curves = (Path(f"{out}.curves.jsonl"), Path(f"{out}.curves.png"))
     check_outputs(curves, [store_file(store), tags], folder=out)
     config = section(TrainConfig, "train", {"size": size, "seed": seed})
-    labels = None if tags is None else _read_labels(tags)
+    labels = None if tags is None else read_labels(tags)
     eyes = load_encoder(encoder)
     if encoder is not None:
         bar = output.progress("looking at photos", unit="photos")
@@ -143,7 +143,8 @@ def _import_fit():  # noqa: ANN202 - a function of the extra
     return fit
 
 
-def _read_labels(path: Path) -> list[str]:
+def read_labels(path: Path) -> list[str]:
+    """Read tags, one a line; `InputError` for a file that holds none."""
     from pixtag.tags import tidy_tags
 
     try:

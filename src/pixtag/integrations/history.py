@@ -77,7 +77,8 @@ class Keeper:
         try:
             data = one.fetch()
             digest = hashlib.sha256(data).hexdigest()
-            pixels[digest] = images.decode(data, target_px=encoder.input_px, name=one.url)
+            side, how = encoder.input_px, encoder.interpolation
+            pixels[digest] = images.decode(data, target_px=side, interpolation=how, name=one.url)
         except ImageError as error:
             self.report.add("photo cannot be read", error.message)
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -136,7 +136,8 @@ class Words:
 
     A photo is the convex combination of the vectors of its likeliest classes' names (ConSE,
     Norouzi et al. 2014); a tag is the mean of its words' vectors. GloVe (Pennington et al. 2014),
-    its common part taken out (`tools/word_vectors.py`).
+    its common part taken out (`tools/word_vectors.py`). Without a classifier the words lie in the
+    space of the embeddings (CLIP, Radford et al. 2021), and a photo is its own embedding.
 
     Shapes:
         N: words. W: width of a word vector. K: classes. T: tags. B: photos.
@@ -144,7 +145,7 @@ class Words:
     Args:
         words: Lower-case letters, the most frequent first, `[N]`.
         vectors: Unit vectors, `[N, W]`.
-        classifier: Of the encoder that makes the embeddings.
+        classifier: Of the encoder that makes the embeddings; None for words of its own space.
         class_names: All names of each class, `[K]`.
     """
 
@@ -152,8 +153,8 @@ class Words:
         self,
         words: Sequence[str],
         vectors: Halfs,
-        classifier: Classifier,
-        class_names: Sequence[Sequence[str]],
+        classifier: Classifier | None = None,
+        class_names: Sequence[Sequence[str]] = (),
     ) -> None:
         self._row = dict(zip(words, range(len(words)), strict=True))
         self._cost = _costs(words)
@@ -171,8 +172,7 @@ class Words:
             classifier: Of the encoder that makes the embeddings.
             class_names: All names of each class, `[K]`.
         """
-        words, vectors = _packaged()
-        return cls(words, vectors, classifier, class_names)
+        return cls(*unpack(packaged()), classifier, class_names)
 
     @property
     def width(self) -> int:
@@ -190,7 +190,9 @@ class Words:
                 if len(kept.place) > _MOST_CACHED:
                     kept = self._kept = _TagVectors(self._vectors.shape[1])
                     missing = list(dict.fromkeys(tags))
-                split = [self._rows_of_words(self.split(tag)) for tag in missing]
+                known = self._row  # as a whole a tag may say more than its words
+                words = ([tag] if tag in known else self.split(tag) for tag in missing)
+                split = [self._rows_of_words(one) for one in words]
                 kept.add(missing, self._means(split))
             rows = [kept.place[tag] for tag in tags]
         return kept.vectors.rows[rows]
@@ -201,6 +203,8 @@ class Words:
         Raises:
             ShapeError: The embeddings are not as wide as the classifier expects.
         """
+        if self._classifier is None:
+            return _unit(embeddings.astype(np.float32))
         classes, chance = self._classifier.likeliest(embeddings)
         mixed = np.matmul(chance[:, None, :], self._class_vectors[classes])[:, 0, :]
         return _unit(mixed)
@@ -354,11 +358,18 @@ def class_tag_matrix(
     return matrix
 
 
+def unpack(tensors: Mapping[str, NDArray[Any]]) -> tuple[tuple[str, ...], Halfs]:
+    """Read words, the most frequent first, and their vectors `[N, W]` out of what a file holds.
+
+    `words` are bytes, UTF-8, one word a line; `vectors` half precision.
+    """
+    return tuple(tensors["words"].tobytes().decode().split("\n")), tensors["vectors"]
+
+
 @cache
-def _packaged() -> tuple[tuple[str, ...], Halfs]:
-    data = files("pixtag").joinpath("data", "words.safetensors").read_bytes()
-    tensors = load_safetensors(data)
-    return tuple(tensors["words"].tobytes().decode("ascii").split("\n")), tensors["vectors"]
+def packaged() -> Mapping[str, NDArray[Any]]:
+    """The words that come with the package, for `unpack`."""
+    return load_safetensors(files("pixtag").joinpath("data", "words.safetensors").read_bytes())
 
 
 def _costs(words: Sequence[str]) -> dict[str, float]:

@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
 
     words: bool = True
     """Whether the words of a tag are compared with what a photo shows; needs photos that the
-    shipped encoder looked at."""
+    shipped encoder, or one that brings words, looked at."""
 
     vocabulary: Annotated[int, Field(ge=1, le=65536)] = 4096
     """Most tags that the pixel head learns."""

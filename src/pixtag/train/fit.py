@@ -219,6 +219,8 @@ def _bundle(plan: Plan, weights: Arrays, head: Head, title: str) -> Bundle:
     extras: dict[str, NDArray[Any]] = {"prior_people": people.astype(np.float32)}
     if plan.matrix is not None:
         extras["bridge"] = plan.matrix
+    if plan.config.words and plan.own_words is not None:
+        extras |= {f"words/{name}": array for name, array in plan.own_words.items()}
     kinds = plan.kinds(np.ones(len(plan.fitted), np.bool_))
     if kinds is not None:
         extras["kinds/weight"] = kinds.weight.astype(np.float16)

@@ -69,6 +69,7 @@ class Plan:
         bridge: The signal of that; `words` is the other one that reads the encoder's classes.
         elsewhere: The other logs and which of their posts are asked about.
         encoder: ONNX bytes for the model's file; None for the shipped one.
+        own_words: Words in that encoder's space, if it has some.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class Plan:
         is_shipped = encoder_digest == SHIPPED_DIGEST
         self.encoder_digest = encoder_digest
         self.encoder = None if encoder is None or is_shipped else encoder.model
-        has_words = config.words and is_shipped and bool(self.fitted.has_photo.any())
+        self.own_words = None if self.encoder is None or encoder is None else encoder.words
+        knows_words = is_shipped or self.own_words is not None
+        has_words = config.words and knows_words and bool(self.fitted.has_photo.any())
         rank = config.rank
         if labels is not None:
             rank = replace(rank, only_vocabulary=True)
@@ -107,8 +110,9 @@ class Plan:
         tags = auxiliary.bridge_tags
         self.matrix = None if tags is None else class_tag_matrix(tags, self.vocabulary)
         self.bridge, self.words = readers_of_classes(
-            encoder_digest=encoder_digest, matrix=self.matrix, has_words=has_words
-        )
+            encoder_digest=encoder_digest, matrix=self.matrix, has_words=has_words,
+            own_words=self.own_words,
+        )  # fmt: skip
         cuts = ((other, split_of(other, use_all=use_all)) for other in auxiliary.others)
         self._kinds: dict[bytes, Kinds] = {}
         self.elsewhere = [Elsewhere.of(other, cut, config) for other, cut in cuts]
