@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from experiments import libraries
+from experiments import library_systems as systems
 from pixtag.evaluate import compare, leakcheck
 from pixtag.evaluate.baselines import base_level
 from pixtag.splits import temporal_split
@@ -34,9 +34,9 @@ def log():
 
 
 def ranker_of(name, split):
-    system = libraries.SYSTEMS[name]
+    system = systems.SYSTEMS[name]
 
-    def rank(log, start, stop, k=libraries.K):
+    def rank(log, start, stop, k=systems.K):
         ask = system.fit(log, split, split.valid_stop, system.tried[0])
         ids = np.full((stop - start, k), len(log.tags), np.int64)
         for place, row in enumerate(range(start, stop)):
@@ -50,7 +50,7 @@ def ranker_of(name, split):
 @pytest.mark.parametrize("name", [n for n, m in (LIBRARIES | MORE).items() if find_spec(m)])
 def test_nothing_ahead_moves_a_ranking(name, log, monkeypatch):
     for knob, value in QUICK.items():
-        monkeypatch.setattr(libraries, knob, value)
+        monkeypatch.setattr(systems, knob, value)
     split = temporal_split(log)
     # What they fitted knows all before the test period, so only posts of that may be asked about.
     start = split.valid_stop + 5
