@@ -17,6 +17,7 @@ ARGS ?=
 # gigabytes); without one its tests are skipped.
 TEST_GROUPS ?=
 INSTALLED_TEST := $(VENV)/.installed-test $(TEST_GROUPS:%=$(VENV)/.installed-test-%)
+TESTED := train,serve,client,parquet,jxl,postgres
 
 .PHONY: help
 help: ## List the targets
@@ -47,6 +48,23 @@ slow: $(INSTALLED_TEST) ## Run the long tests: soak (SOAK_MINUTES=30), hundreds 
 fuzz: $(VENV)/.installed-test ## Try 100,000 damaged inputs (FUZZ_CASES=5000 fewer; ARGS="-k photos" picks)
 	FUZZ_CASES=$(or $(FUZZ_CASES),100000) $(BIN)/python -m pytest -q -s -n 0 \
 		tests/hard/test_fuzz*.py $(ARGS)
+
+.PHONY: lowest
+lowest: $(VENV)/.installed-test ## Run the tests on the lowest versions that pyproject.toml allows (ARGS)
+	$(BIN)/python -m uv venv --quiet --clear --python $(BIN)/python out/lowest
+	$(BIN)/python -m uv pip install --quiet --python out/lowest/bin/python \
+		--resolution lowest-direct --editable '.[$(TESTED)]' --group test
+	out/lowest/bin/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+.PHONY: pythons
+pythons: $(VENV)/.installed-test ## Python 3.11 to 3.14: wheels of all that is needed, tests where one is here
+	$(BIN)/python tools/pythons.py $(ARGS)
+
+.PHONY: audit
+audit: $(VENV)/.installed-audit ## Look for known vulnerabilities in all that is installed
+	@mkdir -p out
+	$(BIN)/python -m uv pip freeze --quiet --python $(BIN)/python --exclude-editable > out/installed.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r out/installed.txt $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed-check ## Lint, format, types, import rules
@@ -103,7 +121,7 @@ $(VENV)/.installed-test: $(VENV)/.installed-base
 	@echo "Installing what training and the tests need ..."
 	$(working-pip)
 	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --editable '.[train,serve,client,parquet,jxl,postgres]' --group test
+	@$(PIP) install --editable '.[$(TESTED)]' --group test
 	@touch $@
 
 $(VENV)/.installed-test-%: $(VENV)/.installed-test
@@ -114,6 +132,11 @@ $(VENV)/.installed-test-%: $(VENV)/.installed-test
 $(VENV)/.installed-check: $(VENV)/.installed-test
 	@echo "Installing the checkers ..."
 	@$(PIP) install --group check
+	@touch $@
+
+$(VENV)/.installed-audit: $(VENV)/.installed-test
+	@echo "Installing pip-audit ..."
+	@$(PIP) install --group audit
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test

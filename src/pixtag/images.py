@@ -332,7 +332,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
         finite = np.where(np.isfinite(values), values, 0)
         low, high = float(finite.min()), float(finite.max())
         scaled = (finite - low) * (255 / (high - low) if high > low else 0)
-    return Image.fromarray(scaled.round().astype(np.uint8), "L")
+    return Image.fromarray(scaled.round().astype(np.uint8))
 
 
 def _explain(error: Exception, kind: str, name: str) -> ImageError:
