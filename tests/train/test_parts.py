@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -104,6 +106,16 @@ def test_a_head_without_anything_to_learn_says_nothing():
     )
     chance = head.log_probs(head.project(np.ones((1, 8), np.float32)))
     assert chance == pytest.approx(np.log(np.full((1, 3), 1 / 3)), abs=1e-5)
+
+
+def test_a_head_learns_what_is_usual_from_photos_that_show_nothing():
+    log = world()
+    rows = np.flatnonzero(log.has_photo)[:128]
+    blank = replace(log, embeddings=np.zeros_like(log.embeddings))
+    head, vocabulary = head_of(blank, rows, epochs=3)
+    found = head.log_probs(head.project(blank.embeddings[rows].astype(np.float32)))
+    assert np.isfinite(found).all()
+    assert vocabulary[int(found[0].argmax())] in {t for row in rows for t in log.tags_of(row)}
 
 
 def test_tags_of_posts_are_laid_out_in_order_and_cut():

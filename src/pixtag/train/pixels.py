@@ -174,7 +174,7 @@ def _head_epoch(n_steps: int, steps: int, batch: int, data: Any, state: Any, key
             kept = jax.random.bernoulli(step_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
             seen = embeddings[rows] * kept / (1 - HEAD_DROPOUT)
             joint = seen @ params["projection"]
-            joint = joint / (jnp.linalg.norm(joint, axis=1, keepdims=True) + 1e-6)
+            joint = joint * jax.lax.rsqrt(jnp.sum(joint**2, axis=1, keepdims=True) + 1e-12)
             log_probs = jax.nn.log_softmax(joint @ params["tags"].T + params["bias"])
             picked = jnp.take_along_axis(log_probs, ids[rows], axis=1) * mask[rows]
             return -jnp.mean(picked.sum(axis=1) / mask[rows].sum(axis=1))
