@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,7 +48,7 @@ class OnnxEncoder:
     """
 
     def __init__(self, model: bytes, *, name: str, n_threads: int) -> None:
-        self.model, self._name = model, name
+        self.model, self._name, self._n_threads = model, name, n_threads
         self._session, (source,), outputs = _start(model, name, n_threads)
         shape, output_shape = list(source.shape), list(outputs["embedding"].shape)
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
@@ -83,9 +83,16 @@ class OnnxEncoder:
             self._session.run(["embedding"], {self._input_name: pixels})[0], np.float32
         )
 
+    def __reduce__(self) -> tuple[Callable[..., OnnxEncoder], tuple[object, ...]]:
+        return _remade, (self.model, self._name, self._n_threads)
+
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
         return OnnxEncoder(self.model, name=self._name, n_threads=n_threads)
+
+
+def _remade(model: bytes, name: str, n_threads: int) -> OnnxEncoder:
+    return OnnxEncoder(model, name=name, n_threads=n_threads)
 
 
 def load_encoder(
