@@ -198,11 +198,7 @@ class Problem:
 
 
 def embed_missing(
-    store: Store,
-    encoder: Encoder,
-    *,
-    engine: Engine = LOCAL,
-    on_progress: OnProgress | None = None,
+    store: Store, encoder: Encoder, *, engine: Engine = LOCAL, on_progress: OnProgress | None = None
 ) -> EmbedResult:
     """Embed the photos of a store that have no embedding by this encoder, batch by batch.
 
@@ -289,8 +285,8 @@ def _embedded(shard: Shard, encoder: Encoder) -> Arrays:
     """Embed photos, each a path and a digest: one shard.
 
     Returns:
-        The `digests` `[M]` of those that can be read, their `embeddings` `[M, D]`, and of the others
-        the digest, fault, target and message, `failures` `[N, 4]`.
+        `digests` `[M]` of those that can be read, their `embeddings` `[M, D]`; and `failures` of
+        the others: digest, fault, target and message, `[N, 4]`.
     """
     photos = [Photo(path, digest) for path, digest in shard]
     side = encoder.input_px

@@ -81,6 +81,8 @@ class PostgresEngine:
                     yield unpacked(found[0])
             finally:
                 workers.shutdown(wait=True, cancel_futures=True)
+                with suppress(StoreError):  # then they are free when the lease ends
+                    self._leases.give_back(name)
 
     def _go_on(
         self, running: set[Future[None]], workers: ThreadPoolExecutor, key: str, work: Work,
@@ -100,23 +102,16 @@ class PostgresEngine:
             future.result()
         return running
 
-    def _do(
-        self, key: str, claimed: tuple[int, str, int], work: Work, keep: Keep | None
-    ) -> None:
+    def _do(self, key: str, claimed: tuple[int, str, int], work: Work, keep: Keep | None) -> None:
         place, text, n_tries = claimed
-        try:
-            if n_tries > MOST_TRIES:
-                what = f"shard {place} ended {MOST_TRIES} processes that had claimed it"
-                hint = "has each machine memory enough? Run it on this machine alone to see more"
-                raise ServerError(what, hint=hint)
-            shard = json.loads(text)
-            found = work(shard)
-            found = found if keep is None else keep(shard, found)
-            _patiently(partial(self._leases.finish, key, place, packed(found)))
-        except BaseException:
-            with suppress(StoreError):
-                self._leases.give_back(key, place)
-            raise
+        if n_tries > MOST_TRIES:
+            what = f"shard {place} ended {MOST_TRIES} processes that had claimed it"
+            hint = "has each machine memory enough? Run it on one machine alone to see more"
+            raise ServerError(what, hint=hint)
+        shard = json.loads(text)
+        found = work(shard)
+        found = found if keep is None else keep(shard, found)
+        _patiently(partial(self._leases.finish, key, place, packed(found)))
 
 
 def packed(found: Arrays) -> bytes:

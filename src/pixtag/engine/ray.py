@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Self
 
 import ray
-from ray import cloudpickle
+from ray import cloudpickle, exceptions
 
 from pixtag.engine import MOST_TRIES, N_AHEAD, Arrays, Keep, Shard, Work, runtime
 from pixtag.errors import ConfigError, ServerError
@@ -32,14 +33,14 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._is_own = not ray.is_initialized()
-        here = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+        here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
         if self._is_own:
             try:
                 ray.init(
-                    address or "local", logging_level="ERROR", log_to_driver=False,
+                    address or "local", logging_level=logging.ERROR, log_to_driver=False,
                     configure_logging=False, **({} if address else here),
                 )  # fmt: skip
-            except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            except (ConnectionError, ValueError, RuntimeError, exceptions.RayError) as error:
                 what = f"no Ray cluster at {address or 'this machine'}: {_line(error)}"
                 hint = "check the address, that it runs, and RAY_AUTH_MODE and its token"
                 raise ServerError(what, hint=hint) from error
@@ -57,7 +58,7 @@ class RayEngine:
         """As `Engine.map`."""
         del key
         # As a pickle that is read once in each process: Ray would give arrays that are read-only.
-        sent = [ray.put(cloudpickle.dumps(work))]
+        sent = [ray.put(cloudpickle.dumps(work))]  # pyright: ignore[reportPrivateImportUsage]
         running: deque[Any] = deque()
         waiting = deque(shards)
         for shard in shards:
@@ -86,12 +87,14 @@ def _result(task: Any, again: Callable[[], Any]) -> Arrays:  # noqa: ANN401
     for n_left in reversed(range(MOST_TRIES)):
         try:
             return ray.get(task)
-        except ray.exceptions.RayTaskError as error:  # raised by the work itself
+        except exceptions.RayTaskError as error:  # raised by the work itself
             raise error.cause from None
-        except ray.exceptions.RayError as error:
+        except exceptions.RayError as error:
             if not n_left:
                 what = f"the Ray cluster lost a shard {MOST_TRIES} times: {_line(error)}"
-                raise ServerError(what, hint="see its logs; has each node memory enough?") from error
+                raise ServerError(
+                    what, hint="see its logs; has each node memory enough?"
+                ) from error
             task = again()
     raise AssertionError
 

@@ -8,12 +8,13 @@ first one to come to one that was left by a kill, removes what is kept of it.
 from __future__ import annotations
 
 import secrets
-from typing import Any
 
 from pixtag.errors import InputError
 from pixtag.store.base import Database, Store
 
-_ALIVE = "EXISTS (SELECT FROM workers WHERE workers.name = owner AND seen_until > clock_timestamp())"
+_ALIVE = (
+    "EXISTS (SELECT FROM workers WHERE workers.name = owner AND seen_until > clock_timestamp())"
+)
 _CLAIM = f"""UPDATE shards SET owner = ?, tries = tries + 1 WHERE (job, key, place) = (
     SELECT job, key, place FROM shards WHERE job = ? AND key = ? AND result IS NULL
         AND NOT (owner IS NOT NULL AND {_ALIVE})
@@ -82,16 +83,15 @@ class Leases:
 
     def finish(self, key: str, place: int, result: bytes) -> None:
         """Keep the result of a shard; the first one counts."""
-        self._change("result = ?", key, place, result)
-
-    def give_back(self, key: str, place: int) -> None:
-        """Leave a shard to others, as if it had never been taken."""
-        self._change("owner = NULL, tries = tries - 1", key, place)
-
-    def _change(self, what: str, key: str, place: int, *values: Any) -> None:  # noqa: ANN401
-        query = f"UPDATE shards SET {what} WHERE job = ? AND key = ? AND place = ?"  # noqa: S608
+        query = "UPDATE shards SET result = ? WHERE job = ? AND key = ? AND place = ?"
         with self._store.writing() as db:
-            db.execute(f"{query} AND result IS NULL", (*values, self._job, key, place))
+            db.execute(f"{query} AND result IS NULL", (result, self._job, key, place))
+
+    def give_back(self, key: str) -> None:
+        """Leave what is claimed and not finished to others, as if it had never been claimed."""
+        query = "UPDATE shards SET owner = NULL, tries = tries - 1 WHERE job = ? AND key = ?"
+        with self._store.writing() as db:
+            db.execute(f"{query} AND owner = ? AND result IS NULL", (self._job, key, self._name))
 
     def result(self, key: str, place: int) -> tuple[bytes | None] | None:
         """What a shard gave, or None; None alone when nobody knows of such a shard any more."""
