@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -27,10 +26,11 @@ from pixtag.photos import embed_missing
 from pixtag.store import Store
 from pixtag.train.fit import fit
 from pixtag.types import Sources
+from ray_cluster import DOOMED
 from worlds import QUICK, bundle, world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
 
 Embedded = tuple[bytes, int, dict[str, int]]
@@ -245,77 +245,46 @@ def test_the_command_line_takes_an_engine(pixtag, database, tmp_path):
 # Ray
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Any]:
-    """A cluster of two nodes on this machine, which asks for a token; the test is its driver."""
-    if find_spec("ray") is None:  # importing it would settle whether tokens are asked for
-        pytest.skip("needs the extra `ray`")
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("ray")
-        (home / "token").write_text("0123456789abcdef" * 4)
-        for name, value in {
-            "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "token"),
-            "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-            "HOME": str(home), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
-        from ray.cluster_utils import Cluster
-
-        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-        started = time.time()
-        made = Cluster(initialize_head=True, head_node_args=node)
-        made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-        print("cluster", time.time() - started)
-        yield made
-        import ray
-
-        ray.shutdown()
-        made.shutdown()
-
-
 def test_ray_gives_the_same_bytes_and_does_the_shards_of_a_killed_node_again(cluster, tmp_path):
+    import ray
+
     from pixtag.engine.ray import RayEngine
 
     kept: list[int] = []
-    doomed = next(iter(cluster.worker_nodes))
+    folder = tmp_path / "begun"
+    folder.mkdir()
 
     def work(shard: int) -> Arrays:
-        import time
-        import uuid
-
-        import ray
-
-        is_doomed = ray.get_runtime_context().get_node_id() == doomed_id
+        is_doomed = DOOMED in os.environ
         (folder / f"{shard} {is_doomed} {uuid.uuid4()}").touch()
-        if is_doomed:
-            time.sleep(600)
+        while is_doomed or not list(folder.glob("* True *")):  # so that both nodes begin some
+            time.sleep(0.02)
         return {"square": np.array(shard**2)}
 
     def keep(shard: int, found: Arrays) -> Arrays:
         kept.append(shard)
         return found
 
-    folder, doomed_id = tmp_path / "begun", doomed.node_id
-    folder.mkdir()
+    def refuse(shard: int) -> Arrays:
+        raise InputError("wrong", hint="none")
+
+    def kill() -> None:
+        until(lambda: list(folder.glob("* True *")))
+        cluster.kill_second()
+
     with RayEngine(cluster.address) as engine:
+        until(lambda: len(ray.nodes()) == 2)
         same_from(engine, tmp_path, tmp_path / "s.sqlite")
-
-        def refuse(shard: int) -> Arrays:
-            raise InputError("wrong", hint="none")
-
         with pytest.raises(InputError, match="wrong") as error:
             list(engine.map(refuse, [0], key=str, keep=None))
         assert error.value.hint == "none"
-
-        def kill() -> None:
-            until(lambda: list(folder.glob("* True *")))
-            cluster.remove_node(doomed, allow_graceful=False)
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        found = engine.map(work, range(30), key=str, keep=keep)
-        assert [int(one["square"]) for one in found] == [i * i for i in range(30)]
-        killer.join()
+        with ThreadPoolExecutor(1) as pool:
+            killed = pool.submit(kill)
+            found = engine.map(work, range(30), key=str, keep=keep)
+            assert [int(one["square"]) for one in found] == [i * i for i in range(30)]
+            killed.result()
     assert kept == [*range(30)]
     begun = [int(path.name.split()[0]) for path in folder.iterdir()]
     assert len(begun) > len(set(begun)) == 30
+    with pytest.raises(ServerError, match="no Ray cluster at"):
+        RayEngine("127.0.0.1:1")

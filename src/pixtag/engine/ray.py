@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -36,11 +37,12 @@ class RayEngine:
         here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
         if self._is_own:
             try:
+                _check_port(address)
                 ray.init(
                     address or "local", logging_level=logging.ERROR, log_to_driver=False,
                     configure_logging=False, **({} if address else here),
                 )  # fmt: skip
-            except (ConnectionError, ValueError, RuntimeError, exceptions.RayError) as error:
+            except (OSError, ValueError, RuntimeError, exceptions.RayError) as error:
                 what = f"no Ray cluster at {address or 'this machine'}: {_line(error)}"
                 hint = "check the address, that it runs, and RAY_AUTH_MODE and its token"
                 raise ServerError(what, hint=hint) from error
@@ -97,6 +99,13 @@ def _result(task: Any, again: Callable[[], Any]) -> Arrays:  # noqa: ANN401
                 ) from error
             task = again()
     raise AssertionError
+
+
+def _check_port(address: str | None) -> None:
+    """Ask whether somebody listens there: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,87 @@
+"""A Ray cluster of two nodes on this machine, which asks for a token."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+STORE_BYTES = 80 * 2**20
+DOOMED = "PIXTAG_TEST_DOOMED"
+"""A variable that the processes of the second node have."""
+
+
+class Cluster:
+    """Two nodes with a processor each; the second one may be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._nodes = folder, list[subprocess.Popen[bytes]]()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        port = self.address.rpartition(":")[2]
+        self._start("--head", f"--port={port}", "--include-dashboard=false",
+                    f"--temp-dir={folder}/r")  # fmt: skip
+        for _ in range(1200):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 1):
+                break
+            time.sleep(0.05)
+        self._start(f"--address={self.address}", **{DOOMED: "1"})
+
+    def _start(self, *words: str, **env: str) -> None:
+        own = ("--block", "--num-cpus=1", "--node-ip-address=127.0.0.1", "--disable-usage-stats",
+               f"--object-store-memory={STORE_BYTES}")  # fmt: skip
+        python_path = os.pathsep.join(path for path in sys.path if path)
+        self._nodes.append(
+            subprocess.Popen(
+                [Path(sys.executable).with_name("ray"), "start", *own, *words],
+                env={**os.environ, "HOME": str(self._folder), "PYTHONPATH": python_path, **env},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+
+    def kill_second(self) -> None:
+        """End all of the second node's processes at once, as a power cut would."""
+        self._kill(self._nodes.pop())
+
+    def _kill(self, node: subprocess.Popen[bytes]) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+    def stop(self) -> None:
+        """End it."""
+        while self._nodes:
+            self._kill(self._nodes.pop())
+
+
+@contextmanager
+def running() -> Generator[Cluster]:
+    """Run a cluster; this process and its children have its token."""
+    # A short path: names of sockets have a limit.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
+        token = Path(name) / "token"
+        token.write_text("0123456789abcdef" * 4)
+        os.environ.update(
+            RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0"
+        )
+        cluster = Cluster(Path(name))
+        try:
+            yield cluster
+        finally:
+            import ray
+
+            ray.shutdown()
+            cluster.stop()
