@@ -9,6 +9,7 @@ of the others. Ray Serve is worth its start and its milliseconds only where a cl
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,8 +37,9 @@ class ServeConfig(BaseModel):
     rate: int = Field(6000, ge=1)
 
 
-def build(config: ServeConfig) -> serve.Application:
-    """Make the application that `serve run` deploys."""
+def build(said: dict[str, Any]) -> serve.Application:
+    """Make the application that `serve run` deploys, from what `ServeConfig` takes."""
+    config = ServeConfig.model_validate(said)
 
     def application() -> FastAPI:
         service = Service(Store.open(config.store, create=True), load_bundle(config.model))

@@ -25,7 +25,7 @@ def test_a_replica_answers_learns_and_asks_for_a_key(cluster: Cluster, tmp_path:
     import ray
     from ray import serve
 
-    from pixtag.on_ray import ServeConfig, build
+    from pixtag.on_ray import build
 
     with Store.open(tmp_path / "s.sqlite", create=True) as store:
         key = add_key(store, "k", scopes=["read", "write"], user=None)
@@ -43,7 +43,7 @@ def test_a_replica_answers_learns_and_asks_for_a_key(cluster: Cluster, tmp_path:
         ray.init(cluster.address, log_to_driver=False, configure_logging=False)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:
-        serve.run(build(ServeConfig(store=str(tmp_path / "s.sqlite"))), route_prefix="/")
+        serve.run(build({"store": str(tmp_path / "s.sqlite")}), route_prefix="/")
         with pytest.raises(HTTPError, match="401"):
             call("/api/v1/suggest", {"user": "ana"}, key="none")
         for _ in range(600):
