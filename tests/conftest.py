@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+# Ray reads these once, when it is first imported.
+os.environ.update(
+    RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0123456789abcdef" * 4, RAY_USAGE_STATS_ENABLED="0"
+)
+
 # Machines that run the tests are slow and uneven, so no example has a deadline.
 settings.register_profile("pixtag", deadline=None, print_blob=True)
 settings.load_profile("pixtag")

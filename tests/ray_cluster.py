@@ -69,14 +69,9 @@ class Cluster:
 
 @contextmanager
 def running() -> Generator[Cluster]:
-    """Run a cluster; this process and its children have its token."""
+    """Run a cluster; the tests have its token (conftest.py)."""
     # A short path: names of sockets have a limit.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
-        token = Path(name) / "token"
-        token.write_text("0123456789abcdef" * 4)
-        os.environ.update(
-            RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token), RAY_USAGE_STATS_ENABLED="0"
-        )
         cluster = Cluster(Path(name))
         try:
             yield cluster
