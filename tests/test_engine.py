@@ -11,6 +11,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,6 +260,17 @@ def test_the_command_line_takes_an_engine(pixtag, database, tmp_path):
     assert (wrong.returncode, "--engine ray" in wrong.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("verb", ["embed", "train", "evaluate"])
+def test_verbs_say_that_no_cluster_is_there(pixtag, tmp_path, verb):
+    if find_spec("ray") is None:
+        pytest.skip("needs the extra `ray`")
+    Store.open(tmp_path / "s.sqlite", create=True).close()
+    words = ("--out", tmp_path / "model") if verb == "train" else ()
+    wrong = pixtag(verb, "--store", tmp_path / "s.sqlite", *words,
+                   "--engine", "ray", "--address", "127.0.0.1:1")  # fmt: skip
+    assert (wrong.returncode, "no Ray cluster at 127.0.0.1:1" in wrong.stderr) == (1, True)
+
+
 # Ray
 
 
@@ -303,5 +315,3 @@ def test_ray_gives_the_same_bytes_and_does_the_shards_of_a_killed_node_again(clu
     assert kept == [*range(30)]
     begun = [int(path.name.split()[0]) for path in folder.iterdir()]
     assert len(begun) > len(set(begun)) == 30
-    with pytest.raises(ServerError, match="no Ray cluster at"):
-        RayEngine("127.0.0.1:1")
