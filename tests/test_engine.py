@@ -241,6 +241,14 @@ def test_an_engine_that_was_thought_dead_goes_on(database):
         assert first + [int(one["i"]) for one in found] == [*range(30)]
 
 
+def test_what_a_killed_job_has_left_goes_when_somebody_is_forgotten(database):
+    with Store.open(database) as store:
+        with store.writing() as db:
+            db.execute("INSERT INTO shards VALUES ('j', 'k', 0, '[[\"/ana.jpg\", \"d\"]]')")
+        store.forget("ana")
+        assert rows(store, "shards") == 0
+
+
 def test_the_command_line_takes_an_engine(pixtag, database, tmp_path):
     (tmp_path / "photos").mkdir()
     eyes = engines.encoder(tmp_path)
