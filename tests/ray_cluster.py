@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 STORE_BYTES = 80 * 2**20
+# A busy machine starts a node slowly.
+PATIENT = {"RAY_raylet_start_wait_time_s": "180"}
 DOOMED = "PIXTAG_TEST_DOOMED"
 """A variable that the processes of the second node have."""
 
@@ -26,17 +28,19 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._nodes = folder, list[subprocess.Popen[bytes]]()
+        self._log = (folder / "log").open("ab")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+
+    def start(self) -> None:
+        """Start both nodes, and wait until they are ready."""
         port = self.address.rpartition(":")[2]
         self._start("--head", f"--port={port}", "--include-dashboard=false",
-                    f"--temp-dir={folder}/r")  # fmt: skip
-        for _ in range(1200):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), 1):
-                break
-            time.sleep(0.05)
+                    f"--temp-dir={self._folder}/r")  # fmt: skip
+        self._wait_for("Ray runtime started", 1)
         self._start(f"--address={self.address}", **{DOOMED: "1"})
+        self._wait_for("Ray runtime started", 2)
 
     def _start(self, *words: str, **env: str) -> None:
         own = ("--block", "--num-cpus=1", "--node-ip-address=127.0.0.1", "--disable-usage-stats",
@@ -45,12 +49,11 @@ class Cluster:
         self._nodes.append(
             subprocess.Popen(
                 [Path(sys.executable).with_name("ray"), "start", *own, *words],
-                env={**os.environ, "HOME": str(self._folder), "PYTHONPATH": python_path, **env},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                env={**os.environ, **PATIENT, "HOME": str(self._folder),
+                     "PYTHONPATH": python_path, **env},
+                stdout=self._log, stderr=self._log, start_new_session=True,
             )
-        )
+        )  # fmt: skip
 
     def kill_second(self) -> None:
         """End all of the second node's processes at once, as a power cut would."""
@@ -65,6 +68,17 @@ class Cluster:
         """End it."""
         while self._nodes:
             self._kill(self._nodes.pop())
+        self._log.close()
+
+    def _wait_for(self, text: str, n: int) -> None:
+        for _ in range(1800):
+            said = (self._folder / "log").read_text()
+            if said.count(text) == n:
+                return
+            if any(node.poll() is not None for node in self._nodes):
+                break
+            time.sleep(0.1)
+        raise TimeoutError(said)
 
 
 @contextmanager
@@ -74,6 +88,7 @@ def running() -> Generator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as name:
         cluster = Cluster(Path(name))
         try:
+            cluster.start()
             yield cluster
         finally:
             import ray

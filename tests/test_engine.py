@@ -283,8 +283,6 @@ def test_verbs_say_that_no_cluster_is_there(pixtag, tmp_path, verb):
 
 
 def test_ray_gives_the_same_bytes_and_does_the_shards_of_a_killed_node_again(cluster, tmp_path):
-    import ray
-
     from pixtag.engine.ray import RayEngine
 
     kept: list[int] = []
@@ -310,7 +308,6 @@ def test_ray_gives_the_same_bytes_and_does_the_shards_of_a_killed_node_again(clu
         cluster.kill_second()
 
     with RayEngine(cluster.address) as engine:
-        until(lambda: len(ray.nodes()) == 2)
         same_from(engine, tmp_path, tmp_path / "s.sqlite")
         with pytest.raises(InputError, match="wrong") as error:
             list(engine.map(refuse, [0], key=str, keep=None))
