@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 STORE_BYTES = 80 * 2**20
-# A busy machine starts a node slowly.
-PATIENT = {"RAY_raylet_start_wait_time_s": "180"}
+STARTED = "Ray runtime started"  # what `ray start` says of a node that is ready
 DOOMED = "PIXTAG_TEST_DOOMED"
 """A variable that the processes of the second node have."""
 
@@ -38,22 +37,28 @@ class Cluster:
         port = self.address.rpartition(":")[2]
         self._start("--head", f"--port={port}", "--include-dashboard=false",
                     f"--temp-dir={self._folder}/r")  # fmt: skip
-        self._wait_for("Ray runtime started", 1)
         self._start(f"--address={self.address}", **{DOOMED: "1"})
-        self._wait_for("Ray runtime started", 2)
 
     def _start(self, *words: str, **env: str) -> None:
+        """Start a node; again when it gives up, as on a busy machine after half a minute."""
         own = ("--block", "--num-cpus=1", "--node-ip-address=127.0.0.1", "--disable-usage-stats",
                f"--object-store-memory={STORE_BYTES}")  # fmt: skip
         python_path = os.pathsep.join(path for path in sys.path if path)
-        self._nodes.append(
-            subprocess.Popen(
-                [Path(sys.executable).with_name("ray"), "start", *own, *words],
-                env={**os.environ, **PATIENT, "HOME": str(self._folder),
-                     "PYTHONPATH": python_path, **env},
-                stdout=self._log, stderr=self._log, start_new_session=True,
+        known = {**os.environ, "HOME": str(self._folder), "PYTHONPATH": python_path, **env}
+        command = [Path(sys.executable).with_name("ray"), "start", *own, *words]
+        log = self._folder / "log"
+        for _ in range(4):
+            n_started = log.read_text().count(STARTED)
+            node = subprocess.Popen(
+                command, env=known, stdout=self._log, stderr=self._log, start_new_session=True
             )
-        )  # fmt: skip
+            while node.poll() is None:
+                if log.read_text().count(STARTED) > n_started:
+                    self._nodes.append(node)
+                    return
+                time.sleep(0.1)
+            self._kill(node)
+        raise TimeoutError(log.read_text())
 
     def kill_second(self) -> None:
         """End all of the second node's processes at once, as a power cut would."""
@@ -69,16 +74,6 @@ class Cluster:
         while self._nodes:
             self._kill(self._nodes.pop())
         self._log.close()
-
-    def _wait_for(self, text: str, n: int) -> None:
-        for _ in range(1800):
-            said = (self._folder / "log").read_text()
-            if said.count(text) == n:
-                return
-            if any(node.poll() is not None for node in self._nodes):
-                break
-            time.sleep(0.1)
-        raise TimeoutError(said)
 
 
 @contextmanager
