@@ -55,7 +55,8 @@ def replayed(
     model, evidence = evidence_of(bundle, log, judged_by=start)
     view, rows = evidence.view(), np.arange(start, stop)
     questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
-    blocks = ranking.replay(model, view, questions, then=lambda c: c, on_progress=on_progress)
+    found = ranking.replay(model, view, questions, then=vars, on_progress=on_progress)
+    blocks = ((index, Candidates(**block)) for index, block in found)
     ties = np.append(view.names.ties()[: view.n_tags], 0)
     return Replayed(view.tags[: view.n_tags], model.config.max_candidates, ties, blocks)
 

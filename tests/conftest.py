@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     import postgres_server
+    import ray_cluster
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# Ray reads these once, when it is first imported.
+os.environ.update(
+    RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0123456789abcdef" * 4, RAY_USAGE_STATS_ENABLED="0"
+)
 
 # Machines that run the tests are slow and uneven, so no example has a deadline.
 settings.register_profile("pixtag", deadline=None, print_blob=True)
@@ -105,6 +112,17 @@ def database(databases: postgres_server.Databases) -> Generator[str]:
     address = databases.new()
     yield address
     databases.drop(address)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Generator[ray_cluster.Cluster]:
+    """A Ray cluster of two nodes; a test may kill the second."""
+    if find_spec("ray") is None:
+        pytest.skip("needs the extra `ray`")
+    import ray_cluster
+
+    with ray_cluster.running() as made:
+        yield made
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pixtag.bundle import anonymous_log
 from pixtag.errors import ShapeError
 from pixtag.evidence import MemoryEvidence
 from pixtag.model import Model, RankConfig
-from pixtag.rank import candidates, join_candidates, questions_of, read, replay
+from pixtag.rank import Candidates, candidates, join_candidates, questions_of, read, replay
 from pixtag.signals import CONTEXT_NAMES, FEATURES, SOURCES, Knowledge, Questions
 from pixtag.signals.trend import propose_rising
 from pixtag.splits import temporal_split
@@ -561,7 +561,8 @@ def test_nine_of_ten_used_tags_are_candidates_in_the_validation_period():
     view = model.knowledge.evidence(log).view()
     rows = np.arange(split.train_stop, split.valid_stop)[::4]
     questions = questions_of(log, rows, width=log.embeddings.shape[1])
-    parts = list(replay(model, view, questions, then=lambda found: found))
+    blocks = replay(model, view, questions, then=vars)
+    parts = [(index, Candidates(**found)) for index, found in blocks]
     found = answered(join_candidates(parts), log, rows, view)
     assert found.found.filled.sum(axis=1).max() <= model.config.max_candidates
     assert found.used.sum() / found.n_used.sum() > 0.9

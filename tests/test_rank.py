@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from asking import ask, questions_about, sampled
+from pixtag import engine
 from pixtag import rank as ranking
 from pixtag.errors import ShapeError
 from pixtag.evidence import ticks
@@ -99,8 +100,8 @@ def test_questions_in_any_order_get_the_same_answers(ranked):
 def test_blocks_tell_of_their_progress_and_cover_every_question_once():
     questions = sampled(world(), 200, seed=5)
     told: list[tuple[int, int]] = []
-    blocks = replay(*known(), questions, then=len, on_progress=lambda *done: told.append(done))
-    seen = [index for index, n in blocks if n == len(index)]
+    blocks = replay(*known(), questions, then=vars, on_progress=lambda *done: told.append(done))
+    seen = [index for index, found in blocks if len(found["tag"]) == len(index)]
     assert np.array_equal(np.sort(np.concatenate(seen)), np.arange(200))
     assert len(seen) > 1
     assert told[-1] == (200, 200)
@@ -114,7 +115,7 @@ def test_threads_give_the_same_bits_and_the_same_answers_as_one(monkeypatch):
     monkeypatch.setattr(ranking, "LEAST_PART", 60)
     found = []
     for n_cores in (1, 3):
-        monkeypatch.setattr(ranking.os, "cpu_count", lambda n=n_cores: n)
+        monkeypatch.setattr(engine, "n_processors", lambda n=n_cores: n)
         told: list[tuple[int, int]] = []
         model, evidence = evidence_of(bundle(), log)
         found.append(
@@ -136,9 +137,9 @@ def test_threads_give_the_same_bits_and_the_same_answers_as_one(monkeypatch):
 def test_a_run_on_threads_may_be_left_early(monkeypatch):
     log = world()
     monkeypatch.setattr(ranking, "LEAST_PART", 60)
-    blocks = replay(*known(), asked(np.arange(log.n_untimed, len(log))), then=len)
-    index, n = next(blocks)
-    assert len(index) == n
+    blocks = replay(*known(), asked(np.arange(log.n_untimed, len(log))), then=vars)
+    index, found = next(blocks)
+    assert len(index) == len(found["tag"])
     blocks.close()
     assert len(rank(*known(), sampled(log, 9)).rows) == 9
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -50,7 +50,7 @@ class OnnxEncoder:
     """
 
     def __init__(self, model: bytes, *, name: str, n_threads: int) -> None:
-        self.model, self._name = model, name
+        self.model, self._name, self._n_threads = model, name, n_threads
         self._session, (source,), outputs = _start(model, name, n_threads)
         shape, output_shape = list(source.shape), list(outputs["embedding"].shape)
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
@@ -102,9 +102,16 @@ class OnnxEncoder:
             raise _no_encoder(self._name, f"its word vectors are not [N, {self.width}]")
         return {"words": found[0], "vectors": found[1]}
 
+    def __reduce__(self) -> tuple[Callable[..., OnnxEncoder], tuple[object, ...]]:
+        return _remade, (self.model, self._name, self._n_threads)
+
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
         return OnnxEncoder(self.model, name=self._name, n_threads=n_threads)
+
+
+def _remade(model: bytes, name: str, n_threads: int) -> OnnxEncoder:
+    return OnnxEncoder(model, name=name, n_threads=n_threads)
 
 
 def load_encoder(

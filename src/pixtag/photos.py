@@ -7,11 +7,12 @@ import hashlib
 import os
 import re
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,12 +20,13 @@ import numpy as np
 
 from pixtag import images
 from pixtag.bundle import Bundle
-from pixtag.encoder import Encoder, OnnxEncoder, n_processors
+from pixtag.encoder import Encoder, OnnxEncoder
+from pixtag.engine import LOCAL, Arrays, Engine, Shard, in_order
 from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError
 from pixtag.formats import PHOTO_NAMES, PHOTO_SUFFIXES
 from pixtag.store import Store
 from pixtag.tags import find_hashtags, tidy_tags
-from pixtag.types import Floats, Halfs, Photo, Post
+from pixtag.types import Floats, Photo, Post
 
 BATCH = 16  # photos that are decoded and embedded, and in a store kept and lost, together
 N_AT_ONCE = min(4, os.cpu_count() or 1)
@@ -32,7 +34,6 @@ N_AT_ONCE = min(4, os.cpu_count() or 1)
 embedded at once: more would only crowd out questions that need neither."""
 
 _MAX_SIDECAR_BYTES = 65_536
-_WAITING_PER_WORKER = 2
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
 
 OnProgress = Callable[[int, int], None]
@@ -199,7 +200,7 @@ class Problem:
 
 
 def embed_missing(
-    store: Store, encoder: Encoder, *, on_progress: OnProgress | None = None
+    store: Store, encoder: Encoder, *, engine: Engine = LOCAL, on_progress: OnProgress | None = None
 ) -> EmbedResult:
     """Embed the photos of a store that have no embedding by this encoder, batch by batch.
 
@@ -216,28 +217,34 @@ def embed_missing(
         encoder = encoder.with_threads(1)
     embedded = 0
     failed: dict[str, str] = {}
+
+    def keep(shard: Shard, found: Arrays) -> Arrays:
+        store.put_embeddings(encoder.digest, found["digests"].tolist(), found.pop("embeddings"))
+        for _, fault, target, message in found["failures"].tolist():
+            store.record_failure(target, fault, message)
+        return found
+
     # A photo that lies in several places is tried in the next one when it fails in the first.
-    while missing:
-        work = partial(_embedded, encoder=encoder)
-        for _, (digests, embeddings, failures) in _in_parallel(work, list(_batches(missing))):
-            store.put_embeddings(encoder.digest, digests, embeddings)
-            for photo, error in failures:
-                # The file where it is out of reach, else the photo wherever it lies.
-                target = photo.path if error.fault in _OUT_OF_REACH else photo.digest
-                store.record_failure(target, error.fault, error.message)
-                failed[photo.digest] = error.fault
+    for turn in count():
+        if not missing:
+            break
+        shards = [[[one.path, one.digest] for one in batch] for batch in _batches(missing)]
+        key = partial("photos, turn {}".format, turn)
+        for found in engine.map(partial(_embedded, encoder=encoder), shards, key=key, keep=keep):
+            digests: list[str] = found["digests"].tolist()
+            failed |= {digest: fault for digest, fault, _, _ in found["failures"].tolist()}
             for digest in digests:
                 failed.pop(digest, None)
             embedded += len(digests)
             if on_progress is not None:
-                on_progress(embedded + len(failed), n_total)
+                on_progress(embedded + len(failed), max(n_total, embedded + len(failed)))
         missing = store.missing_photos(encoder.digest)
     return EmbedResult(embedded, len(failed), dict(Counter(failed.values()).most_common()))
 
 
 def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = None) -> list[Problem]:
     """Decode photos and list those that cannot be; progress is photos done and photos in all."""
-    checked = _in_parallel(images.check, list(photos), on_progress)
+    checked = _followed(images.check, list(photos), on_progress)
     return [_problem(str(path), error) for path, error in checked if error is not None]
 
 
@@ -257,7 +264,7 @@ def check_store(
     known = {failure.target: failure for failure in store.failures()}
     in_order: set[str] = set()
     photos = [photo for photo in photos if "://" not in photo.path]  # seen once, elsewhere
-    for photo, error in _in_parallel(_difference, photos, on_progress):
+    for photo, error in _followed(_difference, photos, on_progress):
         failure = known.get(photo.digest)
         if error is not None:
             problems.append(_problem(photo.path, error))
@@ -276,14 +283,18 @@ def _problem(path: str, error: ImageError) -> Problem:
     return Problem(path, str(error.fault), error.message, error.hint)
 
 
-def _embedded(
-    photos: Sequence[Photo], encoder: Encoder
-) -> tuple[list[str], Halfs, list[tuple[Photo, ImageError]]]:
-    """Give the digests of those that can be read, their embeddings `[M, D]`, and the others."""
+def _embedded(shard: Shard, encoder: Encoder) -> Arrays:
+    """Embed photos, each a path and a digest: one shard.
+
+    Returns:
+        `digests` `[M]` of those that can be read, their `embeddings` `[M, D]`; and `failures` of
+        the others: digest, fault, target and message, `[N, 4]`.
+    """
+    photos = [Photo(path, digest) for path, digest in shard]
     side, how = encoder.input_px, encoder.interpolation
     pixels = np.empty((len(photos), side, side, 3), np.uint8)
     digests: list[str] = []
-    failures: list[tuple[Photo, ImageError]] = []
+    failures: list[tuple[str, str, str, str]] = []
     for photo in photos:
         try:
             data = images.read(Path(photo.path))
@@ -294,13 +305,19 @@ def _embedded(
             pixels[len(digests)] = square
             digests.append(photo.digest)
         except ImageError as error:
-            failures.append((photo, error))
+            # The file where it is out of reach, else the photo wherever it lies.
+            target = photo.path if error.fault in _OUT_OF_REACH else photo.digest
+            failures.append((photo.digest, error.fault, target, error.message))
     with np.errstate(over="ignore"):
         embeddings = encoder.embed(pixels[: len(digests)]).astype(np.float16)
     if not np.isfinite(embeddings).all():
         what = f"the encoder {encoder.digest[:12]} gives embeddings beyond half precision"
         raise ModelError(what, hint="scale its output `embedding` to at most 65,504")
-    return digests, embeddings, failures
+    return {
+        "digests": np.array(digests, np.str_),
+        "embeddings": embeddings,
+        "failures": np.array(failures, np.str_).reshape(-1, 4),
+    }
 
 
 def _difference(photo: Photo) -> ImageError | None:
@@ -318,20 +335,11 @@ def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
     return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
-def _in_parallel(
-    function: Callable[[Item], Result], items: Sequence[Item], on_progress: OnProgress | None = None
+def _followed(
+    function: Callable[[Item], Result], items: Sequence[Item], on_progress: OnProgress | None
 ) -> Iterator[tuple[Item, Result]]:
-    """Apply a function on all processors; results come in order, as they are ready."""
-    n_ahead = n_processors() * _WAITING_PER_WORKER
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(n_processors(), thread_name_prefix="photos") as workers:
-        try:
-            for place, item in enumerate(items):
-                coming = items[place + len(waiting) : place + n_ahead]
-                waiting.extend(workers.submit(function, one) for one in coming)
-                yield item, waiting.popleft().result()
-                if on_progress is not None:
-                    on_progress(place + 1, len(items))
-        finally:
-            # On Ctrl-C nobody needs what has not begun.
-            workers.shutdown(wait=True, cancel_futures=True)
+    """Apply a function on all processors, and say how far it is."""
+    for place, found in enumerate(zip(items, in_order(function, items), strict=True)):
+        yield found
+        if on_progress is not None:
+            on_progress(place + 1, len(items))

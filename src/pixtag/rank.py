@@ -10,17 +10,18 @@ questions one by one would get.
 
 from __future__ import annotations
 
-import os
-from collections import deque
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixtag.encoder import limit_blas
+from pixtag.engine import LOCAL, Arrays, Engine
 from pixtag.errors import ShapeError
 from pixtag.evidence import Evidence, distinct, is_among
 from pixtag.model import Model, RankConfig
@@ -39,14 +40,13 @@ from pixtag.signals.trend import propose_rising
 from pixtag.types import Bools, Floats, Ints, PostLog, Rankings, Sources
 
 OnProgress = Callable[[int, int], None]
-Result = TypeVar("Result")
 
 BLOCK = 128
 MAX_CELLS = 8_000_000
 """Pairs of a question with a tag, or with a photo, of a block at most."""
 
 LEAST_PART, MOST_PARTS = 1024, 16
-"""Questions below which a thread of its own is not worth its start; parts at most."""
+"""Questions below which a part of its own is not worth its start; parts at most."""
 
 
 MANY_TAGS = 250
@@ -358,6 +358,7 @@ def rank(
     *,
     k: int = 200,
     sources: Sources | None = None,
+    engine: Engine = LOCAL,
     on_progress: OnProgress | None = None,
 ) -> Rankings:
     """Rank the candidates of questions by their calibrated chance.
@@ -368,6 +369,7 @@ def rank(
         questions: In any order, without typed histories: tags that nobody used have no id here.
         k: Ranks kept.
         sources: Which sources may speak.
+        engine: What runs parts of many questions side by side.
         on_progress: Called with questions done and their number.
 
     Returns:
@@ -384,14 +386,17 @@ def rank(
     probs = np.zeros((len(questions), keep), np.float32)
     ties = view.names.ties()
 
-    def best(found: Candidates) -> tuple[Ints, Floats]:
-        return best_of(model, found, k=keep, ties=ties)
+    def best(found: Candidates) -> Arrays:
+        tags, chances = best_of(model, found, k=keep, ties=ties)
+        return {"tags": tags, "chances": chances}
 
-    for index, (tags, chances) in replay(
-        model, view, questions, then=best, sources=sources, on_progress=on_progress
-    ):
+    for index, found in replay(
+        model, view, questions, then=best, name=f"best {keep}", sources=sources, engine=engine,
+        on_progress=on_progress,
+    ):  # fmt: skip
+        tags = found["tags"]
         tag_ids[index, : tags.shape[1]] = np.where((tags < 0) | (tags >= n_tags), n_tags, tags)
-        probs[index, : tags.shape[1]] = chances
+        probs[index, : tags.shape[1]] = found["chances"]
     return Rankings(np.arange(len(questions)), tag_ids, probs, view.tags[:n_tags])
 
 
@@ -405,40 +410,54 @@ def replay(
     view: Evidence,
     questions: Questions,
     *,
-    then: Callable[[Candidates], Result],
+    then: Callable[[Candidates], Arrays],
+    name: str = "",
     sources: Sources | None = None,
+    engine: Engine = LOCAL,
     on_progress: OnProgress | None = None,
-) -> Iterator[tuple[Ints, Result]]:
-    """Find the candidates of questions in blocks, in time order; many of them on several threads.
+) -> Iterator[tuple[Ints, Arrays]]:
+    """Find the candidates of questions in blocks, in time order; of many in parts side by side.
 
-    Small matrix products gain nothing from threads, so each runs on one; instead, parts of the
-    questions run side by side.
+    Small matrix products gain nothing from threads, so each runs on one. A question sees only
+    what lies before it, so it does not matter which part is asked first, or where.
 
     Args:
         model: Fitted parts and prior.
         view: The past, the questions' own posts included: each sees only what lies before it.
         questions: In any order.
-        then: What to do with a block; it runs on the block's thread.
+        then: What to do with a block, where the block is.
+        name: Of `then`, for an engine that shares results.
         sources: Which sources may speak.
+        engine: What runs the parts, where there is more than one.
         on_progress: Called with questions done and their number.
 
     Yields:
         Positions among the questions and the result.
     """
-    order = np.argsort(questions.at, kind="stable")
+    order, size = np.argsort(questions.at, kind="stable"), block_size(view)
     n_parts = min(MOST_PARTS, len(questions) // LEAST_PART)
-    parts = [order] if n_parts < 2 else np.array_split(order, n_parts)
+    parts = np.array_split(order, max(n_parts, 1))
 
-    def blocks(part: Ints) -> Iterator[tuple[Ints, Result]]:
-        size = block_size(view)
-        for start in range(0, len(part), size):
-            index = part[start : start + size]
-            yield index, then(candidates(model, view, questions.take(index), sources=sources))
+    def answered(index: Ints) -> Arrays:
+        limit_blas()
+        return then(candidates(model, view, questions.take(index), sources=sources))
 
-    limit_blas()
+    def answered_part(number: int) -> Arrays:
+        """The results of the part's blocks, the number of the block before each name."""
+        found = enumerate(answered(index) for index in blocks_of(parts[number], size))
+        return {f"{i} {name}": array for i, block in found for name, array in block.items()}
+
     done = 0
-    alone = len(parts) == 1
-    found = blocks(order) if alone else _side_by_side(lambda part: list(blocks(part)), parts)
+    if len(parts) == 1:
+        found = ((index, answered(index)) for index in blocks_of(order, size))
+    else:
+        key = partial(_digest, model, view, questions, (name, sources))
+        whole = engine.map(answered_part, range(len(parts)), key=key, keep=None)
+        found = (
+            (index, _block(i, one))
+            for part, one in zip(parts, whole, strict=True)
+            for i, index in enumerate(blocks_of(part, size))
+        )
     for index, result in found:
         done += len(index)
         yield index, result
@@ -446,19 +465,27 @@ def replay(
             on_progress(done, len(questions))
 
 
-def _side_by_side(
-    run: Callable[[Ints], list[tuple[Ints, Result]]], parts: Sequence[Ints]
-) -> Iterator[tuple[Ints, Result]]:
-    """Run parts on threads, a few ahead of the one that is handed out, in their order."""
-    n_threads = min(len(parts), os.cpu_count() or 1)
-    with ThreadPoolExecutor(n_threads) as pool:
-        running: deque[Future[list[tuple[Ints, Result]]]] = deque()
-        waiting = deque(parts)
-        try:
-            while waiting or running:
-                while waiting and len(running) <= n_threads:
-                    running.append(pool.submit(run, waiting.popleft()))
-                yield from running.popleft().result()
-        finally:
-            for future in running:
-                future.cancel()
+def _block(number: int, part: Arrays) -> Arrays:
+    names = {name: name.partition(" ") for name in part}
+    return {what: part[name] for name, (i, _, what) in names.items() if i == str(number)}
+
+
+def blocks_of(order: Ints, size: int) -> Iterator[Ints]:
+    """Cut positions into blocks."""
+    return (order[start : start + size] for start in range(0, len(order), size))
+
+
+def _digest(model: Model, view: Evidence, questions: Questions, asked: object) -> str:
+    """Name what is replayed: everything that the answers depend on and that training changes."""
+    head, prior = model.knowledge.head, model.knowledge.prior.view
+    named = (asked, model.config, questions.accepted, view.tags[: view.n_tags])
+    found = hashlib.sha256(repr(named).encode())
+    every = np.arange(len(view.tick))
+    for array in (
+        questions.at, questions.embeddings, questions.has_photo, view.tick, view.user,
+        view.uses_of(every)[1], view.vectors, view.topics, head.tag_vectors, head.tag_bias,
+        prior.vectors, prior.n_uses, *(model.weights[name] for name in sorted(model.weights)),
+        *(() if questions.is_new is None else (questions.is_new,)),
+    ):  # fmt: skip
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

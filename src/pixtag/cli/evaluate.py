@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
+from pixtag.cli.engines import EngineName, opened_engine
 from pixtag.errors import LeakError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def evaluate(
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
     baselines_only: bool = False, oracle: Path | None = None, size: Size | None = None,
     seed: Seed = 0, json: Path | None = None, predictions: Path | None = None,
-    trec: Path | None = None, html: Path | None = None,
+    trec: Path | None = None, html: Path | None = None, engine: EngineName = "local",
+    address: str | None = None,
 ) -> None:  # fmt: skip
     """Measure how well tags are predicted on posts that nothing was fitted on.
 
@@ -68,6 +70,11 @@ def evaluate(
         predictions: Write ten suggestions for each post to this file, JSON Lines.
         trec: Write run files for trec_eval into this folder, or this file when it has a suffix.
         html: Write a page with tables and plots to this file.
+        engine: What replays posts, to train and to measure; each that runs the command does the
+            rest. `local`: the processors of this machine. `postgres`: shared with everybody who
+            runs the same command on the same posts. `ray`: tasks of a Ray cluster. All give the
+            same figures.
+        address: Of the Ray cluster, or of the store with the leases, as for `embed`.
 
     Examples:
         pixtag evaluate --store my.sqlite --model my-model --json figures.json --html report.html
@@ -76,6 +83,7 @@ def evaluate(
         pixtag evaluate --protocol histories --photos labelled --model my-model
     """
     from pixtag.cli.main import section, your_store
+    from pixtag.engine import runtime
     from pixtag.evaluate import Request
     from pixtag.outputs import check_outputs
     from pixtag.places import store_file
@@ -93,7 +101,10 @@ def evaluate(
         new_subjects=new_subjects, photos=photos, photo_tags=photo_tags, seed=seed, say=output.say,
         config=section(TrainConfig, "train", {"size": size, "seed": seed or None}),
     )  # fmt: skip
-    _measure(request, protocol, store, json=json, predictions=predictions, trec=trec, html=html)
+    job = f"evaluate, {runtime()}"
+    with opened_engine(engine, address, store=store, job=job) as runs:
+        request = replace(request, engine=runs)
+        _measure(request, protocol, store, json=json, predictions=predictions, trec=trec, html=html)
 
 
 def _measure(

@@ -34,7 +34,12 @@ GROUPS = {
     "Your photos": {"tag": ("tag", "watch"), "services": ("immich", "mastodon")},
     "Serve": {"serve": ("serve", "keys", "report")},
     "Measure": {"evaluate": ("evaluate", "leakcheck")},
-    "Make": {"train": ("train", "tags"), "encoder": ("encoder", "finetune"), "main": ("config",)},
+    "Make": {
+        "embed": ("embed",),
+        "train": ("train", "tags"),
+        "encoder": ("encoder", "finetune"),
+        "main": ("config",),
+    },
 }
 VERBS = {verb: file for files in GROUPS.values() for file, names in files.items() for verb in names}
 """Each verb and the file in this folder that holds it, in the order of the help."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from pixtag.cli import output
+from pixtag.cli.engines import EngineName, opened_engine
 from pixtag.errors import ConfigError, InputError
 
 Size = Literal["tiny", "small", "base"]
@@ -24,6 +25,8 @@ def train(
     all: bool = False,
     seed: int | None = None,
     encoder: Path | None = None,
+    engine: EngineName = "local",
+    address: str | None = None,
     json: bool = False,
 ) -> None:
     """Train a model on the posts of a store.
@@ -41,6 +44,10 @@ def train(
         seed: Same seed, same posts, same machine: same model.
         encoder: An ONNX file to look at photos with, input [B, 3, P, P] and output `embedding`
             [B, D]; it goes into the model. The store keeps its embeddings beside the others.
+        engine: What replays posts; heads and network are fitted by each that runs the command.
+            `local`: the processors of this machine. `postgres`: shared with everybody who runs the
+            same command on the same posts. `ray`: tasks of a Ray cluster. All give the same model.
+        address: Of the Ray cluster, or of the store with the leases, as for `embed`.
         json: Print the model's manifest as JSON.
 
     Examples:
@@ -50,6 +57,7 @@ def train(
     """
     from pixtag.cli.main import section, your_store
     from pixtag.encoder import load_encoder
+    from pixtag.engine import runtime
     from pixtag.outputs import check_outputs
     from pixtag.photos import embed_missing
     from pixtag.places import store_file
@@ -69,10 +77,13 @@ def train(
             embed_missing(opened, eyes, on_progress=bar.update)
     with Store.open(store, read_only=True) as opened:
         log, title = opened.log(eyes.digest), opened.path.name
-    with output.progress("training", unit="steps") as bar:
+    with (
+        opened_engine(engine, address, store=store, job=f"train, {runtime()}") as runs,
+        output.progress("training", unit="steps") as bar,
+    ):
         bundle = fit(
             log, out=out, config=config, labels=labels, use_all=all, encoder=eyes,
-            encoder_digest=eyes.digest, title=title,
+            encoder_digest=eyes.digest, title=title, engine=runs,
             on_stage=lambda stage, done, total: bar.update(done, total, stage),
         )  # fmt: skip
     manifest, n_seen = bundle.manifest, bundle.manifest.trained.n_posts

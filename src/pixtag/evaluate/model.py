@@ -18,6 +18,7 @@ import numpy as np
 
 from pixtag import rank as ranking
 from pixtag.bundle import Bundle
+from pixtag.engine import LOCAL, Engine
 from pixtag.errors import InputError, LeakError
 from pixtag.evaluate.temporal import Model
 from pixtag.model import evidence_of
@@ -28,14 +29,15 @@ from pixtag.signals.head import Head
 from pixtag.types import Doubles, Ints, PostLog, Rankings, Sources
 
 
-def model_of(bundle: Bundle) -> Model:
+def model_of(bundle: Bundle, engine: Engine = LOCAL) -> Model:
     """Rank with a model on top of the log's own posts, as a predictor does."""
 
     def ranked(log: PostLog, start: int, stop: int, k: int, sources: Sources) -> Rankings:
         model, evidence = evidence_of(bundle, log, judged_by=start)
         rows = np.arange(start, stop)
         questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
-        found = ranking.rank(model, evidence.view(), questions, k=k, sources=sources)
+        view = evidence.view()
+        found = ranking.rank(model, view, questions, k=k, sources=sources, engine=engine)
         return replace(found, rows=rows)
 
     return ranked

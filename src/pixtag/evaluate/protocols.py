@@ -11,6 +11,7 @@ import numpy as np
 
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import OnnxEncoder, load_encoder
+from pixtag.engine import LOCAL, Engine
 from pixtag.errors import ConfigError, InputError
 from pixtag.evaluate.labelled import (
     LabelledPhoto,
@@ -44,7 +45,7 @@ N_SPLITS = 5
 class Request:
     """What is to be measured, and how: the flags of `pixtag evaluate`, which explains them.
 
-    `say` is told what was made, `on_progress` how much of what is done.
+    `engine` replays posts; `say` is told what was made, `on_progress` how much of what is done.
     """
 
     store: Store | None = None
@@ -62,6 +63,7 @@ class Request:
     photo_tags: Path | None = None
     config: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
+    engine: Engine = LOCAL
     say: Callable[[str], None] = lambda text: None
     on_progress: OnProgress = lambda done, total, what: None
 
@@ -128,8 +130,9 @@ def _temporal(request: Request) -> Outcome:
         is_test = period == "test"
         name = "evaluated" if is_test else f"evaluated-{period}"
         bundle = train_beside(request, log, None if is_test else start, name=name)
+    model = None if bundle is None else model_of(bundle, request.engine)
     found = evaluate(
-        log, model=None if bundle is None else model_of(bundle), split=split, period=period,
+        log, model=model, split=split, period=period,
         user=request.user, more=more, ablation=request.ablation, notes=tuple(notes),
         new_subjects=news, seed=request.seed, on_progress=request.on_progress,
     )  # fmt: skip
@@ -137,7 +140,8 @@ def _temporal(request: Request) -> Outcome:
 
         def fit(known: PostLog, cut: Split) -> Model:
             until, _ = cut.bounds(period)
-            return model_of(train_beside(request, known, until, name="evaluated-cold"))
+            beside = train_beside(request, known, until, name="evaluated-cold")
+            return model_of(beside, request.engine)
 
         cold = evaluate_cold(log, fit=None if bundle is None else fit, split=split, period=period,
                              on_progress=request.on_progress)  # fmt: skip
@@ -167,7 +171,7 @@ def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str)
     eyes = request.eyes()
     bundle = fit(
         known, out=out, config=request.config, use_all=stop is not None,
-        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name,
+        encoder_digest=eyes.digest, encoder=eyes, title=store.path.name, engine=request.engine,
         on_stage=lambda stage, done, total: request.on_progress(done, total, stage),
     )  # fmt: skip
     trained = bundle.manifest.trained
@@ -187,7 +191,7 @@ def _ancestor(request: Request) -> Outcome:
     def model(ordered: PostLog, n_asked: int) -> Rankings:
         start = len(ordered) - n_asked
         bundle = train_beside(request, ordered, start, name="evaluated-ancestor")
-        return model_of(bundle)(ordered, start, len(ordered), 50, Sources())
+        return model_of(bundle, request.engine)(ordered, start, len(ordered), 50, Sources())
 
     asked = None if request.baselines_only else model
     return Outcome(evaluate_ancestor(log, seed=request.seed, model=asked))

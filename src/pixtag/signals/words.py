@@ -164,6 +164,12 @@ class Words:
         self._splitting = threading.Lock()
         self._class_vectors = self._means([self._rows_of_names(names) for names in class_names])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_splitting": None}  # a lock stays in its process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_splitting": threading.Lock()})
+
     @classmethod
     def load(cls, classifier: Classifier, class_names: Sequence[Sequence[str]]) -> Words:
         """Load the words that come with the package.

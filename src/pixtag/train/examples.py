@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pixtag.bundle import anonymous_log
+from pixtag.engine import LOCAL, Arrays, Engine
 from pixtag.evidence import View
 from pixtag.model import Model
 from pixtag.rank import Candidates, join_candidates, questions_of, replay
@@ -128,6 +129,7 @@ def replay_examples(
     silent_share: float = 0.0,
     subsets: Sequence[Sources] = SUBSETS,
     new_share: float = 0.0,
+    engine: Engine = LOCAL,
 ) -> Examples:
     """Replay some posts of a log and note what was used.
 
@@ -145,6 +147,7 @@ def replay_examples(
         subsets: Of sources.
         new_share: Share of the posts that are replayed again as if their subject were new to
             their person.
+        engine: What replays parts of many posts side by side.
     """
     view = model.evidence(log).view()
     accepted = draw_accepted(log, rows, seed=seed) if accepts else ()
@@ -155,7 +158,7 @@ def replay_examples(
         questions = questions_of(log, rows[places], width=model.knowledge.encoder_width)
         new = np.ones(len(places), np.bool_) if is_new else None
         questions = replace(questions, accepted=given, is_new=new)
-        examples = ask(model, view, questions, log, rows[places], speaks)
+        examples = ask(model, view, questions, log, rows[places], speaks, engine)
         return replace(examples, silent=np.full(len(places), is_new or speaks != heard))
 
     examples = [replayed(np.arange(len(rows)), heard)]
@@ -191,9 +194,13 @@ def ask(
     log: PostLog,
     rows: Ints,
     sources: Sources | None = None,
+    engine: Engine = LOCAL,
 ) -> Examples:
     """Answer questions with candidates, and mark those that the posts at `rows` used."""
-    parts = list(replay(model, view, questions, then=compact, sources=sources))
+    found = replay(
+        model, view, questions, then=_compact_arrays, name="compact", sources=sources, engine=engine
+    )
+    parts = [(index, Candidates(**arrays)) for index, arrays in found]
     return answered(join_candidates(parts), log, rows, view, accepted=questions.accepted)
 
 
@@ -224,6 +231,10 @@ def compact(found: Candidates) -> Candidates:
     """The same with numbers in fp16: a third of the memory, and enough to learn from."""
     names = ("features", "own_keys", "near_keys")
     return replace(found, **{name: getattr(found, name).astype(np.float16) for name in names})
+
+
+def _compact_arrays(found: Candidates) -> Arrays:
+    return vars(compact(found))
 
 
 def join_examples(parts: Sequence[Examples]) -> Examples:

@@ -27,6 +27,7 @@ from pixtag.bundle import (
     save_bundle,
 )
 from pixtag.encoder import OnnxEncoder
+from pixtag.engine import LOCAL, Engine
 from pixtag.model import Model
 from pixtag.signals import CONTEXT_NAMES, INPUT_NAMES, Knowledge
 from pixtag.signals.head import Head
@@ -55,6 +56,7 @@ def fit(
     encoder: OnnxEncoder | None = None,
     title: str = "",
     sources: Sources | None = None,
+    engine: Engine = LOCAL,
     on_stage: OnStage | None = None,
     on_examples: Callable[[Examples, Examples], None] | None = None,
 ) -> Bundle:
@@ -74,6 +76,7 @@ def fit(
         encoder: The same, to go into the model when it is not the shipped one.
         title: What the posts are, for the model card.
         sources: Train with these alone; the model must then be asked with these alone.
+        engine: What replays many posts side by side; heads and network are fitted here.
         on_stage: Called with a stage's name, what is done and how much there is.
         on_examples: Called with the examples of the fit and of the calibration period that every
             source had a say in.
@@ -94,6 +97,7 @@ def fit(
         encoder_digest=encoder_digest,
         encoder=encoder,
         use_all=use_all,
+        engine=engine,
     )
     checkpoints = Checkpoints(out.with_name(out.name + ".partial"), plan.identity)
     pixels, train, valid = _pixels_and_examples(plan, checkpoints, told)
@@ -165,7 +169,8 @@ def _fold_examples(
     """
     fitted, config, asked = plan.fitted, plan.config, plan.rows_to_fit
     model = Model(knowledge, config.rank_to_fit)
-    replay = partial(replay_examples, seed=config.seed, sources=plan.sources)
+    speaks, engine = plan.sources, plan.engine
+    replay = partial(replay_examples, seed=config.seed, sources=speaks, engine=engine)
     anew, silent = config.new_subjects, config.drop_sources
     train += [replay(fitted, asked[hidden[asked]], model, silent_share=silent, new_share=anew)]
     kinds = plan.auxiliary.kinds[: len(fitted)] if config.histories else ()
@@ -186,7 +191,8 @@ def _calibration_examples(plan: Plan, knowledge: Knowledge) -> list[Examples]:
     """Replay the calibration period; whatever may be silent in life is calibrated too."""
     log, config, asked = plan.log, plan.config, plan.rows_to_calibrate
     model = Model(knowledge, config.rank)
-    replay = partial(replay_examples, seed=config.seed, sources=plan.sources)
+    speaks, engine = plan.sources, plan.engine
+    replay = partial(replay_examples, seed=config.seed, sources=speaks, engine=engine)
     parts = [replay(log, asked, model, accepts=False, silent_share=1.0)]
     if config.first_users:
         people = np.unique(log.user_of_post[asked])[::2]

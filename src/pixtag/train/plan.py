@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder
+from pixtag.engine import LOCAL, Engine
 from pixtag.errors import ModelError
 from pixtag.model import readers_of_classes
 from pixtag.signals import Knowledge
@@ -70,6 +71,7 @@ class Plan:
         elsewhere: The other logs and which of their posts are asked about.
         encoder: ONNX bytes for the model's file; None for the shipped one.
         own_words: Words in that encoder's space, if it has some.
+        engine: What replays many posts side by side.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class Plan:
         encoder_digest: str,
         encoder: OnnxEncoder | None,
         use_all: bool,
+        engine: Engine = LOCAL,
     ) -> None:
+        self.engine = engine
         if encoder is not None and encoder.digest != encoder_digest:
             raise ModelError(
                 f"the embeddings are of the encoder {encoder_digest[:12] or 'without a name'}, "
