@@ -278,7 +278,8 @@ class _Body:
         if self._is_whole:
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._guard.rules.idle_s)
+            async with asyncio.timeout(self._guard.rules.idle_s):  # without a task of its own
+                message = await self._receive()
         except TimeoutError:
             raise ApiError(408, "the body did not come", hint="send it again") from None
         if message["type"] == "http.request":
