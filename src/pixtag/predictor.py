@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pixtag.platforms import Platform
 
 DAY_S = 86_400.0
-_MOST_TOGETHER = 16  # questions of a block
+_MOST_TOGETHER = 8  # questions of a block
 _PATIENCE_S = 0.001  # for which one of several waits for the others
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
