@@ -102,12 +102,11 @@ class Predictor:
         _try(self._past.model)
         # Python runs one thread at a time: threads that take turns don't contend for each array.
         self._turn = threading.Lock()
-        # Never closed, since `close` lets questions finish: its thread ends with the Predictor.
         self._together: Batches[_Question, _Found] = Batches(
             self._answer_together, most=_MOST_TOGETHER, n_threads=1, name="pixtag-rank",
             patience_s=_PATIENCE_S,
         )  # fmt: skip
-        self._n_asking, self._counting = 0, threading.Lock()
+        self._n_asking, self._counting = 0, threading.Condition()
         self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
     @classmethod
@@ -134,6 +133,9 @@ class Predictor:
     def close(self) -> None:
         """Close what was opened here; questions that are being answered are finished first."""
         self._photos.close()
+        with self._counting:
+            self._counting.wait_for(lambda: not self._n_asking)
+        self._together.close()
         self._past.close()
         if self._owns_store:
             self._store.close()
@@ -245,6 +247,7 @@ class Predictor:
         finally:
             with self._counting:
                 self._n_asking -= 1
+                self._counting.notify_all()
         name = str(photo) if isinstance(photo, (str, Path)) else ""
         return Answer(name, found.at, wishes.user, found.best, unsure=found.unsure)
 
