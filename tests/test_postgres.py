@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+import handmade
 import postgres_server
 from pixtag.errors import InputError, StoreError
 from pixtag.places import printable
@@ -252,6 +253,29 @@ def test_answers_go_on_from_memory_while_the_store_is_away(database, databases, 
             except StoreError:
                 time.sleep(0.02)
         assert evidence.now(is_patient=True)[1].n_posts == 2
+
+
+def test_the_service_goes_on_for_whom_it_knows_while_the_store_is_away(database, databases):
+    from pixtag.web.service import Ask, Service
+
+    with (
+        closing(psycopg.connect(databases.address("postgres"), autocommit=True)) as admin,
+        Store.open(database) as store,
+        Service(store, handmade.bundle(), is_logging=False) as service,
+    ):
+        store.add_posts([post("a", "ana", 1.0, "sea", "sky"), post("b", "ana", 2.0, "sea", "sky")])
+        store.edit_lists("deny", ["sky"], user_id="ana", remove=False)
+        service.predictor.observe(())
+        before = service.suggest(Ask(user="ana"))
+        assert "sky" not in [one.tag for one in before.suggestions]
+        cut_off(admin, database, allow=False)
+        try:
+            away = service.suggest(Ask(user="ana"))
+            assert [one.tag for one in away.suggestions] == [one.tag for one in before.suggestions]
+            with pytest.raises(StoreError, match="reached"):
+                service.suggest(Ask(user="bo"))  # whose lists nobody knows
+        finally:
+            cut_off(admin, database, allow=True)
 
 
 def test_a_lock_that_is_held_too_long_says_so(database, admin):

@@ -665,7 +665,28 @@ def test_threads_may_share_one(store: Path, tmp_path: Path) -> None:
 
     alone = [ask(question) for question in asked]
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(ask, asked)) == alone
+        together = list(threads.map(ask, asked))
+    for mine, others in zip(alone, together, strict=True):
+        assert tags(mine) == tags(others)
+        # Products of several rows round otherwise than those of one.
+        assert [s.prob for s in mine] == pytest.approx([s.prob for s in others], abs=1e-5)
+        assert [[r.text for r in s.reasons] for s in mine] == [
+            [r.text for r in s.reasons] for s in others
+        ]
+
+
+def test_typed_tags_of_one_are_nobody_elses_beside_others(store: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    typed = ("mine1", "mine2", "mine3")
+
+    def ask(number: int) -> list[str]:
+        history = typed if number % 3 == 0 else None
+        return tags(predictor.suggest(None, user="ana", history=history, at=NOON, k=50))
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(ask, range(48)))
+    for number, five in enumerate(found):
+        assert set(typed) <= set(five) if number % 3 == 0 else not set(typed) & set(five)
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ class Lists:
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """Each tag with the name of its list before it."""
-        return ((name, tag) for name, tags in asdict(self).items() for tag in tags)
+        return ((name, tag) for name in LIST_NAMES for tag in getattr(self, name))
 
     def with_entries(self, entries: Iterable[tuple[str, str]]) -> Lists:
         """These lists with more tags at their ends, each tag once."""
-        made = {name: dict.fromkeys(tags) for name, tags in asdict(self).items()}
+        made = {name: dict.fromkeys(getattr(self, name)) for name in LIST_NAMES}
         for name, tag in entries:
             made[name][tag] = None
         return Lists(**{name: tuple(tags) for name, tags in made.items()})

@@ -19,6 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from pixtag import images
+from pixtag.batches import Batches
 from pixtag.bundle import Bundle
 from pixtag.encoder import Encoder, OnnxEncoder
 from pixtag.engine import LOCAL, Arrays, Engine, Shard, in_order
@@ -34,6 +35,7 @@ N_AT_ONCE = min(4, os.cpu_count() or 1)
 embedded at once: more would only crowd out questions that need neither."""
 
 _MAX_SIDECAR_BYTES = 65_536
+_MOST_BEGUN = 8  # photos that single questions wait for, looked at together
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
 
 OnProgress = Callable[[int, int], None]
@@ -115,7 +117,10 @@ def _decoded(photo: Path | str | bytes, encoder: Encoder) -> images.Pixels:
 
 
 class PhotoReader:
-    """Decodes photos on threads of its own and embeds them by the encoder, loaded when needed."""
+    """Decodes photos on threads of its own and embeds them by the encoder, loaded when needed.
+
+    Photos that wait at the same time are looked at together; `begun.on_batch` is told how many.
+    """
 
     def __init__(self, bundle: Bundle, encoder: Encoder | None) -> None:
         self._bundle, self._given = bundle, encoder
@@ -123,9 +128,14 @@ class PhotoReader:
         self._loading = threading.Lock()
         self._encoding = threading.BoundedSemaphore(N_AT_ONCE)
         self._decoders = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="pixtag-decode")
+        # One batch is decoded while another is embedded.
+        self.begun: Batches[Path | str | bytes, Floats] = Batches(
+            self.look_at, most=_MOST_BEGUN, n_threads=2, name="pixtag-look"
+        )
 
     def close(self) -> None:
         """Finish what is being loaded or decoded."""
+        self.begun.close()
         self._decoders.shutdown()
 
     def prepare(self) -> None:
@@ -153,7 +163,8 @@ class PhotoReader:
             except PixtagError as error:
                 return error
 
-        results = list(self._decoders.map(decoded, photos))
+        # One alone needs no other thread.
+        results = list((map if len(photos) == 1 else self._decoders.map)(decoded, photos))
         pixels = [p for p in results if not isinstance(p, PixtagError)]
         with self._encoding:
             rows = iter(encoder.embed(np.stack(pixels)) if pixels else ())
@@ -161,14 +172,7 @@ class PhotoReader:
 
     def begin(self, photo: Path | str | bytes) -> Future[Floats]:
         """Embed a photo on a thread while the caller does something else: its embedding `[D]`."""
-
-        def embedded() -> Floats:
-            encoder = self.ready()
-            pixels = _decoded(photo, encoder)
-            with self._encoding:
-                return encoder.embed(pixels[None])[0]
-
-        return self._decoders.submit(embedded)
+        return self.begun.put(photo)
 
     def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
         """Embeddings `[D]` of those photos of posts that can be read, by path."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from pixtag.batches import Batches
 from pixtag.bundle import Bundle, fitting, load_bundle
 from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, same_meaning, worth_of
 from pixtag.encoder import limit_blas
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from pixtag.platforms import Platform
 
 DAY_S = 86_400.0
+_MOST_TOGETHER = 8  # questions of a block
+_PATIENCE_S = 0.001  # for which one of several waits for the others
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
@@ -53,6 +56,20 @@ class Answer:
     is_trained_on: bool = False  # whether the model learned from this post, which flatters it
     error: PixtagError | None = None  # why there are no suggestions
     unsure: bool = False  # whether it is not sure what a stranger's photo shows; then few are given
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    embedding: Floats | None  # of its photo, `[D]`
+    wishes: Wishes
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    at: float  # Unix seconds UTC
+    best: tuple[Suggestion, ...]
+    unsure: bool
 
 
 class Predictor:
@@ -85,8 +102,11 @@ class Predictor:
         _try(self._past.model)
         # Python runs one thread at a time: threads that take turns don't contend for each array.
         self._turn = threading.Lock()
-        # Never shut down, since `close` lets questions finish: its thread ends with the Predictor.
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="pixtag-look")
+        self._together: Batches[_Question, _Found] = Batches(
+            self._answer_together, most=_MOST_TOGETHER, n_threads=1, name="pixtag-rank",
+            patience_s=_PATIENCE_S,
+        )  # fmt: skip
+        self._n_asking, self._counting = 0, threading.Condition()
         self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
     @classmethod
@@ -113,11 +133,14 @@ class Predictor:
     def close(self) -> None:
         """Close what was opened here; questions that are being answered are finished first."""
         self._photos.close()
+        with self._counting:
+            self._counting.wait_for(lambda: not self._n_asking)
+        self._together.close()
         self._past.close()
         if self._owns_store:
             self._store.close()
 
-    @property
+    @cached_property
     def model_digest(self) -> str:
         """Tells models apart: SHA-256 in hex of what the model holds."""
         return self._bundle.manifest.digest
@@ -212,7 +235,26 @@ class Predictor:
             looking = photo
         elif photo is not None:
             looking = self._photos.begin(photo)
-        # The past is read while the photo is looked at.
+        with self._counting:
+            self._n_asking += 1
+            is_alone = self._n_asking == 1
+        try:
+            if is_alone or wishes.history:
+                found = self._answer_alone(looking, wishes, at)
+            else:
+                row = None if looking is None else looking.result()
+                found = self._together.put(_Question(row, wishes, at)).result()
+        finally:
+            with self._counting:
+                self._n_asking -= 1
+                self._counting.notify_all()
+        name = str(photo) if isinstance(photo, (str, Path)) else ""
+        return Answer(name, found.at, wishes.user, found.best, unsure=found.unsure)
+
+    def _answer_alone(
+        self, looking: Future[Floats] | None, wishes: Wishes, at: datetime | None
+    ) -> _Found:
+        """Answer one question, whose photo is looked at while the past is read."""
         model, view = self._past.now()
 
         def seen(_: slice) -> Floats:
@@ -224,16 +266,35 @@ class Predictor:
             finally:
                 self._turn.acquire()
 
-        has_photo, when = [photo is not None], [moment_of(view, at)]
+        when = moment_of(view, at)
         with self._turn:
-            found = answered(model, view, when, has_photo, seen, wishes, aside=self._aside)
-        best, unsure = found[0]
-        name = str(photo) if isinstance(photo, (str, Path)) else ""
-        return Answer(name, when[0], wishes.user, best, unsure=unsure)
+            (found,) = answered(model, view, [when], [looking is not None], seen, [wishes])
+        return _Found(when, *found)
+
+    def _answer_together(self, questions: Sequence[_Question]) -> list[_Found]:
+        """Answer questions that wait at the same time as one block, which costs a third."""
+        model, view = self._past.now()
+        when = [moment_of(view, one.at) for one in questions]
+        nothing = self._nothing[0]
+        rows = [nothing if one.embedding is None else one.embedding for one in questions]
+        has_photo = [one.embedding is not None for one in questions]
+        seen = np.array(rows, np.float32).__getitem__
+        with self._turn:
+            wishes = [one.wishes for one in questions]
+            found = answered(model, view, when, has_photo, seen, wishes)
+        return [_Found(at, *one) for at, one in zip(when, found, strict=True)]
 
     def embed(self, photo: Path | str | bytes) -> Floats:
         """Look at a photo: its embedding `[D]`, which `answer` takes in its place."""
-        return self._photos.begin(photo).result()
+        return self.begin(photo).result()
+
+    def begin(self, photo: Path | str | bytes) -> Future[Floats]:
+        """Begin to look at a photo: what `embed` gives, when it is there."""
+        return self._photos.begin(photo)
+
+    def watch_batches(self, told: Callable[[int], object]) -> None:
+        """Let somebody be told how many photos are looked at together each time."""
+        self._photos.begun.on_batch = told
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
         """Look at photos together: for each its embedding `[D]`, or why there is none."""
@@ -301,7 +362,7 @@ class Predictor:
             nothing = self._nothing[0]
             rows = [nothing if isinstance(row, PixtagError) else row for row in looked]
             seen = np.array(rows, np.float32).__getitem__
-            found = answered(model, view, times, has_photo, seen, wishes, aside=self._aside)
+            found = answered(model, view, times, has_photo, seen, [wishes] * len(batch))
             for path, at_s, row, (best, unsure) in zip(batch, times, looked, found, strict=True):
                 post, error = known.get(path), row if isinstance(row, PixtagError) else None
                 own_tags = post.tags if post else sidecar_tags(path)
@@ -402,9 +463,7 @@ def answered(
     at: list[float],
     has_photo: list[bool],
     seen: Callable[[slice], Floats],
-    wishes: Wishes,
-    *,
-    aside: Executor | None = None,
+    wishes: Sequence[Wishes],
 ) -> list[tuple[tuple[Suggestion, ...], bool]]:
     """Suggestions for one question a photo, and whether it is unsure; from one view, no lock.
 
@@ -417,17 +476,18 @@ def answered(
         n = len(at[part])
         block = Questions(
             at=np.array(at[part]),
-            users=(wishes.user,) * n,
+            users=tuple(one.user for one in wishes[part]),
             embeddings=np.zeros((n, width), np.float32),
             has_photo=np.array(has_photo[part], np.bool_) & (width > 0),
-            accepted=(wishes.accepted,) * n,
-            history=(wishes.history,) * n,
+            accepted=tuple(one.accepted for one in wishes[part]),
+            history=tuple(one.history for one in wishes[part]),
         )
-        asked = read(model, view, block, embeddings=partial(seen, part), aside=aside)
+        asked = read(model, view, block, embeddings=partial(seen, part))
         found = described(model, asked)
         ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
         for row, best in enumerate(zip(*ranked, strict=True)):
-            out.append(_suggestions(model, asked, found, row, best, wishes, at[start + row]))
+            one = start + row
+            out.append(_suggestions(model, asked, found, row, best, wishes[one], at[one]))
     return out
 
 
@@ -442,7 +502,7 @@ def _try(model: Model) -> None:
     view = model.evidence(PostLog.of(posts, past)).view()
     none = Wishes.of(5, (), (), None, False, None)
     for user in ("ana", None):
-        wishes = replace(none, user=user)
+        wishes = [replace(none, user=user)]
         (found,) = answered(model, view, [DAY_S * 9], [True], rows[3:].__getitem__, wishes)
         if not all(0 <= one.prob <= 1 for one in found[0]):
             raise ValueError("its chances are not from 0 to 1")

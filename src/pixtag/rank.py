@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -156,12 +155,11 @@ def read(
     sources: Sources | None = None,
     *,
     embeddings: Callable[[], Floats] | None = None,
-    aside: Executor | None = None,
 ) -> Asked:
     """Read all that is needed of the past for a block of questions, but for the candidates.
 
     Where the photos are still being looked at, `embeddings` waits for them, after everything that
-    can be read without. What pixels alone say is worked out `aside`, if there is such a thread.
+    can be read without.
     """
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
@@ -174,8 +172,9 @@ def read(
     asked.company = companies(asked)
     asked.proposed = _propose_unseen(asked, config)
     if embeddings is not None:
-        asked.see(embeddings())
-    looking = aside.submit(_looked, asked) if aside and asked.has_photo.any() else None
+        rows = embeddings()
+        if asked.has_photo.any():
+            asked.see(rows)
     if asked.has_photo.any():
         asked.similar = Similar(view, asked.photo, asked.tick)
         if asked.hidden is not None:
@@ -184,7 +183,7 @@ def read(
     asked.near = near_memory(asked, asked.similar, n_slots=config.near_slots)
     if asked.sources.trend:
         asked.lately = lately_memory(asked, asked.similar, n_slots=config.near_slots)
-    asked.looks, proposed = looking.result() if looking else _looked(asked)
+    asked.looks, proposed = _looked(asked)
     asked.proposed += proposed
     asked.interests = Interests.of(asked, asked.own_memory, asked.looks)
     describe_slots(asked, asked.own_memory, asked.near, asked.looks)

@@ -436,6 +436,20 @@ def test_errors_are_problem_documents(
     assert found.headers["x-content-type-options"] == "nosniff"
 
 
+def test_a_request_is_called_by_the_trace_that_it_is_part_of(client: TestClient) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    def called(**headers: str) -> str:
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return client.get("/healthz", headers=headers).headers["x-request-id"]
+
+    parent = f"00-{trace}-00f067aa0ba902b7-01"
+    assert called(traceparent=parent) == trace
+    assert called(traceparent=parent, x_request_id="mine-1") == "mine-1"
+    for broken in (f"ff{parent[2:]}", parent.replace(trace, "0" * 32), parent.upper(), trace, ""):
+        assert called(traceparent=broken) != trace
+
+
 def test_bugs_and_the_disk_do_not_show(
     client: TestClient, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -139,9 +139,9 @@ class Asker:
         self, places: Sequence[int], past: PostLog | None = None, typed: Sequence[str] = ()
     ) -> list[list[str]]:
         """The five suggestions for photos by their places, asked by the person of the past."""
-        wishes = Wishes.of(5, user=ME, history=typed)
         seen = np.array([self.embeddings[place] for place in places], np.float32)
         view, n = self._model.evidence(past).view(), len(seen)
+        wishes = [Wishes.of(5, user=ME, history=typed)] * n
         found = answered(self._model, view, [AT] * n, [True] * n, seen.__getitem__, wishes)
         return [[suggestion.tag for suggestion in five] for five, _ in found]
 

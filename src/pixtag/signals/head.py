@@ -7,6 +7,14 @@ import numpy as np
 from pixtag.types import Floats
 
 
+def products(rows: Floats, matrix: Floats) -> Floats:
+    """Products of B rows `[B, D]` with all N of a matrix `[N, D]`, `[B, N]`.
+
+    With the long side first: a few rows, as a server has, take half the time so.
+    """
+    return np.ascontiguousarray((matrix @ rows.T).T)
+
+
 class Head:
     """Projects photos into a joint space in which tags have learned embeddings.
 
@@ -46,7 +54,7 @@ class Head:
 
     def logits(self, photo: Floats) -> Floats:
         """Tag logits of projected photos, `[B, V]`."""
-        return photo @ self.tag_vectors.T + self.tag_bias
+        return products(photo, self.tag_vectors) + self.tag_bias
 
     def log_probs(self, photo: Floats) -> Floats:
         """Log softmax of the logits, `[B, V]`."""

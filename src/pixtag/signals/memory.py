@@ -15,6 +15,7 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, HOUR_TICKS, NOBODY, Evidence
 from pixtag.signals.asked import Asked, Pairs, strongest, sums
+from pixtag.signals.head import products
 from pixtag.types import Bools, Floats, Ints
 
 UNKNOWN_AGE_LOG_HOURS = 10.0
@@ -174,7 +175,7 @@ class Similar:
         self._view = view
         at = view.photo_tick
         self.n = int(np.searchsorted(at, tick.max())) if view.photos_in_order else len(at)
-        self.scores = photo @ view.vectors[: self.n].T
+        self.scores = products(photo, view.vectors[: self.n])
         first = int(np.searchsorted(at[: self.n], tick.min())) if view.photos_in_order else 0
         self.scores[:, first:][at[None, first : self.n] >= tick[:, None]] = -np.inf
 
@@ -202,7 +203,7 @@ def near_memory(asked: Asked, similar: Similar | None, *, n_slots: int) -> Memor
     view, prior = asked.view, asked.knowledge.prior.view
     scores = similar.scores
     if len(prior.vectors):
-        scores = np.concatenate([scores, asked.photo @ prior.vectors.T], axis=1)
+        scores = np.concatenate([scores, products(asked.photo, prior.vectors)], axis=1)
     if not asked.has_photo.all():
         scores = np.where(asked.has_photo[:, None], scores, np.float32(-np.inf))
 

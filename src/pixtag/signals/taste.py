@@ -23,6 +23,9 @@ OTHERS_WEIGHT = (2.0, 0.5)
 LAST_POSTS = ((0.4, 0.1), (1.0, 0.3), (3.0, 0.5))
 """Posts of the same topic after which one fades, and how many the habits of others stand for."""
 
+FEW_QUESTIONS = 16
+"""Of which each asks about its own tags alone, instead of all of the vocabulary."""
+
 LATELY_POSTS = 15.0
 INTEREST_POSTS = 60.0
 INTEREST_SHRINK = 5.0
@@ -90,8 +93,10 @@ class Interests:
         topics, every = asked.knowledge.topics, [self.shares, *self.masses]
         if topics is None:
             return np.zeros((len(every), len(tag)), np.float32)
-        if len(asked) == 1:  # few of the tags are asked about
-            return np.concatenate(every) @ topics.of_tag[tag].T
+        if len(asked) <= FEW_QUESTIONS:  # few of the tags are asked about
+            stop = np.cumsum(np.bincount(question, minlength=len(asked)))[:-1]
+            of_each = zip(np.stack(every, axis=1), np.split(tag, stop), strict=True)
+            return np.concatenate([rows @ topics.of_tag[tags].T for rows, tags in of_each], axis=1)
         return np.stack([topics.chances(shares)[question, tag] for shares in every])
 
 

@@ -21,6 +21,7 @@ from safetensors.numpy import load as load_safetensors
 
 from pixtag.errors import ShapeError
 from pixtag.evidence.memory import Column
+from pixtag.signals.head import products
 from pixtag.types import Floats, Halfs, Ints
 
 PLACE_WEIGHTS = (0.8, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1)
@@ -101,7 +102,7 @@ class Classifier:
         if last is not None and has_last and (last[0] == embeddings).all():
             return last[1], last[2]
         rows = embeddings.astype(np.float32)
-        chance = rows @ self.weight.T
+        chance = products(rows, self.weight)
         chance += self.bias
         first = max(0, len(self) - _N_LIKELIEST)
         if self.is_multi_label:

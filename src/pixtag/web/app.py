@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from pixtag.store.keys import KeyRecord, find_key
 from pixtag.web import api, page, problems
 from pixtag.web.guard import Guard, Rules
+from pixtag.web.known import LastKnown
 from pixtag.web.metrics import Metrics
 from pixtag.web.service import Service
 from pixtag.web.work import Work
@@ -49,8 +51,10 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     work = Work(metrics)
     service.watch_batches(metrics.photos.observe)
 
+    known = LastKnown[KeyRecord | None](partial(find_key, service.reader))
+
     async def find(key: str) -> KeyRecord | None:
-        return await asyncio.to_thread(find_key, service.reader, key)
+        return await asyncio.to_thread(known, key)
 
     app.state.service, app.state.work, app.state.metrics = service, work, metrics
     app.state.running = set[tuple[str, str]]()  # requests that are to be done once

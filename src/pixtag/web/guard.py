@@ -54,6 +54,9 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(  # W3C Trace Context: version, trace, parent, flags
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 FindKey = Callable[[str], Awaitable[KeyRecord | None]]
 
 
@@ -139,6 +142,15 @@ def is_forged(method: str, headers: Headers) -> bool:
     return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
+def _request_id(headers: Headers) -> str:
+    """The caller's X-Request-Id, else the trace that the request is part of, else a new id."""
+    given = headers.get("x-request-id", "")
+    if _ID.fullmatch(given):
+        return given
+    trace = _TRACE.fullmatch(headers.get("traceparent", ""))
+    return trace[1] if trace else secrets.token_hex(8)
+
+
 def _scheme(headers: Headers) -> str:
     return urlsplit(headers.get("origin", "")).scheme
 
@@ -165,8 +177,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = _request_id(headers)
         state = {**scope.get("state", {}), "request_id": request_id, "principal": LOCAL}
         scope = {**scope, "state": state}
         answer, body = _Answer(send, scope), _Body(receive, self, self._limit(scope))
@@ -267,7 +278,8 @@ class _Body:
         if self._is_whole:
             return await self._receive()
         try:
-            message = await asyncio.wait_for(self._receive(), self._guard.rules.idle_s)
+            async with asyncio.timeout(self._guard.rules.idle_s):  # without a task of its own
+                message = await self._receive()
         except TimeoutError:
             raise ApiError(408, "the body did not come", hint="send it again") from None
         if message["type"] == "http.request":

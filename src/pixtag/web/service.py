@@ -22,13 +22,13 @@ from pixtag.bundle import Bundle
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError, StoreError
 from pixtag.formats import sniff
-from pixtag.lists import global_lists
+from pixtag.lists import Lists, global_lists
 from pixtag.outputs import replacing
 from pixtag.predictor import Predictor
 from pixtag.store import Store
 from pixtag.store.served import KEPT, ServedRow, Verdict, add_feedback, add_served
 from pixtag.types import Floats, Photo, Post, Suggestion
-from pixtag.web.batches import Batches
+from pixtag.web.known import LastKnown
 
 __all__ = ["Ask", "Served", "Service", "Verdict"]
 
@@ -89,7 +89,8 @@ class Service:
         # Reading waits for no commit of another thread.
         self.reader = store.reader()
         self.predictor = Predictor.load(bundle, store)
-        self._looks = Batches(self.predictor.look_at)
+        # Suggestions go on from memory while the store is away.
+        self._known = LastKnown(self._revision_and_lists)
         self._log = _ServedLog(store, n_logged) if is_logging else None
         self._is_closed = False
         self._not_ready: str | None = "the model is being loaded"
@@ -102,7 +103,6 @@ class Service:
             return
         self._is_closed = True
         self._warming.join()
-        self._looks.close()
         if self._log is not None:
             self._log.close()
         self.predictor.close()
@@ -136,21 +136,19 @@ class Service:
 
     def watch_batches(self, told: Callable[[int], object]) -> None:
         """Let somebody be told how many photos are looked at together each time."""
-        self._looks.on_batch = told
+        self.predictor.watch_batches(told)
 
     def embed(self, photo: bytes) -> Floats:
         """Look at a photo, decoded under limits: its embedding `[D]`. ImageError: it is none."""
-        return self._looks.look(photo).result()
+        return self.predictor.embed(photo)
 
     def suggest(self, ask: Ask) -> Served:
         """Answer one question, with the lists of the person and of everybody here."""
         seen: Floats | Future[Floats] | None = ask.embedding
         if ask.photo is not None:
-            seen = self._looks.look(ask.photo)  # while the past is read
-        revision = self.reader.revision
-        lists = global_lists().joined(self.reader.lists(None))
-        if ask.user is not None:
-            lists = lists.joined(self.reader.lists(ask.user))
+            seen = self.predictor.begin(ask.photo)  # while the past is read
+        revision, lists = self._known(ask.user or "")
+        lists = global_lists().joined(lists)
         wishes = Wishes.of(
             ask.k, ask.accepted, ask.refused, ask.platform,
             lists=lists, user=ask.user, history=ask.history,
@@ -164,6 +162,11 @@ class Service:
         if self._log is not None:
             self._log.add(served)
         return served
+
+    def _revision_and_lists(self, user: str) -> tuple[int, Lists]:
+        """What the store holds: its revision, and lists of everybody and of a person, or nobody."""
+        revision, lists = self.reader.revision, self.reader.lists(None)
+        return revision, lists.joined(self.reader.lists(user)) if user else lists
 
     def publish(
         self,
@@ -191,7 +194,7 @@ class Service:
         Raises:
             ImageError: One of the photos is none; then nothing is put.
         """
-        looks = [self._looks.look(photo) for photo in photos]
+        looks = [self.predictor.begin(photo) for photo in photos]
         names = [hashlib.sha256(photo).hexdigest() for photo in photos]
         rows = [look.result() for look in looks]
         if embedding is not None and not photos:
@@ -238,6 +241,7 @@ class Service:
         if self._log is not None:
             self._log.forget(user)
         self.predictor.forget(user)
+        self._known.drop(user)
 
 
 def _kinds(names: Sequence[str], photos: Sequence[bytes]) -> list[tuple[str, str]]:
