@@ -30,12 +30,15 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def send_until_killed(
-    server: servers.Running, name: str, sky: Path, kill: Callable[[], None]
+    server: servers.Running, name: str, sky: Path, kill: Callable[[threading.Event], None]
 ) -> tuple[list[str], int]:
-    """Publish and give feedback until the server dies; what was acknowledged."""
+    """Publish and give feedback until the server dies; what was acknowledged.
+
+    `kill` is told when the first post was.
+    """
     posts: list[str] = []
-    n_feedback = 0
-    killer = threading.Thread(target=kill)
+    n_feedback, is_first_kept = 0, threading.Event()
+    killer = threading.Thread(target=kill, args=(is_first_kept,))
     with Client(server.url, retries=0) as client:
         killer.start()
         try:
@@ -45,6 +48,7 @@ def send_until_killed(
                     ["kite"], user="ana", photos=photos, post_id=f"{name}-{len(posts)}"
                 )
                 posts.append(done.post_id)
+                is_first_kept.set()
                 found = client.suggest(user="ana")
                 client.feedback(found.id, accepted=["kite"])
                 n_feedback += 1
@@ -61,7 +65,11 @@ def check_kills(tmp_path: Path, bundle: Path, sky: Path, n_kills: int) -> None:
     for turn in range(n_kills):
         with servers.running(path, "--model", bundle) as server:
 
-            def kill(server: servers.Running = server) -> None:
+            def kill(
+                is_first_kept: threading.Event, turn: int = turn, server: servers.Running = server
+            ) -> None:
+                if turn % 2:  # at any moment, or at any after something was acknowledged
+                    is_first_kept.wait(60.0)
                 threading.Event().wait(rng.uniform(0.0, 0.6))
                 server.process.send_signal(signal.SIGKILL)
 
