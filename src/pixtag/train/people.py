@@ -26,18 +26,18 @@ NOW, DAY_S = 1.7e9, 86_400.0  # when made-up people are asked
 SMALL, MOST_SMALL = (1, 2, 4, 8), 60
 EARLY = 20  # posts at the front of a history that are about equally likely to be asked about
 RELATIONS = {
-    "none": 0.06,
+    "none": 0.04,
     "untagged": 0.06,
-    "signed": 0.08,
-    "one set": 0.12,
-    "another subject": 0.18,
+    "signed": 0.1,
+    "one set": 0.1,
+    "another subject": 0.15,
     "several subjects": 0.24,
-    "the same subject": 0.1,
+    "the same subject": 0.15,
     "typed": 0.16,
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
-MOST_HISTORY, MOST_TYPED, LARGEST_SET = 200, 6, 6
+MOST_HISTORY, MOST_TYPED, LARGEST_SET = 150, 6, 6
 EVERYDAY = 40  # most popular tags, of which people put some on everything
 # Of other subjects, the share that are drawn among those whose photos look most like this one's, as
 # a giraffe's like a cat's, and how many those are
@@ -46,12 +46,13 @@ ALIKE_SHARE, N_ALIKE = 0.35, 8
 # subjects that the vocabulary lacks; of histories with photos; of typed tags of another subject
 # that are used all the same
 SIGNED_SHARE, EVERYDAY_SHARE, UNKNOWN_SHARE, PHOTOS_SHARE, TYPED_SHARE = 0.25, 0.3, 0.5, 0.5, 0.25
+SAME_SHARE = 0.65  # of people of several subjects, who post of the photo's too
 # Share of somebody's subjects that have a name of their own, as their cat has; of that subject's
 # posts that carry it; and at what rates somebody uses the tags of a subject, and everyday ones
-NAMED_SHARE, OWN_NAME, RATES, EVERYDAY_RATES = 0.5, 0.8, (0.2, 1.0), (0.4, 1.0)
+NAMED_SHARE, OWN_NAME, RATES, EVERYDAY_RATES = 0.35, 0.8, (0.4, 1.0), (0.4, 1.0)
 # Other people, made up too: how many there are to draw from, in a store at most and in what share
 # of the stores; subjects and posts of each, and days over which they post
-CROWD, MOST_BESIDE, BESIDE_SHARE = 150, 60, 0.5
+CROWD, MOST_BESIDE, BESIDE_SHARE = 150, 60, 0.3
 SUBJECTS_BESIDE, POSTS_BESIDE, DAYS_BESIDE = 3, 25, 150
 UNKNOWN_SUFFIX = "\u02bc"  # makes a tag one that no vocabulary has, with the same words in it
 
@@ -255,7 +256,7 @@ class _History(NamedTuple):
         elif relation == "several subjects":
             more = [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
             subjects += [_Subject(lender, o, unknown=lender.happens(UNKNOWN_SHARE)) for o in more]
-            subjects += [same] * lender.happens(0.5)
+            subjects += [same] * lender.happens(SAME_SHARE)
         rates = {tag: rng.uniform(*EVERYDAY_RATES) for tag in lender.generic(row)}
 
         def drawn(subject: _Subject, photo: int) -> list[str]:
