@@ -44,6 +44,7 @@ class Slow:
     def __init__(self, inner: OnnxEncoder, marker: Path, n: int) -> None:
         self._inner, self._marker, self._left = inner, marker, n
         self.digest, self.width, self.input_px = inner.digest, inner.width, inner.input_px
+        self.interpolation = inner.interpolation
 
     def embed(self, photos: np.ndarray) -> np.ndarray:
         self._left -= 1
