@@ -361,14 +361,15 @@ def as_a_stranger(
     Tags that the person has not used take the places that their chances have among all, in the
     order in which a stranger would get them (by `worth`, those `first` before), but that of his
     five the names of things come before the rest: own tags take places of the last. A place is kept
-    for the first that kinds or classes are fairly sure of. What the person uses on some posts
-    for things that the photo does not show counts less and, where that is sure, so does all of
-    theirs that nothing calls for but `MOST_OWN` tags, a signature rather than another thing, a
+    for the first that kinds or classes are fairly sure of. What the person uses on some posts for
+    things that the photo does not show counts less, twice so where it is sure what it shows; then
+    so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than another thing, a
     general noun or what many use: the rest of a set that was made for other photos.
     """
     out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
-    out[is_own & seen.is_foreign] += LOG_FOREIGN
-    if len(seen.things):
+    is_sure = len(seen.things) > 0
+    out[is_own & seen.is_foreign] += LOG_FOREIGN * (1.0 + is_sure)
+    if is_sure:
         uncalled = np.flatnonzero(is_own & (seen.says < NOT_SEEN))
         own_way = (out + 2.0 * LOG_SECOND * seen.is_common)[uncalled]
         out[uncalled[np.argsort(-own_way, kind="stable")[MOST_OWN:]]] += 2.0 * LOG_FOREIGN

@@ -7,7 +7,7 @@ and people of other logs in stores of every size.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,23 +21,21 @@ from pixtag.train.config import TrainConfig
 from pixtag.train.examples import SUBSETS, Examples, ask, compact, replay_examples
 from pixtag.types import Floats, Halfs, Ints, Post, PostLog
 
-NOW, DAY_S = 1.7e9, 86_400.0  # when made-up people are asked
 # People in the small stores that other logs are dealt into, and such stores of a log at most
 SMALL, MOST_SMALL = (1, 2, 4, 8), 60
 EARLY = 20  # posts at the front of a history that are about equally likely to be asked about
 RELATIONS = {
-    "none": 0.04,
-    "untagged": 0.06,
+    "untagged": 0.08,
     "signed": 0.1,
-    "one set": 0.1,
-    "another subject": 0.15,
-    "several subjects": 0.24,
-    "the same subject": 0.15,
-    "typed": 0.16,
+    "one set": 0.12,
+    "another subject": 0.22,
+    "several subjects": 0.16,
+    "the same subject": 0.12,
+    "typed": 0.2,
 }
 """How a made-up history is related to the photo asked about, and the share of each."""
 
-MOST_HISTORY, MOST_TYPED, LARGEST_SET = 150, 6, 6
+MOST_HISTORY, MOST_TYPED, LARGEST_SET = 90, 6, 6
 EVERYDAY = 40  # most popular tags, of which people put some on everything
 # Of other subjects, the share that are drawn among those whose photos look most like this one's, as
 # a giraffe's like a cat's, and how many those are
@@ -46,14 +44,6 @@ ALIKE_SHARE, N_ALIKE = 0.35, 8
 # subjects that the vocabulary lacks; of histories with photos; of typed tags of another subject
 # that are used all the same
 SIGNED_SHARE, EVERYDAY_SHARE, UNKNOWN_SHARE, PHOTOS_SHARE, TYPED_SHARE = 0.25, 0.3, 0.5, 0.5, 0.25
-SAME_SHARE = 0.65  # of people of several subjects, who post of the photo's too
-# Share of somebody's subjects that have a name of their own, as their cat has; of that subject's
-# posts that carry it; and at what rates somebody uses the tags of a subject, and everyday ones
-NAMED_SHARE, OWN_NAME, RATES, EVERYDAY_RATES = 0.35, 0.8, (0.4, 1.0), (0.4, 1.0)
-# Other people, made up too: how many there are to draw from, in a store at most and in what share
-# of the stores; subjects and posts of each, and days over which they post
-CROWD, MOST_BESIDE, BESIDE_SHARE = 150, 60, 0.3
-SUBJECTS_BESIDE, POSTS_BESIDE, DAYS_BESIDE = 3, 25, 150
 UNKNOWN_SUFFIX = "\u02bc"  # makes a tag one that no vocabulary has, with the same words in it
 
 
@@ -117,7 +107,6 @@ def people_with_histories(
     looks = np.stack(sums) - np.mean(sums, axis=0)
     looks /= np.linalg.norm(looks, axis=1, keepdims=True) + 1e-9
     lender = _Lender(log, kinds, of_kind, looks @ looks.T, everyday, rng)
-    lender.crowd.extend(_posts_of_another(lender, number) for number in range(CROWD))
     return [_with_history(lender, row, model) for row in asked.tolist()]
 
 
@@ -131,7 +120,6 @@ class _Lender:
     likeness: Floats  # cosine of the mean photos of kinds, in that order
     everyday: Sequence[str]
     rng: np.random.Generator
-    crowd: list[list[Post]] = field(default_factory=list)  # other people's posts, by person
 
     def happens(self, share: float) -> bool:
         return self.rng.random() < share
@@ -150,25 +138,13 @@ class _Lender:
                 return self.of_kind[others[place]]
         return self.of_kind[others[0]]
 
-    def beside(self) -> list[Post]:
-        """Posts of other people in the same store, or none."""
-        if not self.happens(BESIDE_SHARE):
-            return []
-        n = int(np.exp(self.rng.uniform(0.0, np.log(MOST_BESIDE))))
-        drawn = self.rng.choice(len(self.crowd), min(n, len(self.crowd)), replace=False)
-        return [post for person in drawn.tolist() for post in self.crowd[person]]
-
     def tags(self, row: int, *, unknown: bool = False) -> list[str]:
         suffix = UNKNOWN_SUFFIX if unknown else ""
         return [f"{tag}{suffix}" for tag in self.log.tags_of(row)]
 
-    def invented(self) -> str:
-        """A tag of one person's own, without a word in it."""
-        return f"by{self.rng.integers(1_000_000)}"
-
     def generic(self, row: int) -> list[str]:
         """Tags that somebody puts on everything: a signature, everyday ones, both or none."""
-        out = [self.invented()] if self.happens(SIGNED_SHARE) else []
+        out = [f"by{self.rng.integers(1_000_000)}"] if self.happens(SIGNED_SHARE) else []
         if self.everyday and self.happens(EVERYDAY_SHARE):
             n = int(self.rng.integers(1, 4))
             drawn = self.rng.choice(self.everyday, min(n, len(self.everyday)), replace=False)
@@ -189,100 +165,59 @@ class _Lender:
         return [tag for tag, n in zip(typed, repeats, strict=True) for _ in range(n)], used
 
 
-class _Subject:
-    """What somebody posts of one kind: each tag at a rate of theirs, and their own name for it."""
-
-    def __init__(self, lender: _Lender, photos: Sequence[int], *, unknown: bool) -> None:
-        self.photos, self._lender, self._unknown = photos, lender, unknown
-        self._rates: dict[str, float] = {}
-        self._name = [lender.invented()] if lender.happens(NAMED_SHARE) else []
-
-    def tags(self, row: int) -> list[str]:
-        """What they put on a photo of it, at least one tag."""
-        tags, rng = self._lender.tags(row, unknown=self._unknown), self._lender.rng
-        rates = [self._rates.setdefault(tag, rng.uniform(*RATES)) for tag in tags]
-        used = [t for t, rate in zip(tags, rates, strict=True) if self._lender.happens(rate)]
-        return [*(used or tags[:1]), *(self._name if self._lender.happens(OWN_NAME) else ())]
-
-
-def _posts_of_another(lender: _Lender, number: int) -> list[Post]:
-    """Make up somebody else, of a few subjects, without photos."""
-    rng, kinds = lender.rng, [*lender.of_kind]
-    drawn = rng.choice(kinds, min(SUBJECTS_BESIDE, len(kinds)), replace=False).tolist()
-    subjects = [_Subject(lender, lender.of_kind[kind], unknown=False) for kind in drawn]
-    posts: list[Post] = []
-    for i in range(int(rng.integers(1, POSTS_BESIDE))):
-        subject = subjects[rng.integers(len(subjects))]
-        tags = tuple(dict.fromkeys(subject.tags(int(rng.choice(subject.photos)))))
-        at = NOW - rng.uniform(0.0, DAYS_BESIDE * DAY_S)
-        posts.append(Post(f"o{number}-{i}", f"other{number}", at, tags))
-    return posts
-
-
 class _History(NamedTuple):
-    """Posted photos with their tags; what is typed; and what is used with the photo asked about."""
+    """Photos that somebody posted with their tags; what they put on everything; what they type."""
 
     posts: list[tuple[int, list[str]]]
+    generic: list[str]
     typed: list[str]
-    used: list[str]
 
     @classmethod
     def of(cls, lender: _Lender, row: int, relation: str) -> _History:
         """Draw one that relates so to the photo at `row`."""
-        rng, wanted = lender.rng, lender.tags(row)
+        rng = lender.rng
         n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
         other, unknown = lender.other_subject(row), lender.happens(UNKNOWN_SHARE)
         lent: list[int] = rng.choice(other, n).tolist()
-        if relation == "none":
-            return cls([], [], wanted)
         if relation == "typed":
             typed, used = lender.typed(row)
-            return cls([], typed, [*wanted, *used])
+            return cls([], used, typed)
         if relation == "untagged":
-            return cls([(post, []) for post in lent], [], wanted)
+            return cls([(post, []) for post in lent], [], [])
         if relation == "signed":
-            pasted = [lender.invented()]
-            return cls([(post, pasted) for post in lent], [], [*wanted, *pasted])
+            return cls([(post, []) for post in lent], [f"by{rng.integers(1_000_000)}"], [])
         if relation == "one set":
             pasted = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
             if lender.happens(0.5):  # on photos of its own subject alone, so it tells that subject
-                return cls([(post, pasted) for post in lent], [], wanted)
+                return cls([(post, pasted) for post in lent], [], [])
             anything = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
-            return cls([(post, pasted) for post in anything], [], [*wanted, *pasted])
-        same = _Subject(lender, lender.of_kind[lender.kinds[row]], unknown=False)
-        subjects = [_Subject(lender, other, unknown=unknown)]
+            return cls([(post, []) for post in anything], pasted, [])
+        same, pools = lender.of_kind[lender.kinds[row]], [other]
         if relation == "the same subject":
-            subjects = [same]
+            pools, unknown = [same], False
         elif relation == "several subjects":
-            more = [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
-            subjects += [_Subject(lender, o, unknown=lender.happens(UNKNOWN_SHARE)) for o in more]
-            subjects += [same] * lender.happens(SAME_SHARE)
-        rates = {tag: rng.uniform(*EVERYDAY_RATES) for tag in lender.generic(row)}
-
-        def drawn(subject: _Subject, photo: int) -> list[str]:
-            return [*subject.tags(photo), *(t for t, rate in rates.items() if lender.happens(rate))]
-
-        who = [subjects[rng.integers(len(subjects))] for _ in range(n)]
-        shown = [(int(rng.choice(subject.photos)), subject) for subject in who]
-        posts = [(post, drawn(subject, post)) for post, subject in shown if post != row]
-        return cls(posts, [], drawn(same, row))
+            pools += [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
+            pools, unknown = pools + [same] * lender.happens(0.5), False
+        lent = [int(rng.choice(pools[rng.integers(len(pools))])) for _ in range(n)]
+        posts = [(post, lender.tags(post, unknown=unknown)) for post in lent if post != row]
+        return cls(posts, lender.generic(row), [])
 
 
 def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
-    log, rng, person = lender.log, lender.rng, "somebody"
+    log, rng, now, person = lender.log, lender.rng, 1.7e9, "somebody"
     relation = [*RELATIONS][rng.choice(len(RELATIONS), p=[*RELATIONS.values()])]
     history = _History.of(lender, row, relation)
-    at = NOW - np.cumsum(rng.exponential(2.0 * DAY_S, len(history.posts)))
+    at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, len(history.posts)))
     posts = [
-        Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys(tags)))
+        Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys([*tags, *history.generic])))
         for i, (_, tags) in enumerate(history.posts)
     ]
     embeddings: dict[str, Halfs] = {}
     if lender.happens(PHOTOS_SHARE):
         embeddings = {f"h{i}": log.embeddings[post] for i, (post, _) in enumerate(history.posts)}
-    view = model.evidence(PostLog.of([*posts, *lender.beside()], embeddings)).view()
+    view = model.evidence(PostLog.of(posts, embeddings)).view()
     questions = Questions(
-        at=np.array([NOW]),
+        at=np.array([now]),
         users=(person,),
         embeddings=log.embeddings[[row]].astype(np.float32),
         has_photo=np.array([True]),
@@ -290,7 +225,7 @@ def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     )
     asked = read(model, view, questions)
     found = compact(described(model, asked))
-    answer = set(history.used)
+    answer = {*log.tags_of(row), *history.generic}
     used = np.isin(found.tag, [i for t in answer if (i := asked.id_of(t)) >= 0]) & found.filled
     return Examples(found, used, np.array([len(answer)]), np.zeros(1, np.bool_))
 
