@@ -22,6 +22,7 @@ from pixtag.errors import ImageError, InputError, ModelError, StoreError
 from pixtag.evaluate.model import model_of
 from pixtag.evidence import MemoryEvidence, NoModel
 from pixtag.images import digest
+from pixtag.ingest import find_sources, import_posts
 from pixtag.lists import Lists
 from pixtag.model import evidence_of
 from pixtag.photos import photos_under, sidecar_tags
@@ -261,6 +262,27 @@ def test_a_platform_cuts_k(store: Path) -> None:
 
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """The demo's people, who post without photos, with the shipped model."""
+    path = tmp_path_factory.mktemp("demo") / "s.sqlite"
+    with Store.open(path, create=True) as opened:
+        import_posts(find_sources([SAMPLES[0].parent.parent / "demo" / "posts.jsonl"]), opened)
+    return Predictor.load(store=path)
+
+
+@pytest.mark.parametrize("name", ["mountains", "river", "sunset"])
+def test_an_archive_without_photos_leaves_what_a_photo_of_something_else_shows(
+    invented: Predictor, name: str
+) -> None:
+    photo, at = SAMPLES[0].with_name(f"{name}.jpg"), datetime(2026, 5, 27, 8, tzinfo=UTC)
+    five = tags(invented.suggest(photo, user="ana", at=at))
+    assert name in five
+    assert not {"misterwhiskers", "anasmornings", "catlover"} & set(five)
+    own = tags(invented.suggest(SAMPLES[0].with_name("cat.jpg"), user="ana", at=at, k=10))
+    assert {"cat", "misterwhiskers"} <= set(own)
 
 
 @pytest.mark.parametrize("photo", SAMPLES, ids=lambda path: path.stem)

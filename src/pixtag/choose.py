@@ -363,8 +363,9 @@ def as_a_stranger(
     five the names of things come before the rest: own tags take places of the last. A place is kept
     for the first that kinds or classes are fairly sure of. What the person uses on some posts for
     things that the photo does not show counts less, twice so where it is sure what it shows; then
-    so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than another thing, a
-    general noun or what many use: the rest of a set that was made for other photos.
+    so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than
+    another thing, a general noun or what many use: the rest of a set that was made for other
+    photos.
     """
     out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
     is_sure = len(seen.things) > 0
