@@ -1,11 +1,11 @@
 """What it costs as a store grows, in a file and in PostgreSQL.
 
-    python bench/scale.py [--most 1000000] [--json FILE] [--plots docs/images]
+    python bench/scale.py [--sizes 10000,1000000] [--json FILE] [--plots docs/images]
     python bench/scale.py --read FILE --plots docs/images
 
-Invented stores of 10,000, 30,000, 100,000 ... posts without photos, up to `--most`: a person and a
-tag for every ten posts (at most a million of each), tags by Zipf's law, people with heavy-tailed
-numbers of posts, fifty bursts; the last post was made just now. Each is kept in an SQLite file and,
+Invented stores of 10,000 to 1,000,000 posts without photos: a person and a tag for every ten posts
+(at most a million of each), tags by Zipf's law, people with heavy-tailed numbers of posts, fifty
+bursts; the last post was made just now. Each is kept in an SQLite file and,
 where there is a server, in PostgreSQL, which flushes every commit to the disk:
 
 - posts a second in bulk, and what a post takes on the disk;
@@ -14,7 +14,7 @@ where there is a server, in PostgreSQL, which flushes every commit to the disk:
   commit included. People are drawn as they post, so the busiest come most often;
 - durable posts a second of four writers, and suggestions beside them (PostgreSQL).
 
-`--most 10000000` wants some 24 GiB of memory and an hour. `--plots` draws the costs against size.
+`--plots` draws the costs against size.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from pixtag.store import Store
 from pixtag.types import Post, PostLog
 
 FILE, POSTGRES = "file", "PostgreSQL"
+SIZES = "10000,30000,100000,300000,1000000"
 MOST_NAMES, N_BURSTS = 1_000_000, 50
 READY_S, SUGGEST_MS, OWN_MS = 60.0, 15.0, 10.0  # wanted of PostgreSQL at a million posts
 MIB = 2**20
@@ -69,8 +70,7 @@ GREY = "#808080"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--least", type=int, default=10_000, help="posts of the smallest store")
-    parser.add_argument("--most", type=int, default=1_000_000, help="posts of the largest one")
+    parser.add_argument("--sizes", default=SIZES, help="posts, by commas")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rate", type=float, default=300.0, help="posts a second of all writers")
     parser.add_argument("--writers", type=int, default=4, help="processes that write at once")
@@ -84,19 +84,13 @@ def main() -> None:
     else:
         kinds = [FILE, POSTGRES] if postgres.has_server() else [FILE]
         table, bare = [], started(None)[1]
-        for n, kind in itertools.product(sizes(asked.least, asked.most), kinds):
+        for n, kind in itertools.product(map(int, asked.sizes.split(",")), kinds):
             print(f"== {n:,} posts, {kind}", flush=True)
             table.append({"posts": n, "store": kind, **measured(n, kind, bare, asked).values})
             if asked.json:
                 asked.json.write_text(json.dumps(table, indent=2) + "\n")
     if asked.plots:
-        draw(table, asked.plots)
-
-
-def sizes(least: int, most: int) -> list[int]:
-    """Three and ten times the smallest, and so on."""
-    steps = (least * 10**i * factor for i in itertools.count() for factor in (1, 3))
-    return list(itertools.takewhile(lambda n: n <= most, steps))
+        draw(sorted(table, key=lambda row: row["posts"]), asked.plots)
 
 
 def measured(n: int, kind: str, bare: float, asked: argparse.Namespace) -> Figures:

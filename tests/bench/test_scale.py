@@ -26,7 +26,7 @@ def test_measures_each_size_in_each_store_and_draws_it(tmp_path):
         pytest.skip("no PostgreSQL here")
     made = tmp_path / "table.json"
     few = ("--asked", 2, "--seconds", 0.2, "--writers", 1)
-    bench("--least", 200, "--most", 600, *few, "--json", made, "--plots", tmp_path)
+    bench("--sizes", "200,600", *few, "--json", made, "--plots", tmp_path)
     rows = json.loads(made.read_text())
     kept = [(row["posts"], row["store"]) for row in rows]
     assert kept == [(n, store) for n in (200, 600) for store in ("file", "PostgreSQL")]
