@@ -5,8 +5,8 @@
 
 Invented stores of 10,000 to 1,000,000 posts without photos: a person and a tag for every ten posts
 (at most a million of each), tags by Zipf's law, people with heavy-tailed numbers of posts, fifty
-bursts; the last post was made just now. Each is kept in an SQLite file and,
-where there is a server, in PostgreSQL, which flushes every commit to the disk:
+bursts; the last post was made just now. Each is kept in an SQLite file and, where there is a
+server, in PostgreSQL, which flushes every commit to the disk:
 
 - posts a second in bulk, and what a post takes on the disk;
 - a new process ready to answer from all posts and from a snapshot, and its memory;
@@ -44,7 +44,7 @@ from pixtag.types import Post, PostLog
 FILE, POSTGRES = "file", "PostgreSQL"
 SIZES = "10000,30000,100000,300000,1000000"
 MOST_NAMES, N_BURSTS = 1_000_000, 50
-READY_S, SUGGEST_MS, OWN_MS = 60.0, 15.0, 10.0  # wanted of PostgreSQL at a million posts
+READY_S, OWN_MS = 60.0, 10.0  # wanted of PostgreSQL at a million posts
 MIB = 2**20
 PLOTS = {
     "answers": ("milliseconds", {
