@@ -108,7 +108,9 @@ def under_load(
     tell(figures, f"{name}suggest beside them", beside, p99_ms=15.0)
 
 
-def tell(figures: Figures, name: str, taken: list[tuple[float, float]], **most: float) -> None:
+def tell(
+    figures: Figures, name: str, taken: list[tuple[float, float]], **most: float | None
+) -> None:
     figures.add_times(name, [clock for clock, _ in taken], **most)
     figures.add_times(f"{name} (processor)", [busy for _, busy in taken])
 

@@ -34,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 import postgres
-from _figures import Figures, invented_log, posts_of, seconds
+from _figures import Figures, invented_log, posts_of, seconds_of_processor
 
 from pixtag.bundle import load_bundle
 from pixtag.predictor import Predictor
@@ -83,7 +83,7 @@ def main() -> None:
         table = json.loads(asked.read.read_text())
     else:
         kinds = [FILE, POSTGRES] if postgres.has_server() else [FILE]
-        table, bare = [], started(None)[1]
+        table, bare = [], started(None)[2]
         for n, kind in itertools.product(map(int, asked.sizes.split(",")), kinds):
             print(f"== {n:,} posts, {kind}", flush=True)
             table.append({"posts": n, "store": kind, **measured(n, kind, bare, asked).values})
@@ -116,21 +116,25 @@ def measure(
     log = replace(log, at=log.at + (time.time() - log.at[-1]))
     is_postgres = address.startswith("postgresql")
     with Store.open(address, create=True) as store:
-        taken = seconds(lambda: store.add_posts(posts_of(log, range(n))))
+        taken, busy = seconds_of_processor(lambda: store.add_posts(posts_of(log, range(n))))
         figures.add("bulk load, s", taken)
+        figures.add("bulk load (processor of this process), s", busy)
         figures.add("bulk load, posts/s", n / taken)
         add_disk(figures, store, is_postgres=is_postgres)
         add_starts(figures, n, address, folder, bare, is_postgres=is_postgres)
         chosen = np.random.default_rng(0).integers(0, n, 2 * asked.asked)
         people = [log.users[user] for user in log.user_of_post[chosen].tolist()]
-        own = [seconds(lambda p=p: list(store.posts(user_id=p))) for p in people[: asked.asked]]
-        figures.add_times("own posts", own, median_ms=OWN_MS if is_postgres else None)
+        own = [
+            seconds_of_processor(lambda p=p: list(store.posts(user_id=p)))
+            for p in people[: asked.asked]
+        ]
+        postgres.tell(figures, "own posts", own, median_ms=OWN_MS if is_postgres else None)
         with Predictor.load(bundle, store) as predictor:
             predictor.suggest(None)
             postgres.tell(figures, "suggest", postgres.ask(predictor, people, asked.seconds))
             new = posts_now(log, asked.asked)
-            observed = [seconds(lambda p=p: predictor.observe([p])) for p in new]
-            figures.add_times("observe", observed)
+            observed = [seconds_of_processor(lambda p=p: predictor.observe([p])) for p in new]
+            postgres.tell(figures, "observe", observed)
             if is_postgres:
                 postgres.under_load(figures, "", address, predictor, people, asked)
 
@@ -151,21 +155,23 @@ def add_starts(
     figures: Figures, n: int, address: str, folder: Path, bare: float, *, is_postgres: bool
 ) -> None:
     """A process of its own that reads every post, and one that reads the snapshot."""
-    taken, memory, most = started(address)
+    taken, busy, memory, most = started(address)
     figures.add("ready from all posts, s", taken)
+    figures.add("ready from all posts (processor), s", busy)
     figures.add("memory at most while reading all posts, MiB", most)
     snapshot = sum(file.stat().st_size for file in folder.rglob("*.snapshot"))
     if snapshot:
-        taken, memory, _ = started(address)
+        taken, busy, memory, _ = started(address)
         at_most = READY_S if is_postgres else None
         figures.add("ready from a snapshot, s", taken, at_most=at_most)
+        figures.add("ready from a snapshot (processor), s", busy)
         figures.add("snapshot, MiB", snapshot / MIB)
     figures.add("memory, MiB", memory)
     figures.add("memory a post, bytes", (memory - bare) * MIB / n)
 
 
-def started(address: str | None) -> tuple[float, float, float]:
-    """Seconds until a new process has answered, the MiB it takes then, and at most before."""
+def started(address: str | None) -> tuple[float, float, float, float]:
+    """Seconds by the clock and processor until a new process has answered; its MiB, and at most."""
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     child = context.Process(target=start, args=(address, told))
@@ -178,12 +184,12 @@ def started(address: str | None) -> tuple[float, float, float]:
 
 def start(address: str | None, told: multiprocessing.Queue) -> None:
     """Load the model and the store, answer, and have the encoder at hand, as a server does."""
-    began = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     with Predictor.load(load_bundle(), address) as predictor:
         predictor.suggest(None)
-        taken = time.perf_counter() - began
+        taken, busy = time.perf_counter() - wall, time.process_time() - cpu
         predictor.encoder()
-        told.put((taken, memory_mib("VmRSS"), memory_mib("VmHWM")))
+        told.put((taken, busy, memory_mib("VmRSS"), memory_mib("VmHWM")))
 
 
 def memory_mib(name: str) -> float:
