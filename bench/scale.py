@@ -1,7 +1,7 @@
 """What it costs as a store grows, in a file and in PostgreSQL.
 
     python bench/scale.py [--sizes 10000,1000000] [--json FILE] [--plots docs/images]
-    python bench/scale.py --read FILE --plots docs/images
+    python bench/scale.py --read docs/scale.json --plots docs/images
 
 Invented stores of 10,000 to 1,000,000 posts without photos: a person and a tag for every ten posts
 (at most a million of each), tags by Zipf's law, people with heavy-tailed numbers of posts, fifty
@@ -48,8 +48,8 @@ READY_S, OWN_MS = 60.0, 10.0  # wanted of PostgreSQL at a million posts
 MIB = 2**20
 PLOTS = {
     "answers": ("milliseconds", {
-        "suggest, ms: median": "suggest, median",
-        "suggest, ms: 99th percentile": "suggest, 99th percentile",
+        "suggest (processor), ms: median": "suggest (processor), median",
+        "suggest (processor), ms: 99th percentile": "suggest (processor), 99th percentile",
         "observe, ms: median": "observe, durable, median",
         "own posts, ms: median": "own posts by index, median",
     }),
@@ -71,6 +71,7 @@ GREY = "#808080"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", default=SIZES, help="posts, by commas")
+    parser.add_argument("--only", choices=(FILE, POSTGRES), help="one kind of store")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rate", type=float, default=300.0, help="posts a second of all writers")
     parser.add_argument("--writers", type=int, default=4, help="processes that write at once")
@@ -83,6 +84,7 @@ def main() -> None:
         table = json.loads(asked.read.read_text())
     else:
         kinds = [FILE, POSTGRES] if postgres.has_server() else [FILE]
+        kinds = [kind for kind in kinds if asked.only in (None, kind)]
         table, bare = [], started(None)[2]
         for n, kind in itertools.product(map(int, asked.sizes.split(",")), kinds):
             print(f"== {n:,} posts, {kind}", flush=True)
