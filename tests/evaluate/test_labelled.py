@@ -173,7 +173,7 @@ def test_histories_are_what_their_names_say(looks):
     for name, history in made.items():
         log = history.past(embeddings)
         tags = {tag for one in history.tags for tag in one}
-        assert len(log) == (N_POSTS if name.startswith(str(N_POSTS)) else 0), name
+        assert len(log) == (int(name.split()[0]) if name[0].isdigit() else 0), name
         assert log.has_photo.all() == (name.endswith("photos too") or not len(log)), name
         if "another subject" in name and not history.typed:
             assert tags <= theirs or "unknown" in name
@@ -185,6 +185,12 @@ def test_histories_are_what_their_names_say(looks):
     same = made[f"{N_POSTS} on the same subject, photos too"]
     assert 0 not in same.photos
     assert {looks[i].concept for i in same.photos} == {"stripes"}
+    two = made[f"{2 * N_POSTS} on two other subjects, photos too"]
+    own = [[tag for tag in tags if tag.endswith("qz")] for tags in two.tags]
+    assert len({looks[i].concept for i in two.photos}) == 2
+    assert {tag for one in own for tag in one} == {
+        f"{looks[i].concept[::-1]}qz" for i in two.photos
+    }
     assert made["typed: the right tag"].typed == ("zebra",)
     assert set(made["typed: a mixed handful"].typed) <= {"forest", "sky", "oddity"}
     again = dict(histories_of(looks, 0, np.random.default_rng(0)))

@@ -118,7 +118,7 @@ class Service:
     def _warm_up(self) -> None:
         """Look at nothing in particular once, so that nobody's first question waits for it."""
         try:
-            self.predictor.answer(_grey_photo(), Wishes.of(5))
+            self.predictor.answer(_look_at_nothing(self.predictor), Wishes.of(5))
             self._not_ready = None
         except Exception as error:  # noqa: BLE001 - told by `problems`, and in full here
             log.warning("the model cannot be used: %s", error)
@@ -255,6 +255,14 @@ def _keep(file: str, photo: bytes) -> None:
         path.parent.mkdir(0o700, exist_ok=True)
         with replacing(path) as out:
             out.write(photo)
+
+
+def _look_at_nothing(predictor: Predictor) -> Floats:
+    """Embedding of a grey photo, which no batch counts."""
+    (seen,) = predictor.look_at([_grey_photo()])
+    if isinstance(seen, PixtagError):
+        raise seen
+    return seen
 
 
 def _grey_photo() -> bytes:
