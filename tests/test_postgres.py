@@ -623,3 +623,13 @@ def test_what_was_forgotten_elsewhere_leaves_this_machines_files_too(
         (folder / "kept").touch()
     with on("here") as store:
         assert "kept" in copies(store), "it was looked through after that removal already"
+
+
+def test_a_database_of_the_version_before_is_brought_up_to_date(database, admin):
+    with Store.open(database) as store:
+        store.add_posts([post("p", "ana", 1.0, "cat")])
+    admin.execute("DROP TABLE shards, workers")  # which came with version 4
+    admin.execute("DELETE FROM schema_version WHERE version = 4")
+    with Store.open(database) as store:
+        assert store.forget("ana").posts == 1
+        assert store.summary().n_posts == 0

@@ -45,7 +45,8 @@ def _ported(name: str) -> str:
 
 MIGRATIONS = {
     3: Path(__file__).with_name("postgres_3.sql").read_text(encoding="utf-8")
-    + _ported("version_3.sql")
+    + _ported("version_3.sql"),
+    4: Path(__file__).with_name("postgres_4.sql").read_text(encoding="utf-8"),
 }
 """What each version of the schema changes; there was no PostgreSQL before version 3."""
 
