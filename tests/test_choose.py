@@ -25,6 +25,7 @@ from pixtag.choose import (
 )
 from pixtag.lists import Lists
 from pixtag.rank import read
+from pixtag.signals import OWN_KEYS
 from pixtag.types import Post, PostLog
 from worlds import START_AT, model_for, world
 
@@ -322,6 +323,34 @@ def test_beside_own_tags_an_unlike_photo_keeps_its_things_before_what_goes_with_
     own = np.arange(6) == 0
     worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[1])
     assert np.argsort(-worth, kind="stable").tolist() == [0, 1, 4, 5, 2, 3]
+
+
+def test_a_photo_like_the_persons_that_surely_shows_something_else_keeps_that_a_place():
+    seen = _seen([5] * 4, kinds=[0.0, 0.2, 0.5, 0.1], names=[1, 2, 3])
+    worth = np.log(np.array([0.9, 0.5, 0.01, 0.3], np.float32))
+    assert names_first(worth, replace(seen, history="near")) == [2]
+    faint = replace(seen, kinds=seen.kinds / 2)
+    assert names_first(worth, replace(faint, history="near")) == []
+    assert names_first(worth, replace(seen, history="like")) == []
+    probs = np.exp(worth)
+    near = worth_of(probs, replace(seen, history="near"), floor=0.1)
+    assert near == pytest.approx(worth), "the rest comes by chance, as on a photo like theirs"
+
+
+@pytest.mark.parametrize(("cosine", "expected"), [(0.5, "unlike"), (0.7, "near"), (0.9, "like")])
+def test_how_alike_photos_must_be_depends_on_what_they_show(cosine, expected):
+    model = model_for(world(300))
+    width, day = model.knowledge.encoder_width, 86_400.0
+    shown = world(300).embeddings[int(np.flatnonzero(world(300).has_photo)[5])]
+    posts = [Post(f"p{i}", "ana", START_AT + i * day, ("tango",)) for i in range(3)]
+    past = PostLog.of(posts, {post.post_id: shown for post in posts})
+    question = ask("ana", START_AT + 9 * day, shown, width=width)
+    asked = read(model, model.knowledge.evidence(past).view(), question)
+    asked.own_memory.keys[..., OWN_KEYS.index("similarity")] = cosine
+    seen = _seen([5] * 3, kinds=[0.0, 0.6, 0.7], names=[1, 2])
+    assert history_like(asked, 0, seen, np.zeros(3, np.bool_)) == expected
+    used = np.array([False, False, True])
+    assert history_like(asked, 0, seen, used) == ("unlike" if expected == "unlike" else "like")
 
 
 def test_tags_of_things_that_an_unlike_photo_does_not_show_count_less():

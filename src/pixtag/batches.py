@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class Batches(Generic[Item, Result]):
-    """A queue in front of some threads. Nobody waits for company: a batch is what waits by then.
+    """A queue in front of some threads: a batch is what waits when one of them is free.
 
     Its threads end with it, also where nobody closes it.
 

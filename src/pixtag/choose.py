@@ -36,7 +36,10 @@ SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which
 LIKELY_KIND = 0.1  # and from which its name is kept a place
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
-UNLIKE_PHOTOS = 0.6  # largest cosine with the person's photos below which a photo is unlike them
+# Largest cosine with the person's photos below which a photo is unlike them, and from which it is
+# like them even where it shows a thing that they never named
+UNLIKE_PHOTOS, LIKE_PHOTOS = 0.6, 0.8
+SURE_NEW = 0.3  # expected weight from which a place is kept for such a thing
 N_UNLIKE, SURE_UNLIKE = 1, 0.15  # places kept then for the thing, from this expected weight on
 MOST_OWN = 2  # of the person's tags that nothing in the photo calls for
 # What the person uses counts so much less there if what it belongs to has less expected weight
@@ -236,8 +239,9 @@ class Seen:
     # Which are on few of the person's posts and of things that the photo does not show, or called
     # for by nothing where it is sure what it shows
     is_foreign: Bools | bool = False
-    # Nobody's posts are known; or the photo is unlike, or like, what the person has posted
-    history: Literal["none", "unlike", "like"] = "none"
+    # Nobody's posts are known; or the photo is unlike, or like, what the person has posted, or like
+    # it and yet shows something else
+    history: Literal["none", "unlike", "like", "near"] = "none"
 
     @classmethod
     def of(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
@@ -291,21 +295,26 @@ class Seen:
 
 def history_like(
     asked: Asked, question: int, seen: Seen, is_own: Bools
-) -> Literal["none", "unlike", "like"]:
+) -> Literal["none", "unlike", "like", "near"]:
     """Whether the photo is like what the person has posted: by photos, else by names of things.
 
-    Without photos it is unlike when the person has never used the name that it calls for most. What
-    somebody typed is no post: it says which tags, not what they post.
+    Without photos it is unlike when the person has never used the name that it calls for most; with
+    photos it is `near` then, if they look alike but not the same. What somebody typed is no post:
+    it says which tags, not what they post.
     """
     memory = asked.own_memory
     keys = memory.keys[question, memory.filled[question] & (memory.rows[question] >= 0)]
     both = keys[:, _BOTH] > 0
     if not len(keys):
         return "none"
-    if 2 * np.count_nonzero(both) >= len(keys):
-        return "unlike" if keys[both, _SIMILARITY].max() < UNLIKE_PHOTOS else "like"
     things = seen.things[:1]
-    return "unlike" if len(things) and not is_own[things].any() else "like"
+    is_new = len(things) > 0 and not is_own[things].any()
+    if 2 * np.count_nonzero(both) < len(keys):
+        return "unlike" if is_new else "like"
+    alike = keys[both, _SIMILARITY].max()
+    if alike < UNLIKE_PHOTOS:
+        return "unlike"
+    return "near" if is_new and alike < LIKE_PHOTOS else "like"
 
 
 def usual_share(uses: Floats, n_posts: float) -> Floats:
@@ -322,7 +331,7 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
-    if seen is None or seen.history == "like":
+    if seen is None or seen.history in {"like", "near"}:
         return worth.astype(np.float32)
     lift = np.clip(np.log(np.maximum(probs, 1e-5) / seen.usual), LEAST_LIFT, MOST_LIFT)
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
@@ -337,9 +346,12 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
 
     The two names of things of most worth, the likely kind's, and where no kind is sure the two that
     the encoder's own classes call for most, each unless it falls far behind the best of its sort.
+    On a photo that looks like the person's and surely shows something else, that alone.
     """
     if seen is None or seen.history == "like":
         return []
+    if seen.history == "near":
+        return [i for i in seen.things[:1].tolist() if seen.says[i] >= SURE_NEW]
     order = np.argsort(-worth, kind="stable")
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
@@ -359,11 +371,11 @@ def as_a_stranger(
     """Worth and kept places on a photo unlike what the person has posted.
 
     Tags that the person has not used take the places that their chances have among all, in the
-    order in which a stranger would get them (by `worth`, those `first` before), but that of his
-    five the names of things come before the rest: own tags take places of the last. A place is kept
-    for the first that kinds or classes are fairly sure of. What the person uses on some posts for
-    things that the photo does not show counts less, twice so where it is sure what it shows; then
-    so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than
+    order in which a stranger would get them (by `worth`, those `first` before), but that among the
+    first five names of things come before the rest: own tags take places of the last. A place is
+    kept for the first that kinds or classes are fairly sure of. What the person uses on some posts
+    for things that the photo does not show counts less, twice so where it is sure what it shows;
+    then so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than
     another thing, a general noun or what many use: the rest of a set that was made for other
     photos.
     """

@@ -530,7 +530,8 @@ def _suggestions(
     if seen is not None and seen.history == "unlike":
         worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, first=first)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
-    if asked.heard is not None and seen is not None and seen.history != "like" and not unsure:
+    is_new = seen is not None and seen.history in {"none", "unlike"}
+    if asked.heard is not None and is_new and not unsure:
         fit = features[:, FEATURES.column("words")]
         first = [*asked.heard.fitting(asked, row, tags, fit), *first]
     known = dict(zip(names, tags.tolist(), strict=True))

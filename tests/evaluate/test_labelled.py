@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import handmade
+import pixtag.evaluate.labelled as labelled
 from pixtag.bundle import load_bundle
 from pixtag.errors import InputError, LeakError, ModelError
 from pixtag.evaluate import Request, run_protocol
@@ -19,9 +20,11 @@ from pixtag.evaluate.labelled import (
     N_POSTS,
     NOTHING,
     OF_STRANGER,
+    OUT_OF_PLACE,
     SIGNATURE,
     SIGNED,
     THING,
+    History,
     LabelledPhoto,
     evaluate_histories,
     evaluate_strangers,
@@ -195,6 +198,18 @@ def test_histories_are_what_their_names_say(looks):
     assert set(made["typed: a mixed handful"].typed) <= {"forest", "sky", "oddity"}
     again = dict(histories_of(looks, 0, np.random.default_rng(0)))
     assert again == made
+
+
+def test_own_tags_are_out_of_place_unless_they_fit_or_are_on_every_post(looks, monkeypatch):
+    posts = [("zebra", "mine", "odd"), ("mine", "cat")]
+    given = ["zebra", "mine", "odd", "cat", "forest"]
+    monkeypatch.setattr(labelled, "histories_of", lambda *_: iter(
+        [(NOTHING, History()), ("after two", History(posts))]))  # fmt: skip
+    monkeypatch.setattr(labelled.Asker, "fives", lambda *_: [given])
+    found = evaluate_histories(handmade.bundle(), looks[:1])
+    assert looks[0].tags == ("zebra", "pattern")
+    assert found.find("after two", OUT_OF_PLACE).mean == 2, "odd and cat"
+    assert found.find(NOTHING, OUT_OF_PLACE).mean == 0
 
 
 def test_answers_after_a_history_are_held_against_a_strangers(figures, looks):
