@@ -75,9 +75,7 @@ class OnnxEncoder:
     def embed(self, images: NDArray[np.uint8]) -> Floats:
         """Embed photos `[B, P, P, 3]` as `Encoder.embed` says."""
         side = self.input_px
-        if images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            what = f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}"
-            raise ShapeError(what, hint=f"use images.decode(photo, target_px={side})")
+        check_pixels(images, side)
         if not len(images):
             return np.empty((0, self.width), np.float32)
         pixels = np.empty((len(images), 3, side, side), np.float32)
@@ -108,6 +106,13 @@ class OnnxEncoder:
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
         return OnnxEncoder(self.model, name=self._name, n_threads=n_threads)
+
+
+def check_pixels(images: NDArray[np.uint8], side: int) -> None:
+    """Raise `ShapeError` unless these are photos `[B, P, P, 3]` of this side."""
+    if images.ndim != 4 or images.shape[1:] != (side, side, 3):
+        what = f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}"
+        raise ShapeError(what, hint=f"use images.decode(photo, target_px={side})")
 
 
 def _remade(model: bytes, name: str, n_threads: int) -> OnnxEncoder:

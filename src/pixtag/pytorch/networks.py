@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixtag.encoder import load_encoder
-from pixtag.errors import InputError, ModelError, PixtagError, ShapeError
+from pixtag.encoder import check_pixels, load_encoder
+from pixtag.errors import InputError, ModelError, PixtagError
 from pixtag.images import Interpolation
 from pixtag.pytorch import library
 from pixtag.types import Floats
@@ -100,10 +100,7 @@ class TorchEncoder:
 
     def embed(self, images: NDArray[np.uint8]) -> Floats:
         """Embed photos `[B, P, P, 3]` as `Encoder.embed` says."""
-        side = self.input_px
-        if images.ndim != 4 or images.shape[1:] != (side, side, 3):
-            what = f"the encoder wants photos [B, {side}, {side}, 3], not {list(images.shape)}"
-            raise ShapeError(what, hint=f"use images.decode(photo, target_px={side})")
+        check_pixels(images, self.input_px)
         if not len(images):
             return np.empty((0, self.width), np.float32)
         with torch.inference_mode():
