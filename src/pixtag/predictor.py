@@ -8,16 +8,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from pixtag.answering import answered
 from pixtag.batches import Batches
 from pixtag.bundle import Bundle, fitting, load_bundle
-from pixtag.choose import Seen, Wishes, as_a_stranger, check_k, names_first, same_meaning, worth_of
+from pixtag.choose import Wishes, check_k
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
 from pixtag.evidence import LAST_TICK, View, seconds, ticks
@@ -25,22 +26,17 @@ from pixtag.lists import Lists, global_lists
 from pixtag.live import PART, LiveEvidence
 from pixtag.model import Model
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
-from pixtag.rank import Candidates, best_places, block_size, described, read
-from pixtag.reasons import contributions, facts_of, reasons
-from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.trend import Rising, rising_tags
-from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.store import Store
-from pixtag.types import Bools, Floats, Ints, Post, PostLog, Reason, Suggestion
+from pixtag.types import Floats, Post, PostLog, Suggestion
 
 if TYPE_CHECKING:
     from pixtag.encoder import Encoder
     from pixtag.platforms import Platform
 
 DAY_S = 86_400.0
-_MOST_TOGETHER = 8  # questions of a block
+_MOST_TOGETHER = 16  # questions of a block
 _PATIENCE_S = 0.001  # for which one of several waits for the others
-_ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,40 +453,6 @@ class Predictor:
         return self._store
 
 
-def answered(
-    model: Model,
-    view: View,
-    at: list[float],
-    has_photo: list[bool],
-    seen: Callable[[slice], Floats],
-    wishes: Sequence[Wishes],
-) -> list[tuple[tuple[Suggestion, ...], bool]]:
-    """Suggestions for one question a photo, and whether it is unsure; from one view, no lock.
-
-    `seen` gives the embeddings of some of the photos, zeros without one, when they are there.
-    """
-    out: list[tuple[tuple[Suggestion, ...], bool]] = []
-    size, width = block_size(view), model.knowledge.encoder_width
-    for start in range(0, len(at), size):
-        part = slice(start, start + size)
-        n = len(at[part])
-        block = Questions(
-            at=np.array(at[part]),
-            users=tuple(one.user for one in wishes[part]),
-            embeddings=np.zeros((n, width), np.float32),
-            has_photo=np.array(has_photo[part], np.bool_) & (width > 0),
-            accepted=tuple(one.accepted for one in wishes[part]),
-            history=tuple(one.history for one in wishes[part]),
-        )
-        asked = read(model, view, block, embeddings=partial(seen, part))
-        found = described(model, asked)
-        ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
-        for row, best in enumerate(zip(*ranked, strict=True)):
-            one = start + row
-            out.append(_suggestions(model, asked, found, row, best, wishes[one], at[one]))
-    return out
-
-
 @fitting()
 def _try(model: Model) -> None:
     """Ask a model, perhaps a stranger's, about an invented photo of somebody with a history."""
@@ -506,52 +468,6 @@ def _try(model: Model) -> None:
         (found,) = answered(model, view, [DAY_S * 9], [True], rows[3:].__getitem__, wishes)
         if not all(0 <= one.prob <= 1 for one in found[0]):
             raise ValueError("its chances are not from 0 to 1")
-
-
-def _suggestions(
-    model: Model,
-    asked: Asked,
-    found: Candidates,
-    row: int,
-    ranked: tuple[Ints, Floats],
-    wishes: Wishes,
-    at: float,
-) -> tuple[tuple[Suggestion, ...], bool]:
-    """Choose among the ranked places of one question, `row` of a block, say why, and if unsure."""
-    n = int(np.count_nonzero(found.filled[row]))
-    places, probs = ranked[0][:n], ranked[1][:n]
-    tags = found.tag[row, places]
-    names = [asked.names[tag] for tag in tags.tolist()]
-    features = found.features[row, places]
-    seen = Seen.of(asked, row, tags, features)
-    worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
-    is_own = features[:, FEATURES.column("own_uses_log")] > 0
-    first = names_first(worth, seen)
-    if seen is not None and seen.history == "unlike":
-        worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, first=first)
-    unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
-    is_new = seen is not None and seen.history in {"none", "unlike"}
-    if asked.heard is not None and is_new and not unsure:
-        fit = features[:, FEATURES.column("words")]
-        first = [*asked.heard.fitting(asked, row, tags, fit), *first]
-    known = dict(zip(names, tags.tolist(), strict=True))
-
-    def same(names: Sequence[str]) -> Bools:
-        ids = [known[name] if name in known else asked.id_of(name) for name in names]
-        return same_meaning(asked, row, np.array(ids, np.int64))
-
-    best = wishes.chosen(
-        names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen, unsure=unsure
-    )
-    likely = dict(zip(names, probs.tolist(), strict=True))
-    added = tuple(Suggestion(tag, likely.get(tag, 0.0), _ALWAYS) for tag in wishes.always)
-    if not best:
-        return added, unsure
-    parts = contributions(model.weights, found, row, places[best]).tolist()
-    facts = facts_of(asked, found, row, places[best], at=at, history=wishes.history)
-    why = map(reasons, parts, facts)
-    chosen = (Suggestion(names[i], likely[names[i]], next(why)) for i in best)
-    return (*chosen, *added), unsure
 
 
 def _check_time(at: datetime | None) -> None:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixtag import network
 from pixtag.choose import usage_of
 from pixtag.rank import Candidates
-from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked
+from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked, Pairs
 from pixtag.signals.calendar import LEAST_LIFT
 from pixtag.signals.trend import LEAST_PEOPLE, LEAST_RISE, LIFT_HOURS
 from pixtag.signals.words import BRIDGE_FLOOR
@@ -132,82 +133,114 @@ def reasons(added: Sequence[float], facts: Facts) -> tuple[Reason, ...]:
     return tuple(found) or (Reason("general", "a guess: little speaks for it", 0.0),)
 
 
-def contributions(weights: network.Weights, found: Candidates, row: int, places: Ints) -> Floats:
-    """What each group of `REASONS` added to the scores of candidates of a question, `[K, G]`."""
-    # Every variant of a candidate is one more candidate of the same question, the whole one last.
-    n, one = len(REASONS) + 1, slice(row, row + 1)
-    features = np.repeat(found.features[row, places][None], n, axis=0)
-    np.copyto(features[:-1], weights["norm/mean"], where=FEATURES.by_reason[:, None, :])
-    inputs: dict[str, Any] = {"context": found.context[one]}
-    members: dict[str, Floats] = {}
+def contributions(weights: network.Weights, found: Candidates, rows: Ints, places: Ints) -> Floats:
+    """What each group of `REASONS` added to the scores of candidates of a block, `[K, G]`.
+
+    Args:
+        weights: The network.
+        found: Candidates of B questions.
+        rows: Question of each of K candidates, ascending, `[K]`.
+        places: Their places among the question's candidates, `[K]`.
+    """
+    # Every variant of a candidate is one more candidate of its question, the whole one last.
+    n, n_rows = len(REASONS) + 1, len(found)
+    count = np.bincount(rows, minlength=n_rows)
+    nth = np.arange(len(rows)) - (np.cumsum(count) - count)[rows]
+    at = np.zeros((n_rows, int(count.max(initial=0))), np.int64)
+    at[rows, nth] = places
+
+    def variants(values: NDArray[Any]) -> Floats:
+        picked = np.take_along_axis(values, at[:, :, None], axis=1).astype(np.float32)
+        return np.repeat(picked[:, None], n, axis=1)  # [B, G + 1, K of a question, ...]
+
+    features = variants(found.features)
+    np.copyto(features[:, :-1], weights["norm/mean"], where=FEATURES.by_reason[:, None, :])
+    inputs: dict[str, Any] = {"context": found.context, "features": features}
     for memory in MEMORIES.values():
         for name in (f"{memory}_keys", f"{memory}_filled"):
-            inputs[name] = getattr(found, name)[one].astype(np.float32, copy=False)
-        member = getattr(found, f"{memory}_member")[row, places].astype(np.float32)
-        members[memory] = np.repeat(member[None], n, axis=0)
+            inputs[name] = getattr(found, name).astype(np.float32, copy=False)
+        inputs[f"{memory}_member"] = variants(getattr(found, f"{memory}_member"))
     for i, group in enumerate(REASONS):
         if group in MEMORIES:
-            members[MEMORIES[group]][i] = 0.0
-    inputs["features"] = features.reshape(1, n * len(places), -1)
-    for memory, member in members.items():
-        inputs[f"{memory}_member"] = member.reshape(1, n * len(places), -1)
-    scores = network.scores(weights, inputs).reshape(n, len(places))
-    return np.asarray(scores[-1] - scores[:-1], np.float32).T
+            inputs[f"{MEMORIES[group]}_member"][:, i] = 0.0
+    for name in ("features", *(f"{memory}_member" for memory in MEMORIES.values())):
+        one = inputs[name]
+        inputs[name] = one.reshape(n_rows, at.shape[1] * n, one.shape[-1])
+    scores = network.scores(weights, inputs).reshape(n_rows, n, at.shape[1])[rows, :, nth]
+    return np.asarray(scores[:, -1:] - scores[:, :-1], np.float32)
 
 
 def facts_of(
     asked: Asked,
     found: Candidates,
-    row: int,
+    rows: Ints,
     places: Ints,
     *,
-    at: float,
-    history: Sequence[str] = (),
+    at: Sequence[float],
+    history: Sequence[Sequence[str]],
 ) -> list[Facts]:
-    """Gather what holds for candidates `[K]`, offered together, of one question (`row`)."""
-    given = Counter(history)
-    view, has_photo = asked.view, bool(asked.has_photo[row])
-    tags, features = found.tag[row, places], found.features[row, places].astype(np.float64)
-    names, tick = [asked.names[t] for t in tags.tolist()], np.full(len(tags), asked.tick[row])
-    pair, counts = asked.pairs.find(np.full(len(tags), row), tags), asked.facts(asked.pairs)
+    """Gather what holds for candidates of a block, those of a question offered together.
+
+    Args:
+        asked: B questions.
+        found: Their candidates.
+        rows: Question of each of K candidates, ascending, `[K]`.
+        places: Their places among the question's candidates, `[K]`.
+        at: Unix seconds UTC of each question, B of them.
+        history: What was typed with each, B of them.
+    """
+    given = [Counter(typed) for typed in history]
+    view, has_photo = asked.view, asked.has_photo[rows]
+    tags, features = found.tag[rows, places], found.features[rows, places].astype(np.float64)
+    names, tick, row_of = [asked.names[t] for t in tags.tolist()], asked.tick[rows], rows.tolist()
+    pair, counts = asked.pairs.find(rows, tags), asked.facts(asked.pairs)
     uses, people = counts.uses[pair], view.named_with(tags, tick)
-    usual, elsewhere = _usual(asked, row, tags, uses)
-    n_all_people = view.n_people(int(tick[0]))
+    usual, elsewhere = _usual(asked, rows, tags, uses)
+    n_all_people = {moment: view.n_people(moment) for moment in set(tick.tolist())}
 
     def of(name: str) -> Doubles:
         return features[:, FEATURES.column(name)]
 
     raised = _log_odds(np.exp(of("head_log_prob"))) - _log_odds(usual)
-    is_raise_known = of("head_known") * has_photo > 0
+    is_raise_known = np.logical_and(of("head_known") > 0, has_photo)
     call = BRIDGE_FLOOR * np.expm1(np.maximum(of("bridge"), of("kinds"))) * has_photo
     likeness = of("prototype") * has_photo
-    n_own, last_own_at = _own_uses(asked, row, tags)
-    n_near = int(np.count_nonzero(found.near_filled[row]))
-    n_near_with = np.count_nonzero(found.near_member[row, places], axis=1)
-    is_real = found.own_filled[row] & (found.own_rows[row] >= 0)
-    carries = found.own_member[row, places] & is_real
-    both, similarity = (found.own_keys[row, :, OWN_KEYS.index(name)] for name in _ALIKE)
-    alike = np.flatnonzero((both > 0) & (similarity >= LEAST_SAME_SUBJECT))
-    alike = alike[np.argsort(-similarity[alike], kind="stable")[:SIMILAR_SLOTS]]
+    n_own, last_own_at = _own_uses(asked, rows, tags)
+    n_near = np.count_nonzero(found.near_filled, axis=1)[rows]
+    n_near_with = np.count_nonzero(found.near_member[rows, places], axis=1)
+    is_real = np.logical_and(found.own_filled, found.own_rows >= 0)
+    carries = found.own_member[rows, places] & is_real[rows]
+    both, similarity = (found.own_keys[:, :, OWN_KEYS.index(name)] for name in _ALIKE)
+    likest = np.where((both > 0) & (similarity >= LEAST_SAME_SUBJECT), similarity, -np.inf)
+    slot = np.argsort(-likest, axis=1, kind="stable")[:, :SIMILAR_SLOTS]
+    is_alike = np.isfinite(np.take_along_axis(likest, slot, axis=1))
+    on_alike = np.take_along_axis(carries, slot[rows], axis=1) & is_alike[rows]
+    is_on_alike = np.count_nonzero(on_alike, axis=1) > 0
+    last = np.argmax(is_real, axis=1)[rows, None]
+    is_on_last = np.take_along_axis(carries, last, axis=1)[:, 0]
     is_many = features[:, _PEOPLE] > _TWO
     rise = np.exp(np.where(is_many, features[:, _LIFTS], 0.0).max(axis=1, initial=0.0))
-    n_own_posts, is_on_last = np.count_nonzero(carries, axis=1), carries[:, np.argmax(is_real)]
-    is_on_alike, partners = carries[:, alike].any(axis=1), _partners(asked, row, tags)
+    n_own_posts = np.count_nonzero(carries, axis=1)
+    partners = [
+        partner
+        for row in dict.fromkeys(row_of)
+        for partner in _partners(asked, row, tags[rows == row])
+    ]
     return [
         Facts(
-            at=at,
+            at=at[row],
             raise_log=float(raised[i]) if is_raise_known[i] else None,
             call=float(call[i]),
             likeness=float(likeness[i]),
-            n_near=n_near,
+            n_near=int(n_near[i]),
             n_near_with=int(n_near_with[i]),
-            n_given=given[names[i]],
+            n_given=given[row][names[i]],
             n_own=n_own[i],
             last_own_at=last_own_at[i],
             n_own_posts=int(n_own_posts[i]),
             is_on_last=bool(is_on_last[i]),
             is_on_alike=bool(is_on_alike[i]),
-            outside=_outside(asked, row, int(tags[i]), at),
+            outside=_outside(asked, row, int(tags[i]), at[row]),
             rise=float(rise[i]),
             n_weekday=float(counts.on_weekday[pair[i]]),
             n_days=float(counts.days[pair[i]]),
@@ -215,10 +248,10 @@ def facts_of(
             season_lift=float(features[i, _SEASON].max()),
             partner=partners[i],
             n_people=int(people[i]),
-            n_all_people=n_all_people,
+            n_all_people=n_all_people[int(tick[i])],
             share_elsewhere=float(elsewhere[i]),
         )
-        for i in range(len(tags))
+        for i, row in enumerate(row_of)
     ]
 
 
@@ -236,26 +269,32 @@ def _outside(asked: Asked, row: int, tag: int, at: float) -> str:
     return f"{'rising' if is_known else 'used'} on {crowd.source[i]}: {n:,} people {when}"
 
 
-def _own_uses(asked: Asked, row: int, tags: Ints) -> tuple[list[int], list[float]]:
+def _own_uses(asked: Asked, rows: Ints, tags: Ints) -> tuple[list[int], list[float]]:
     """How often the person used each tag, and when last (Unix seconds UTC), typed uses apart."""
-    own, n, last = asked.own, list[int](), list[float]()
-    for tag in tags.tolist():
-        post = own.post[own.tag == tag]
-        # The posts that stand for a typed history are nobody's.
-        post = post[(own.question[post] == row) & (own.slot[post] >= 0)]
-        n.append(len(post))
-        last.append(float(asked.view.at(own.slot[post[-1:]])[0]) if len(post) else -np.inf)
-    return n, last
+    own, n = asked.own, len(tags)
+    # The posts that stand for a typed history are nobody's.
+    use = np.flatnonzero(own.slot[own.post] >= 0)
+    post = own.post[use]
+    order = np.lexsort((tags, rows))
+    pairs = Pairs(rows[order], tags[order], n_questions=len(asked), n_tags=asked.n_tags)
+    of_pair = pairs.find(own.question[post], own.tag[use])
+    last = np.full(n + 1, -1, np.int64)
+    last[of_pair] = own.slot[post]  # the last of several stays
+    count, latest = np.zeros(n, np.int64), np.full(n, -np.inf)
+    count[order] = np.bincount(of_pair, minlength=n + 1)[:-1]
+    is_used = last[:-1] >= 0
+    latest[order[is_used]] = asked.view.at(last[:-1][is_used])
+    return count.tolist(), latest.tolist()
 
 
-def _usual(asked: Asked, row: int, tags: Ints, uses: Doubles) -> tuple[Doubles, Doubles]:
+def _usual(asked: Asked, rows: Ints, tags: Ints, uses: Doubles) -> tuple[Doubles, Doubles]:
     """Share of all uses that are of each tag, and share of the prior's posts with it."""
     prior = asked.knowledge.prior
     of_prior, people = asked.at_prior(prior.uses, tags), asked.at_prior(prior.people, tags)
-    n_lately = int(np.count_nonzero(asked.just_used[0] == row))
-    n_posts = float(asked.n_posts[row])
-    total = n_posts * n_lately / max(min(n_posts, 128.0), 1.0) + prior.n_uses
-    usual = (uses + of_prior + SMOOTH) / (total + SMOOTH * asked.view.n_tags)
+    n_lately = np.bincount(asked.just_used[0], minlength=len(asked))
+    n_posts = asked.n_posts.astype(np.float64)
+    total = n_posts * n_lately / np.maximum(np.minimum(n_posts, 128.0), 1.0) + prior.n_uses
+    usual = (uses + of_prior + SMOOTH) / (total[rows] + SMOOTH * asked.view.n_tags)
     return usual, np.maximum(of_prior, people) / max(prior.n_posts, 1)
 
 

@@ -89,9 +89,9 @@ CHECK = """
     found = candidates(model, evidence.view(), questions)
     row = int(np.flatnonzero(found.features[:, :, column].any(axis=1))[0])
     places = np.flatnonzero(found.features[row, :, column] > 0)
+    rows, group = np.full(len(places), row), list(REASONS).index("own uses")
     added, more = (
-        contributions(w, found, row, places)[:, list(REASONS).index("own uses")]
-        for w in (model.weights, heavier)
+        contributions(w, found, rows, places)[:, group] for w in (model.weights, heavier)
     )
     assert (more > added + 0.1).all()
     print("the toy is a signal")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pixtag.answering import answered
 from pixtag.bundle import Bundle
 from pixtag.choose import Wishes
 from pixtag.encoder import SHIPPED_DIGEST, class_synonyms, classifier
@@ -19,7 +20,7 @@ from pixtag.evaluate.metrics import Bootstrap, OnProgress
 from pixtag.evaluate.tables import ALL, Figures, Row, Values, mean_rows
 from pixtag.model import model_of
 from pixtag.photos import BATCH, PhotoReader
-from pixtag.predictor import DAY_S, answered
+from pixtag.predictor import DAY_S
 from pixtag.tags import normalise_tag
 from pixtag.types import Doubles, Floats, Post, PostLog
 

@@ -1,0 +1,121 @@
+"""`answered`: suggestions for a block of questions, from the past to the reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, same_meaning, worth_of
+from pixtag.evidence import View
+from pixtag.model import Model
+from pixtag.rank import Candidates, best_places, block_size, described, read
+from pixtag.reasons import contributions, facts_of, reasons
+from pixtag.signals import FEATURES, Asked, Questions
+from pixtag.signals.words import BRIDGE_FLOOR
+from pixtag.types import Bools, Floats, Ints, Reason, Suggestion
+
+_ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
+
+
+def answered(
+    model: Model,
+    view: View,
+    at: list[float],
+    has_photo: list[bool],
+    seen: Callable[[slice], Floats],
+    wishes: Sequence[Wishes],
+) -> list[tuple[tuple[Suggestion, ...], bool]]:
+    """Suggestions for one question a photo, and whether it is unsure; from one view, no lock.
+
+    `seen` gives the embeddings of some of the photos, zeros without one, when they are there.
+    """
+    out: list[tuple[tuple[Suggestion, ...], bool]] = []
+    size, width = block_size(view), model.knowledge.encoder_width
+    for start in range(0, len(at), size):
+        part = slice(start, start + size)
+        n = len(at[part])
+        block = Questions(
+            at=np.array(at[part]),
+            users=tuple(one.user for one in wishes[part]),
+            embeddings=np.zeros((n, width), np.float32),
+            has_photo=np.array(has_photo[part], np.bool_) & (width > 0),
+            accepted=tuple(one.accepted for one in wishes[part]),
+            history=tuple(one.history for one in wishes[part]),
+        )
+        asked = read(model, view, block, embeddings=partial(seen, part))
+        found = described(model, asked)
+        ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
+        sets = [
+            _chosen(asked, found, row, best, wishes[start + row])
+            for row, best in enumerate(zip(*ranked, strict=True))
+        ]
+        out += _explained(model, asked, found, sets, at[part], wishes[part])
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The set of one question: K candidates, as they are shown."""
+
+    places: Ints  # among the candidates, `[K]`
+    probs: list[float]  # of each, K of them
+    likely: dict[str, float]  # chance of every candidate, by its name
+    is_unsure: bool
+
+
+def _chosen(
+    asked: Asked, found: Candidates, row: int, ranked: tuple[Ints, Floats], wishes: Wishes
+) -> _Chosen:
+    """Choose among the ranked places of one question, `row` of a block."""
+    n = int(np.count_nonzero(found.filled[row]))
+    places, probs = ranked[0][:n], ranked[1][:n]
+    tags = found.tag[row, places]
+    names = [asked.names[tag] for tag in tags.tolist()]
+    features = found.features[row, places]
+    seen = Seen.of(asked, row, tags, features)
+    worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
+    is_own = features[:, FEATURES.column("own_uses_log")] > 0
+    first = names_first(worth, seen)
+    if seen is not None and seen.history == "unlike":
+        worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, first=first)
+    unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
+    is_new = seen is not None and seen.history in {"none", "unlike"}
+    if asked.heard is not None and is_new and not unsure:
+        fit = features[:, FEATURES.column("words")]
+        first = [*asked.heard.fitting(asked, row, tags, fit), *first]
+    known = dict(zip(names, tags.tolist(), strict=True))
+
+    def same(names: Sequence[str]) -> Bools:
+        ids = [known[name] if name in known else asked.id_of(name) for name in names]
+        return same_meaning(asked, row, np.array(ids, np.int64))
+
+    best = wishes.chosen(
+        names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen, unsure=unsure
+    )
+    likely = dict(zip(names, probs.tolist(), strict=True))
+    return _Chosen(places[best], probs[best].tolist(), likely, unsure)
+
+
+def _explained(
+    model: Model,
+    asked: Asked,
+    found: Candidates,
+    sets: Sequence[_Chosen],
+    at: Sequence[float],
+    wishes: Sequence[Wishes],
+) -> list[tuple[tuple[Suggestion, ...], bool]]:
+    """Say why of each tag of the sets of a block; what is always added follows."""
+    rows = np.repeat(np.arange(len(sets)), [len(one.places) for one in sets])
+    places = np.concatenate([one.places for one in sets])
+    parts = contributions(model.weights, found, rows, places).tolist()
+    facts = facts_of(asked, found, rows, places, at=at, history=[w.history for w in wishes])
+    why = map(reasons, parts, facts)
+    tags, out = iter(found.tag[rows, places].tolist()), list[tuple[tuple[Suggestion, ...], bool]]()
+    for one, wanted in zip(sets, wishes, strict=True):
+        best = (Suggestion(asked.names[next(tags)], prob, next(why)) for prob in one.probs)
+        added = (Suggestion(tag, one.likely.get(tag, 0.0), _ALWAYS) for tag in wanted.always)
+        out.append(((*best, *added), one.is_unsure))
+    return out
