@@ -11,21 +11,19 @@ from asking import ask
 from pixtag.choose import (
     POOL,
     Seen,
-    Usage,
     Wishes,
     as_a_stranger,
     best_set,
     greedy,
     history_like,
-    look_alike,
     names_first,
-    near_synonyms,
     usual_share,
     worth_of,
 )
 from pixtag.lists import Lists
 from pixtag.rank import read
 from pixtag.signals import OWN_KEYS
+from pixtag.synonyms import Usage, look_alike, near_synonyms
 from pixtag.types import Post, PostLog
 from worlds import START_AT, model_for, world
 

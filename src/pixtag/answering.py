@@ -8,13 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, same_meaning, worth_of
+from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, worth_of
 from pixtag.evidence import View
 from pixtag.model import Model
 from pixtag.rank import Candidates, best_places, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, Asked, Questions
 from pixtag.signals.words import BRIDGE_FLOOR
+from pixtag.synonyms import same_meaning
 from pixtag.types import Bools, Floats, Ints, Reason, Suggestion
 
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)

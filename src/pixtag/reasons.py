@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixtag import network
-from pixtag.choose import usage_of
 from pixtag.rank import Candidates
 from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked, Pairs
 from pixtag.signals.calendar import LEAST_LIFT
 from pixtag.signals.trend import LEAST_PEOPLE, LEAST_RISE, LIFT_HOURS
 from pixtag.signals.words import BRIDGE_FLOOR
+from pixtag.synonyms import usage_of
 from pixtag.types import Doubles, Floats, Ints, Reason
 
 LEAST_WEIGHT = 0.01  # contributions below it, in log units, are no reason

@@ -25,8 +25,9 @@ from pixtag.evidence.postings import (
     ticks,
 )
 from pixtag.evidence.protocol import Evidence
+from pixtag.evidence.records import NOBODY, Counts, OwnPosts
 from pixtag.evidence.snapshot import load_evidence, save_evidence
-from pixtag.evidence.view import NOBODY, Counts, OwnPosts, View, best_tags, weekday_key
+from pixtag.evidence.view import View, best_tags, weekday_key
 
 __all__ = [
     "DAY_TICKS",

@@ -28,15 +28,8 @@ from pixtag.evidence.postings import (
     ragged,
     ticks,
 )
-from pixtag.evidence.view import (
-    NOBODY,
-    TIMED_POSTS,
-    UNTIMED_POSTS,
-    Kept,
-    View,
-    empty_view,
-    weekday_key,
-)
+from pixtag.evidence.records import NOBODY
+from pixtag.evidence.view import TIMED_POSTS, UNTIMED_POSTS, Kept, View, empty_view, weekday_key
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
 _TAG_BITS = 24

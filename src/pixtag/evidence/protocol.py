@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pixtag.evidence.outside import Outside
-from pixtag.evidence.view import Counts, Names, OwnPosts, Totals
+from pixtag.evidence.records import Counts, Names, OwnPosts, Totals
 from pixtag.types import Doubles, Floats, Halfs, Ints, Smalls
 
 

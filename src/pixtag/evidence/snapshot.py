@@ -21,7 +21,8 @@ from safetensors.numpy import save_file
 
 from pixtag.evidence.memory import Derive, MemoryEvidence
 from pixtag.evidence.postings import Postings, Segment
-from pixtag.evidence.view import Names, View
+from pixtag.evidence.records import Names
+from pixtag.evidence.view import View
 
 FORMAT = 1
 
