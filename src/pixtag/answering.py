@@ -8,16 +8,18 @@ from functools import partial
 
 import numpy as np
 
+from pixtag.bursts import burst_chances
 from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, worth_of
 from pixtag.evidence import View
 from pixtag.model import Model
 from pixtag.rank import Candidates, best_places, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
-from pixtag.signals import FEATURES, Asked, Questions
+from pixtag.signals import FEATURES, REASONS, Asked, Questions
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.synonyms import same_meaning
 from pixtag.types import Bools, Floats, Ints, Reason, Suggestion
 
+_RISING = list(REASONS).index("rising")
 _ALWAYS = (Reason("lists", "always: it is on your list", 0.0),)
 
 
@@ -63,6 +65,7 @@ class _Chosen:
 
     places: Ints  # among the candidates, `[K]`
     probs: list[float]  # of each, K of them
+    raised: Floats  # by a burst, log units, `[K]`
     likely: dict[str, float]  # chance of every candidate, by its name
     is_unsure: bool
 
@@ -76,6 +79,9 @@ def _chosen(
     tags = found.tag[row, places]
     names = [asked.names[tag] for tag in tags.tolist()]
     features = found.features[row, places]
+    burst = burst_chances(asked, row, features)
+    raised = np.log(np.maximum(burst / np.maximum(probs, 1e-6), 1.0))
+    probs = np.maximum(probs, burst)
     seen = Seen.of(asked, row, tags, features)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
@@ -87,6 +93,8 @@ def _chosen(
     if asked.heard is not None and is_new and not unsure:
         fit = features[:, FEATURES.column("words")]
         first = [*asked.heard.fitting(asked, row, tags, fit), *first]
+    if is_new and burst.any():
+        first = [int(np.argmax(burst)), *first]
     known = dict(zip(names, tags.tolist(), strict=True))
 
     def same(names: Sequence[str]) -> Bools:
@@ -97,7 +105,7 @@ def _chosen(
         names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen, unsure=unsure
     )
     likely = dict(zip(names, probs.tolist(), strict=True))
-    return _Chosen(places[best], probs[best].tolist(), likely, unsure)
+    return _Chosen(places[best], probs[best].tolist(), raised[best], likely, unsure)
 
 
 def _explained(
@@ -111,9 +119,10 @@ def _explained(
     """Say why of each tag of the sets of a block; what is always added follows."""
     rows = np.repeat(np.arange(len(sets)), [len(one.places) for one in sets])
     places = np.concatenate([one.places for one in sets])
-    parts = contributions(model.weights, found, rows, places).tolist()
+    parts = contributions(model.weights, found, rows, places)
+    parts[:, _RISING] += np.concatenate([one.raised for one in sets])
     facts = facts_of(asked, found, rows, places, at=at, history=[w.history for w in wishes])
-    why = map(reasons, parts, facts)
+    why = map(reasons, parts.tolist(), facts)
     tags, out = iter(found.tag[rows, places].tolist()), list[tuple[tuple[Suggestion, ...], bool]]()
     for one, wanted in zip(sets, wishes, strict=True):
         best = (Suggestion(asked.names[next(tags)], prob, next(why)) for prob in one.probs)

@@ -31,7 +31,10 @@ SPECIFIC = 0.3  # how much the lift over a tag's usual share counts, against its
 LEAST_LIFT, MOST_LIFT = -3.0, 5.0
 USUAL_POSTS = 20.0  # posts without the tag that its usual share is shrunk by
 SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which the kind is sure
-LIKELY_KIND = 0.1  # and from which its name is kept a place
+LIKELY_KIND, LIKELY_CLASS = (
+    0.1,
+    0.05,
+)  # and from which a name by kinds, or by classes, is kept a place
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
 # Largest cosine with the person's photos below which a photo is unlike them, and from which it is
@@ -44,7 +47,7 @@ MOST_OWN = 2  # of the person's tags that nothing in the photo calls for
 LOG_FOREIGN, NOT_SEEN, ON_MOST = float(np.log(0.2)), 0.03, 0.5  # but for what is on most posts
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
-LEAST_OF_MOST = 0.5  # of the weight of what the classes call for most
+LEAST_OF_KIND, LEAST_OF_CLASS = 0.25, 0.5  # of the weight of what kinds, or classes, call for most
 # Best expected weights by labels and by classes below which it is not sure what a photo shows, and
 # tags that are shown then
 SURE_LABEL, SURE_CLASS, SET_UNSURE = 0.15, 0.15, 3
@@ -189,9 +192,12 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
     kinds, classes = seen.kinds * seen.is_name, seen.classes * seen.is_name
-    least_of_class = LEAST_OF_MOST * float(classes.max(initial=0.0))
-    n_classes = N_NAMES if seen.kinds.max(initial=0.0) < SURE_OF_KIND else 0
-    for weight, least, n in ((kinds, LIKELY_KIND, 1), (classes, least_of_class, n_classes)):
+    best_kind, best_class = float(seen.kinds.max(initial=0.0)), float(classes.max(initial=0.0))
+    n_classes = N_NAMES if best_kind < SURE_OF_KIND else 0
+    for weight, least, n in (
+        (kinds, max(LIKELY_KIND, LEAST_OF_KIND * best_kind), 1),
+        (classes, max(LIKELY_CLASS, LEAST_OF_CLASS * best_class), n_classes),
+    ):
         weight[things] = 0.0
         best = np.argsort(-weight, kind="stable")[:n]
         things = np.append(things, best[weight[best] > least])
