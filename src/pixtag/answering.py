@@ -79,7 +79,7 @@ def _chosen(
     tags = found.tag[row, places]
     names = [asked.names[tag] for tag in tags.tolist()]
     features = found.features[row, places]
-    burst = burst_chances(asked, row, features)
+    burst = burst_chances(asked, row, tags, features)
     raised = np.log(np.maximum(burst / np.maximum(probs, 1e-6), 1.0))
     probs = np.maximum(probs, burst)
     seen = Seen.of(asked, row, tags, features)

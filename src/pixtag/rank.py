@@ -25,7 +25,7 @@ from pixtag.errors import ShapeError
 from pixtag.evidence import Evidence, distinct, is_among
 from pixtag.model import Model, RankConfig
 from pixtag.network import calibrated, scores
-from pixtag.signals import FEATURES, Asked, Pairs, Questions, ask
+from pixtag.signals import CONTEXT_NAMES, FEATURES, Asked, Pairs, Questions, ask
 from pixtag.signals.asked import strongest, top_of_rows
 from pixtag.signals.calendar import propose_calendar
 from pixtag.signals.context import context
@@ -54,6 +54,12 @@ MANY_TAGS = 250
 
 HEARD = np.float32(0.01)
 """Rough strength of a tag for being used outside the store."""
+
+CALENDAR_SHARE = 0.25
+"""Of the calendar's log lift that log odds move by; chosen on calibration periods (docs/log.md)."""
+
+_LIFTS = FEATURES.columns(["calendar_lift", "calendar_weekday_lift"])
+_TREND_ON = CONTEXT_NAMES.index("trend_on")
 
 
 @dataclass(frozen=True)
@@ -338,10 +344,31 @@ def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple
         Places among the candidates `[B, k]`, padding last, and their probabilities `[B, k]`.
     """
     score = scores(model.weights, found.inputs)
-    prob = calibrated(model.weights, score, found.filled, found.context)
+    prob, later = timely(found, calibrated(model.weights, score, found.filled, found.context))
     tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
-    order = np.lexsort((tie, -np.where(found.filled, score, -np.inf)), axis=1)[:, :k]
+    keys = [tie, -np.where(found.filled, score, -np.inf)]
+    if later.any():
+        keys.append(np.where(later[:, None], -np.where(found.filled, prob, -1.0), 0.0))
+    order = np.lexsort(keys, axis=1)[:, :k]
     return order, np.take_along_axis(prob, order, axis=1)
+
+
+def timely(found: Candidates, prob: Floats) -> tuple[Floats, Bools]:
+    """Move chances by the time of the year and the weekday where the network hears no trend.
+
+    The log odds `[B, C]` rise or fall by a share of the calendar's log lifts: photos tell of the
+    season as well, so not by all of them.
+
+    Returns:
+        Chances `[B, C]`, and which questions have others than before, `[B]`.
+    """
+    lift = found.features[:, :, _LIFTS].sum(axis=-1) * found.filled
+    lift *= found.context[:, _TREND_ON, None] == 0.0
+    moved = lift.any(axis=1)
+    if not moved.any():
+        return prob, moved
+    odds = prob / np.maximum(1.0 - prob, 1e-6) * np.exp(CALENDAR_SHARE * lift)
+    return np.where(lift != 0.0, odds / (1.0 + odds), prob).astype(np.float32), moved
 
 
 def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
