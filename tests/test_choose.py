@@ -281,12 +281,12 @@ def test_on_an_unlike_photo_what_is_not_the_persons_comes_as_a_stranger_would_ge
     probs = np.array([0.9, 0.4, 0.3, 0.01], np.float32)
     own = np.array([True, False, False, False])
     worth, first = as_a_stranger(
-        probs, np.array([0, 0, 1, 2], np.float32), seen, is_own=own, first=[3, 2]
+        probs, np.array([0, 0, 1, 2], np.float32), seen, is_own=own, five=[3, 2]
     )
     assert np.exp(worth).tolist() == pytest.approx([0.9, 0.01, 0.3, 0.4]), "chances change places"
     assert first == [3], "one place is kept, for what the photo surely shows"
     faint = replace(seen, kinds=np.zeros(4, np.float32))
-    _, first = as_a_stranger(probs, worth, faint, is_own=own, first=[3, 2])
+    _, first = as_a_stranger(probs, worth, faint, is_own=own, five=[3, 2])
     assert first == []
     assert names_first(worth, replace(seen, history="like")) == []
 
@@ -319,7 +319,7 @@ def test_beside_own_tags_an_unlike_photo_keeps_its_things_before_what_goes_with_
     seen = replace(seen, history="unlike")
     probs = np.array([0.9, 0.5, 0.4, 0.3, 0.2, 0.1], np.float32)
     own = np.arange(6) == 0
-    worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[1])
+    worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, five=[1, 2, 3, 4, 5])
     assert np.argsort(-worth, kind="stable").tolist() == [0, 1, 4, 5, 2, 3]
 
 
@@ -358,7 +358,7 @@ def test_tags_of_things_that_an_unlike_photo_does_not_show_count_less():
         is_foreign=np.array([True, False, False]),
     )
     own, probs = np.array([True, True, False]), np.array([0.8, 0.4, 0.3], np.float32)
-    worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[2])
+    worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, five=[2])
     assert np.argsort(-worth).tolist() == [1, 2, 0]
 
 
@@ -366,11 +366,11 @@ def test_a_set_made_for_other_photos_leaves_places_for_what_the_photo_shows():
     probs = np.array([0.9, 0.9, 0.9, 0.9, 0.9, 0.2, 0.1, 0.05], np.float32)
     own = np.arange(8) < 5
     seen = replace(_seen([5] * 8, kinds=[*[0.0] * 5, 0.6, 0.3, 0.2], names=[5]), history="unlike")
-    worth, first = as_a_stranger(probs, np.log(probs), seen, is_own=own, first=[5])
+    worth, first = as_a_stranger(probs, np.log(probs), seen, is_own=own, five=[5])
     assert (np.argsort(-worth, kind="stable")[:5].tolist(), first) == ([0, 1, 5, 6, 7], [5])
     common = replace(seen, is_common=np.arange(8) == 0)
-    worth, _ = as_a_stranger(probs, np.log(probs), common, is_own=own, first=[5])
+    worth, _ = as_a_stranger(probs, np.log(probs), common, is_own=own, five=[5])
     assert set(np.argsort(-worth, kind="stable")[:2].tolist()) == {1, 2}, "a signature stays"
     faint = replace(seen, kinds=np.zeros(8, np.float32))
-    worth, _ = as_a_stranger(probs, np.log(probs), faint, is_own=own, first=[])
+    worth, _ = as_a_stranger(probs, np.log(probs), faint, is_own=own, five=[])
     assert sorted(np.argsort(-worth, kind="stable")[:5].tolist()) == [0, 1, 2, 3, 4]

@@ -14,11 +14,22 @@ from pixtag import rank as ranking
 from pixtag.errors import ShapeError
 from pixtag.evidence import ticks
 from pixtag.model import evidence_of, model_of
-from pixtag.rank import Candidates, best_of, candidates, questions_of, rank, replay
-from pixtag.signals import Questions
+from pixtag.rank import (
+    Candidates,
+    as_served,
+    best_of,
+    candidates,
+    questions_of,
+    rank,
+    replay,
+    timely,
+)
+from pixtag.signals import CONTEXT_NAMES, FEATURES, Questions
 from pixtag.splits import temporal_split
 from pixtag.types import Post, PostLog, Rankings, Sources
 from worlds import START_AT, WIDTH, bundle, world
+
+TREND_ON = CONTEXT_NAMES.index("trend_on")
 
 
 def precision_at_5(log: PostLog, ranked: Rankings, rows: np.ndarray) -> float:
@@ -206,3 +217,39 @@ def test_typed_histories_are_refused_as_their_tags_have_no_ids():
     question = replace(ask("zoe", START_AT, width=WIDTH), history=(("typed", "typed too"),))
     with pytest.raises(ShapeError, match="typed"):
         rank(model, view, question)
+
+
+def test_about_strangers_photos_the_network_hears_no_trend_of_the_store():
+    model, view = known()
+    posts = asked(np.flatnonzero(world().has_photo)[-40:])
+    strangers = replace(posts, users=(None,) * len(posts))
+    assert (candidates(model, view, strangers).context[:, TREND_ON] == 1).all(), "for training"
+    found = as_served(candidates(model, view, strangers))
+    assert (found.context[:, TREND_ON] == 0).all()
+    heard = as_served(found, hears=np.ones(len(posts), np.bool_))
+    assert np.array_equal(heard.context, found.context)
+    known_people = candidates(model, view, posts)
+    kept = (as_served(known_people).context == known_people.context).all(axis=1)
+    assert np.array_equal(kept, known_people.context[:, CONTEXT_NAMES.index("history_on")] == 1)
+    # So adding trend to pixels takes nothing from them, the calendar apart.
+    with_trend, without = (
+        rank(model, view, strangers, k=5, sources=Sources(trend=trend)).tag_ids
+        for trend in (True, False)
+    )
+    assert np.mean(with_trend[:, 0] == without[:, 0]) > 0.9
+
+
+def test_where_no_trend_is_heard_the_calendar_moves_the_chances():
+    model, view = known()
+    found = candidates(model, view, asked([500, 501, 502]))
+    features, context = np.zeros_like(found.features), found.context.copy()
+    features[:, 0, FEATURES.column("calendar_lift")] = 2.0
+    features[:, 1, FEATURES.column("calendar_weekday_lift")] = -1.6
+    context[:, TREND_ON] = [0, 0, 1]
+    prob = np.full(found.tag.shape, 0.3, np.float32)
+    moved, is_moved = timely(replace(found, features=features, context=context), prob)
+    assert is_moved.tolist() == [True, True, False]
+    assert (moved[:2, 0] > 0.4).all()
+    assert (moved[:2, 1] < 0.25).all()
+    assert (moved[:2, 2:] == prob[:2, 2:]).all()
+    assert (moved[2] == prob[2]).all()

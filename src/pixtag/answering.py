@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from pixtag.bursts import burst_chances
-from pixtag.choose import Seen, Wishes, as_a_stranger, names_first, worth_of
+from pixtag.choose import SET_SIZE, Seen, Wishes, as_a_stranger, names_first, worth_of
 from pixtag.evidence import View
 from pixtag.model import Model
-from pixtag.rank import Candidates, best_places, block_size, described, read
+from pixtag.rank import Candidates, as_served, best_places, block_size, described, read
 from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, REASONS, Asked, Questions
 from pixtag.signals.words import BRIDGE_FLOOR
@@ -49,7 +49,8 @@ def answered(
             history=tuple(one.history for one in wishes[part]),
         )
         asked = read(model, view, block, embeddings=partial(seen, part))
-        found = described(model, asked)
+        hears = asked.heard is not None and asked.heard.hears
+        found = as_served(described(model, asked), hears)
         ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
         sets = [
             _chosen(asked, found, row, best, wishes[start + row])
@@ -86,8 +87,20 @@ def _chosen(
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
     first = names_first(worth, seen)
+    known = dict(zip(names, tags.tolist(), strict=True))
+
+    def same(names: Sequence[str]) -> Bools:
+        ids = [known[name] if name in known else asked.id_of(name) for name in names]
+        return same_meaning(asked, row, np.array(ids, np.int64))
+
+    five: list[int] = []
     if seen is not None and seen.history == "unlike":
-        worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, first=first)
+        nobody, stranger = replace(wishes, n_new=SET_SIZE), replace(seen, history="none")
+        five = nobody.chosen(
+            names, probs, worth, is_own=np.zeros_like(is_own), same_meaning=same, first=first,
+            seen=stranger,
+        )  # fmt: skip
+        worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, five=five)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
     is_new = seen is not None and seen.history in {"none", "unlike"}
     if asked.heard is not None and is_new and not unsure:
@@ -95,15 +108,10 @@ def _chosen(
         first = [*asked.heard.fitting(asked, row, tags, fit), *first]
     if is_new and burst.any():
         first = [int(np.argmax(burst)), *first]
-    known = dict(zip(names, tags.tolist(), strict=True))
-
-    def same(names: Sequence[str]) -> Bools:
-        ids = [known[name] if name in known else asked.id_of(name) for name in names]
-        return same_meaning(asked, row, np.array(ids, np.int64))
-
     best = wishes.chosen(
-        names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen, unsure=unsure
-    )
+        names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen,
+        unsure=unsure, settled=five,
+    )  # fmt: skip
     likely = dict(zip(names, probs.tolist(), strict=True))
     return _Chosen(places[best], probs[best].tolist(), raised[best], likely, unsure)
 

@@ -143,10 +143,11 @@ def history_like(
     both = keys[:, _BOTH] > 0
     if not len(keys):
         return "none"
-    things = seen.things[:1]
-    is_new = len(things) > 0 and not is_own[things].any()
+    things = seen.things
     if 2 * np.count_nonzero(both) < len(keys):
-        return "unlike" if is_new else "like"
+        says = seen.says[things]
+        return "unlike" if 2.0 * says[is_own[things]].sum() < says.sum() else "like"
+    is_new = len(things) > 0 and not is_own[things[0]]
     alike = keys[both, _SIMILARITY].max()
     if alike < UNLIKE_PHOTOS:
         return "unlike"
@@ -205,13 +206,13 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
 
 
 def as_a_stranger(
-    probs: Floats, worth: Floats, seen: Seen, *, is_own: Bools, first: Sequence[int]
+    probs: Floats, worth: Floats, seen: Seen, *, is_own: Bools, five: Sequence[int]
 ) -> tuple[Floats, list[int]]:
     """Worth and kept places on a photo unlike what the person has posted.
 
     Tags that the person has not used take the places that their chances have among all, in the
-    order in which a stranger would get them (by `worth`, those `first` before), but that among the
-    first five names of things come before the rest: own tags take places of the last. A place is
+    order in which a stranger would get them (the `five`, then by `worth`), but that among the
+    five names of things come before the rest: own tags take places of the last. A place is
     kept for the first that kinds or classes are fairly sure of. What the person uses on some posts
     for things that the photo does not show counts less, twice so where it is sure what it shows;
     then so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than
@@ -225,14 +226,14 @@ def as_a_stranger(
         uncalled = np.flatnonzero(is_own & (seen.says < NOT_SEEN))
         own_way = (out + 2.0 * LOG_SECOND * seen.is_common)[uncalled]
         out[uncalled[np.argsort(-own_way, kind="stable")[MOST_OWN:]]] += 2.0 * LOG_FOREIGN
-    order = dict.fromkeys([*first, *np.argsort(-worth, kind="stable").tolist()])
+    order = dict.fromkeys([*five, *np.argsort(-worth, kind="stable").tolist()])
     others = np.fromiter(order, np.int64, len(order))
     others = others[~is_own[others]]
-    shown, is_thing = others[:SET_SIZE], seen.is_name & np.logical_not(seen.is_general)
-    others[:SET_SIZE] = shown[np.lexsort((-worth[shown], ~is_thing[shown]))]
+    n = int(np.count_nonzero(np.isin(others, five)))
+    shown, is_thing = others[:n], seen.is_name & np.logical_not(seen.is_general)
+    others[:n] = shown[np.lexsort((-worth[shown], ~is_thing[shown]))]
     out[others] = -np.sort(-out[others])
-    says = seen.says
-    sure = [i for i in others.tolist() if i in first and says[i] >= SURE_UNLIKE]
+    sure = [i for i in others[:n].tolist() if is_thing[i] and seen.says[i] >= SURE_UNLIKE]
     return out, sure[:N_UNLIKE]
 
 
@@ -362,13 +363,14 @@ class Wishes:
         first: Sequence[int] = (),
         seen: Seen | None = None,
         unsure: bool = False,
+        settled: Sequence[int] = (),
     ) -> list[int]:
         """Choose the set of one photo: at most `n_new` places of the candidates, as shown.
 
         Of C candidates, likeliest first, `is_own` were used by the person and `first` are kept
         places (`names_first`). `same_meaning` tells near-synonyms, and is asked at most once.
         A photo (`seen`) gets nothing that is barred on photos of people but what the person uses,
-        and fewer tags where it is `unsure` what it shows.
+        and fewer tags where it is `unsure` what it shows. Those `settled` may stand together.
         """
         out = self.left_out
         if seen is not None and seen.person is not None:
@@ -396,7 +398,9 @@ class Wishes:
             every = [*(names[i] for i in usable[:n]), *(t for t, _ in given)]
             words = same_word(every)
             found = same_meaning(every) | words
-            same, twice = found[:n, :n], words[:n, :n]
+            beside = np.isin(pool, settled)
+            apart = ~(beside[:, None] & beside)
+            same, twice = found[:n, :n] & apart, words[:n, :n] & apart
             for column, (_, weight) in enumerate(given, start=n):
                 less = np.where(found[:n, column] & ~own, weight, 0.0)
                 worth, log_probs = worth + less, log_probs + less

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from pixtag.errors import ShapeError
 from pixtag.evidence import Evidence, distinct, is_among
 from pixtag.model import Model, RankConfig
 from pixtag.network import calibrated, scores
-from pixtag.signals import CONTEXT_NAMES, FEATURES, Asked, Pairs, Questions, ask
+from pixtag.signals import CONTEXT_NAMES, FEATURES, SOURCES, Asked, Pairs, Questions, ask
 from pixtag.signals.asked import strongest, top_of_rows
 from pixtag.signals.calendar import propose_calendar
 from pixtag.signals.context import context
@@ -353,6 +353,22 @@ def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple
     return order, np.take_along_axis(prob, order, axis=1)
 
 
+def as_served(found: Candidates, hears: Bools | bool = False) -> Candidates:
+    """Silence the store's trend about strangers' photos, as questions are served and measured.
+
+    There the network's trend takes more from pixels than it gives (docs/log.md); the calendar
+    (`timely`) and bursts (`bursts.py`) speak by counting. Training goes on with all sources.
+
+    Args:
+        found: Candidates of B questions.
+        hears: Which of them hear of other servers, which stays, `[B]`.
+    """
+    context = found.context.copy()
+    pixels, history = (context[:, CONTEXT_NAMES.index(f"{one}_on")] for one in SOURCES[:2])
+    context[(pixels > 0) & (history == 0) & np.logical_not(hears), _TREND_ON] = 0.0
+    return replace(found, context=context)
+
+
 def timely(found: Candidates, prob: Floats) -> tuple[Floats, Bools]:
     """Move chances by the time of the year and the weekday where the network hears no trend.
 
@@ -413,7 +429,7 @@ def rank(
     ties = view.names.ties()
 
     def best(found: Candidates) -> Arrays:
-        tags, chances = best_of(model, found, k=keep, ties=ties)
+        tags, chances = best_of(model, as_served(found), k=keep, ties=ties)
         return {"tags": tags, "chances": chances}
 
     for index, found in replay(

@@ -194,8 +194,7 @@ def check_context(log, questions, *, n_known=20):
         hours = (tick - own[-1].tick) / 360_000 if own else 0.0
         assert told["gap_log_hours"][i] == pytest.approx(np.log1p(hours), abs=1e-4)
         is_lively = any(p.is_timed and p.tick >= tick - 168 * 360_000 for p in past)
-        is_strangers_photo = bool(told["pixels_on"][i]) and not own
-        assert told["trend_on"][i] == (is_lively and not is_strangers_photo)
+        assert told["trend_on"][i] == is_lively
 
 
 def test_the_length_of_a_history_and_its_repetitions_are_known():

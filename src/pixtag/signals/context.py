@@ -41,17 +41,15 @@ def context(asked: Asked) -> Floats:
     """What is known of each question beside its candidates, `[B, X]`, as in `CONTEXT_NAMES`.
 
     A source with nothing to say is as silent as one that may not speak, so the network has met a
-    newcomer, or a store without recent posts, whenever it has met silence. About a stranger's photo
-    the network hears no trend of the store, which took more from pixels than it gave (docs/log.md):
-    there the calendar (`rank.timely`) and bursts (`bursts.py`) speak, by counting.
+    newcomer, or a store without recent posts, whenever it has met silence.
     """
     own, seen, n = asked.own, asked.has_photo, len(asked)
     is_lively = asked.lately_posted[-1] > 0
-    hears = np.array([crowd is not None for crowd in asked.heard.crowds]) if asked.heard else False
+    hears = asked.heard is not None and asked.heard.hears
     values: dict[str, NDArray[Any]] = {
         "pixels_on": seen,
         "history_on": own.n > 0,
-        "trend_on": (hears | (is_lively & ~(seen & (own.n == 0)))) & asked.sources.trend,
+        "trend_on": (is_lively | hears) & asked.sources.trend,
         "history_log": np.log1p(own.n),
         "tagged_share": (own.n + 1.0) / (asked.n_own + 1.0),
         "untagged_log": np.log1p(asked.n_own - own.n),

@@ -72,6 +72,11 @@ class Heard:
         hashes = np.fromiter((crc32(name.encode()) for name in self.new), np.int64, len(self.new))
         return 2 * MOST_KEYS + hashes
 
+    @property
+    def hears(self) -> Bools:
+        """Which questions hear something, `[B]`."""
+        return np.array([crowd is not None for crowd in self.crowds])
+
     def column(self, name: str) -> Doubles:
         """A column of the crowds, `[..., E]`."""
         parts = [np.asarray(getattr(c, name), np.float64) for c in self.crowds if c is not None]
