@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import socket
+import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.message import Message
+from functools import partial
+from http.client import HTTPMessage
+from urllib.request import Request
 
 import pytest
 
 from pixtag.errors import InputError, ServerError
+from pixtag.integrations import http
 from pixtag.integrations.http import TRIES, Client, KeyRefusedError, NotThereError, checked, wait_of
 from places import Reply
 
@@ -69,15 +77,58 @@ def test_a_server_that_stays_busy_or_wants_hours_is_given_up(serve):
 
 
 def test_waiting_is_told_and_follows_the_limits_headers(serve):
-    soon = (datetime.now(UTC) + timedelta(seconds=1.2)).isoformat()
+    soon = (datetime.now(UTC) + timedelta(seconds=1.7)).isoformat()
     headers = (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", soon))
     server = serve(lambda _: Reply([], 200, headers))
     told: list[str] = []
     talk = client(server.url, on_wait=lambda seconds, why: told.append(why))
-    _, replied = talk.answer("GET", "/")
-    talk.pace(replied)
+    talk.json("GET", "/")
+    assert not told
+    talk.json("GET", "/")
     assert told in (["its limit of requests is reached"], [])  # empty when the second was over
     assert datetime.now(UTC).isoformat() >= soon
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_followed"),
+    [
+        ("http://a.example/x", "https://a.example/y", True),
+        ("http://a.example/x", "http://a.example/y", True),
+        ("https://a.example/x", "http://a.example/x", False),
+        ("http://a.example/x", "http://a.example.evil/x", False),
+        ("http://127.0.0.1:80/x", "http://127.0.0.1:22/x", False),
+        ("https://a.example/x", "https://a.example:8443/x", False),
+    ],
+)
+def test_redirects_stay_on_the_server(old, new, is_followed):
+    follows = partial(
+        http._SameHost().redirect_request, Request(old), io.BytesIO(), 302, "", HTTPMessage(), new
+    )
+    if is_followed:
+        assert follows().full_url == new
+    else:
+        with pytest.raises(ServerError, match="not followed"):
+            follows()
+
+
+def test_who_drips_is_not_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        def drip():
+            asked, _ = listening.accept()
+            with asked, suppress(OSError):
+                asked.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    asked.sendall(b" ")
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        with pytest.raises(ServerError, match="takes too long"):
+            client(url, timeout_s=0.1, tries=1).json("GET", "/")
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_a_silent_or_absent_server_is_said():
@@ -129,12 +180,13 @@ def test_addresses(url, made):
 @pytest.mark.parametrize(
     "url",
     ["http://photos.example", "ftp://a", "https://", "https://u:p@a", "http://8.8.8.8", "https://a:x",
-     "https://a?b=c"],
+     "https://a?b=c", "http://a b", "http://a\n.local"],
 )  # fmt: skip
 def test_addresses_that_are_refused(url):
     with pytest.raises(InputError) as caught:
         checked(url)
     assert caught.value.hint
+    assert "u:p" not in caught.value.message
 
 
 @pytest.mark.parametrize(

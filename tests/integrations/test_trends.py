@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import socket
 import threading
 import time
 from functools import partial
-from http.client import HTTPMessage
-from urllib.request import Request
 
 import pytest
 
@@ -226,20 +223,20 @@ def loop(to):
 
 
 BAD = {
-    "html": (lambda to: reply(to, b"<!DOCTYPE html><title>Hi</title>"), "no JSON"),
+    "html": (lambda to: reply(to, b"<!DOCTYPE html><title>Hi</title>"), "not answer in JSON"),
     "object": (lambda to: reply(to, b'{"error": "no"}'), "no list"),
     "no history": (lambda to: reply(to, b'[{"name": "sky", "history": []}]'), "history of days"),
-    "deep": (lambda to: reply(to, b"[" * 100_000), "no JSON"),
-    "too long": (huge, "longer than"),
-    "cut off": (cut, "no JSON"),
-    "no HTTP": (no_http, "cannot be reached"),
-    "members only": (lambda to: reply(to, b"no", status=401), "HTTP 401"),
-    "loop": (loop, "place to place"),
+    "deep": (lambda to: reply(to, b"[" * 100_000), "not answer in JSON"),
+    "too long": (huge, "more than 1 MiB"),
+    "cut off": (cut, "does not answer"),
+    "no HTTP": (no_http, "does not answer"),
+    "members only": (lambda to: reply(to, b"no", status=401), "answers 401"),
+    "loop": (loop, "answers 302"),
     "elsewhere": (
         lambda to: reply(to, b"", status=302, location="http://localhost:1/api"),
-        "another place",
+        "not followed",
     ),
-    "a file": (lambda to: reply(to, b"", status=302, location="file:///etc/passwd"), "refuses"),
+    "a file": (lambda to: reply(to, b"", status=302, location="file:///etc/passwd"), "answers 302"),
 }
 
 
@@ -257,28 +254,6 @@ def test_an_odd_answer_is_told_and_what_was_known_stays(store, case):
     (summary,) = outside_sources(store)
     assert summary.problem == error.value.message[:500]
     assert (summary.tried_at, summary.fetched_at) == (NOW, None)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "is_followed"),
-    [
-        ("http://a.example/x", "https://a.example/y", True),
-        ("http://a.example/x", "http://a.example/y", True),
-        ("https://a.example/x", "http://a.example/x", False),
-        ("http://a.example/x", "http://a.example.evil/x", False),
-        ("http://127.0.0.1:80/x", "http://127.0.0.1:22/x", False),
-        ("https://a.example/x", "https://a.example:8443/x", False),
-    ],
-)
-def test_redirects_stay_on_the_server(old, new, is_followed):
-    follows = partial(
-        trends._SameHost().redirect_request, Request(old), io.BytesIO(), 302, "", HTTPMessage(), new
-    )
-    if is_followed:
-        assert follows().full_url == new
-    else:
-        with pytest.raises(ServerError, match="another place"):
-            follows()
 
 
 def test_a_page_that_fails_after_a_good_one_keeps_nothing(store):
@@ -299,26 +274,8 @@ def test_who_says_nothing_is_not_waited_for(store, monkeypatch):
     monkeypatch.setattr(trends, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(ServerError, match="cannot be reached"):
+        with pytest.raises(ServerError, match="takes too long"):
             fetch_trends(store, f"http://127.0.0.1:{port}", now=NOW)
-
-
-def test_who_drips_is_not_waited_for(store, monkeypatch):
-    monkeypatch.setattr(trends, "DEADLINE_S", 0.3)
-    enough = threading.Event()
-
-    def drip(to):
-        to.send_response(200)
-        to.end_headers()
-        while not enough.wait(0.05):
-            to.wfile.write(b" ")
-
-    with serving(drip) as url:
-        try:
-            with pytest.raises(ServerError, match="longer than"):
-                fetch_trends(store, url, now=NOW)
-        finally:
-            enough.set()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage, IncompleteRead, InvalidURL
-from typing import IO, NamedTuple
+from typing import IO
 from urllib.parse import urlencode, urlsplit
 
 from pixtag.errors import InputError, ServerError
@@ -32,13 +32,6 @@ class KeyRefusedError(ServerError):
 
 class NotThereError(ServerError):
     """The server has nothing at this address."""
-
-
-class Reply(NamedTuple):
-    """What came back."""
-
-    body: bytes
-    headers: Message
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):
@@ -65,8 +58,10 @@ class Client:
         url: Its address; https, but for this machine and the local network.
         headers: Sent with every request, and with none to another host.
         name: What messages call the server.
-        timeout_s: How long it may be silent.
+        timeout_s: How long it may be silent; ten times as long may an answer take in all.
+        tries: How often to ask where it is busy or silent.
         pause_s: How long to wait before the second try; twice as long before each further one.
+        most_json_bytes: Longest answer in JSON.
         on_wait: Told how many seconds it waits, and why.
 
     Raises:
@@ -80,13 +75,17 @@ class Client:
         headers: Mapping[str, str] | None = None,
         name: str = "the server",
         timeout_s: float = TIMEOUT_S,
+        tries: int = TRIES,
         pause_s: float = 0.5,
+        most_json_bytes: int = MAX_JSON_BYTES,
         on_wait: Callable[[float, str], None] | None = None,
     ) -> None:
         self.url = checked(url).rstrip("/")
         self._headers, self._name = dict(headers or {}), name
-        self._timeout_s, self._pause_s, self._on_wait = timeout_s, pause_s, on_wait
+        self._timeout_s, self._tries, self._pause_s = timeout_s, tries, pause_s
+        self._most_json_bytes, self._on_wait = most_json_bytes, on_wait
         self._opener = _opener(self.url)
+        self._free_at = 0.0  # when requests are left again, Unix seconds UTC
 
     def json(
         self,
@@ -98,28 +97,24 @@ class Client:
     ) -> object:
         """Ask for JSON, of `path` below the server's address.
 
+        Where the last reply said that no request is left for now (X-RateLimit headers), that time
+        is waited for.
+
         Raises:
             KeyRefusedError, NotThereError: As the server says (401 and 403, 404).
             ServerError: Anything else than an answer in JSON.
         """
-        return self.answer(method, path, body, query=query)[0]
-
-    def answer(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        query: Mapping[str, str | int] | None = None,
-    ) -> tuple[object, Message]:
-        """Ask as `json`; the headers too."""
+        if (wait_s := self._free_at - time.time()) > 0:
+            self._wait(wait_s, "its limit of requests is reached")
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body).encode()
         headers = {**self._headers, "Accept": "application/json"}
         headers |= {"Content-Type": "application/json"} if data is not None else {}
-        reply = self._tried(method, url, data, headers, MAX_JSON_BYTES)
+        reply, replied = self._tried(method, url, data, headers, self._most_json_bytes)
+        if replied.get("X-RateLimit-Remaining", "").strip() == "0":
+            self._free_at = time.time() + (wait_of(replied) or 0.0)
         try:
-            return json.loads(reply.body) if reply.body.strip() else None, reply.headers
+            return json.loads(reply) if reply.strip() else None
         except (ValueError, RecursionError) as error:
             what = f"{self._name} at {self.url}{path} does not answer in JSON"
             raise ServerError(what, hint="check the address: it may be that of a page") from error
@@ -127,7 +122,7 @@ class Client:
     def photo(self, path: str) -> bytes:
         """Fetch a photo of this server. Raises as `json`."""
         headers = {**self._headers, "Accept": "image/*"}
-        return self._tried("GET", self.url + path, None, headers, MAX_PHOTO_BYTES).body
+        return self._tried("GET", self.url + path, None, headers, MAX_PHOTO_BYTES)[0]
 
     def photo_at(self, url: str) -> bytes:
         """Fetch a photo from wherever the server says that it lies, without the key.
@@ -143,15 +138,15 @@ class Client:
             what = f"{self._name} says that a photo lies at {there.scheme}://{there.netloc}"
             raise ServerError(what, hint="it is not fetched: only public hosts, over https")
         try:
-            return self._tried("GET", url, None, {"Accept": "image/*"}, MAX_PHOTO_BYTES).body
+            return self._tried("GET", url, None, {"Accept": "image/*"}, MAX_PHOTO_BYTES)[0]
         except KeyRefusedError as error:  # there was none
             raise NotThereError(error.message, status=error.status) from None
 
     def _tried(
         self, method: str, url: str, data: bytes | None, headers: Mapping[str, str], limit: int
-    ) -> Reply:
-        for n_before in range(TRIES):
-            is_last, pause_s = n_before == TRIES - 1, self._pause_s * 2**n_before
+    ) -> tuple[bytes, Message]:
+        for n_before in range(self._tries):
+            is_last, pause_s = n_before == self._tries - 1, self._pause_s * 2**n_before
             try:
                 return self._once(method, url, data, headers, limit)
             except urllib.error.HTTPError as error:
@@ -179,7 +174,7 @@ class Client:
 
     def _once(
         self, method: str, url: str, data: bytes | None, headers: Mapping[str, str], limit: int
-    ) -> Reply:
+    ) -> tuple[bytes, Message]:
         every = {"User-Agent": "pixtag", **headers}
         request = urllib.request.Request(url, data, every, method=method)  # noqa: S310 - `checked`
         until_s = time.monotonic() + 10 * self._timeout_s  # for one that sends a byte now and then
@@ -196,20 +191,15 @@ class Client:
                     raise TimeoutError
             if response.length:  # bytes that were announced and did not come
                 raise IncompleteRead(b"", response.length)
-            return Reply(b"".join(parts), response.headers)
+            return b"".join(parts), response.headers
 
     def _wait(self, seconds: float, why: str) -> None:
         if seconds > _LONGEST_WAIT_S:
             what = f"{self._name} asks to wait for {seconds / 60:,.0f} minutes"
             raise ServerError(what, hint="run it again then: what is done is kept")
-        if self._on_wait is not None and seconds >= 1.0:
+        if self._on_wait is not None and round(seconds) >= 1:
             self._on_wait(seconds, why)
         time.sleep(seconds)
-
-    def pace(self, headers: Message) -> None:
-        """Wait where a reply says that no request is left for now (X-RateLimit headers)."""
-        if headers.get("X-RateLimit-Remaining", "").strip() == "0":
-            self._wait(wait_of(headers) or 0.0, "its limit of requests is reached")
 
     def _refused(self, error: urllib.error.HTTPError, url: str) -> ServerError:
         place = urlsplit(url).path
@@ -254,8 +244,12 @@ def checked(url: str) -> str:
         is_odd = parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0
     except ValueError:
         is_odd = True
-    if is_odd or parts.username is not None or parts.query or parts.fragment:
-        raise InputError(f"{url!r} is no address of a server", hint="write https://photos.example")
+    hint = "write https://photos.example"
+    if parts.username is not None:
+        raise InputError("an address with a name or password in it", hint=hint)
+    is_odd = is_odd or not full.isprintable() or " " in full
+    if is_odd or parts.query or parts.fragment:
+        raise InputError(f"{url!r} is no address of a server", hint=hint)
     if parts.scheme == "http" and not is_local(parts.hostname or ""):
         what = f"{url} would send your key, or what you look at, in the open"
         raise InputError(what, hint="use https://; http is for this machine and local networks")

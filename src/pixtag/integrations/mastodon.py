@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from email.message import Message
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -75,24 +74,23 @@ class Account:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         name_of = urlsplit(server).netloc
         self._client = Client(server, headers=headers, name=name_of, on_wait=on_wait)
-        said, replied = self._looked_up(name, has_token=bool(token))
-        self._client.pace(replied)
+        said = self._looked_up(name, has_token=bool(token))
         self._id, self.name = str(dig(said, "id") or ""), str(dig(said, "username") or name)
         count = dig(said, "statuses_count")
         self.n_posts = count if isinstance(count, int) else None
         if not self._id.isalnum():
             raise ServerError(f"{server} gives no account for {name!r}", hint="check the spelling")
 
-    def _looked_up(self, name: str, *, has_token: bool) -> tuple[object, Message]:
+    def _looked_up(self, name: str, *, has_token: bool) -> object:
         try:
-            return self._client.answer("GET", "/api/v1/accounts/lookup", query={"acct": name})
+            return self._client.json("GET", "/api/v1/accounts/lookup", query={"acct": name})
         except KeyRefusedError as error:
             raise self._locked(error) from error
         except NotThereError as error:
             if has_token:  # a server without the lookup tells whose the token is
                 with suppress(ServerError):
-                    found = self._client.answer("GET", "/api/v1/accounts/verify_credentials")
-                    if str(dig(found[0], "username")).casefold() == name.casefold():
+                    found = self._client.json("GET", "/api/v1/accounts/verify_credentials")
+                    if str(dig(found, "username")).casefold() == name.casefold():
                         return found
             url = self._client.url
             what = f"{url} knows no account {name!r}, or is neither Mastodon nor Pixelfed"
@@ -110,7 +108,7 @@ class Account:
         ends = set[str]()
         while True:
             try:
-                said, headers = self._client.answer("GET", path, query=query)
+                said = self._client.json("GET", path, query=query)
             except KeyRefusedError as error:
                 raise self._locked(error) from error
             page = [row for row in map(as_dict, as_list(said)) if row.get("id")]
@@ -120,7 +118,6 @@ class Account:
             ends.add(last)
             yield [row for row in page if not row.get("reblog")]
             query["max_id"] = last
-            self._client.pace(headers)
 
     def read(self, keeper: Keeper, *, on_progress: OnProgress | None = None) -> None:
         """Put the posts into a store, page by page, named as those of the account's archive are."""

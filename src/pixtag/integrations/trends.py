@@ -7,24 +7,22 @@ fetch_trends(store, "https://mastodon.example")
 from __future__ import annotations
 
 import csv
-import http.client
-import io
 import json
 import math
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
-from urllib.error import HTTPError, URLError
+from typing import Any, cast
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pixtag.errors import ArchiveError, InputError, PixtagError, ServerError
 from pixtag.ingest.context import ImportReport
-from pixtag.ingest.files import Look, lines, open_text
+from pixtag.ingest.files import Look, as_dict, as_list, dig, lines, open_text
+from pixtag.integrations.http import Client, KeyRefusedError, checked
 from pixtag.store import Store
 from pixtag.store.outside import check_count, note_fetch, put_outside
 from pixtag.tags import normalise_tag
@@ -34,8 +32,7 @@ PATH = "/api/v1/trends/tags"
 PAGE = 20  # tags a page; Mastodon gives no more
 MOST_PAGES = 20
 MOST_BYTES = 2**20  # of one page; twenty tags have some 10 kB
-TIMEOUT_S, DEADLINE_S = 10.0, 30.0  # of one wait for the server, and of one page
-MOST_REDIRECTS = 3
+TIMEOUT_S = 10.0  # of one wait for the server
 DAY_S = 86_400
 
 _COLUMNS = {
@@ -216,7 +213,7 @@ def fetch_trends(store: Store, url: str, *, now: float | None = None) -> TrendRe
     address, source = address_of(url)
     gathered = _Counts(source, seen_at)
     try:
-        for where, entry in _entries(address):
+        for where, entry in _entries(address, source):
             _take(entry, where, gathered)
         counts = gathered.counts()
         if not counts and gathered.report.problems:
@@ -233,32 +230,27 @@ def fetch_trends(store: Store, url: str, *, now: float | None = None) -> TrendRe
 
 def address_of(url: str) -> tuple[str, str]:
     """The address of a server's list of tags, and the server's name. InputError: it is none."""
-    text = url.strip()
-    text = text if "://" in text else f"https://{text}"
-    hint = "give a server, as in https://mastodon.social"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise InputError(f"{url!r} is no address: {error}", hint=hint) from error
-    host = parts.hostname
-    if parts.scheme not in {"http", "https"} or not host or not text.isprintable() or " " in text:
-        raise InputError(f"{url!r} is no address of a web server", hint=hint)
-    if parts.username is not None:
-        raise InputError("an address with a name or password in it", hint=hint)
-    source = host if port is None else f"{host}:{port}"
-    at = f"[{host}]" if ":" in host else host
-    base = f"{parts.scheme}://{at}" + ("" if port is None else f":{port}")
+    parts = urlsplit(checked(re.split("[?#]", url)[0]))
     path = parts.path.rstrip("/")
-    return base + (path if path.endswith("/trends/tags") else path + PATH), source
+    path = path if path.endswith("/trends/tags") else path + PATH
+    source = f"{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    return parts._replace(netloc=parts.netloc.lower(), path=path).geturl(), source
 
 
-def _entries(address: str) -> Iterator[tuple[str, object]]:
+def _entries(address: str, source: str) -> Iterator[tuple[str, object]]:
     """Every tag of the list, page after page, until one brings nothing new."""
+    # Tried once: whoever follows a server asks it again the next time.
+    client = Client(address, name=source, timeout_s=TIMEOUT_S, tries=1, most_json_bytes=MOST_BYTES)
     seen = set[str]()
     for page in range(MOST_PAGES):
-        entries = _page(f"{address}?limit={PAGE}&offset={page * PAGE}")
-        n_known = len(seen)
+        try:
+            found = client.json("GET", "", query={"limit": PAGE, "offset": page * PAGE})
+        except KeyRefusedError as error:
+            hint = "some servers show their trends only to members"
+            raise KeyRefusedError(error.message, hint=hint, status=error.status) from error
+        if not isinstance(found, list):
+            raise _odd(source, "its answer is no list of tags")
+        entries, n_known = as_list(found), len(seen)
         for i, entry in enumerate(entries):
             if (name := _name_of(entry)) not in seen:
                 seen.add(name)
@@ -268,87 +260,18 @@ def _entries(address: str) -> Iterator[tuple[str, object]]:
 
 
 def _name_of(entry: object) -> str:
-    fields = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
-    return str(fields.get("name") or fields.get("hashtag") or "")
+    return str(dig(entry, "name") or dig(entry, "hashtag") or "")
 
 
 def _take(entry: object, where: str, gathered: _Counts) -> None:
     """Take a tag with its days: uses and accounts as text or numbers, a day in Unix seconds."""
-    fields = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
-    history = fields.get("history")
-    if not isinstance(history, list) or not history:
+    # A day that comes twice counts once.
+    days = {str(dig(day, "day")): as_dict(day) for day in reversed(as_list(dig(entry, "history")))}
+    if not days:
         gathered.add(_name_of(entry), None, None, None, where)
-        return
-    days = dict[str, dict[str, object]]()
-    for one in cast("list[object]", history):
-        day = cast("dict[str, object]", one) if isinstance(one, dict) else {}
-        days.setdefault(str(day.get("day")), day)  # a day that comes twice counts once
     for day in days.values():
-        uses, accounts = day.get("uses"), day.get("accounts")
-        people = 0 if accounts is None else accounts  # not told, so nobody for sure
-        gathered.add(_name_of(entry), day.get("day"), uses, people, where)
-
-
-class _SameHost(HTTPRedirectHandler):
-    """Follows redirects on the same server alone, and there to https."""
-
-    max_redirections = MOST_REDIRECTS
-
-    def redirect_request(
-        self,
-        req: Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> Request | None:
-        """Refuse another place."""
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        is_same = (old.scheme, old.port) == (new.scheme, new.port)
-        is_safer = old.port is None and (new.scheme, new.port) == ("https", None)
-        if old.hostname != new.hostname or not (is_same or is_safer):
-            fp.close()
-            raise _odd(old.netloc, f"it sends to another place: {newurl[:100]}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _page(address: str) -> list[object]:
-    """Get one page of a list: JSON within limits of time and size."""
-    source = urlsplit(address).netloc
-    request = Request(address, headers={"Accept": "application/json", "User-Agent": "pixtag"})  # noqa: S310 - http(s) alone, see `address_of`
-    try:
-        with build_opener(_SameHost()).open(request, timeout=TIMEOUT_S) as answer:
-            data = _read(answer, source)
-    except HTTPError as error:
-        error.close()
-        if "redirect" in str(error.msg):
-            raise _odd(source, "it sends from place to place without an end") from error
-        hint = "check the address; some servers show their trends only to members"
-        raise ServerError(f"{source} refuses: HTTP {error.code}", hint=hint) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        why = error.reason if isinstance(error, URLError) else error
-        what = f"{source} cannot be reached: {why or type(error).__name__}"
-        raise ServerError(what, hint="check the address and the network, then try again") from error
-    try:
-        found: object = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        begins = data[:40].decode("utf-8", "replace").strip()
-        raise _odd(source, f"its answer is no JSON: {begins!r}") from error
-    if not isinstance(found, list):
-        raise _odd(source, "its answer is no list of tags")
-    return cast("list[object]", found)
-
-
-def _read(answer: http.client.HTTPResponse, source: str) -> bytes:
-    until_s, out = time.monotonic() + DEADLINE_S, io.BytesIO()
-    while chunk := answer.read1(2**16):
-        out.write(chunk)
-        if out.tell() > MOST_BYTES:
-            raise _odd(source, f"its answer is longer than {MOST_BYTES:,} bytes")
-        if time.monotonic() > until_s:
-            raise _odd(source, f"its answer takes longer than {DEADLINE_S:.0f} seconds")
-    return out.getvalue()
+        people = 0 if (told := day.get("accounts")) is None else told  # nobody for sure
+        gathered.add(_name_of(entry), day.get("day"), day.get("uses"), people, where)
 
 
 def _odd(source: str, what: str) -> ServerError:
