@@ -18,7 +18,7 @@ from pixtag.cli.main import run
 from pixtag.encoder import load_encoder
 from pixtag.errors import ModelError
 from pixtag.images import digest
-from pixtag.pytorch.config import FinetuneConfig
+from pixtag.pytorch import FinetuneConfig
 from pixtag.pytorch.examples import read_examples
 from pixtag.pytorch.finetune import Finetuner
 from pixtag.pytorch.networks import load_network

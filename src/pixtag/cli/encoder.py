@@ -102,7 +102,7 @@ def finetune(
     from pixtag.cli.main import section, your_store
     from pixtag.outputs import check_outputs
     from pixtag.places import store_file
-    from pixtag.pytorch.config import FinetuneConfig
+    from pixtag.pytorch import FinetuneConfig
     from pixtag.pytorch.examples import read_examples
     from pixtag.pytorch.export import export
     from pixtag.pytorch.finetune import Finetuner

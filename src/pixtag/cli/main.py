@@ -49,7 +49,7 @@ ALIASES = {"suggest": "predict"}
 TABLES: dict[str, str] = {
     "": "pixtag.settings:Common",
     "train": "pixtag.train.config:TrainConfig",
-    "finetune": "pixtag.pytorch.config:FinetuneConfig",
+    "finetune": "pixtag.pytorch:FinetuneConfig",
     "immich": "pixtag.integrations.immich:ImmichConfig",
     "mastodon": "pixtag.integrations.mastodon:MastodonConfig",
 }

@@ -17,11 +17,10 @@ from pixtag.encoder import OnnxEncoder, n_processors
 from pixtag.errors import InputError, ModelError
 from pixtag.outputs import replacing
 from pixtag.pytorch import library
-from pixtag.pytorch.networks import Network, best_device, torch
+from pixtag.pytorch.networks import Network, best_device, onnx, torch
 from pixtag.signals.words import Words, packaged, unpack
 from pixtag.types import Floats
 
-onnx: Any = library("onnx", extra="finetune")
 library("onnxscript", extra="finetune")
 
 PROMPT = "a photo of {}"

@@ -27,8 +27,7 @@ from pixtag import images
 from pixtag.encoder import n_processors
 from pixtag.errors import ImageError, ModelError
 from pixtag.outputs import replacing
-from pixtag.pytorch import library
-from pixtag.pytorch.config import FinetuneConfig
+from pixtag.pytorch import FinetuneConfig, library
 from pixtag.pytorch.examples import Examples
 from pixtag.pytorch.networks import Network, best_device, torch
 from pixtag.types import Post
