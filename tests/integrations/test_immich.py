@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pixtag.integrations.immich import Asset, Record
 from pixtag.store import Store
 from pixtag.store.written import Written
 from places import Asked, Reply, command, small
@@ -207,6 +208,10 @@ def test_the_record_goes_with_the_person():
         store.forget("ana")
         assert ana.all() == {}
         assert bob.all() != {}
+        # Then nobody knows whose the words are, as docs/photo-libraries.md says.
+        tagged = {Asset("asset", "cat.jpg", ""): ["cat"]}
+        assert Record(ana, tagged).own("asset") == ["cat"]
+        assert Record(bob, tagged).own("asset") == []
 
 
 @pytest.mark.parametrize(
