@@ -256,7 +256,7 @@ def test_answers_go_on_from_memory_while_the_store_is_away(database, databases, 
 
 
 def test_the_service_goes_on_for_whom_it_knows_while_the_store_is_away(database, databases):
-    from pixtag.web.service import Ask, Service
+    from pixtag.web.service import Service
 
     with (
         closing(psycopg.connect(databases.address("postgres"), autocommit=True)) as admin,
@@ -266,14 +266,14 @@ def test_the_service_goes_on_for_whom_it_knows_while_the_store_is_away(database,
         store.add_posts([post("a", "ana", 1.0, "sea", "sky"), post("b", "ana", 2.0, "sea", "sky")])
         store.edit_lists("deny", ["sky"], user_id="ana", remove=False)
         service.predictor.observe(())
-        before = service.suggest(Ask(user="ana"))
+        before = service.suggest(user="ana")
         assert "sky" not in [one.tag for one in before.suggestions]
         cut_off(admin, database, allow=False)
         try:
-            away = service.suggest(Ask(user="ana"))
+            away = service.suggest(user="ana")
             assert [one.tag for one in away.suggestions] == [one.tag for one in before.suggestions]
             with pytest.raises(StoreError, match="reached"):
-                service.suggest(Ask(user="bo"))  # whose lists nobody knows
+                service.suggest(user="bo")  # whose lists nobody knows
         finally:
             cut_off(admin, database, allow=True)
 
@@ -524,12 +524,12 @@ def test_two_servers_know_of_each_other_and_forget_together(database, monkeypatc
 
 def test_a_service_publishes_answers_learns_and_forgets(database):
     from pixtag.store.served import served_report
-    from pixtag.web.service import Ask, Service
+    from pixtag.web.service import Service
 
     with Store.open(database) as store, Service(store) as service:
         for i in range(12):
             service.publish(post(f"p{i}", "ana", 1e9 + i, "kayaktrip"))
-        answer = service.suggest(Ask(user="ana"))
+        answer = service.suggest(user="ana")
         assert answer.suggestions[0].tag == "kayaktrip"
         service.feedback(answer.name, [("kayaktrip", "accepted")], user="ana")
         assert served_report(store).n_kept == 1

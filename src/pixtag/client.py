@@ -22,7 +22,15 @@ from urllib.parse import quote
 import httpx2
 
 from pixtag.errors import ServerError
-from pixtag.types import Reason, Suggestion
+from pixtag.web.schemas import (
+    HistoryOut,
+    PostOut,
+    RisingOut,
+    SuggestOut,
+    TagOut,
+    TagUseOut,
+    TrendingOut,
+)
 
 TIMEOUT_S = 60.0
 RETRIES = 2
@@ -83,76 +91,25 @@ class Wanted(TypedDict, total=False):
     with_embedding: bool  # give that
 
 
-@dataclass(frozen=True, slots=True)
-class Suggested:
-    """Suggestions, best first; `id` is what feedback names."""
+class Said(TypedDict, total=False):
+    """What may be said of a post, beside its tags."""
 
-    id: str
-    at: datetime
     user: str | None
-    suggestions: tuple[Suggestion, ...]
-    unsure: bool
-    model: str
-    revision: int
-    embedding: tuple[float, ...] | None = None
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """The hashtags alone."""
-        return tuple(one.tag for one in self.suggestions)
+    photos: Sequence[Photo]
+    caption: str | None  # its hashtags count too
+    posted_at: datetime | None  # with a zone; now when missing
+    post_id: str | None  # a known one is replaced; made up when missing
+    keep_photos: bool  # copies of the photos, not only what they look like
+    idempotency_key: str | None  # to send it once only; made up when missing
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A post as it is kept."""
-
-    post_id: str
-    user: str | None
-    tags: tuple[str, ...]
-    posted_at: datetime | None
-    n_photos: int
-
-
-@dataclass(frozen=True, slots=True)
-class TagUse:
-    """A tag of a person's."""
-
-    tag: str
-    n_uses: int
-    first_at: datetime | None
-    last_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What a person uses, most used first."""
-
-    user: str
-    n_posts: int
-    tags: tuple[TagUse, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rising:
-    """A tag that more people use than usual."""
-
-    tag: str
-    times_usual: float
-    n_people: int
-    window_hours: float
-    source: str  # the server that says so; empty for the store
-
-
-@dataclass(frozen=True, slots=True)
-class TagInUse:
-    """How everybody uses a tag."""
-
-    tag: str
-    n_people: int
-    n_posts: int
-    first_at: datetime | None
-    people_by_hours: Mapping[str, int]
-    goes_with: tuple[str, ...]
+# What is given, named as a reader of answers would.
+Suggested = SuggestOut
+Published = PostOut
+TagUse = TagUseOut
+History = HistoryOut
+Rising = RisingOut
+TagInUse = TagOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,34 +118,32 @@ class _Call(Generic[T]):
 
     method: str
     path: str
-    read: Callable[[Any], T]
+    read: Callable[[bytes], T]
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def _suggest(photo: Photo | None, wanted: Wanted) -> _Call[Suggested]:
     fields = {name: _plain(value) for name, value in wanted.items()}
+    read = SuggestOut.model_validate_json
     if photo is None:
-        return _Call("POST", "suggest", _suggested, {"json": fields})
+        return _Call("POST", "suggest", read, {"json": fields})
     headers = {"Content-Type": "application/octet-stream"}
     params = {name: value for name, value in fields.items() if value is not None}
     body = {"content": _bytes(photo), "headers": headers, "params": params}
-    return _Call("POST", "suggest", _suggested, body)
+    return _Call("POST", "suggest", read, body)
 
 
-def _post(
-    tags: Sequence[str], photos: Sequence[Photo], key: str | None, fields: Mapping[str, object]
-) -> _Call[Published]:
-    given = {name: _plain(value) for name, value in fields.items() if value is not None}
-    headers = {"Idempotency-Key": key or uuid.uuid4().hex}
-    if not photos:
+def _post(tags: Sequence[str], said: Said) -> _Call[Published]:
+    given = {name: _plain(value) for name, value in said.items() if value is not None}
+    given.pop("photos", None)
+    headers = {"Idempotency-Key": given.pop("idempotency_key", None) or uuid.uuid4().hex}
+    if not (photos := said.get("photos")):
         body: dict[str, Any] = {"json": {"tags": list(tags), **given}}
     else:
-        data = {
-            "tags": json.dumps(list(tags)),
-            **{name: str(value) for name, value in given.items()},
-        }
-        body = {"data": data, "files": [("photos", ("photo", _bytes(one))) for one in photos]}
-    return _Call("POST", "posts", _published, body | {"headers": headers})
+        texts = {name: str(value) for name, value in given.items()}
+        files = [("photos", ("photo", _bytes(one))) for one in photos]
+        body = {"data": {"tags": json.dumps(list(tags)), **texts}, "files": files}
+    return _Call("POST", "posts", PostOut.model_validate_json, body | {"headers": headers})
 
 
 def _feedback(
@@ -200,7 +155,7 @@ def _feedback(
 
 def _history(user: str, limit: int) -> _Call[History]:
     path = f"users/{quote(user, safe='')}/history"
-    return _Call("GET", path, _read_history, {"params": {"limit": limit}})
+    return _Call("GET", path, HistoryOut.model_validate_json, {"params": {"limit": limit}})
 
 
 def _forget(user: str) -> _Call[None]:
@@ -209,11 +164,15 @@ def _forget(user: str) -> _Call[None]:
 
 def _trending(k: int, at: datetime | None) -> _Call[tuple[Rising, ...]]:
     params = {"k": k} if at is None else {"k": k, "at": at.isoformat()}
-    return _Call("GET", "trending", _read_trending, {"params": params})
+
+    def read(body: bytes) -> tuple[Rising, ...]:
+        return TrendingOut.model_validate_json(body).tags
+
+    return _Call("GET", "trending", read, {"params": params})
 
 
 def _tag(tag: str) -> _Call[TagInUse]:
-    return _Call("GET", f"tags/{quote(tag, safe='')}", _read_tag)
+    return _Call("GET", f"tags/{quote(tag, safe='')}", TagOut.model_validate_json)
 
 
 def _plain(value: object) -> object:
@@ -226,55 +185,10 @@ def _bytes(photo: Photo) -> bytes:
     return photo.read_bytes() if isinstance(photo, Path) else photo
 
 
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _suggested(found: Any) -> Suggested:  # noqa: ANN401 - JSON, here and below
-    suggestions = tuple(
-        Suggestion(
-            one["tag"],
-            one["prob"],
-            tuple(Reason(r["source"], r["text"], r["weight"]) for r in one["reasons"]),
-        )
-        for one in found["suggestions"]
-    )
-    row = found.get("embedding")
-    return Suggested(
-        found["id"], datetime.fromisoformat(found["at"]), found.get("user"), suggestions,
-        found["unsure"], found["model"], found["revision"], None if row is None else tuple(row),
-    )  # fmt: skip
-
-
-def _published(found: Any) -> Published:  # noqa: ANN401
-    at = _time(found["posted_at"])
-    return Published(found["post_id"], found["user"], tuple(found["tags"]), at, found["n_photos"])
-
-
-def _read_history(found: Any) -> History:  # noqa: ANN401
-    tags = (
-        TagUse(one["tag"], one["n_uses"], _time(one["first_at"]), _time(one["last_at"]))
-        for one in found["tags"]
-    )
-    return History(found["user"], found["n_posts"], tuple(tags))
-
-
-def _read_trending(found: Any) -> tuple[Rising, ...]:  # noqa: ANN401
-    names = ("tag", "times_usual", "n_people", "window_hours", "source")
-    return tuple(Rising(**{name: one[name] for name in names}) for one in found["tags"])
-
-
-def _read_tag(found: Any) -> TagInUse:  # noqa: ANN401
-    return TagInUse(
-        found["tag"], found["n_people"], found["n_posts"], _time(found["first_at"]),
-        found["people_by_hours"], tuple(found["goes_with"]),
-    )  # fmt: skip
-
-
 def _read(answer: httpx2.Response, call: _Call[T]) -> T:
     """Read an answer, or raise what it says is wrong."""
     if answer.is_success:
-        return call.read(answer.json())
+        return call.read(answer.content)
     status = answer.status_code
     try:
         problem: Mapping[str, Any] = answer.json()
@@ -338,15 +252,9 @@ class Client:
         """Suggest hashtags for a photo, by its file, its bytes, or as `wanted` names it."""
         return self._send(_suggest(photo, wanted))
 
-    def post(
-        self, tags: Sequence[str] = (), *, user: str | None = None, photos: Sequence[Photo] = (),
-        caption: str | None = None, posted_at: datetime | None = None, post_id: str | None = None,
-        keep_photos: bool = False, idempotency_key: str | None = None,
-    ) -> Published:  # fmt: skip
+    def post(self, tags: Sequence[str] = (), **said: Unpack[Said]) -> Published:
         """Publish a post: it is on the server's disk, and in its next answer, on return."""
-        fields: dict[str, object] = {"user": user, "caption": caption, "posted_at": posted_at}
-        fields |= {"post_id": post_id, "keep_photos": keep_photos or None}
-        return self._send(_post(tags, photos, idempotency_key, fields))
+        return self._send(_post(tags, said))
 
     def feedback(
         self, id: str, *, accepted: Sequence[str] = (), refused: Sequence[str] = (),
@@ -408,15 +316,9 @@ class AsyncClient:
         """As `Client.suggest`."""
         return await self._send(_suggest(photo, wanted))
 
-    async def post(
-        self, tags: Sequence[str] = (), *, user: str | None = None, photos: Sequence[Photo] = (),
-        caption: str | None = None, posted_at: datetime | None = None, post_id: str | None = None,
-        keep_photos: bool = False, idempotency_key: str | None = None,
-    ) -> Published:  # fmt: skip
+    async def post(self, tags: Sequence[str] = (), **said: Unpack[Said]) -> Published:
         """As `Client.post`."""
-        fields: dict[str, object] = {"user": user, "caption": caption, "posted_at": posted_at}
-        fields |= {"post_id": post_id, "keep_photos": keep_photos or None}
-        return await self._send(_post(tags, photos, idempotency_key, fields))
+        return await self._send(_post(tags, said))
 
     async def feedback(
         self, id: str, *, accepted: Sequence[str] = (), refused: Sequence[str] = (),

@@ -36,6 +36,7 @@ embedded at once: more would only crowd out questions that need neither."""
 
 _MAX_SIDECAR_BYTES = 65_536
 _MOST_BEGUN = 8  # photos that single questions wait for, looked at together
+NOT_KEPT = "not-kept://"  # begins the path of a photo that was looked at and left out on purpose
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
 
 OnProgress = Callable[[int, int], None]
@@ -254,19 +255,20 @@ def check_photos(photos: Iterable[Path], *, on_progress: OnProgress | None = Non
 
 def check_store(
     store: Store, encoder_digest: str, *, on_progress: OnProgress | None = None
-) -> list[Problem]:
+) -> tuple[list[Problem], int]:
     """Check a store: itself, that its photos are there and unchanged, an encoder's embeddings.
 
     Gives its own damage alone; else photos in order of their posts, then what lacks an
-    embedding although its photo is in order.
+    embedding although its photo is in order. And how many photos were not kept on purpose.
     """
     hint = "restore it from a backup, or move it away and import again"
     broken = [f"{store.address} is damaged: {what}" for what in store.damage()]
     if problems := [Problem(store.address, "damaged", what, hint) for what in broken]:
-        return problems  # what a damaged store says about photos cannot be trusted
+        return problems, 0  # what a damaged store says about photos cannot be trusted
     photos = list(dict.fromkeys(photo for post in store.posts() for photo in post.photos))
     known = {failure.target: failure for failure in store.failures()}
     in_order: set[str] = set()
+    n_not_kept = sum(photo.path.startswith(NOT_KEPT) for photo in photos)
     photos = [photo for photo in photos if "://" not in photo.path]  # seen once, elsewhere
     for photo, error in _followed(_difference, photos, on_progress):
         failure = known.get(photo.digest)
@@ -280,7 +282,8 @@ def check_store(
     hint = "run `pixtag import` on the same posts again, with the same --encoder if one was given"
     unseen = [one.path for one in store.missing_photos(encoder_digest) if one.digest in in_order]
     why = "{} has not been looked at yet"
-    return problems + [Problem(path, "no embedding", why.format(path), hint) for path in unseen]
+    problems += [Problem(path, "no embedding", why.format(path), hint) for path in unseen]
+    return problems, n_not_kept
 
 
 def _problem(path: str, error: ImageError) -> Problem:

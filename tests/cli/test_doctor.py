@@ -13,6 +13,7 @@ from PIL import Image
 
 from pixtag import images
 from pixtag.encoder import load_encoder
+from pixtag.photos import NOT_KEPT
 from pixtag.store import Store
 from pixtag.types import Photo, Post
 
@@ -109,6 +110,15 @@ def test_photos_that_vanished_or_changed(pixtag, store_path, folder):
     code, found = report(pixtag, store_path)
     assert code == 1
     assert faults(found) == {"a.jpg": "missing", "b.png": "changed"}
+
+
+def test_photos_that_were_left_out_on_purpose(pixtag, store_path):
+    with Store.open(store_path) as store:
+        photo = Photo(f"{NOT_KEPT}{'ab' * 32}", "ab" * 32)
+        store.add_posts([Post("sent", "ana", 9.0, ("x",), (photo,))])
+    code, found = report(pixtag, store_path)
+    assert (code, found["problems"], found["not_kept"]) == (0, [], 1)
+    assert "not kept: 1 photo" in pixtag("doctor", store_path).stderr
 
 
 def test_photos_without_an_embedding(pixtag, store_path, folder):

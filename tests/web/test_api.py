@@ -361,7 +361,7 @@ def test_more_than_can_be_done_is_refused_with_a_time_to_wait(client: TestClient
     with ThreadPoolExecutor(3) as pool:
         service = client.app.state.service
         plain = service.suggest
-        service.suggest = lambda ask: go.wait(30) and plain(ask)
+        service.suggest = lambda *asked, **more: go.wait(30) and plain(*asked, **more)
         waiting = [pool.submit(client.post, "/api/v1/suggest", json={}) for _ in range(3)]
         while work._n < 3:
             time.sleep(0.01)
@@ -453,7 +453,7 @@ def test_a_request_is_called_by_the_trace_that_it_is_part_of(client: TestClient)
 def test_bugs_and_the_disk_do_not_show(
     client: TestClient, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.app.state.service.suggest = lambda _: 1 / 0
+    client.app.state.service.suggest = lambda *_, **__: 1 / 0
     found = client.post("/api/v1/suggest", json={})
     assert found.status_code == 500
     assert "ZeroDivisionError" not in found.text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pixtag.errors import StoreError
-from pixtag.web import known
-from pixtag.web.known import LastKnown
+from pixtag.web import service
+from pixtag.web.service import LastKnown
 
 
 class Source:
@@ -38,7 +38,7 @@ def test_the_last_value_stands_in_while_the_store_is_away() -> None:
 def test_old_values_do_not_stand_in_and_few_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source()
     stale, read = LastKnown(source.read, stale_s=-1.0), LastKnown(source.read)
-    monkeypatch.setattr(known, "MOST", 1)
+    monkeypatch.setattr(service, "MOST_KNOWN", 1)
     assert [stale("ana"), read("ana"), read("bo"), source.values["ana"]] == [1, 1, 2, 1]
     source.is_away = True
     with pytest.raises(StoreError):

@@ -405,11 +405,12 @@ def doctor(path: str | None = None, *, encoder: Path | None = None, json: bool =
 
     given = path or your_store(None)
     path, file = printable(given), store_file(given)
-    kind = _kind_of(file)
+    kind, n_not_kept = _kind_of(file), 0
     with output.progress("checking photos", unit="photos") as bar:
         if file is None or kind == "store":
             with Store.open(given, read_only=True) as store:
-                problems = check_store(store, load_encoder(encoder).digest, on_progress=bar.update)
+                digest = load_encoder(encoder).digest
+                problems, n_not_kept = check_store(store, digest, on_progress=bar.update)
                 is_damaged = any(problem.fault == "damaged" for problem in problems)
                 n_photos = 0 if is_damaged else store.summary().n_photos
         else:
@@ -417,8 +418,8 @@ def doctor(path: str | None = None, *, encoder: Path | None = None, json: bool =
             n_photos, problems = len(found), check_photos(found, on_progress=bar.update)
     counts = dict(Counter(problem.fault for problem in problems).most_common())
     if json:
-        report = {"photos": n_photos, "faults": counts, "problems": problems}
-        output.print_json({"path": path, "kind": kind, **report})
+        report = {"photos": n_photos, "not_kept": n_not_kept, "faults": counts}
+        output.print_json({"path": path, "kind": kind, **report, "problems": problems})
     elif problems:
         rows = [(problem.fault, problem.target) for problem in problems[:_SHOWN_ROWS]]
         output.print_table({"fault": "left", "where": "left"}, rows)
@@ -426,6 +427,10 @@ def doctor(path: str | None = None, *, encoder: Path | None = None, json: bool =
             output.say(f"{len(problems) - len(rows):,} more: --json lists all")
         for fault, hint in {p.fault: p.hint for p in reversed(problems)}.items():
             output.say(f"hint: {fault}: {hint}")
+    if n_not_kept:
+        output.say(
+            f"not kept: {_count(n_not_kept, 'photo')} that the server looked at and left out"
+        )
     if not problems:
         output.say(f"{path} is in order: {_count(n_photos, 'photo')} checked")
         return 0

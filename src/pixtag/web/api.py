@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Any, TypeVar, cast
 
@@ -15,14 +17,17 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
+from starlette.datastructures import FormData
 
 from pixtag.errors import InputError
+from pixtag.evidence import LAST_TICK, NOBODY, View, seconds, ticks
+from pixtag.predictor import moment_of
+from pixtag.signals.trend import LEAST_PEOPLE, WINDOWS_HOURS
 from pixtag.store import Store, requests
 from pixtag.store.history import n_posts_of, tags_of, user_of
 from pixtag.store.served import Verdict
 from pixtag.tags import find_hashtags, normalise_tag, split_tags, tidy_tags
-from pixtag.types import Floats, Post, as_datetime
-from pixtag.web.crowd import tag_facts
+from pixtag.types import Floats, Post, Suggestion, as_datetime
 from pixtag.web.guard import Principal, principal_of
 from pixtag.web.metrics import CONTENT_TYPE
 from pixtag.web.problems import MEDIA_TYPE, ApiError, nobody
@@ -37,19 +42,22 @@ from pixtag.web.schemas import (
     PostIn,
     PostOut,
     ProblemOut,
+    ReasonOut,
     RisingOut,
     SuggestIn,
+    SuggestionOut,
     SuggestOut,
     TagOut,
     TagUseOut,
     TrendingOut,
     Wanted,
 )
-from pixtag.web.service import Ask, Service
-from pixtag.web.uploads import Form, media_type, read_form
+from pixtag.web.service import Service
+from pixtag.web.uploads import files_of, media_type, read_form, texts_of
 
 _PHOTO = {"type": "string", "format": "binary"}
 _LISTS = ("tags", "history", "accepted", "refused")
+_LAST_POSTS, _SHOWN_BESIDE = 500, 10  # posts with a tag, and how many tags on them are told
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -91,7 +99,7 @@ async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
         return cast("dict[str, object]", value), []
     if kind == "multipart/form-data":
         form = await read_form(request)
-        return _fields(form), form.photos()
+        return _fields(form), [photo for _, photo in await files_of(form) if photo]
     if kind.startswith("image/") or kind in {"", "application/octet-stream"}:
         photo = await request.body()
         return {}, [photo] if photo or kind.startswith("image/") else []
@@ -99,10 +107,12 @@ async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
     raise ApiError(415, f"a body of type {kind[:100]} is not taken", hint=hint)
 
 
-def _fields(form: Form) -> dict[str, object]:
+def _fields(form: FormData) -> dict[str, object]:
     """A form's fields as JSON would give them: tags parted, an embedding as numbers."""
     found: dict[str, object] = {}
-    for name, texts in form.fields.items():
+    for name in form:
+        if not (texts := texts_of(form, name)):
+            continue
         if name in _LISTS:
             found[name] = texts if len(texts) > 1 else split_tags(texts[0])
         elif name == "embedding":
@@ -156,19 +166,20 @@ async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Respo
     service: Service = request.app.state.service
 
     def answered() -> str:
-        served = service.suggest(_ask(service, asked, photos, principal))
-        return SuggestOut.of(served, with_embedding=asked.with_embedding).model_dump_json()
+        photo = photos[0] if photos else None
+        return _suggested(service, asked, photo, principal).model_dump_json()
 
     text = await request.app.state.work.run(answered)
     request.app.state.metrics.suggested.inc()
     return Response(text, media_type="application/json")
 
 
-def _ask(service: Service, asked: SuggestIn, photos: list[bytes], principal: Principal) -> Ask:
-    user, embedding = principal.person(asked.user), None
-    at: datetime | None = asked.at
+def _suggested(
+    service: Service, asked: SuggestIn, photo: bytes | Floats | None, principal: Principal
+) -> SuggestOut:
+    user, at = principal.person(asked.user), asked.at
     if asked.embedding is not None:
-        embedding = _row(asked.embedding, service)
+        photo = _row(asked.embedding, service)
     if asked.post_id is not None:
         is_there, whose = user_of(service.reader, asked.post_id)
         if not is_there or (principal.user is not None and whose != principal.user):
@@ -177,14 +188,25 @@ def _ask(service: Service, asked: SuggestIn, photos: list[bytes], principal: Pri
         if not len(row) or not row.has_photo[0]:
             what = "that post has no photo that was looked at"
             raise ApiError(422, what, hint="post it with its photo", kind="input")
-        embedding, user = row.embeddings[0].astype(np.float32), user or whose
+        photo, user = row.embeddings[0].astype(np.float32), user or whose
         if at is None and np.isfinite(row.at[0]):
             at = as_datetime(float(row.at[0]))  # so that the post is no evidence for itself
-    return Ask(
-        embedding=embedding, user=user, history=tuple(asked.history) or None,
-        accepted=tuple(asked.accepted), refused=tuple(asked.refused), k=asked.k,
-        platform=asked.platform, at=at, photo=photos[0] if photos else None,
+    served = service.suggest(
+        photo, user=user, history=asked.history, accepted=asked.accepted, refused=asked.refused,
+        k=asked.k, platform=asked.platform, at=at,
     )  # fmt: skip
+    row = served.embedding if asked.with_embedding else None
+    return SuggestOut(
+        id=served.name, at=as_datetime(served.at), user=served.user,
+        suggestions=tuple(map(_suggestion, served.suggestions)), unsure=served.unsure,
+        model=served.model, revision=served.revision,
+        embedding=None if row is None else tuple(round(float(x), 5) for x in row),
+    )  # fmt: skip
+
+
+def _suggestion(one: Suggestion) -> SuggestionOut:
+    why = (ReasonOut(source=r.source, text=r.text, weight=round(r.weight, 4)) for r in one.reasons)
+    return SuggestionOut(tag=one.tag, prob=round(one.prob, 6), reasons=tuple(why))
 
 
 @router.post(
@@ -254,30 +276,25 @@ def _publish(
     embedding = None if given.embedding is None else _row(given.embedding, service)
     n_photos = len(photos) or int(embedding is not None)
     out = PostOut(
-        post_id=post.post_id, user=user, tags=list(tags), posted_at=as_datetime(at),
+        post_id=post.post_id, user=user, tags=tags, posted_at=as_datetime(at),
         n_photos=n_photos,
     )  # fmt: skip
 
-    if once is None:
-        service.publish(post, embedding, photos=photos, is_kept=given.keep_photos)
-        return out, True
-
     def check(store: Store) -> None:
+        if once is None:
+            return
         if (done := requests.find(store, once)) is not None:
             raise _DoneBeforeError(done)
         requests.record(store, once, 201, out.model_dump_json())
 
-    done = requests.find(service.reader, once)
     try:
-        if done is None:
-            service.publish(post, embedding, photos=photos, is_kept=given.keep_photos, within=check)
-            return out, True
-    except _DoneBeforeError as found:  # by another process, meanwhile
-        done = found.done
-    if not done.is_same:
-        hint = "send each request with a key of its own"
-        raise ApiError(422, "this key came with another request", hint=hint)
-    return PostOut.model_validate_json(done.body), False
+        service.publish(post, embedding, photos=photos, is_kept=given.keep_photos, within=check)
+    except _DoneBeforeError as found:
+        if not found.done.is_same:
+            hint = "send each request with a key of its own"
+            raise ApiError(422, "this key came with another request", hint=hint) from None
+        return PostOut.model_validate_json(found.done.body), False
+    return out, True
 
 
 def _post_id(service: Service, given: str | None, principal: Principal) -> str:
@@ -330,16 +347,14 @@ async def history(
         n_posts = n_posts_of(reader, user)
         if not n_posts and principal.user is None:
             raise nobody()
-        tags = [
+        tags = (
             TagUseOut(
-                tag=one.tag,
-                n_uses=one.n_uses,
-                first_at=_time(one.first_at),
+                tag=one.tag, n_uses=one.n_uses, first_at=_time(one.first_at),
                 last_at=_time(one.last_at),
             )
             for one in tags_of(reader, user, at_most=limit)
-        ]
-        return HistoryOut(user=user, n_posts=n_posts, tags=tags)
+        )  # fmt: skip
+        return HistoryOut(user=user, n_posts=n_posts, tags=tuple(tags))
 
     return _tagged(request, await request.app.state.work.run(read))
 
@@ -368,13 +383,9 @@ async def trending(
     principal_of(request).require("read")
     predictor = request.app.state.service.predictor
     found = await request.app.state.work.run(predictor.trending, at, k=k)
-    tags = [
-        RisingOut(
-            tag=one.tag, times_usual=round(one.times_usual, 2), n_people=one.n_people,
-            window_hours=one.window_hours, source=one.source,
-        )
-        for one in found
-    ]  # fmt: skip
+    tags = tuple(
+        RisingOut(**asdict(replace(one, times_usual=round(one.times_usual, 2)))) for one in found
+    )
     out = TrendingOut(at=at or as_datetime(time.time()), tags=tags)
     return _tagged(request, out, [one.model_dump() for one in tags])
 
@@ -385,19 +396,43 @@ async def tag(
 ) -> Response:
     """Tell how everybody uses a tag. 404 for one that fewer than three people have used."""
     principal_of(request).require("read")
-    name = normalise_tag(tag)
-    predictor = request.app.state.service.predictor
-    work = request.app.state.work
-    found = None if name is None else await work.run(lambda: tag_facts(predictor.now(), name))
+    service, name = request.app.state.service, normalise_tag(tag)
+    found = None
+    if name is not None:
+        found = await request.app.state.work.run(lambda: _use(service.predictor.now(), name))
     if found is None:
         hint = "tags are told from the third person on who used them"
         raise ApiError(404, "this tag is not in public use here", hint=hint, kind="missing")
-    first_at = _time(found.first_at)
-    out = TagOut(
-        tag=found.tag, n_people=found.n_people, n_posts=found.n_posts, first_at=first_at,
-        people_by_hours=found.people_by_hours, goes_with=found.goes_with,
+    return _tagged(request, found)
+
+
+def _use(view: View, tag: str) -> TagOut | None:
+    """How everybody uses a normalised tag; None while fewer than three people have used it.
+
+    Counts of people below three are given as none.
+    """
+    found = view.id_of(tag)
+    tags, now = np.array([found]), ticks(np.array([moment_of(view, None)]))
+    if found < 0 or view.named_with(tags, now)[0] < LEAST_PEOPLE:
+        return None
+    counts = view.counts(tags, now)
+    inside = view.window(tags, np.array([NOBODY]), now, WINDOWS_HOURS).reshape(-1)
+    hours = {
+        f"{hours:g}": int(n) if n >= LEAST_PEOPLE else 0
+        for hours, n in zip(WINDOWS_HOURS, inside, strict=True)
+    }
+    _, slots = view.carrying(tags, now, limit=_LAST_POSTS)
+    _, others = view.uses_of(slots)
+    beside = Counter(others[others != found].tolist()).most_common(20 * _SHOWN_BESIDE)
+    ids = np.array([one for one, _ in beside], np.int64)
+    people = view.named_with(ids, np.repeat(now, len(ids)))
+    public = [view.tags[one] for one, n in zip(ids, people, strict=True) if n >= LEAST_PEOPLE]
+    first = int(counts.first[0])
+    return TagOut(
+        tag=tag, n_people=int(counts.people[0]), n_posts=int(counts.uses[0]),
+        first_at=as_datetime(seconds(first)) if 0 < first < LAST_TICK else None,
+        people_by_hours=hours, goes_with=tuple(public[:_SHOWN_BESIDE]),
     )  # fmt: skip
-    return _tagged(request, out)
 
 
 @health.get("/healthz", response_model=HealthOut, summary="Whether it runs")

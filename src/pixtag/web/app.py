@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from pixtag.store.keys import KeyRecord, find_key
-from pixtag.web import api, page, problems
+from pixtag.store.keys import KeyRecord
+from pixtag.web import api, frame, home, import_page, mine, problems
 from pixtag.web.guard import Guard, Rules
-from pixtag.web.known import LastKnown
 from pixtag.web.metrics import Metrics
 from pixtag.web.service import Service
 from pixtag.web.work import Work
+
+_PAGES = frame, home, mine, import_page
 
 
 def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
@@ -34,7 +34,7 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        page.stop(app)
+        app.state.imports.stop_all()  # what they have read is kept
         await asyncio.to_thread(work.close)
         await asyncio.to_thread(service.close)
 
@@ -49,20 +49,18 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     )
     metrics = Metrics()
     work = Work(metrics)
-    service.watch_batches(metrics.photos.observe)
-
-    known = LastKnown[KeyRecord | None](partial(find_key, service.reader))
+    service.predictor.watch_batches(metrics.photos.observe)
 
     async def find(key: str) -> KeyRecord | None:
-        return await asyncio.to_thread(known, key)
+        return await asyncio.to_thread(service.find_key, key)
 
     app.state.service, app.state.work, app.state.metrics = service, work, metrics
     app.state.running = set[tuple[str, str]]()  # requests that are to be done once
+    app.state.imports, app.state.error_page = import_page.Imports(service), frame.error_page
     problems.install(app)
     app.add_middleware(Guard, rules=rules or Rules(), find_key=find, metrics=metrics)
-    app.include_router(api.health)
-    app.include_router(api.router)
-    page.install(app)
+    for part in (api.health, api.router, *(page.router for page in _PAGES)):
+        app.include_router(part)
     plain = app.openapi
     app.openapi = lambda: app.openapi_schema or api.described(plain())
     return app

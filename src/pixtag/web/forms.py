@@ -9,25 +9,19 @@ import hmac
 import secrets
 import struct
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
 
 import numpy as np
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.datastructures import FormData
 
 from pixtag.errors import InputError
 from pixtag.tags import find_hashtags, tidy_tags
 from pixtag.types import Floats
+from pixtag.web.uploads import MOST_NAME, MOST_PHOTOS, texts_of
 
 LIFE_S = 600.0  # how long a signed embedding is taken
-MOST_PHOTOS = 20
-MOST_LETTERS = 5000  # of a caption; of a file's name less
-MOST_NAME = 200
+MOST_LETTERS = 5000  # of a caption
 _KEY_BYTES, _MAC_BYTES = 9, 32
 _HEAD = struct.Struct(">d")
 
@@ -116,12 +110,12 @@ class Shown:
 def shown_in(form: FormData, secret: bytes) -> list[Shown]:
     """Read the photos that a form of the page carries; what was tampered with is left out."""
     found: list[Shown] = []
-    for key in dict.fromkeys(_texts(form, "photo")):
+    for key in dict.fromkeys(texts_of(form, "photo")):
         if len(found) == MOST_PHOTOS or len(key) > 2 * _KEY_BYTES:
             continue
 
         def one(name: str, most: int = MOST_LETTERS, key: str = key) -> str:
-            return next(iter(_texts(form, f"{key}.{name}")), "")[:most]
+            return next(iter(texts_of(form, f"{key}.{name}")), "")[:most]
 
         token = one("token", 64 * 1024)
         embedding = unsigned(token, key, secret)
@@ -131,8 +125,8 @@ def shown_in(form: FormData, secret: bytes) -> list[Shown]:
                 name=one("name", MOST_NAME),
                 token=token if embedding is not None else "",
                 embedding=embedding,
-                taken=_pairs(_texts(form, f"{key}.taken")),
-                refused=_pairs(_texts(form, f"{key}.refused")),
+                taken=_pairs(texts_of(form, f"{key}.taken")),
+                refused=_pairs(texts_of(form, f"{key}.refused")),
                 order=tidy_tags(one("order").split()),
                 served=one("served", 64),
                 caption=one("caption"),
@@ -144,10 +138,6 @@ def shown_in(form: FormData, secret: bytes) -> list[Shown]:
     return found
 
 
-def _texts(form: FormData, name: str) -> list[str]:
-    return [value for value in form.getlist(name) if isinstance(value, str)]
-
-
 def _pairs(texts: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
@@ -155,73 +145,6 @@ def _pairs(texts: Iterable[str]) -> dict[str, str]:
         for tidy in tidy_tags([tag]):
             found[tidy] = served[:64]
     return found
-
-
-class _InMemory(MultiPartParser):
-    """Keeps files in memory, whatever their size; who reads the body bounds it."""
-
-    spool_max_size = 0  # the parser's word for never on a disk
-
-
-class _OnDisk(MultiPartParser):
-    """Writes one file to a place of ours; there are no others."""
-
-    def __init__(self, request: Request, stream: AsyncGenerator[bytes], file: IO[bytes]) -> None:
-        super().__init__(request.headers, stream, max_files=1, max_fields=20)
-        self._place = file
-
-    def on_headers_finished(self) -> None:
-        super().on_headers_finished()
-        upload = self._current_part.file
-        if upload is not None:
-            upload.file.close()
-            upload.file = self._place  # pyright: ignore[reportAttributeAccessIssue]
-
-
-async def read_form(request: Request, *, most_bytes: int, to: IO[bytes] | None = None) -> FormData:
-    """Read a form with its files in memory, or with its one file in an open file of ours.
-
-    HTTPException: 413 over `most_bytes`, 400 where it is broken, 415 where it is no form.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
-        if int(request.headers.get("content-length") or 0) > 2**20:
-            raise HTTPException(413)
-        return await request.form(max_fields=2000)
-    if kind != "multipart/form-data":
-        raise HTTPException(415)
-    if int(request.headers.get("content-length") or 0) > most_bytes:
-        raise HTTPException(413)
-
-    async def bounded() -> AsyncGenerator[bytes]:
-        n_bytes = 0
-        async for chunk in request.stream():
-            n_bytes += len(chunk)
-            if n_bytes > most_bytes:
-                raise HTTPException(413)
-            yield chunk
-
-    if to is not None:
-        parser: MultiPartParser = _OnDisk(request, bounded(), to)
-    else:
-        limits = {"max_files": MOST_PHOTOS + 1, "max_fields": 3000}
-        parser = _InMemory(request.headers, bounded(), **limits)
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        raise HTTPException(400, error.message) from error
-
-
-def uploads_in(form: FormData, name: str) -> list[UploadFile]:
-    """Files that were chosen; an empty choice is sent as a file without name and bytes."""
-    found = [one for one in form.getlist(name) if isinstance(one, UploadFile)]
-    return [one for one in found if one.filename or one.size]
-
-
-def file_name(upload: UploadFile) -> str:
-    """What to call an upload: the last part of its name, cut, without control characters."""
-    name = Path((upload.filename or "").replace("\\", "/")).name
-    return "".join(c for c in name if c.isprintable())[:MOST_NAME] or "photo"
 
 
 def text_of(form: FormData | Mapping[str, str], name: str, most: int = MOST_NAME) -> str:

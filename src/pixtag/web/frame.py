@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from urllib.parse import quote, unquote, urlencode
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image, ImageDraw
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse
@@ -23,27 +21,24 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from pixtag.errors import ImageError, InputError, PixtagError
 from pixtag.store.keys import find_key
 from pixtag.web import charts
-from pixtag.web.forms import read_form, text_of
-from pixtag.web.guard import Principal, clear_sign_in, principal_of, set_sign_in
+from pixtag.web.forms import text_of
+from pixtag.web.guard import COOKIE, Principal, principal_of, set_cookie
 from pixtag.web.problems import response as problem
 from pixtag.web.service import Service
 from pixtag.web.texts import LANGUAGES, Texts, choose_language
+from pixtag.web.uploads import read_form
 
 LANGUAGE, PERSON, PLATFORM = "pixtag_language", "pixtag_person", "pixtag_platform"  # cookies
-_YEAR_S = 365 * 86_400
 _MOST_PEOPLE = 200  # offered to choose from
-_SMALL_FORM = 2**20
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
-    "X-Content-Type-Options": "nosniff",
+_HEADERS = {  # of a page, beside those that the guard gives everything
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
     "Vary": "Cookie, Accept-Language",
 }
-_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_ICON_SIZES = (180, 192, 512)
+_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_TYPES = {
+    "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,9 +51,11 @@ class Visit:
     principal: Principal
 
     @classmethod
-    def of(cls, request: Request) -> Visit:
-        """Read a request that the guard let pass."""
+    def of(cls, request: Request, scope: str | None = None) -> Visit:
+        """Read a request that the guard let pass; 403 where the key lacks a scope."""
         principal = principal_of(request)
+        if scope is not None:
+            principal.require(scope)
         accepted = request.headers.get("accept-language", "")
         language = choose_language(request.cookies.get(LANGUAGE), accepted)
         service = cast("Service", request.app.state.service)
@@ -80,14 +77,8 @@ class Visit:
         """The one person whom the key is for, if it is for one."""
         return self.principal.user
 
-    def need(self, scope: str) -> None:
-        """Refuse with 403 what the key is not for."""
-        if scope not in self.principal.scopes:
-            raise HTTPException(403)
-
-    def need_person(self, scope: str = "read") -> str:
+    def need_person(self) -> str:
         """The person whom a page is about."""
-        self.need(scope)
         if self.person is None:
             raise InputError(self.texts("who.needed"), hint=self.texts("who.needed_hint"))
         return self.person
@@ -113,10 +104,7 @@ class Visit:
         for name, value in cookies.items():
             key = {"language": LANGUAGE, "person": PERSON, "platform": PLATFORM}[name]
             if value is not None:
-                response.set_cookie(
-                    key, quote(value), max_age=_YEAR_S, httponly=True, samesite="lax",
-                    secure=self.request.url.scheme == "https",
-                )  # fmt: skip
+                set_cookie(response, self.request, key, quote(value), days=365)
             elif key in self.request.cookies:
                 response.delete_cookie(key)
 
@@ -179,7 +167,7 @@ def url(path: str, **query: str) -> str:
 
 async def small_form(request: Request) -> dict[str, str]:
     """The texts of a form without files."""
-    form = await read_form(request, most_bytes=_SMALL_FORM)
+    form = await read_form(request)
     await form.close()  # files that came all the same
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
@@ -206,26 +194,7 @@ def static(name: str) -> str:
     return f"/static/{_static_files()[0]}/{name}"
 
 
-@cache
-def _icon(side_px: int) -> bytes:
-    """The app's icon as PNG: a white # on green, with room for a mask at the edges."""
-    big = 4 * side_px
-    image = Image.new("RGB", (big, big), "#0f766e")
-    draw = ImageDraw.Draw(image)
-    width = big // 14
-    for a, b in ((0.42, 0.36), (0.64, 0.58)):
-        draw.line((a * big, 0.27 * big, b * big, 0.73 * big), "white", width)
-    for y in (0.41, 0.59):
-        draw.line((0.28 * big, y * big, 0.72 * big, y * big), "white", width)
-    out = io.BytesIO()
-    image.resize((side_px, side_px), Image.Resampling.LANCZOS).save(out, "PNG")
-    return out.getvalue()
-
-
 router = page_router()
-_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable", **{
-    name: _HEADERS[name] for name in ("X-Content-Type-Options",)
-}}  # fmt: skip
 
 
 @router.get("/static/{hashed}/{name}")
@@ -237,18 +206,10 @@ def static_file(hashed: str, name: str) -> Response:
     return Response(content, media_type=_TYPES[name.rpartition(".")[2]], headers=_FOR_EVER)
 
 
-@router.get("/icon-{side_px}.png")
-def icon(side_px: int) -> Response:
-    """The icon in one of its sizes."""
-    if side_px not in _ICON_SIZES:
-        raise HTTPException(404)
-    return Response(_icon(side_px), media_type="image/png", headers=_FOR_EVER)
-
-
 @router.get("/favicon.ico")
 def favicon() -> Response:
     """The icon where browsers look for it."""
-    return Response(_icon(180), media_type="image/png", headers=_FOR_EVER)
+    return static_file("", "icon-180.png")
 
 
 @router.get("/manifest.webmanifest")
@@ -259,7 +220,7 @@ def manifest(request: Request) -> Response:
         {"src": static("icon.svg"), "sizes": "any", "type": _TYPES["svg"]}
     ]
     icons += [
-        {"src": f"/icon-{side}.png", "sizes": f"{side}x{side}", "type": "image/png",
+        {"src": static(f"icon-{side}.png"), "sizes": f"{side}x{side}", "type": "image/png",
          "purpose": purpose}
         for side in (192, 512)
         for purpose in ("any", "maskable")
@@ -274,7 +235,7 @@ def manifest(request: Request) -> Response:
         },
     }  # fmt: skip
     content = json.dumps(held, ensure_ascii=False).encode()
-    headers = {name: _HEADERS[name] for name in ("X-Content-Type-Options", "Vary")}
+    headers = {"Vary": _HEADERS["Vary"]}
     return Response(content, media_type="application/manifest+json", headers=headers)
 
 
@@ -311,7 +272,7 @@ async def signed_in(request: Request) -> Response:
     if await run_in_threadpool(find_key, visit.service.reader, key) is None:
         return visit.render("sign_in.html", status=401, is_wrong=True, back=_back(form))
     response = see_other(_back(form))
-    set_sign_in(response, request, key)
+    set_cookie(response, request, COOKIE, key, days=90)
     return response
 
 
@@ -319,7 +280,7 @@ async def signed_in(request: Request) -> Response:
 async def signed_out(request: Request) -> Response:
     """Let the browser forget the key."""
     response = see_other("/sign-in")
-    clear_sign_in(response)
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax")
     return response
 
 

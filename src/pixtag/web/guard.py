@@ -34,21 +34,22 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OPEN_PATHS = (
     *("/healthz", "/readyz", "/sign-in", "/language"),
-    *("/static/", "/manifest", "/favicon.ico", "/icon-"),
+    *("/static/", "/manifest", "/favicon.ico"),
 )
 """What anybody may ask for, beyond loopback too."""
 
-BODY_LIMITS = {"/api/v1/suggest": 64 * MB, "/api/v1/posts": 256 * MB, "/api/": MB}
-BODY_LIMITS["/import"] = 16_384 * MB  # an archive; the page writes it where the store lies
+BODY_LIMITS = {
+    "/api/v1/suggest": 64 * MB,
+    "/api/v1/posts": 256 * MB,
+    "/import": 16_384 * MB,  # an archive; the page writes it where the store lies
+    **dict.fromkeys(("/api/", "/mine", "/who", "/language", "/sign-"), MB),
+}
 """Most bytes of a body by the beginning of its path; the first that fits holds."""
-OTHER_BODIES = 256 * MB
+OTHER_BODIES = 256 * MB  # the page's photos
 
-_POLICY = (
-    "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'; form-action 'self'"
-)
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -106,17 +107,13 @@ def principal_of(request: Request) -> Principal:
     return cast("Principal", request.state.principal)
 
 
-def set_sign_in(answer: Response, request: Request, key: str) -> None:
-    """Let a browser send a key from now on: unread by scripts, never to other sites."""
-    is_secure = request.url.scheme == "https" or _scheme(request.headers) == "https"
+def set_cookie(answer: Response, request: Request, name: str, value: str, *, days: int) -> None:
+    """Let a browser send a value from now on: unread by scripts, never to other sites."""
+    origin = urlsplit(request.headers.get("origin", ""))
+    is_secure = "https" in {request.url.scheme, origin.scheme}  # also behind a proxy
     answer.set_cookie(
-        COOKIE, key, max_age=90 * 86_400, httponly=True, samesite="lax", secure=is_secure
+        name, value, max_age=days * 86_400, httponly=True, samesite="lax", secure=is_secure
     )
-
-
-def clear_sign_in(answer: Response) -> None:
-    """Let a browser forget its key."""
-    answer.delete_cookie(COOKIE, httponly=True, samesite="lax")
 
 
 def is_loopback(host: str) -> bool:
@@ -149,10 +146,6 @@ def _request_id(headers: Headers) -> str:
         return given
     trace = _TRACE.fullmatch(headers.get("traceparent", ""))
     return trace[1] if trace else secrets.token_hex(8)
-
-
-def _scheme(headers: Headers) -> str:
-    return urlsplit(headers.get("origin", "")).scheme
 
 
 class Guard:

@@ -24,24 +24,13 @@ from pixtag.store.usage import Earlier, beside, most_alike, tags_from, withdraw
 from pixtag.tags import normalise_tag
 from pixtag.types import Floats, Post, Suggestion
 from pixtag.web.copying import Split, camel_case, hashtags, things_shown
-from pixtag.web.forms import (
-    MOST_NAME,
-    MOST_PHOTOS,
-    Shown,
-    file_name,
-    new_key,
-    read_form,
-    shown_in,
-    signed,
-    text_of,
-    uploads_in,
-)  # fmt: skip
+from pixtag.web.forms import Shown, new_key, shown_in, signed, text_of
 from pixtag.web.frame import PLATFORM, Visit, page_router
-from pixtag.web.service import Ask, Served
+from pixtag.web.service import Served
+from pixtag.web.uploads import MOST_NAME, MOST_PHOTOS, files_of, read_form
 
 N_CHIPS = 5
 N_LOOKED_FOR = 12  # tags among which an alt text finds what a photo shows
-MOST_BYTES = 256 * 2**20  # of all photos that are sent together
 N_ALIKE, N_BESIDE, N_COMPLETED = 3, 6, 8
 _SOURCES = ("pixels", "history", "trend", "general")
 
@@ -97,8 +86,7 @@ class _Page:
 @router.get("/")
 def home(request: Request) -> Response:
     """The page before the first photo."""
-    visit = Visit.of(request)
-    visit.need("read")
+    visit = Visit.of(request, "read")
     name = unquote(request.cookies.get(PLATFORM, ""))
     return _rendered(_Page(visit, visit.person, platforms().get(name), []))
 
@@ -106,12 +94,9 @@ def home(request: Request) -> Response:
 @router.post("/")
 async def answer(request: Request) -> Response:
     """Look at new photos, do what was asked, and rank again."""
-    visit = Visit.of(request)
-    visit.need("read")
-    form = await read_form(request, most_bytes=MOST_BYTES)
-    chosen = uploads_in(form, "photos")
-    files = [(file_name(one), await one.read()) for one in chosen]
-    await form.close()
+    visit = Visit.of(request, "read")
+    form = await read_form(request)
+    files = await files_of(form, "photos")
     return await request.app.state.work.run(_answered, visit, form, files)
 
 
@@ -206,7 +191,7 @@ def _use_set(page: _Page, photo: Shown, name: str) -> None:
 
 
 def _save_set(page: _Page, photo: Shown, name: str) -> None:
-    page.visit.need("write")
+    page.visit.principal.require("write")
     if page.person is None:
         raise InputError(page.visit.texts("who.needed"), hint=page.visit.texts("who.needed_hint"))
     save_set(page.visit.service.store, page.person, name, photo.tags)
@@ -215,7 +200,7 @@ def _save_set(page: _Page, photo: Shown, name: str) -> None:
 
 def _publish(page: _Page, photo: Shown) -> None:
     """Put the photo's post into the store; pressed twice, it is one post."""
-    page.visit.need("write")
+    page.visit.principal.require("write")
     t, tags = page.visit.texts, photo.tags
     if photo.post:
         return
@@ -270,17 +255,15 @@ def _card(page: _Page, photo: Shown) -> Card:
         return Card(photo)
     photo.token = signed(photo.embedding, photo.key, visit.service.reader.secret)
     cap = None if platform is None else platform.cap
-    ask = Ask(
-        embedding=photo.embedding, user=page.person, accepted=photo.tags,
-        refused=tuple(photo.refused), k=min(100, len(photo.tags) + N_CHIPS),
-        platform=None if platform is None else platform.name,
+    name = None if platform is None else platform.name
+    served = visit.service.suggest(
+        photo.embedding, user=page.person, accepted=photo.tags, refused=tuple(photo.refused),
+        k=min(100, len(photo.tags) + N_CHIPS), platform=name,
     )  # fmt: skip
-    served = visit.service.suggest(ask)
     photo.served = served.name
     chips = placed(photo, served.suggestions)
     photo.order = tuple(chip.tag for chip in chips)
     known = restricted_tags()
-    name = None if platform is None else platform.name
     said = [warning_of(tag, known, name) for tag in photo.tags]
     return Card(
         photo, chips, served.unsure, cap, [one for one in said if one], _copies(page, photo),
@@ -351,8 +334,7 @@ def goes_with(visit: Visit, tag: str, person: str | None) -> list[str]:
 @router.get("/complete")
 def complete(request: Request, q: str = "", person: str = "") -> Response:
     """Tags that begin as what is typed: the person's, then what several people use."""
-    visit = Visit.of(request)
-    visit.need("read")
+    visit = Visit.of(request, "read")
     start = normalise_tag(q[:MOST_NAME])
     if start is None:
         return JSONResponse([])

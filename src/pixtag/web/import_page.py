@@ -1,56 +1,168 @@
-"""The page that imports an archive: upload, progress as server-sent events, stop."""
+"""Imports that the page begins: upload, one thread each, progress as server-sent events, stop."""
 
 from __future__ import annotations
 
 import asyncio
+import glob
+import re
+import secrets
+import threading
+import time
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from fastapi import Depends, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from pixtag.errors import InputError
-from pixtag.photos import NoEncoder
-from pixtag.web.forms import file_name, read_form, text_of, uploads_in
+from pixtag.errors import InputError, PixtagError
+from pixtag.ingest import find_sources, import_posts
+from pixtag.photos import NoEncoder, embed_missing
+from pixtag.web.forms import text_of
 from pixtag.web.frame import Visit, page_router, see_other
-from pixtag.web.importing import Imports, Job, Progress, suffix_of
 from pixtag.web.service import Service
 from pixtag.web.texts import Texts
+from pixtag.web.uploads import file_name, read_form
 
-MOST_BYTES = 64 * 2**30  # of an archive
+State = Literal["reading", "looking", "done", "stopped", "failed"]
+
+_SUFFIX = re.compile(r"\.(zip|(jsonl|json|ndjson|csv)(\.gz|\.zst)?|parquet)$", re.IGNORECASE)
+_KEPT = 20  # finished imports whose report can still be read
+_LEFT_BEHIND_S = 86_400.0  # an upload of that age was left by a process that was killed
 _LOOK_S = 0.25  # how often progress is looked at
 
 router = page_router()
 
 
-def imports_of(request: Request) -> Imports:
-    """The imports of this process, made with the first."""
-    state = request.app.state
-    if not hasattr(state, "imports"):
-        service: Service = state.service
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an import is: posts read, or photos looked at, of so many."""
 
-        def encoder() -> object:
-            found = service.predictor.encoder()
-            return None if isinstance(found, NoEncoder) else found
+    state: State = "reading"
+    n_done: int = 0
+    n_total: int | None = None  # None while nobody knows
+    n_posts: int = 0
+    n_new: int = 0
+    people: tuple[str, ...] = ()
+    message: str = ""  # why it failed
+    hint: str = ""
 
-        state.imports = Imports(service.store, encoder)  # pyright: ignore[reportArgumentType]
-    return state.imports
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in {"done", "stopped", "failed"}
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@dataclass
+class Job:
+    """One import."""
+
+    name: str  # of the file
+    progress: Progress = field(default_factory=Progress)
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """End it soon; what was read is kept."""
+        self._stop.set()
+
+    def tell(self, **changes: object) -> None:
+        """Change what is known of it; raises what ends the import where somebody stopped it."""
+        self.progress = replace(self.progress, **changes)
+        if self._stop.is_set():
+            raise _StoppedError
+
+
+class Imports:
+    """The imports of a process into the store of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._store = service, service.store
+        self._jobs: dict[str, Job] = {}
+        self._turn = threading.Lock()  # one at a time
+
+    def place(self) -> Path:
+        """A new name beside the store for an upload; what killed processes left there goes."""
+        path = self._store.path
+        for old in path.parent.glob(f"{glob.escape(path.name)}.upload-*"):
+            with suppress(OSError):
+                if time.time() - old.stat().st_mtime > _LEFT_BEHIND_S:
+                    old.unlink()
+        return path.with_name(f"{path.name}.upload-{secrets.token_hex(8)}")
+
+    def begin(self, file: Path, name: str, user: str | None) -> Job:
+        """Import a file of ours on a thread; it is removed at the end."""
+        job = Job(name)
+        over = [key for key, old in self._jobs.items() if old.progress.is_over]
+        for key in over[: max(0, len(self._jobs) - _KEPT)]:
+            del self._jobs[key]
+        self._jobs[job.key] = job
+
+        def run() -> None:
+            with self._turn:
+                self._run(job, file, user)
+            self._service.predictor.now()  # takes over what the store holds
+
+        threading.Thread(target=run, name="pixtag-import", daemon=True).start()
+        return job
+
+    def get(self, key: str) -> Job | None:
+        """The import of a key."""
+        return self._jobs.get(key)
+
+    def stop_all(self) -> None:
+        """End all of them soon."""
+        for job in list(self._jobs.values()):
+            job.stop()
+
+    def _run(self, job: Job, file: Path, user: str | None) -> None:
+        try:
+            with ExitStack() as opened:
+                opened.callback(file.unlink, missing_ok=True)
+                store = self._store.writer()  # others read and write in the meantime
+                if store is not self._store:
+                    opened.enter_context(store)
+                sources = find_sources([file])
+                report = import_posts(
+                    sources, store, user_id=user,
+                    on_progress=lambda n, of: job.tell(n_done=n, n_total=of, n_posts=n),
+                )  # fmt: skip
+                people = tuple(report.people[:20])
+                found = {"n_posts": report.n_posts, "n_new": report.added, "people": people}
+                job.tell(state="looking", n_done=0, n_total=None, **found)
+                encoder = self._service.predictor.encoder()
+                if not isinstance(encoder, NoEncoder):
+                    embed_missing(
+                        store, encoder, on_progress=lambda n, of: job.tell(n_done=n, n_total=of)
+                    )
+            job.progress = replace(job.progress, state="done")
+        except _StoppedError:
+            job.progress = replace(job.progress, state="stopped")
+        except PixtagError as error:
+            message = error.message.replace(str(file), job.name)
+            job.progress = replace(job.progress, state="failed", message=message, hint=error.hint)
+        except BaseException:
+            job.progress = replace(job.progress, state="failed", message="")
+            raise
 
 
 @router.get("/import")
 def import_form(request: Request) -> Response:
     """Ask for an archive."""
-    visit = _allowed(request)
-    return visit.render("import.html")
+    return _allowed(request).render("import.html")
 
 
 def _allowed(request: Request) -> Visit:
     """An archive may hold posts of several people: a key for one is not enough."""
-    visit = Visit.of(request)
-    visit.need("write")
+    visit = Visit.of(request, "write")
     if visit.bound is not None:
         raise HTTPException(403)
     return visit
@@ -59,13 +171,11 @@ def _allowed(request: Request) -> Visit:
 @router.post("/import")
 async def begin(request: Request) -> Response:
     """Take an archive onto the disk, beside the store, and begin to read it."""
-    visit = _allowed(request)
-    imports, service = imports_of(request), visit.service
-    if service.store.is_in_memory:
+    visit, imports = _allowed(request), request.app.state.imports
+    if visit.service.store.is_in_memory:
         raise HTTPException(400)
     path, name, form = await _taken(visit, imports)
-    user = text_of(form, "user") or None
-    job = imports.begin(path, name, user, lambda: _learned(service))
+    job = imports.begin(path, name, text_of(form, "user") or None)
     return see_other(f"/import/{job.key}")
 
 
@@ -75,15 +185,14 @@ async def _taken(visit: Visit, imports: Imports) -> tuple[Path, str, FormData]:
     try:
         with place.open("xb+") as file:
             place.chmod(0o600)
-            form = await read_form(visit.request, most_bytes=MOST_BYTES, to=file)
-        chosen = uploads_in(form, "archive")
-        if not chosen:
+            form = await read_form(visit.request, to=file)
+        archive = form.get("archive")
+        if not isinstance(archive, UploadFile) or not (archive.filename or archive.size):
             _refuse(visit, "none")
-        name = file_name(chosen[0])
-        suffix = suffix_of(name)
-        if suffix is None:
+        name = file_name(archive)
+        if (suffix := _SUFFIX.search(name)) is None:
             _refuse(visit, "kind")
-        return place.rename(f"{place}{suffix}"), name, form
+        return place.rename(f"{place}{suffix[0].lower()}"), name, form
     except BaseException:
         place.unlink(missing_ok=True)
         raise
@@ -91,10 +200,6 @@ async def _taken(visit: Visit, imports: Imports) -> tuple[Path, str, FormData]:
 
 def _refuse(visit: Visit, why: str) -> NoReturn:
     raise InputError(visit.texts(f"import.{why}"), hint=visit.texts(f"import.{why}_hint"))
-
-
-def _learned(service: Service) -> None:
-    service.predictor.now()
 
 
 @router.get("/import/{key}")
@@ -135,7 +240,7 @@ async def events(
 
 
 def _job(request: Request, key: str) -> Job:
-    job = imports_of(request).get(key)
+    job = request.app.state.imports.get(key)
     if job is None:
         raise HTTPException(404)
     return job

@@ -20,7 +20,6 @@ from pixtag.errors import ImageError, InputError
 from pixtag.ingest import post_line
 from pixtag.lists import LIST_NAMES
 from pixtag.signals.trend import Rising
-from pixtag.store import Store
 from pixtag.store.sets import remove_set, save_set, saved_sets
 from pixtag.store.usage import LEAST_PEOPLE, kept, own_tags, photo_of, post_times, times_of
 from pixtag.tags import normalise_tag, split_tags
@@ -38,8 +37,7 @@ router = page_router()
 @router.get("/mine")
 def mine(request: Request) -> Response:
     """One's tags: most used, when, with what; sets, lists, and what was kept of suggestions."""
-    visit = Visit.of(request)
-    visit.need("read")
+    visit = Visit.of(request, "read")
     if visit.person is None:
         return visit.render("who.html")
     store, person, t = visit.service.reader, visit.person, visit.texts
@@ -65,8 +63,8 @@ def mine(request: Request) -> Response:
 @router.post("/mine/lists")
 async def edit_list(request: Request) -> Response:
     """Add tags to a list of one's own, or remove one."""
-    visit, form = Visit.of(request), await small_form(request)
-    person = visit.need_person("write")
+    visit, form = Visit.of(request, "write"), await small_form(request)
+    person = visit.need_person()
     if (name := form.get("list")) not in LIST_NAMES:
         raise HTTPException(400)
 
@@ -84,8 +82,8 @@ async def edit_list(request: Request) -> Response:
 @router.post("/mine/sets")
 async def edit_set(request: Request) -> Response:
     """Save a set of one's own, or remove one."""
-    visit, form = Visit.of(request), await small_form(request)
-    person = visit.need_person("write")
+    visit, form = Visit.of(request, "write"), await small_form(request)
+    person = visit.need_person()
     store = visit.service.store
     if gone := form.get("remove"):
         await run_in_threadpool(remove_set, store, person, gone)
@@ -98,7 +96,7 @@ async def edit_set(request: Request) -> Response:
 @router.get("/mine/export")
 def export(request: Request) -> Response:
     """One's posts as JSON Lines, as `pixtag export` writes them."""
-    visit = Visit.of(request)
+    visit = Visit.of(request, "read")
     person = visit.need_person()
 
     def lines() -> Iterator[bytes]:
@@ -113,8 +111,8 @@ def export(request: Request) -> Response:
 @router.post("/mine/forget")
 async def forget(request: Request) -> Response:
     """Forget a person for good, once they agreed."""
-    visit, form = Visit.of(request), await small_form(request)
-    person = visit.need_person("write")
+    visit, form = Visit.of(request, "write"), await small_form(request)
+    person = visit.need_person()
     if form.get("agreed") != "yes":
         raise InputError(visit.texts("forget.agree"), hint=visit.texts("forget.agree_hint"))
     await run_in_threadpool(visit.service.forget, person)
@@ -126,8 +124,7 @@ async def forget(request: Request) -> Response:
 @router.get("/tag/{tag:path}")
 def tag_page(request: Request, tag: str) -> Response:
     """A tag: how often it was used over time, with what, and whether it rises."""
-    visit = Visit.of(request)
-    visit.need("read")
+    visit = Visit.of(request, "read")
     name = normalise_tag(tag)
     if name is None:
         raise HTTPException(404)
@@ -155,8 +152,7 @@ def tag_page(request: Request, tag: str) -> Response:
 @router.get("/rising")
 def rising(request: Request) -> Response:
     """What more people use than usual."""
-    visit = Visit.of(request)
-    visit.need("read")
+    visit = Visit.of(request, "read")
     return visit.render("rising.html", rising=_rising(visit))
 
 
@@ -166,25 +162,16 @@ def _rising(visit: Visit) -> list[Rising]:
 
 @router.get("/photo")
 def photo(request: Request, post: str = "") -> Response:
-    """A small picture of a post's photo, where its file is still there; from the store's path."""
-    visit = Visit.of(request)
-    visit.need("read")
-    content = thumbnail(visit.service.reader, post, visit.bound)
-    if content is None:
-        raise HTTPException(404)
-    headers = {"Cache-Control": "private, max-age=600", "X-Content-Type-Options": "nosniff"}
-    return Response(content, media_type="image/jpeg", headers=headers)
-
-
-def thumbnail(store: Store, post: str, user: str | None) -> bytes | None:
-    """The square middle of a post's photo as JPEG; None where it cannot be read."""
-    path = photo_of(store, post, user=user)
+    """The square middle of a post's photo, where its file is still there; from the store's path."""
+    visit = Visit.of(request, "read")
+    path = photo_of(visit.service.reader, post, user=visit.bound)
     if not path:
-        return None
+        raise HTTPException(404)
     try:
         pixels = images.decode(Path(path), target_px=THUMBNAIL_PX)
     except ImageError:
-        return None
+        raise HTTPException(404) from None
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=82)
-    return out.getvalue()
+    headers = {"Cache-Control": "private, max-age=600"}
+    return Response(out.getvalue(), media_type="image/jpeg", headers=headers)

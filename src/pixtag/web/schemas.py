@@ -1,4 +1,7 @@
-"""What the API takes and gives, as pydantic models; the OpenAPI document is made of them."""
+"""What the API takes and gives, as pydantic models.
+
+The OpenAPI document is made of them, and `pixtag.client` gives them to its callers.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
-
-from pixtag.types import Suggestion, as_datetime
-from pixtag.web.service import Served
+from pydantic.config import JsonDict
 
 MOST_TAGS = 200
 _FIRST, _LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_POST: JsonDict = {
+    "post_id": "beach-1",
+    "user": "ana",
+    "tags": ["sunset", "beach"],
+    "posted_at": "2026-05-01T18:30:00+00:00",
+}
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Tag = Annotated[str, Field(max_length=5000)]
 
@@ -78,7 +85,7 @@ class SuggestionOut(_Given):
 
     tag: str
     prob: float
-    reasons: list[ReasonOut]
+    reasons: tuple[ReasonOut, ...]
 
 
 class SuggestOut(_Given):
@@ -107,47 +114,22 @@ class SuggestOut(_Given):
     id: str = Field(description="What feedback names.")
     at: datetime
     user: str | None
-    suggestions: list[SuggestionOut]
+    suggestions: tuple[SuggestionOut, ...]
     unsure: bool = Field(description="Not sure what a stranger's photo shows: few are given.")
     model: str = Field(description="Digest of the model.")
     revision: int = Field(description="Last change of the store that the answer knows.")
-    embedding: list[float] | None = None
+    embedding: tuple[float, ...] | None = None
 
-    @classmethod
-    def of(cls, served: Served, *, with_embedding: bool = False) -> SuggestOut:
-        """Write an answer."""
-        row = served.embedding if with_embedding else None
-        return cls(
-            id=served.name,
-            at=as_datetime(served.at),
-            user=served.user,
-            suggestions=[suggestion_out(one) for one in served.suggestions],
-            unsure=served.unsure,
-            model=served.model,
-            revision=served.revision,
-            embedding=None if row is None else [round(float(x), 5) for x in row],
-        )
-
-
-def suggestion_out(one: Suggestion) -> SuggestionOut:
-    """Write a suggestion; its chance to six digits."""
-    why = [ReasonOut(source=r.source, text=r.text, weight=round(r.weight, 4)) for r in one.reasons]
-    return SuggestionOut(tag=one.tag, prob=round(one.prob, 6), reasons=why)
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The hashtags alone."""
+        return tuple(one.tag for one in self.suggestions)
 
 
 class PostIn(_Taken):
     """A post: tags, a caption whose hashtags count too, a time; photos come as parts of a form."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "post_id": "beach-1",
-                "user": "ana",
-                "tags": ["sunset", "beach"],
-                "posted_at": "2026-05-01T18:30:00+00:00",
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {**_POST}})
 
     post_id: Name | None = Field(
         None, description="Yours for it; a known one is replaced. Made up when missing."
@@ -167,21 +149,11 @@ class PostIn(_Taken):
 class PostOut(_Given):
     """A post as it is kept."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "post_id": "beach-1",
-                "user": "ana",
-                "tags": ["sunset", "beach"],
-                "posted_at": "2026-05-01T18:30:00+00:00",
-                "n_photos": 1,
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {**_POST, "n_photos": 1}})
 
     post_id: str
     user: str | None
-    tags: list[str]
+    tags: tuple[str, ...]
     posted_at: datetime | None
     n_photos: int
 
@@ -221,7 +193,7 @@ class HistoryOut(_Given):
 
     user: str
     n_posts: int
-    tags: list[TagUseOut]
+    tags: tuple[TagUseOut, ...]
 
 
 class ForgetOut(_Given):
@@ -245,7 +217,7 @@ class TrendingOut(_Given):
     """What rises, the surest first."""
 
     at: datetime
-    tags: list[RisingOut]
+    tags: tuple[RisingOut, ...]
 
 
 class TagOut(_Given):
@@ -256,7 +228,7 @@ class TagOut(_Given):
     n_posts: int
     first_at: datetime | None
     people_by_hours: dict[str, int] = Field(description="Distinct people in the last hours.")
-    goes_with: list[str] = Field(description="Public tags most often beside it lately.")
+    goes_with: tuple[str, ...] = Field(description="Public tags most often beside it lately.")
 
 
 class HealthOut(_Given):

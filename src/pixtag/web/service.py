@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -23,32 +24,19 @@ from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError, StoreError
 from pixtag.formats import sniff
 from pixtag.lists import Lists, global_lists
+from pixtag.live import STALE_S
 from pixtag.outputs import replacing
+from pixtag.photos import NOT_KEPT
 from pixtag.predictor import Predictor
 from pixtag.store import Store
+from pixtag.store.keys import KeyRecord, find_key
 from pixtag.store.served import KEPT, ServedRow, Verdict, add_feedback, add_served
 from pixtag.types import Floats, Photo, Post, Suggestion
-from pixtag.web.known import LastKnown
 
-__all__ = ["Ask", "Served", "Service", "Verdict"]
-
+MOST_KNOWN = 10_000  # names whose values are held while the store is away, those read last
 _WRITTEN_EVERY_S = 0.1  # served suggestions are written together
+Value = TypeVar("Value")
 log = logging.getLogger("pixtag.web")
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One question: which hashtags for this photo, this person, this moment."""
-
-    embedding: Floats | None = None  # of the photo, `[D]`; None to go by history and trend alone
-    user: str | None = None
-    history: tuple[str, ...] | None = None  # further tags that the person uses
-    accepted: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-    k: int = 5
-    platform: str | None = None
-    at: datetime | None = None
-    photo: bytes | None = None  # in place of its embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +79,7 @@ class Service:
         self.predictor = Predictor.load(bundle, store)
         # Suggestions go on from memory while the store is away.
         self._known = LastKnown(self._revision_and_lists)
+        self.find_key = LastKnown[KeyRecord | None](partial(find_key, self.reader))
         self._log = _ServedLog(store, n_logged) if is_logging else None
         self._is_closed = False
         self._not_ready: str | None = "the model is being loaded"
@@ -134,30 +123,44 @@ class Service:
             found.append("the store cannot be read")
         return found
 
-    def watch_batches(self, told: Callable[[int], object]) -> None:
-        """Let somebody be told how many photos are looked at together each time."""
-        self.predictor.watch_batches(told)
-
     def embed(self, photo: bytes) -> Floats:
         """Look at a photo, decoded under limits: its embedding `[D]`. ImageError: it is none."""
         return self.predictor.embed(photo)
 
-    def suggest(self, ask: Ask) -> Served:
-        """Answer one question, with the lists of the person and of everybody here."""
-        seen: Floats | Future[Floats] | None = ask.embedding
-        if ask.photo is not None:
-            seen = self.predictor.begin(ask.photo)  # while the past is read
-        revision, lists = self._known(ask.user or "")
+    def suggest(
+        self,
+        photo: bytes | Floats | None = None,
+        *,
+        user: str | None = None,
+        history: Sequence[str] = (),
+        accepted: Sequence[str] = (),
+        refused: Sequence[str] = (),
+        k: int = 5,
+        platform: str | None = None,
+        at: datetime | None = None,
+    ) -> Served:
+        """Answer one question, with the lists of the person and of everybody here.
+
+        Args:
+            photo: A file's bytes, or an embedding `[D]`; None to go by history and trend alone.
+            user: Whose photo it is.
+            history: Further tags that the person uses, repeated if often.
+            accepted: Chosen already.
+            refused: Not wanted.
+            k: How many in all, accepted ones included.
+            platform: Its cap on tags holds.
+            at: The time to suggest for; now by default.
+        """
+        # A photo is looked at while the past is read.
+        seen = self.predictor.begin(photo) if isinstance(photo, bytes) else photo
+        revision, lists = self._known(user or "")
         lists = global_lists().joined(lists)
-        wishes = Wishes.of(
-            ask.k, ask.accepted, ask.refused, ask.platform,
-            lists=lists, user=ask.user, history=ask.history,
-        )  # fmt: skip
-        answer = self.predictor.answer(seen, wishes, at=ask.at)
+        wishes = Wishes.of(k, accepted, refused, platform, lists=lists, user=user, history=history)
+        answer = self.predictor.answer(seen, wishes, at=at)
         embedding = seen.result() if isinstance(seen, Future) else seen
         served = Served(
             secrets.token_urlsafe(12), answer.at, answer.suggestions, answer.unsure,
-            self.predictor.model_digest, revision, ask.user, embedding,
+            self.predictor.model_digest, revision, user, embedding,
         )  # fmt: skip
         if self._log is not None:
             self._log.add(served)
@@ -176,20 +179,17 @@ class Service:
         photos: Sequence[bytes] = (),
         is_kept: bool = False,
         within: Callable[[Store], None] | None = None,
-    ) -> Post:
+    ) -> None:
         """Put a post into the store, durable on return; the next answer knows it.
 
         Photos given as bytes are looked at and forgotten, but for their digest and embedding.
 
         Args:
-            post: The post. Photos that it names by path are looked at there.
+            post: The post, without photos.
             embedding: Of its only photo, where that was looked at before, `[D]`.
-            photos: Its photos, in place of those that it names.
+            photos: Its photos.
             is_kept: Keep the photos themselves beside the store too.
             within: Called with the store inside the post's own transaction.
-
-        Returns:
-            The post as it was put.
 
         Raises:
             ImageError: One of the photos is none; then nothing is put.
@@ -198,29 +198,22 @@ class Service:
         names = [hashlib.sha256(photo).hexdigest() for photo in photos]
         rows = [look.result() for look in looks]
         if embedding is not None and not photos:
-            named = post.photos[0].digest if post.photos else ""
-            names, rows = [named or hashlib.sha256(embedding.tobytes()).hexdigest()], [embedding]
-        files = [self.photos_file(name, sniffed) for name, sniffed in _kinds(names, photos)]
-        if names:
-            shown = tuple(Photo(file, name) for file, name in zip(files, names, strict=True))
-            post = Post(post.post_id, post.user_id, post.posted_at, post.tags, shown)
+            names, rows = [hashlib.sha256(embedding.tobytes()).hexdigest()], [embedding]
+        copies: list[tuple[Path, bytes]] = []
+        if is_kept and not self.store.is_in_memory:
+            folder, named = self.store.photos_folder, zip(names, photos, strict=True)
+            copies = [(folder / f"{name}.{sniff(p[:64]) or 'jpg'}", p) for name, p in named]
+        paths = [str(path) for path, _ in copies] or [f"{NOT_KEPT}{name}" for name in names]
+        post = replace(post, photos=tuple(map(Photo, paths, names)))
         vectors = {n: row.astype(np.float16) for n, row in zip(names, rows, strict=True)}
-        if self.store.is_in_memory or (not names and post.photos):
-            is_kept = False
         with self.store.writing():
             if within is not None:
                 within(self.store)
-            if is_kept:
-                for file, photo in zip(files, photos, strict=True):
-                    _keep(file, photo)
+            for path, photo in copies:
+                _keep(path, photo)
             digest = self.predictor.encoder_digest if vectors else None
             self.store.add_posts([post], encoder_digest=digest, embeddings=vectors)
         self.predictor.observe(())  # takes over what the store holds
-        return post
-
-    def photos_file(self, digest: str, kind: str) -> str:
-        """Where the copy of a photo lies, if it is kept."""
-        return str(self.store.photos_folder / f"{digest}.{kind}")
 
     def feedback(
         self, served: str, verdicts: Sequence[tuple[str, Verdict]], *, user: str | None = None
@@ -244,13 +237,7 @@ class Service:
         self._known.drop(user)
 
 
-def _kinds(names: Sequence[str], photos: Sequence[bytes]) -> list[tuple[str, str]]:
-    kinds = [(sniff(photo[:64]) or "jpg") for photo in photos] or ["jpg"] * len(names)
-    return list(zip(names, kinds, strict=True))
-
-
-def _keep(file: str, photo: bytes) -> None:
-    path = Path(file)
+def _keep(path: Path, photo: bytes) -> None:
     if not path.exists():
         path.parent.mkdir(0o700, exist_ok=True)
         with replacing(path) as out:
@@ -269,6 +256,53 @@ def _grey_photo() -> bytes:
     buffer = BytesIO()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+class LastKnown(Generic[Value]):
+    """Reads a value by a name; while the store is away the value that was read last.
+
+    Not for longer than answers stand on the last view. Names are held as their digests, since
+    some are keys. Threads may share one.
+
+    Args:
+        read: Gives the value of a name; None is not held.
+        stale_s: How old a value may be.
+    """
+
+    def __init__(self, read: Callable[[str], Value], *, stale_s: float = STALE_S) -> None:
+        self._read, self._stale_s = read, stale_s
+        self._held: dict[bytes, tuple[float, Value]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> Value:
+        """The value of a name; StoreError where it cannot be read and was not lately."""
+        digest, now = _digest(name), time.monotonic()
+        try:
+            found = self._read(name)
+        except StoreError:
+            held = self._held.get(digest)
+            if held is None or now - held[0] > self._stale_s:
+                raise
+            return held[1]
+        with self._lock:
+            self._held.pop(digest, None)
+            if found is not None:
+                self._held[digest] = now, found
+            oldest = next(iter(self._held), digest)
+            if oldest != digest and (
+                len(self._held) > MOST_KNOWN or now - self._held[oldest][0] > self._stale_s
+            ):
+                del self._held[oldest]
+        return found
+
+    def drop(self, name: str) -> None:
+        """Hold nothing of a name."""
+        with self._lock:
+            self._held.pop(_digest(name), None)
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 class _ServedLog:

@@ -1,56 +1,95 @@
-"""Bodies with photos, read into memory: nothing is ever written to the disk."""
+"""Forms with files, read into memory: nothing is ever written to the disk but archives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
 
 from python_multipart.exceptions import FormParserError
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from pixtag.web.problems import ApiError
 
-MOST_FILES, MOST_FIELDS = 20, 1000
+MOST_PHOTOS = 20
+MOST_NAME = 200  # letters of a file's name
+_MOST_FIELDS = 3000
+_MOST_BYTES_WITHOUT_FILES = 2**20
 
 
 class _InMemory(MultiPartParser):
-    spool_max_size = 2**62  # the guard bounds the whole body
+    """Keeps files in memory, whatever their size; the guard bounds the whole body."""
+
+    spool_max_size = 0  # the parser's word for never on a disk
 
 
-@dataclass(slots=True)
-class Form:
-    """A form: its fields in order, a name perhaps several times, and its files by field."""
+class _OnDisk(MultiPartParser):
+    """Writes one file to a place of ours; there are no others."""
 
-    fields: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    files: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
+    def __init__(self, request: Request, file: IO[bytes]) -> None:
+        super().__init__(request.headers, request.stream(), max_files=1, max_fields=20)
+        self._place = file
 
-    def photos(self) -> list[bytes]:
-        """Every file that is not empty: browsers send an empty one for none."""
-        return [data for files in self.files.values() for data in files if data]
-
-
-async def read_form(request: Request, *, most_files: int = MOST_FILES) -> Form:
-    """Read a multipart form, files included, into memory."""
-    parser = _InMemory(
-        request.headers, request.stream(), max_files=most_files, max_fields=MOST_FIELDS
-    )
-    try:
-        items = (await parser.parse()).multi_items()
-    except (MultiPartException, FormParserError) as error:
-        what = getattr(error, "message", str(error))
-        hint = "send multipart/form-data as a browser or curl -F does"
-        raise ApiError(400, f"this form cannot be read: {what}", hint=hint) from error
-    form = Form()
-    for name, value in items:
-        if isinstance(value, str):
-            form.fields.setdefault(name, []).append(value)
-        else:
-            value.file.seek(0)
-            form.files.setdefault(name, []).append(value.file.read())
-            value.file.close()
-    return form
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        upload = self._current_part.file
+        if upload is not None:
+            upload.file.close()
+            upload.file = self._place  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def media_type(request: Request) -> str:
     """The content type of a body, without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_form(request: Request, *, to: IO[bytes] | None = None) -> FormData:
+    """Read a form with its files in memory, or with its one file in an open file of ours.
+
+    ApiError: it is too long without files (413), no form (415), or broken (400).
+    """
+    kind = media_type(request)
+    if kind == "application/x-www-form-urlencoded":
+        if int(request.headers.get("content-length") or 0) > _MOST_BYTES_WITHOUT_FILES:
+            raise ApiError(413, "this form is too long", hint="send photos as a form with files")
+        return await request.form(max_fields=_MOST_FIELDS)
+    if kind != "multipart/form-data":
+        raise ApiError(415, "this is no form", hint="send multipart/form-data")
+    if to is not None:
+        parser: MultiPartParser = _OnDisk(request, to)
+    else:
+        # One more than photos: browsers send an empty file where none was chosen.
+        limits = {"max_files": MOST_PHOTOS + 1, "max_fields": _MOST_FIELDS}
+        parser = _InMemory(request.headers, request.stream(), **limits)
+    try:
+        return await parser.parse()
+    except (MultiPartException, FormParserError) as error:
+        what = getattr(error, "message", str(error))
+        hint = "send multipart/form-data as a browser or curl -F does"
+        raise ApiError(400, f"this form cannot be read: {what}", hint=hint) from error
+
+
+def texts_of(form: FormData, name: str) -> list[str]:
+    """Every text of that name, in order."""
+    return [value for value in form.getlist(name) if isinstance(value, str)]
+
+
+async def files_of(form: FormData, name: str | None = None) -> list[tuple[str, bytes]]:
+    """Names and bytes of the files of a field, or of all; the form is closed then.
+
+    An empty choice, which browsers send as a file without a name and bytes, is none.
+    """
+    fields = form.multi_items()
+    uploads = [
+        one for field, one in fields if isinstance(one, UploadFile) and name in {field, None}
+    ]
+    found = [(file_name(one), await one.read()) for one in uploads if one.filename or one.size]
+    await form.close()
+    return found
+
+
+def file_name(upload: UploadFile) -> str:
+    """What to call an upload: the last part of its name, cut, without control characters."""
+    name = Path((upload.filename or "").replace("\\", "/")).name
+    return "".join(c for c in name if c.isprintable())[:MOST_NAME] or "photo"
