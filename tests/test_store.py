@@ -306,6 +306,40 @@ def test_a_log_of_some_posts_is_that_part_of_the_whole(store, encoder):
         np.testing.assert_array_equal(part.embeddings, whole.embeddings[rows])
 
 
+@pytest.mark.parametrize("encoder", [None, "e"])
+@pytest.mark.parametrize("n_posts", [1, 3, 4, 100])
+def test_a_log_in_parts_is_the_whole_one(store, encoder, n_posts):
+    assert list(store.logs(encoder, n_posts=n_posts)) == []
+    store.add_posts(SOME)
+    store.put_embeddings("e", ["x" * 8, "y" * 8], vectors(1, 4))
+    whole = store.log(encoder)
+    parts = list(store.logs(encoder, n_posts=n_posts))
+    assert [len(part) for part in parts][:-1] == [n_posts] * (len(parts) - 1)
+    assert [name for part in parts for name in part.post_ids] == whole.post_ids
+    tags = [part.tags_of(i) for part in parts for i in range(len(part))]
+    assert tags == [whole.tags_of(i) for i in range(len(whole))]
+    people = [[*part.users, None][user] for part in parts for user in part.user_of_post]
+    assert people == [[*whole.users, None][user] for user in whole.user_of_post]
+    for name in ("at", "has_photo", "embeddings"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name))
+
+
+def test_a_log_in_parts_is_of_one_state(address):
+    """Also of posts that are later in it and come, go or change after the first part was read."""
+    with Store.open(address) as store, Store.open(address) as other:
+        store.add_posts(SOME)
+        with closing(store.logs(n_posts=1)) as parts:
+            first = next(parts).post_ids
+            other.add_posts([post("d", "ana", 30.0, "new"), post("c", "ben", 5.0, "changed")])
+            other.remove_posts(["a"])
+            assert [*first, *(name for part in parts for name in part.post_ids)] == [*"uabc"]
+        assert store.log().post_ids == [*"ucbd"]
+        with closing(store.logs(n_posts=1)) as parts:
+            next(parts)  # left in the middle
+        assert store.add_posts([post("a", "ben", 10.0, "sun")]).added == 1
+
+
 def test_a_store_whose_maker_was_killed_before_its_first_table_is_made(tmp_path):
     path = tmp_path / "s.sqlite"
     with closing(sqlite3.connect(path)) as db:

@@ -96,8 +96,8 @@ def test_an_import_that_fills_the_disk_goes_on_when_there_is_room(
     disk: Disk, pixtag, tmp_path: Path, n_photos: int
 ) -> None:
     """By rows of the database, and by copies of photos."""
-    path = write_posts(tmp_path / "in", 12_000 if not n_photos else 60, n_photos=n_photos)
-    n_posts = 12_000 if not n_photos else 60
+    path = write_posts(tmp_path / "in", 30_000 if not n_photos else 60, n_photos=n_photos)
+    n_posts = 30_000 if not n_photos else 60
     words = ["import", path, "--store", disk.path / "s.sqlite", "--no-embed"]
     words += ["--copy"] if n_photos else []
     done = pixtag(*words)

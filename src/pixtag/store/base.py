@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
@@ -17,12 +15,11 @@ from pixtag.errors import InputError, StoreError
 from pixtag.lists import ListName, Lists
 from pixtag.places import is_server
 from pixtag.store import rows
+from pixtag.store.batches import LEAST_POSTS, batches
 from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
 from pixtag.types import Halfs, Photo, Post, PostLog, microseconds
 
-_BATCH_POSTS = 1000
-_BATCH_S = 2.0
-"""A batch is committed when it is full or has gathered for this long: what a kill can lose."""
+_READ_POSTS = 1000  # that are read at once
 
 Cursor: TypeAlias = int | str
 """How far a reader has followed a store's changes; to be given back to that store as it is."""
@@ -125,6 +122,7 @@ class Store(ABC):
 
     poll_s = 0.0
     is_in_memory = False
+    _most_at_once = LEAST_POSTS  # posts of a commit
 
     def __init__(self, address: str, path: Path, *, read_only: bool) -> None:
         self.address, self.path, self.is_read_only = address, path, read_only
@@ -251,6 +249,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def logs(self, encoder_digest: str | None = None, *, n_posts: int) -> Generator[PostLog]:
+        """Read what `log` gives in parts of so many posts; all of one state of the store.
+
+        Until the last one was taken or it was closed, this thread can write nothing.
+        """
+
+    @abstractmethod
     def find_post_by_digest(self, digest: str) -> Post | None:
         """Find the latest post with the photo whose bytes have this SHA-256, hex."""
 
@@ -315,6 +320,10 @@ class Store(ABC):
         with self.writing():
             return work()
 
+    def _loading(self) -> AbstractContextManager[object]:
+        """Prepare for many batches one after the other."""
+        return nullcontext()
+
     # What is the same for all
 
     @property
@@ -326,6 +335,11 @@ class Store(ABC):
     def secret(self) -> bytes:
         """Random bytes that servers of this store sign with; never shown."""
         return bytes.fromhex(str(self._meta("secret")))
+
+    @property
+    def outside_revision(self) -> int:
+        """Grows with every change of the counts from outside."""
+        return int(self._meta("outside"))
 
     def add_posts(
         self,
@@ -349,31 +363,40 @@ class Store(ABC):
         if known and encoder_digest is None:
             raise InputError("embeddings without their encoder", hint="give encoder_digest too")
         counts: Counter[str] = Counter()
-        for batch in _batches(posts, on_progress):
-            photos = (photo.digest for post in batch for photo in post.photos)
-            shown = list(dict.fromkeys(digest for digest in photos if digest in known))
-            vectors = rows.checked_vectors(shown, [known[d] for d in shown]) if shown else None
-            learned = seen_at([post.post_id for post in batch])
-
-            def write(
-                batch: list[Post] = batch,
-                shown: list[str] = shown,
-                vectors: Halfs | None = vectors,
-                learned: dict[str, int] = learned,
-            ) -> Counter[str]:
-                found = self._add_batch(batch, learned)
-                if vectors is not None:
-                    self._write_vectors(str(encoder_digest), shown, vectors)
-                return found
-
-            counts += self._write(write) or Counter()
+        with ExitStack() as at_the_end:
+            cut = batches(posts, most=self._most_at_once, on_progress=on_progress)
+            for n_before, batch in enumerate(cut):
+                if n_before == 1:
+                    at_the_end.enter_context(self._loading())
+                learned = seen_at([post.post_id for post in batch])
+                counts += self._kept(batch, learned, encoder_digest, known)
         return AddResult(**counts)
+
+    def _kept(
+        self,
+        batch: list[Post],
+        seen_at: Mapping[str, int],
+        encoder_digest: str | None,
+        known: Mapping[str, Halfs],
+    ) -> Counter[str]:
+        """Keep posts, and what is known of their photos, in one transaction."""
+        photos = (photo.digest for post in batch for photo in post.photos)
+        shown = list(dict.fromkeys(digest for digest in photos if digest in known))
+        vectors = rows.checked_vectors(shown, [known[d] for d in shown]) if shown else None
+
+        def write() -> Counter[str]:
+            found = self._add_batch(batch, seen_at)
+            if vectors is not None:
+                self._write_vectors(str(encoder_digest), shown, vectors)
+            return found
+
+        return self._write(write) or Counter()
 
     def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
         """Read a person's or all posts in time order, ties by post_id, untimed ones first."""
         ids = self._post_rows(user_id)
-        for start in range(0, len(ids), _BATCH_POSTS):
-            yield from self._load(ids[start : start + _BATCH_POSTS])
+        for start in range(0, len(ids), _READ_POSTS):
+            yield from self._load(ids[start : start + _READ_POSTS])
 
     def put_embeddings(
         self, encoder_digest: str, digests: Sequence[str], embeddings: Halfs
@@ -478,32 +501,3 @@ class Store(ABC):
         if self.is_read_only:
             what = f"{self.address} was opened for reading only"
             raise StoreError(what, hint="open it without read_only")
-
-
-def _batches(
-    posts: Iterable[Post], on_progress: Callable[[int], None] | None
-) -> Iterator[list[Post]]:
-    """Cut posts into batches by count and by the time that gathering them took."""
-    batch: list[Post] = []
-    started_s = time.monotonic()
-    for n_taken, post in enumerate(posts, 1):
-        _check(post)
-        batch.append(post)
-        if on_progress is not None:
-            on_progress(n_taken)
-        if len(batch) == _BATCH_POSTS or time.monotonic() - started_s > _BATCH_S:
-            yield batch
-            batch, started_s = [], time.monotonic()
-    if batch:
-        yield batch
-
-
-def _check(post: Post) -> None:
-    for name in (post.post_id, post.user_id or "", *post.tags):
-        if not is_safe(name):
-            what = f"post {post.post_id!r} holds a name that cannot be kept: {name!r}"
-            raise InputError(what, hint="leave out lone surrogates and NUL")
-    at = post.posted_at
-    if at is not None and not (math.isfinite(at) and abs(at) < rows.MAX_SECONDS):
-        hint = "times from 1698 to 2242 can be kept; use None for an unknown one"
-        raise InputError(f"post {post.post_id!r} has the time {at}, out of range", hint=hint)

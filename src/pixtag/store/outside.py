@@ -81,14 +81,13 @@ def note_fetch(store: Store, source: str, *, at: float, problem: str = "") -> No
 
 def outside_revision(store: Store) -> int:
     """Grows with every change of the counts from outside."""
-    with store.reading() as db:
-        return int(db.execute("SELECT value FROM meta WHERE name = 'outside'").fetchone()[0])
+    return store.outside_revision
 
 
 def outside_counts(store: Store) -> tuple[int, list[OutsideCount]]:
     """The revision and every count from outside, by source, day and tag."""
     with store.reading() as db:
-        seq = outside_revision(store)
+        seq = store.outside_revision
         query = "SELECT source, tag, day, uses, accounts, seen_at_us FROM outside"
         return seq, [
             OutsideCount(source, tag, int(day), int(uses), int(accounts), seen_at_us / 1e6)

@@ -64,6 +64,7 @@ _LAST = "(SELECT changed::text::bigint FROM {} ORDER BY changed DESC LIMIT 1)"
 _EVER = "3:3:"  # the snapshot before the first transaction
 
 _HEADS = 'SELECT post_id, "user", posted_at_us, tags, digests FROM posts'
+_IN_ORDER = "ORDER BY posted_at_us NULLS FIRST, post_id"
 
 
 class PostgresStore(Store):
@@ -74,11 +75,13 @@ class PostgresStore(Store):
     """
 
     poll_s = 0.1
+    _most_at_once = 8_000
 
     def __init__(
         self, address: str, *, create: bool, read_only: bool, busy_timeout_s: float
     ) -> None:
         self._server = Server(address, busy_timeout_s=busy_timeout_s)
+        self._encoders: dict[str | None, tuple[int, int]] = {}  # row and width, which never change
         try:
             bring_up_to_date(self._server, create=create, read_only=read_only)
             self._identity = str(self._meta("identity"))
@@ -171,14 +174,26 @@ class PostgresStore(Store):
         if seen_before is not None:
             chosen.append("coalesce(seen_at_us, 0) < %(before)s")
         where = f"WHERE {' AND '.join(chosen)}" if chosen else ""
-        order = "ORDER BY posted_at_us NULLS FIRST, post_id"
         with self.reading():
             heads = self._rows(
-                f"{_HEADS} {where} {order}", names=[*(post_ids or ())],
+                f"{_HEADS} {where} {_IN_ORDER}", names=[*(post_ids or ())],
                 before=None if seen_before is None else microseconds(seen_before),
             )  # fmt: skip
-            shown = [head[4] for head in heads]
-            has_photo, embeddings = self._embeddings(encoder_digest, shown, is_all=not chosen)
+            return self._laid_out(heads, encoder_digest, is_all=not chosen)
+
+    def logs(self, encoder_digest: str | None = None, *, n_posts: int) -> Generator[PostLog]:
+        """As `Store.logs`, by a cursor of the server's."""
+        with self._server.transaction(_SNAPSHOT) as db:
+            db.execute(b"SET LOCAL cursor_tuple_fraction = 1")  # all of it will be read
+            with psycopg.ServerCursor(db, "posts_in_order") as cursor:
+                cursor.execute(f"{_HEADS} {_IN_ORDER}".encode(), binary=True)
+                while heads := cursor.fetchmany(n_posts):
+                    yield self._laid_out(heads, encoder_digest, is_all=False)
+
+    def _laid_out(self, heads: list[Any], encoder_digest: str | None, *, is_all: bool) -> PostLog:
+        """Posts as columns, by rows of `_HEADS`, which may be all that there are."""
+        shown = [head[4] for head in heads]
+        has_photo, embeddings = self._embeddings(encoder_digest, shown, is_all=is_all)
         users, user_of_post = _numbered([head[1] for head in heads])
         tags, tag_ids = _numbered(list(chain.from_iterable(head[3] for head in heads)))
         tag_start = np.cumsum([0, *(len(head[3]) for head in heads)], dtype=np.int64)
@@ -193,16 +208,20 @@ class PostgresStore(Store):
         self, encoder_digest: str | None, shown: list[list[str]], *, is_all: bool
     ) -> tuple[Bools, Halfs]:
         """Average the embeddings of the photos of each post."""
-        query = "SELECT id, width FROM encoders WHERE digest = %(digest)s"
-        encoder = self._rows(query, digest=encoder_digest)
-        if not encoder:
+        if encoder_digest not in self._encoders:
+            query = "SELECT digest, id, width FROM encoders WHERE digest = %(digest)s"
+            found = self._rows(query, digest=encoder_digest)
+            self._encoders |= {digest: (row, width) for digest, row, width in found}
+        if (encoder := self._encoders.get(encoder_digest)) is None:
             return np.zeros(len(shown), np.bool_), np.zeros((len(shown), 0), np.float16)
-        ((encoder_id, width),) = encoder
+        encoder_id, width = encoder
         query = "SELECT digest, vector FROM embeddings WHERE encoder = %(encoder)s"
         if not is_all:
             query += " AND digest = ANY(%(digests)s)"
         digests = [] if is_all else list({*chain.from_iterable(shown)})
-        found = self._rows(query, encoder=encoder_id, digests=digests)
+        found = []
+        if is_all or digests:
+            found = self._rows(query, encoder=encoder_id, digests=digests)
         number = {digest: i for i, (digest, _) in enumerate(found)}
         vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)
         pairs = [(i, number[d]) for i, names in enumerate(shown) for d in names if d in number]

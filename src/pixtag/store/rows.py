@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
 
+_HEADS = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
+_IN_ORDER = "ORDER BY posted_at_us, post_id"
 _CHOSEN = "IN (SELECT value FROM json_each(?))"
 
 # Rows that only the removed posts kept alive, and leftovers of earlier updates.
@@ -64,31 +66,51 @@ class ForgetResult:
 
 
 def write_posts(
-    db: sqlite3.Connection, posts: list[Post], revision: int, seen_at: Mapping[str, int]
+    db: sqlite3.Connection,
+    posts: list[Post],
+    revision: int,
+    seen_at: Mapping[str, int],
+    known: Collection[str],
 ) -> None:
-    """Insert posts, or replace those that are known, as changed by a revision."""
+    """Insert posts, or replace those whose post_ids are `known`, as changed by a revision."""
     users = _ids(db, "users", {p.user_id for p in posts if p.user_id is not None})
     tags = _ids(db, "tags", {tag for post in posts for tag in post.tags})
-    now = microseconds(time.time())
-    query = """INSERT INTO posts (post_id, user, posted_at_us, changed, seen_at_us)
-        VALUES (?, ?, ?, ?, ?) ON CONFLICT (post_id) DO UPDATE SET user = excluded.user,
-        posted_at_us = excluded.posted_at_us, changed = excluded.changed"""
-    for post in posts:
-        user = None if post.user_id is None else users[post.user_id]
-        at_us = None if post.posted_at is None else microseconds(post.posted_at)
-        db.execute(query, (post.post_id, user, at_us, revision, seen_at.get(post.post_id, now)))
-    names = [post.post_id for post in posts]
-    row_of = dict(_fetch(db, "SELECT post_id, id FROM posts", "post_id", names))
-    for table in ("tag_uses", "photos"):
-        stale = ((row,) for row in row_of.values())
-        db.executemany(f"DELETE FROM {table} WHERE post = ?", stale)  # noqa: S608
-    uses = [(row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags)]
+    old = [post for post in posts if post.post_id in known]
+    row_of: dict[str, int] = {}
+    if old:
+        found = _fetch(db, "SELECT post_id, id FROM posts", "post_id", [p.post_id for p in old])
+        row_of = dict(found)
+        stale = [(row,) for row in row_of.values()]
+        for table in ("tag_uses", "photos"):
+            db.executemany(f"DELETE FROM {table} WHERE post = ?", stale)  # noqa: S608
+        changed = ((*_head(post, users), revision, row_of[post.post_id]) for post in old)
+        query = "UPDATE posts SET user = ?, posted_at_us = ?, changed = ? WHERE id = ?"
+        db.executemany(query, changed)
+    if len(old) < len(posts):
+        (last,) = db.execute("SELECT coalesce(max(id), 0) FROM posts").fetchone()
+        new = [post for post in posts if post.post_id not in known]
+        row_of |= {post.post_id: row for row, post in enumerate(new, last + 1)}
+        now = microseconds(time.time())
+        made = (
+            (row_of[p.post_id], p.post_id, *_head(p, users), revision, seen_at.get(p.post_id, now))
+            for p in new
+        )
+        query = """INSERT INTO posts (id, post_id, user, posted_at_us, changed, seen_at_us)
+            VALUES (?, ?, ?, ?, ?, ?)"""
+        db.executemany(query, made)
+    uses = ((row_of[p.post_id], i, tags[tag]) for p in posts for i, tag in enumerate(p.tags))
     db.executemany("INSERT INTO tag_uses VALUES (?, ?, ?)", uses)
     shown = [(row_of[p.post_id], i, one) for p in posts for i, one in enumerate(p.photos)]
     photos = [(row, i, path_to_db(one.path), one.digest) for row, i, one in shown]
     db.executemany("INSERT INTO photos VALUES (?, ?, ?, ?)", photos)
     readable = ((path,) for _, _, path, digest in photos if digest)
     db.executemany("DELETE FROM failures WHERE target = ?", readable)
+
+
+def _head(post: Post, users: Mapping[str, int]) -> tuple[int | None, int | None]:
+    """A post's person and time as they are kept."""
+    user = None if post.user_id is None else users[post.user_id]
+    return user, None if post.posted_at is None else microseconds(post.posted_at)
 
 
 def checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs]) -> Halfs:
@@ -161,13 +183,28 @@ def read_log(
     seen_before: float | None = None,
 ) -> PostLog:
     """Read what `Store.log` gives, inside a transaction."""
-    query = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
-    heads = _fetch(db, query, "post_id", post_ids, "ORDER BY posted_at_us, post_id")
+    heads = _fetch(db, _HEADS, "post_id", post_ids, _IN_ORDER)
     if seen_before is not None:
         heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
-        post_ids = {head[1] for head in heads}
+    is_all = post_ids is None and seen_before is None
+    return _laid_out(db, heads, encoder_digest, is_all=is_all)
+
+
+def read_logs(
+    db: sqlite3.Connection, encoder_digest: str | None, n_posts: int
+) -> Iterator[PostLog]:
+    """Read what `Store.logs` gives, inside a transaction."""
+    heads = db.execute(f"{_HEADS} {_IN_ORDER}")
+    while part := heads.fetchmany(n_posts):
+        yield _laid_out(db, part, encoder_digest, is_all=False)
+
+
+def _laid_out(
+    db: sqlite3.Connection, heads: list[Any], encoder_digest: str | None, *, is_all: bool
+) -> PostLog:
+    """Posts as columns, by rows of `_HEADS`, which may be all that there are."""
     rows = np.fromiter((head[0] for head in heads), np.int64, len(heads))
-    only = None if post_ids is None else rows.tolist()
+    only = None if is_all else rows.tolist()
     users, user_of_post = _users(db, [head[2] for head in heads])
     tags, tag_start, tag_ids = _tags(db, rows, only)
     has_photo, embeddings = _embeddings(db, rows, encoder_digest, only)
@@ -385,10 +422,13 @@ def _places(rows: Ints, wanted: Ints) -> Ints:
 
 def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
     """Look names up in `users` or `tags`, adding those that are new."""
-    ordered = sorted(names)
-    new = ((name,) for name in ordered)
-    db.executemany(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", new)  # noqa: S608
-    return dict(_fetch(db, f"SELECT name, id FROM {table}", "name", ordered))  # noqa: S608
+    query = f"SELECT name, id FROM {table}"  # noqa: S608
+    found = dict(_fetch(db, query, "name", names))
+    if new := sorted(names - found.keys()):
+        made = ((name,) for name in new)
+        db.executemany(f"INSERT INTO {table} (name) VALUES (?)", made)  # noqa: S608
+        found |= dict(_fetch(db, query, "name", new))
+    return found
 
 
 def seconds(at_us: int | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from pixtag.errors import FullError, InputError, StoreError
 APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
 MEMORY = Path(":memory:")  # the path of a store that is in no file
 _PAGE_BYTES = 8192  # holds three fp16 rows of 1,280 numbers; 4,096 would hold one, wasting a third
+_LOG_BYTES = 2**26  # of the write-ahead log that stay on the disk once they are in the file
+_ASKED_MS = 10  # SQLite asks after 1, 3, 8 and 10
 _EMPTY = "this file is empty, not a store:"
 
 _FILES = (Path(__file__).with_name(f"version_{number}.sql") for number in (1, 2, 3))
@@ -62,7 +65,7 @@ def connect(
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Generator[None]:
     """Write all of it or nothing."""
-    db.execute("BEGIN IMMEDIATE")
+    _begin(db)
     try:
         yield
         db.execute("COMMIT")
@@ -70,6 +73,28 @@ def transaction(db: sqlite3.Connection) -> Generator[None]:
         if db.in_transaction:  # SQLite itself may have rolled back, as on a full disk
             db.execute("ROLLBACK")
         raise
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    """Begin to write, waiting for others as long as the connection does, but asking more often.
+
+    SQLite asks ten times a second, and an import pauses for less than that.
+    """
+    (most_ms,) = db.execute("PRAGMA busy_timeout").fetchone()
+    until_s = time.monotonic() + most_ms / 1e3
+    db.execute(f"PRAGMA busy_timeout = {min(most_ms, _ASKED_MS)}")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() >= until_s:
+                    raise
+            else:
+                return
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {most_ms}")
 
 
 @contextmanager
@@ -130,6 +155,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
     for setting in ("foreign_keys = ON", "synchronous = FULL", "cache_size = -32768"):
         db.execute(f"PRAGMA {setting}")
     db.execute("PRAGMA temp_store = MEMORY")
+    db.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     if is_new:
         _migrate(db)
         return True

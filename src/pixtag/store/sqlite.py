@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,8 +34,13 @@ _DAMAGE = (
 )  # queries that find damage in a store, and a sentence for each row
 
 
+_WHILE_LOADING = {"wal_autocheckpoint": 16_384, "cache_size": -65_536}  # pages; KiB of memory
+
+
 class SqliteStore(Store):
     """A store in one SQLite file, over one connection; made by `Store.open`."""
+
+    _most_at_once = 32_000
 
     def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
         super().__init__(str(path), path, read_only=read_only)
@@ -126,6 +131,11 @@ class SqliteStore(Store):
         with self.reading() as db:
             return rows.read_log(db, encoder_digest, post_ids, seen_before=seen_before)
 
+    def logs(self, encoder_digest: str | None = None, *, n_posts: int) -> Generator[PostLog]:
+        """As `Store.logs`."""
+        with self.reading() as db:
+            yield from rows.read_logs(db, encoder_digest, n_posts)
+
     def find_post_by_digest(self, digest: str) -> Post | None:
         """As `Store.find_post_by_digest`."""
         query = """SELECT post FROM photos JOIN posts ON posts.id = post
@@ -208,6 +218,27 @@ class SqliteStore(Store):
             with transaction(self._db):
                 yield self._db
 
+    @contextmanager
+    def _loading(self) -> Generator[None]:
+        """Hold more pages in memory, and write them into the file itself less often."""
+        with self._lock, guarded(self.path):
+            before = {name: self._all(f"PRAGMA {name}")[0][0] for name in _WHILE_LOADING}
+        try:
+            with self._lock, guarded(self.path):
+                self._set(_WHILE_LOADING)
+            yield
+        finally:
+            # What is committed stays so, whether this can be done or not.
+            with self._lock, suppress(sqlite3.Error):
+                self._set(before)
+                self._db.execute("PRAGMA shrink_memory")
+                if not self._db.in_transaction:
+                    self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _set(self, settings: Mapping[str, int]) -> None:
+        for name, value in settings.items():
+            self._db.execute(f"PRAGMA {name} = {value}")
+
     def _meta(self, name: str) -> Any:  # noqa: ANN401 - a number or a text
         with self._lock, guarded(self.path), consistent(self.path):
             found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
@@ -246,7 +277,7 @@ class SqliteStore(Store):
             counts["added" if before is None else "unchanged" if is_same else "updated"] += 1
         fresh = [post for name, post in latest.items() if stored.get(name) != post]
         if fresh:
-            rows.write_posts(self._db, fresh, self._next_revision(), seen_at)
+            rows.write_posts(self._db, fresh, self._next_revision(), seen_at, stored.keys())
         return counts
 
     def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
