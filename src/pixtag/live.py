@@ -16,6 +16,7 @@ from pixtag.store import Cursor, Store
 from pixtag.store.outside import outside_counts, outside_revision
 
 PART = 4096  # posts that are read of the store at once
+FIRST_PART = 16_384  # and at the first reading
 _WAIT_S = 0.1  # how long a question waits for what others read of the store,
 _A_LOT = 256  # unless that is more changed posts than this
 STALE_S = 3600.0  # for how long answers stand on the last view when the store cannot be read
@@ -96,8 +97,10 @@ class LiveEvidence:
             if kept is not None:
                 self._n_saved = kept[0].view().n_posts
                 return kept
-        seq = self._reader.cursor
-        return self._model.evidence(self._reader.log(self._digest)), seq
+        seq, evidence = self._reader.cursor, self._model.evidence()
+        with contextlib.closing(self._reader.logs(self._digest, n_posts=FIRST_PART)) as parts:
+            evidence.observe_all(parts)
+        return evidence, seq
 
     def _follow(self) -> None:
         """Take over what changed in the store since the last time, or everything."""

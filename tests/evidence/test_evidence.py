@@ -5,11 +5,12 @@ A store of another kind runs the same tests: add how to make it to `FACTORIES`.
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +23,8 @@ from hypothesis.stateful import (
 
 from asking import PEOPLE, TAGS, WIDTH, small_logs
 from pixtag.errors import ShapeError
-from pixtag.evidence import NOBODY, postings
+from pixtag.evidence import NOBODY, Postings, build, postings
+from pixtag.evidence.postings import Segment
 from pixtag.types import Post, PostLog
 from plain import DAY_TICKS, PlainEvidence, posts_of, tick_of
 from worlds import DAY_S, START_AT, knowledge, world
@@ -302,6 +304,63 @@ class Machine(RuleBasedStateMachine):
         if hasattr(self, "plain"):
             assert self.evidence.view().n_posts == len(self.plain.posts)
             assert set(self.evidence.post_ids) == set(self.plain.posts)
+
+
+def same_views(one: Evidence, other: Evidence) -> None:
+    for name in (f.name for f in fields(one)):
+        values = [getattr(view, name) for view in (one, other)]
+        if isinstance(values[0], np.ndarray):
+            is_close = np.allclose if name == "vectors" else np.array_equal
+            assert is_close(*values), name
+        elif isinstance(values[0], Postings):
+            every = [np.concatenate([s.packed for s in v.segments or NONE]) for v in values]
+            np.testing.assert_array_equal(*map(np.sort, every), err_msg=name)
+            entries = [{*zip(*pairs_of(v), strict=True)} for v in values]
+            assert entries[0] == entries[1], name
+
+
+def pairs_of(value: Postings) -> tuple[list[int], list[int]]:
+    packed = np.concatenate([s.packed for s in value.segments or NONE])
+    return packed.tolist(), np.concatenate([s.entry for s in value.segments or NONE]).tolist()
+
+
+NONE = (Segment(np.zeros(0, np.int64), np.zeros(0, np.int64)),)
+
+
+@settings(max_examples=60)
+@given(small_logs(), st.integers(1, 9))
+def test_all_posts_in_parts_are_as_one_by_one(log: PostLog, n_parts: int) -> None:
+    """People, ties, posts of nobody and without a time, photos: whatever the parts are."""
+    derived = knowledge(VOCABULARY, width=WIDTH)
+    of_parts, whole, singly = (derived.evidence() for _ in range(3))
+    cut = np.array_split(np.arange(len(log)), n_parts)
+    of_parts.observe_all(log.select(rows) for rows in cut)
+    whole.observe(log)
+    for row in range(len(log)):
+        singly.observe(log.select(np.array([row])))
+    assert list(of_parts.post_ids) == list(singly.post_ids)
+    for one in (whole, singly):
+        same_views(of_parts.view(), one.view())
+
+
+def test_people_are_cut_into_parts_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = world()
+    whole = knowledge(VOCABULARY).evidence(log).view()
+    monkeypatch.setattr(build, "_USES_AT_ONCE", 7)
+    same_views(whole, knowledge(VOCABULARY).evidence(log).view())
+
+
+def test_posts_in_parts_that_cannot_be_taken_leave_nothing() -> None:
+    log = world()
+    evidence = knowledge(VOCABULARY).evidence()
+    wrong = replace(log, embeddings=np.zeros((len(log), 3), np.float16))
+    with pytest.raises(ShapeError):
+        evidence.observe_all([log.select(np.arange(300)), wrong.select(np.arange(300, 600))])
+    assert (evidence.view().n_posts, list(evidence.post_ids)) == (0, [])
+    evidence.observe_all([log.select(np.arange(300)), log.select(np.arange(300, len(log)))])
+    same_views(evidence.view(), knowledge(VOCABULARY).evidence(log).view())
+    evidence.observe_all([log.select(np.arange(9))])  # known: each takes the place of itself
+    assert evidence.view().n_posts == len(log)
 
 
 def test_any_history_of_changes_gives_what_a_plain_list_gives(factory):

@@ -9,30 +9,21 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixtag.errors import ShapeError
+from pixtag.evidence.build import TAG_BITS, Columns, Marks, marks, post_key, postings_of, somebody
 from pixtag.evidence.outside import Outside
-from pixtag.evidence.postings import (
-    DAY_TICKS,
-    LAST_TICK,
-    UNTIMED,
-    Postings,
-    distinct,
-    is_among,
-    ragged,
-    ticks,
-)
+from pixtag.evidence.postings import LAST_TICK, UNTIMED, Postings, distinct, is_among, ragged, ticks
 from pixtag.evidence.records import NOBODY
-from pixtag.evidence.view import TIMED_POSTS, UNTIMED_POSTS, Kept, View, empty_view, weekday_key
-from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
+from pixtag.evidence.view import Kept, View, empty_view, weekday_key
+from pixtag.types import Floats, Halfs, Ints, PostLog
 
-_TAG_BITS = 24
 _PART = 4096
 """Posts that are derived at once."""
 
@@ -110,6 +101,18 @@ class Column:
         return self._data[: self._n]
 
 
+class _Rows(NamedTuple):
+    """Posts that were appended, `[N]`, and the post and tag of their uses, `[E]`."""
+
+    slots: Ints
+    users: Ints
+    tick: Ints
+    tie: Ints
+    photo: Ints
+    owner: Ints
+    tags: Ints
+
+
 class MemoryEvidence:
     """The past in memory: observe, retract, forget, and views to read from.
 
@@ -158,9 +161,48 @@ class MemoryEvidence:
         if not len(posts):
             return
         with self._writing:
+            if not self._ids:
+                self.observe_all([posts])
+                return
             known = [self._slot_of[p] for p in posts.post_ids if p in self._slot_of]
             view = remove_posts(self._view, np.array(known, np.int64)) if known else self._view
             self._view = self._appended(view, posts)
+
+    def observe_all(self, parts: Iterable[PostLog]) -> None:
+        """As `observe` of each part in turn; with less work and memory where nothing is known yet.
+
+        A post_id comes in one part once at most. `ShapeError`, `StoreError`: as for `observe`;
+        then nothing is known.
+        """
+        with self._writing:
+            if self._ids:
+                for part in parts:
+                    self.observe(part)
+                return
+            empty, ties = self._view, [np.zeros(0, np.int64)]
+            try:
+                ties.extend(self._rows_of(part).tie for part in parts)
+                self._view = self._built(np.concatenate(ties))
+            except BaseException:
+                self._ids, self._slot_of = [], {}
+                self._columns = {name: Column(getattr(empty, name)) for name in _COLUMNS}
+                raise
+
+    def _built(self, tie: Ints) -> View:
+        """A view of all the posts in the columns, for one that had none before."""
+        rows = {name: column.rows for name, column in self._columns.items()}
+        photo_tick = rows["tick"][rows["photo_slot"]]
+        of = {name: rows[name] for name in ("tick", "user", "use_start", "n_uses", "tag", "photo")}
+        return replace(
+            self._view,
+            **rows,
+            photo_tick=photo_tick,
+            photos_in_order=bool((np.diff(photo_tick) >= 0).all()),
+            n_tags=len(self._view.names),
+            **postings_of(Columns(tie=tie, **of)),
+            cache={},
+            kept={},
+        )
 
     def retract(self, post_ids: Collection[str]) -> None:
         """Forget posts as if they had never been; unknown ids are ignored."""
@@ -198,8 +240,9 @@ class MemoryEvidence:
             slots = [self._slot_of[p] for p in post_ids if p in self._slot_of]
             return remove_posts(self._view, np.array(slots, np.int64)) if slots else self._view
 
-    def _appended(self, view: View, posts: PostLog) -> View:
-        n, first = len(posts), len(self._ids)
+    def _rows_of(self, posts: PostLog) -> _Rows:
+        """Append posts to the columns."""
+        view, n, first = self._view, len(posts), len(self._ids)
         slots = np.arange(first, first + n)
         tags = view.names.ids_of(posts.tags)[posts.tag_ids]
         users = np.append(view.people.ids_of(posts.users), NOBODY)[posts.user_of_post]
@@ -207,22 +250,30 @@ class MemoryEvidence:
         tie = np.fromiter(map(zlib.crc32, map(str.encode, posts.post_ids)), np.int64, n)
         lengths = np.diff(posts.tag_start)
         owner = np.repeat(np.arange(n), lengths)
-        photo, vectors, topics = self._photos_of(posts, owner, tags, len(view.vectors))
-        with_photo = photo >= 0
+        n_photos = len(self._columns["vectors"].rows)
+        photo, vectors, topics = self._photos_of(posts, owner, tags, n_photos)
         self._append(
             tick=tick,
             user=users,
-            use_start=len(view.tag) + posts.tag_start[:-1],
+            use_start=len(self._columns["tag"].rows) + posts.tag_start[:-1],
             n_uses=lengths,
             photo=photo,
             tag=tags,
             vectors=vectors,
             topics=topics,
-            photo_slot=slots[with_photo],
+            photo_slot=slots[photo >= 0],
         )
-        old, new = _changed_marks(view, users[owner], tags, tick[owner], slots[owner])
         self._ids += posts.post_ids
         self._slot_of |= zip(posts.post_ids, slots.tolist(), strict=True)
+        return _Rows(slots, users, tick, tie, photo, owner, tags)
+
+    def _appended(self, view: View, posts: PostLog) -> View:
+        new = self._rows_of(posts)
+        slots, users, tick, tie, owner, tags = (
+            new.slots, new.users, new.tick, new.tie, new.owner, new.tags
+        )  # fmt: skip
+        with_photo = new.photo >= 0
+        old, marked = _changed_marks(view, users[owner], tags, tick[owner], slots[owner])
         has = with_photo[owner]
         named = users >= 0
         in_order = view.photos_in_order and bool(
@@ -237,8 +288,10 @@ class MemoryEvidence:
             posts=view.posts.add(post_key(tick), tick, slots, tie),
             by_user=view.by_user.add(users[named], tick[named], slots[named], tie[named]),
             by_tag=view.by_tag.add(tags, tick[owner], slots[owner], tie[owner]),
-            photos=view.photos.add(tags[has], tick[owner][has], photo[owner][has], tie[owner][has]),
-            **_with_marks(view, old, new),
+            photos=view.photos.add(
+                tags[has], tick[owner][has], new.photo[owner][has], tie[owner][has]
+            ),
+            **_with_marks(view, old, marked),
             cache=_carried(view.cache, int(tick.min())),
             # The first uses of a tag stay the same where all others come after them.
             kept=view.kept if int(tick.min()) > _newest(view) else _but_for(view.kept, tags),
@@ -286,9 +339,6 @@ _COLUMNS = (
     "photo_slot",
 )
 
-Marks = tuple[Ints, Ints, Ints, Bools, Bools]
-"""Tag, tick and post of uses; whether each is its person's first of the tag, and of the day."""
-
 
 def remove_posts(view: View, slots: Ints) -> View:
     """The view without some posts, whose rows no posting leads to any more."""
@@ -327,34 +377,24 @@ def _changed_marks(
     """
     named = user >= 0
     people = distinct(user[named])
-    _, _, own = view.by_user.rows(people, UNTIMED, np.full(len(people), LAST_TICK))
+    pair, own_tick, own = view.by_user.rows(people, UNTIMED, np.full(len(people), LAST_TICK))
     owner, use = ragged(view.use_start[own], view.n_uses[own].astype(np.int64))
-    person, known = view.user[own][owner].astype(np.int64), view.tag[use].astype(np.int64)
+    # Of a long history only the uses of these tags are looked at further.
+    used, is_new = view.tag[use], np.zeros(len(view.names), np.bool_)
+    is_new[tag[named]] = True
+    hit = np.flatnonzero(is_new[used])
+    owner, known = owner[hit], used[hit].astype(np.int64)
+    person = people[pair[owner]]
     touched = is_among(
-        (person << _TAG_BITS) | known, distinct((user[named] << _TAG_BITS) | tag[named])
+        (person << TAG_BITS) | known, distinct((user[named] << TAG_BITS) | tag[named])
     )
-    before = (
-        person[touched],
-        known[touched],
-        view.tick[own][owner][touched],
-        own[owner][touched].astype(np.int64),
-    )
-    person = np.where(named, user, (1 << 37) + slot)
+    owner = owner[touched]
+    before = person[touched], known[touched], own_tick[owner], own[owner].astype(np.int64)
+    person = np.where(named, user, somebody(slot))
     after = tuple(
         np.concatenate([a, b]) for a, b in zip(before, (person, tag, tick, slot), strict=True)
     )
-    return _marks(*before), _marks(*after)
-
-
-def _marks(person: Ints, tag: Ints, tick: Ints, slot: Ints) -> Marks:
-    order = np.lexsort((slot, tick, (person << _TAG_BITS) | tag))
-    person, tag, tick, slot = person[order], tag[order], tick[order], slot[order]
-    day = tick // DAY_TICKS
-    is_first = np.ones(len(tag), np.bool_)
-    is_first[1:] = (person[1:] != person[:-1]) | (tag[1:] != tag[:-1])
-    is_daily = is_first.copy()
-    is_daily[1:] |= day[1:] != day[:-1]
-    return tag, tick, slot, is_first, is_daily & (tick != UNTIMED)
+    return marks(*before), marks(*after)
 
 
 def _with_marks(view: View, old: Marks, new: Marks) -> dict[str, Postings]:
@@ -370,7 +410,7 @@ def _with_marks(view: View, old: Marks, new: Marks) -> dict[str, Postings]:
 
 def _difference(of: Marks, but: Marks, column: int) -> tuple[Ints, Ints, Ints]:
     mine, others = (
-        (marks[2][marks[column]] << _TAG_BITS) | marks[0][marks[column]] for marks in (of, but)
+        (marks[2][marks[column]] << TAG_BITS) | marks[0][marks[column]] for marks in (of, but)
     )
     kept = ~is_among(mine, np.sort(others))
     rows = np.flatnonzero(of[column])[kept]
@@ -380,11 +420,6 @@ def _difference(of: Marks, but: Marks, column: int) -> tuple[Ints, Ints, Ints]:
 def _by_weekday(entries: tuple[Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
     tag, tick, slot = entries
     return weekday_key(tag, tick), tick, slot
-
-
-def post_key(tick: Ints) -> Ints:
-    """Key of a post among all posts."""
-    return np.where(tick == UNTIMED, UNTIMED_POSTS, TIMED_POSTS)
 
 
 def _newest(view: View) -> int:

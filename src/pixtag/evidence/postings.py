@@ -135,6 +135,15 @@ def is_among(keys: Ints, ordered: Ints) -> Bools:
     return ordered[place] == keys
 
 
+def check_keys(key: Ints) -> None:
+    """Raise `StoreError` when there are more keys than fit, `[E]`, one at least."""
+    if int(key.max()) >= MOST_KEYS:
+        raise StoreError(
+            f"more than {MOST_KEYS:,} different keys (people, or tags by weekday)",
+            hint="divide the store: one by region or by year",
+        )
+
+
 @dataclass(frozen=True)
 class Segment:
     """Entries sorted by key, then time, then what decides ties.
@@ -154,7 +163,9 @@ class Segment:
             order = np.lexsort((entry, packed))
             return cls(packed[order], entry[order])
         order = np.argsort(packed, kind="stable")
-        packed, entry = packed[order], entry[order]
+        packed = packed[order]  # one by one: of many entries each takes a gigabyte
+        entry = entry[order]
+        del order
         same = packed[1:] == packed[:-1]
         if same.any():
             tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
@@ -247,11 +258,7 @@ class Postings:
         """
         if not len(key):
             return self
-        if int(key.max()) >= MOST_KEYS:
-            raise StoreError(
-                f"more than {MOST_KEYS:,} different keys (people, or tags by weekday)",
-                hint="divide the store: one by region or by year",
-            )
+        check_keys(key)
         packed = (key << TIME_BITS) | tick
         new = Segment.of(packed, (np.asarray(tie, np.int64) << ROW_BITS) | row)
         segments = list(self.segments)

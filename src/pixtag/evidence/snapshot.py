@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from pixtag.evidence.memory import Derive, MemoryEvidence
 from pixtag.evidence.postings import Postings, Segment
@@ -27,6 +26,7 @@ from pixtag.evidence.view import View
 FORMAT = 1
 
 _PARTS = tuple(f.name for f in fields(Segment))
+_KINDS = {"i8": "I64", "i4": "I32", "f4": "F32", "f2": "F16", "u1": "U8"}
 _NAMES = ("tags", "users", "post_ids")
 
 
@@ -71,14 +71,30 @@ def save_evidence(
     part = path.with_name(f"{path.name}.new-{os.getpid()}-{threading.get_ident()}")
     try:
         part.touch(0o600)
-        save_file(arrays, part, {"about": f"{zlib.crc32(text.encode())} {text}"})
+        _write(arrays, part, {"about": f"{zlib.crc32(text.encode())} {text}"})
         part.chmod(mode)
         part.replace(path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
     finally:
         part.unlink(missing_ok=True)
     return True
+
+
+def _write(arrays: dict[str, NDArray[Any]], path: Path, about: dict[str, str]) -> None:
+    """Write a safetensors file array by array: the library's own writer holds all of it twice."""
+    header: dict[str, Any] = {"__metadata__": about}
+    end = 0
+    # The widest numbers first, so that each array is aligned.
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    for name, array in ordered:
+        start, end = end, end + array.nbytes
+        shape, kind = list(array.shape), _KINDS[array.dtype.str[1:]]
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, array in ordered:
+            file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def load_evidence(
