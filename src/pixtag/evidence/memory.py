@@ -89,11 +89,16 @@ class Column:
         """Add rows, growing by half when there is no room."""
         n = self._n + len(rows)
         if n > len(self._data):
-            grown = np.empty((max(n, len(self._data) * 3 // 2, 64), *rows.shape[1:]), rows.dtype)
-            grown[: self._n] = self._data[: self._n]
-            self._data = grown
+            self.make_room(n)
         self._data[self._n : n] = rows
         self._n = n
+
+    def make_room(self, n: int) -> None:
+        """Copy it to where there is room for so many rows, and for half as many again as now."""
+        n = max(n, len(self._data) * 3 // 2, 64)
+        grown = np.empty((n, *self._data.shape[1:]), self._data.dtype)
+        grown[: self._n] = self._data[: self._n]
+        self._data = grown
 
     @property
     def rows(self) -> NDArray[Any]:
@@ -133,8 +138,10 @@ class MemoryEvidence:
     def restored(cls, view: View, post_ids: list[str], derive: Derive) -> MemoryEvidence:
         """Evidence with this view, in whose rows the posts lie in this order."""
         evidence = cls(view.tags[: view.n_tags], derive)
-        evidence._view = view
         evidence._columns = {name: Column(getattr(view, name)) for name in _COLUMNS}
+        for name in _BY_POST_OR_USE:  # now, so that the first post does not wait for it
+            evidence._columns[name].make_room(0)
+        evidence._view = replace(view, **{n: c.rows for n, c in evidence._columns.items()})
         evidence._ids = post_ids
         evidence._slot_of = {post_id: slot for slot, post_id in enumerate(post_ids)}
         return evidence
@@ -327,17 +334,8 @@ class MemoryEvidence:
         return photo, vectors, topics
 
 
-_COLUMNS = (
-    "tick",
-    "user",
-    "use_start",
-    "n_uses",
-    "photo",
-    "tag",
-    "vectors",
-    "topics",
-    "photo_slot",
-)
+_BY_POST_OR_USE = ("tick", "user", "use_start", "n_uses", "photo", "tag")
+_COLUMNS = (*_BY_POST_OR_USE, "vectors", "topics", "photo_slot")
 
 
 def remove_posts(view: View, slots: Ints) -> View:
