@@ -14,6 +14,7 @@ server, in PostgreSQL, which flushes every commit to the disk:
   commit included. People are drawn as they post, so the busiest come most often;
 - durable posts a second of four writers, and suggestions beside them (PostgreSQL).
 
+`--address` names a database that may hold such posts already: then they are not written again.
 `--plots` draws the costs against size.
 """
 
@@ -27,7 +28,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ from _figures import Figures, invented_log, posts_of, seconds_of_processor
 from pixtag.bundle import load_bundle
 from pixtag.predictor import Predictor
 from pixtag.store import Store
-from pixtag.types import Post, PostLog
+from pixtag.types import Post
 
 FILE, POSTGRES = "file", "PostgreSQL"
 SIZES = "10000,30000,100000,300000,1000000"
@@ -72,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", default=SIZES, help="posts, by commas")
     parser.add_argument("--only", choices=(FILE, POSTGRES), help="one kind of store")
+    parser.add_argument("--address", help="a PostgreSQL database, filled before or empty")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
     parser.add_argument("--rate", type=float, default=300.0, help="posts a second of all writers")
     parser.add_argument("--writers", type=int, default=4, help="processes that write at once")
@@ -100,7 +102,7 @@ def measured(n: int, kind: str, bare: float, asked: argparse.Namespace) -> Figur
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(folder)
-        server = postgres.server(None) if kind == POSTGRES else nullcontext()
+        server = postgres.server(asked.address) if kind == POSTGRES else nullcontext()
         with server as address:
             figures = Figures()
             measure(figures, n, address or str(folder / "store.sqlite"), folder, bare, asked)
@@ -111,21 +113,14 @@ def measure(
     figures: Figures, n: int, address: str, folder: Path, bare: float, asked: argparse.Namespace
 ) -> None:
     bundle = load_bundle()
-    log = invented_log(
-        n, vocabulary=bundle.vocabulary, bursts=N_BURSTS,
-        people=min(MOST_NAMES, n // 10), tags=min(MOST_NAMES, max(500, n // 10)),
-    )  # fmt: skip
-    log = replace(log, at=log.at + (time.time() - log.at[-1]))
     is_postgres = address.startswith("postgresql")
     with Store.open(address, create=True) as store:
-        taken, busy = seconds_of_processor(lambda: store.add_posts(posts_of(log, range(n))))
-        figures.add("bulk load, s", taken)
-        figures.add("bulk load (processor of this process), s", busy)
-        figures.add("bulk load, posts/s", n / taken)
+        if not (known := known_posts(store, n, asked.asked)):
+            add_load(figures, store, n, bundle.vocabulary)
+            known = known_posts(store, n, asked.asked)
+        people = [post.user_id or "" for post in known]
         add_disk(figures, store, is_postgres=is_postgres)
         add_starts(figures, n, address, folder, bare, is_postgres=is_postgres)
-        chosen = np.random.default_rng(0).integers(0, n, 2 * asked.asked)
-        people = [log.users[user] for user in log.user_of_post[chosen].tolist()]
         own = [
             seconds_of_processor(lambda p=p: list(store.posts(user_id=p)))
             for p in people[: asked.asked]
@@ -134,11 +129,48 @@ def measure(
         with Predictor.load(bundle, store) as predictor:
             predictor.suggest(None)
             postgres.tell(figures, "suggest", postgres.ask(predictor, people, asked.seconds))
-            new = posts_now(log, asked.asked)
-            observed = [seconds_of_processor(lambda p=p: predictor.observe([p])) for p in new]
+            new = [replace(post, post_id=f"new-{post.post_id}") for post in known[: asked.asked]]
+            observed = [
+                seconds_of_processor(
+                    lambda p=p: predictor.observe([replace(p, posted_at=time.time())])
+                )
+                for p in new
+            ]
             postgres.tell(figures, "observe", observed)
+            commits = [replace(post, post_id=f"newer-{post.post_id}") for post in new]
+            alone = [seconds_of_processor(lambda p=p: store.add_posts([p])) for p in commits]
+            postgres.tell(figures, "the store's commit of a post", alone)
             if is_postgres:
                 postgres.under_load(figures, "", address, predictor, people, asked)
+
+
+def known_posts(store: Store, n: int, asked: int) -> list[Post]:
+    """Posts of an invented log of N that a store holds, people as they post; none without it."""
+    chosen = np.random.default_rng(0).integers(0, n, 2 * asked).tolist()
+    names = [f"post{i:08d}" for i in chosen]
+    found = store.known_posts(names)
+    return [found[name] for name in names] if len(found) == len(set(names)) else []
+
+
+def add_load(figures: Figures, store: Store, n: int, vocabulary: Sequence[str]) -> None:
+    """Fill a store with an invented log; which is gone afterwards."""
+    log = invented_log(
+        n, vocabulary=vocabulary, bursts=N_BURSTS,
+        people=min(MOST_NAMES, n // 10), tags=min(MOST_NAMES, max(500, n // 10)),
+    )  # fmt: skip
+    log = replace(log, at=log.at + (time.time() - log.at[-1]))
+    before = written_mib()
+    taken, busy = seconds_of_processor(lambda: store.add_posts(posts_of(log, range(n))))
+    figures.add("bulk load, s", taken)
+    figures.add("bulk load (processor of this process), s", busy)
+    figures.add("bulk load, posts/s", n / taken)
+    figures.add("bulk load, written by this process, MiB", written_mib() - before)
+
+
+def written_mib() -> float:
+    """What this process has had written to the disk."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / MIB for line in lines if line.startswith("write_bytes:"))
 
 
 def add_disk(figures: Figures, store: Store, *, is_postgres: bool) -> None:
@@ -198,12 +230,6 @@ def memory_mib(name: str) -> float:
     """Of this process."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
-
-
-def posts_now(log: PostLog, n: int) -> Iterator[Post]:
-    """Posts made at this moment, by people and with tags of the log."""
-    for post in posts_of(log, range(n)):
-        yield replace(post, post_id=f"new-{post.post_id}", posted_at=time.time())
 
 
 def draw(table: list[dict[str, object]], folder: Path) -> None:
