@@ -8,20 +8,24 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pixtag.cli import output
+from pixtag.cli.main import person_in, standard_input
+from pixtag.places import config_folder, default_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
+    from datetime import datetime
 
     from pixtag.lists import Lists
     from pixtag.platforms import Platform, RestrictedTag
-    from pixtag.predictor import Answer
+    from pixtag.predictor import Answer, Predictor
+    from pixtag.store import Store
 
 Format = Literal["table", "json", "txt"]
 
@@ -49,7 +53,6 @@ def show_answers(
     format: Format = "table",
 ) -> int:
     """Suggest for photos, or folders of them, as `pixtag predict` says; gives the exit code."""
-    from pixtag.cli.main import standard_input
     from pixtag.photos import photos_under
     from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
@@ -77,8 +80,6 @@ def show_answers(
 
 def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
     """Give the person and the store: those named, or the user's own store, if it exists."""
-    from pixtag.cli.main import person_in
-    from pixtag.places import default_store
     from pixtag.store import Store
 
     if store is None:
@@ -87,6 +88,33 @@ def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
         store = str(default_store())
     with Store.open(store, read_only=True) as opened:
         return person_in(opened, user), store
+
+
+def lists_of(user: str | None, store: Store | str | None) -> Lists:
+    """Give the lists that hold for a person: everybody's, the store's and their own."""
+    from pixtag.lists import global_lists
+    from pixtag.store import Store
+
+    if store is None:
+        return global_lists()
+    if isinstance(store, str):
+        with Store.open(store, read_only=True) as opened:
+            return lists_of(user, opened)
+    found = global_lists().joined(store.lists())
+    return found if user is None else found.joined(store.lists(user))
+
+
+@contextmanager
+def loaded_predictor(
+    bundle: Path | None, store: str | Store | None, *, user: str | None, at: datetime | None = None
+) -> Generator[Predictor]:
+    """Load a model with a store, and say what to know before trusting its answers."""
+    from pixtag.predictor import Predictor
+
+    with Predictor.load(bundle, store=store) as predictor:
+        for note in predictor.notes(user=user, at=at):
+            output.say(f"note: {note}")
+        yield predictor
 
 
 def _listed(given: Sequence[Path], files: Sequence[Path]) -> Iterator[Path]:
@@ -110,23 +138,22 @@ def _predict(
     printer: _Printer,
 ) -> int:
     """Show answers as they come, and say how many photos could not be read."""
-    from pixtag.predictor import Predictor
-
     obeyed: Lists | None = ask.keywords["lists"]
     if obeyed is not None and obeyed.allow:
         output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
     n_broken = 0
     # On a terminal the answers themselves show how far it is; a bar would write across them.
     bar = output.progress("looking at photos", len(paths), unit="photos")
-    with Predictor.load(bundle, store=store) as predictor:
-        for note in predictor.notes(user=ask.keywords["user"], at=ask.keywords["at"]):
-            output.say(f"note: {note}")
-        with nullcontext() if sys.stdout.isatty() else bar as watched:
-            for answer in ask(predictor, paths):
-                n_broken += answer.error is not None
-                printer.show(answer)
-                if watched is not None:
-                    watched.advance()
+    user, at = ask.keywords["user"], ask.keywords["at"]
+    with (
+        loaded_predictor(bundle, store, user=user, at=at) as predictor,
+        nullcontext() if sys.stdout.isatty() else bar as watched,
+    ):
+        for answer in ask(predictor, paths):
+            n_broken += answer.error is not None
+            printer.show(answer)
+            if watched is not None:
+                watched.advance()
     if n_broken and len(paths) > 1:
         n_done = len(paths) - n_broken
         output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
@@ -135,8 +162,6 @@ def _predict(
 
 def _known_as_hidden(path: Path | None) -> Mapping[str, RestrictedTag]:
     """Read the person's own file of hidden hashtags: the one named, or that among the settings."""
-    from pixtag.places import config_folder
-
     own = config_folder() / "restricted_tags.toml" if path is None else path
     if path is None and not own.exists():
         return {}
@@ -260,15 +285,3 @@ class _Printer:
             suggestions.append(entry | {"reasons": reasons})
         said = [{"tag": tag, "text": text} for tag, text in warnings.items()]
         return record | {"suggestions": suggestions, "warnings": said, "unsure": answer.unsure}
-
-
-def lists_of(user: str | None, store: str | None) -> Lists:
-    """Give the lists that hold for a person: everybody's, the store's and their own."""
-    from pixtag.lists import global_lists
-    from pixtag.store import Store
-
-    if store is None:
-        return global_lists()
-    with Store.open(store, read_only=True) as opened:
-        found = global_lists().joined(opened.lists())
-        return found if user is None else found.joined(opened.lists(user))

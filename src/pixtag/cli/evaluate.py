@@ -12,18 +12,19 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.cli.engines import EngineName, opened_engine
+from pixtag.cli.main import section, your_store
+from pixtag.cli.make import EngineName, Model, Size, opened_engine
 from pixtag.errors import LeakError
+from pixtag.outputs import check_outputs
+from pixtag.places import printable, store_file
 
 if TYPE_CHECKING:
     from pixtag.evaluate import Figures, Request
 
-Size = Literal["tiny", "small", "base"]
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
 Seed = Annotated[int, Number(gte=0)]
 _WITHOUT_POSTS = {"strangers", "histories"}
-Model = Annotated[Path | None, Parameter(name="--model")]
 
 
 def evaluate(
@@ -82,11 +83,8 @@ def evaluate(
         pixtag evaluate --store old.sqlite --protocol ancestor
         pixtag evaluate --protocol histories --photos labelled --model my-model
     """
-    from pixtag.cli.main import section, your_store
     from pixtag.engine import runtime
     from pixtag.evaluate import Request
-    from pixtag.outputs import check_outputs
-    from pixtag.places import store_file
     from pixtag.train.config import TrainConfig
 
     if protocol not in _WITHOUT_POSTS:
@@ -101,8 +99,7 @@ def evaluate(
         new_subjects=new_subjects, photos=photos, photo_tags=photo_tags, seed=seed, say=output.say,
         config=section(TrainConfig, "train", {"size": size, "seed": seed or None}),
     )  # fmt: skip
-    job = f"evaluate, {runtime()}"
-    with opened_engine(engine, address, store=store, job=job) as runs:
+    with opened_engine(engine, address, store=store, job=f"evaluate, {runtime()}") as runs:
         request = replace(request, engine=runs)
         _measure(request, protocol, store, json=json, predictions=predictions, trec=trec, html=html)
 
@@ -113,7 +110,6 @@ def _measure(
 ) -> None:  # fmt: skip
     """Run a protocol, note the look, show the figures and write what was asked for."""
     from pixtag.evaluate import report, run_protocol
-    from pixtag.places import printable
     from pixtag.store import Store
 
     with nullcontext() if store is None else Store.open(store) as opened:
@@ -142,7 +138,7 @@ def _measure(
             files = report.write_trec(trec, compared)
             output.say(f"wrote {len(files)} files for trec_eval to {trec}")
         if html is not None:
-            report.write_report(html, found, compared, opened)
+            html.write_text(report.make_report(found, compared, opened), encoding="utf-8")
             output.say(f"wrote a page to {html}")
     if look:
         output.say(f"this look at the {outcome.looked_at} period is noted in {look}")
@@ -199,7 +195,6 @@ def leakcheck(
     import numpy as np
 
     from pixtag.bundle import load_bundle
-    from pixtag.cli.main import your_store
     from pixtag.evaluate import leakcheck as check
     from pixtag.evaluate import model_of
     from pixtag.store import Store

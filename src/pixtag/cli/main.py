@@ -1,9 +1,9 @@
 """Entry of the `pixtag` command: finds the verb, fills in settings, makes failures exit codes.
 
-A verb is a function of its name in a file of this folder, which `VERBS` tells. Its signature is
-the command line, its docstring the help (`Examples:` are printed below the options); it imports
-what is heavy inside, gives an exit code or nothing, raises errors of `pixtag.errors`, and prints
-with `pixtag.cli.output`.
+A verb is a function of its name in its group's file in this folder, which `GROUPS` tells. Its
+signature is the command line, its docstring the help (`Examples:` are printed below the options);
+it imports what is heavy inside, gives an exit code or nothing, raises errors of `pixtag.errors`,
+and prints with `pixtag.cli.output`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,20 +28,17 @@ if TYPE_CHECKING:
     from pixtag.store import Store
 
 GROUPS = {
-    "Suggest": {"predict": ("predict", "trending", "lists"), "trends": ("trends",)},
-    "Your posts": {"posts": ("import", "posts", "history", "export", "copy", "forget", "doctor")},
-    "Your photos": {"tag": ("tag", "watch"), "services": ("immich", "mastodon")},
-    "Serve": {"serve": ("serve", "keys", "report")},
-    "Measure": {"evaluate": ("evaluate", "leakcheck")},
-    "Make": {
-        "embed": ("embed",),
-        "train": ("train", "tags"),
-        "encoder": ("encoder", "finetune"),
-        "main": ("config",),
-    },
+    "Suggest": ("suggest", ("predict", "trending", "lists", "trends")),
+    "Your posts": ("posts", ("import", "posts", "history", "export", "copy", "forget", "doctor")),
+    "Your photos": ("photos", ("tag", "watch", "immich", "mastodon")),
+    "Serve": ("serve", ("serve", "keys", "report")),
+    "Measure": ("evaluate", ("evaluate", "leakcheck")),
+    "Make": ("make", ("embed", "train", "tags", "encoder", "finetune", "config")),
 }
-VERBS = {verb: file for files in GROUPS.values() for file, names in files.items() for verb in names}
-"""Each verb and the file in this folder that holds it, in the order of the help."""
+"""Headings of the help, in order: the file in this folder that holds the verbs, and the verbs."""
+
+VERBS = {verb: file for file, verbs in GROUPS.values() for verb in verbs}
+"""Each verb and its file, in the order of the help."""
 
 ALIASES = {"suggest": "predict"}
 
@@ -167,46 +163,6 @@ def _refuse_misspelt_verb(word: str) -> None:
     close = get_close_matches(word, [*VERBS, *ALIASES], n=1)
     hint = f"did you mean `pixtag {close[0]}`?" if close else "`pixtag --help` lists the verbs"
     raise InputError(f"{word!r} is neither a verb nor a photo or folder here", hint=hint)
-
-
-def config(*, all: bool = False, json: bool = False) -> None:
-    """Show your settings, their values and where each came from.
-
-    Settings come from ~/.config/pixtag/config.toml, then pixtag.toml in the working folder, then
-    variables such as PIXTAG_STORE, then flags; the last one wins.
-
-    Args:
-        all: Show the settings of training too.
-        json: Print one JSON object instead of a table.
-
-    Examples:
-        pixtag config
-        pixtag config --all
-        PIXTAG_K=10 pixtag config --json
-    """
-    from pixtag.places import default_files, is_server
-    from pixtag.settings import load_settings
-
-    classes: dict[str, type[BaseModel]] = {}
-    for table, place in TABLES.items() if all else [("", TABLES[""])]:
-        module, _, name = place.partition(":")
-        classes[table] = getattr(import_module(module), name)
-    settings = load_settings(classes, other_tables=TABLES).explain()
-    files = [{"path": str(path), "exists": path.exists()} for path in default_files()]
-    if json:
-        shown = ("value", "source", "origin", "default", "meaning")
-        named = {one.name: {key: getattr(one, key) for key in shown} for one in settings}
-        for one in settings:
-            if is_server(str(one.value)):
-                named[one.name]["value"] = one.shown  # without a password
-        output.print_json({"settings": named, "files": files})
-        return
-    output.print_table(
-        {"setting": "left", "value": "left", "from": "left", "what it is": "left"},
-        [(one.name, one.shown, one.origin, one.meaning) for one in settings],
-    )
-    for file in files:
-        output.say(f"{'read' if file['exists'] else 'not there'}: {file['path']}")
 
 
 def section(model: type[ConfigT], table: str, flags: dict[str, object]) -> ConfigT:

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Sequence
 from importlib import import_module
-from itertools import chain
 from keyword import iskeyword
 
 from cyclopts import App, ArgumentCollection, Group, Parameter
@@ -52,8 +51,8 @@ def build_app(verbs: Sequence[str]) -> App:
     if len(verbs) == len(VERBS):
         app.register_install_completion_command()
     groups: dict[str, Group] = {}
-    for place, (title, files) in enumerate(GROUPS.items()):
-        groups |= dict.fromkeys(chain(*files.values()), Group(title, sort_key=place))
+    for place, (title, (_, names)) in enumerate(GROUPS.items()):
+        groups |= dict.fromkeys(names, Group(title, sort_key=place))
     for position, verb in enumerate(verbs):
         function_name = f"{verb}_" if iskeyword(verb) else verb
         function = getattr(import_module(f"pixtag.cli.{VERBS[verb]}"), function_name)

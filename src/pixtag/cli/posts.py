@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pixtag.cli import output
+from pixtag.cli.main import person_in, standard_input, your_store
 from pixtag.errors import ArchiveError, InputError, ServerError
+from pixtag.places import is_server, printable, store_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pixtag.encoder import Encoder
+    from pixtag.engine import Engine
     from pixtag.ingest import ImportReport
     from pixtag.photos import EmbedResult
     from pixtag.store import Store
@@ -72,10 +76,8 @@ def import_(
         pixtag import part-1.zip part-2.zip --user ana
         ssh camera cat posts.jsonl | pixtag import -
     """
-    from pixtag.cli.main import standard_input, your_store
     from pixtag.encoder import load_encoder
     from pixtag.ingest import find_sources, import_posts
-    from pixtag.places import printable
     from pixtag.store import Store
 
     with standard_input(paths, "posts.jsonl") as files, kept_on_ctrl_c():
@@ -93,10 +95,7 @@ def import_(
             if not json:
                 _show_report(report)
             if looker is not None:
-                from pixtag.photos import embed_missing
-
-                with output.progress("looking at photos", unit="photos") as bar:
-                    looked = embed_missing(opened, looker, on_progress=bar.update)
+                looked = look_at_photos(opened, looker)
             if json:
                 output.print_json({**report.as_dict(), "embedding": looked, "store": shown})
             n_posts, people = opened.summary().n_posts, opened.people(at_most=4)
@@ -109,10 +108,18 @@ def import_(
     _say_next(report, is_only=len(people) == 1, store=None if is_yours else shown)
 
 
+def look_at_photos(store: Store, encoder: Encoder, engine: Engine | None = None) -> EmbedResult:
+    """Embed what the encoder has not looked at yet, and show how far it is."""
+    from pixtag.engine import LOCAL
+    from pixtag.photos import embed_missing
+
+    with output.progress("looking at photos", unit="photos") as bar:
+        return embed_missing(store, encoder, engine=engine or LOCAL, on_progress=bar.update)
+
+
 @contextmanager
 def gone_if_empty(address: str) -> Generator[None]:
     """Take the file of a new store away again when what was to fill it failed with nothing in."""
-    from pixtag.places import store_file
     from pixtag.store import Store
     from pixtag.store.outside import outside_revision
 
@@ -169,7 +176,6 @@ def export(*, store: str | None = None, out: Path = Path("-"), user: str | None 
         pixtag export --out posts.jsonl.gz
         pixtag export --store my.sqlite | wc -l
     """
-    from pixtag.cli.main import your_store
     from pixtag.ingest import export_posts
     from pixtag.store import Store
 
@@ -234,7 +240,6 @@ def posts(*, store: str | None = None, json: bool = False) -> None:
         pixtag posts
         pixtag posts --store my.sqlite
     """
-    from pixtag.cli.main import your_store
     from pixtag.store import Store
     from pixtag.types import iso_time
 
@@ -280,7 +285,6 @@ def history(
         pixtag history
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
-    from pixtag.cli.main import person_in, your_store
     from pixtag.store import Store
     from pixtag.types import iso_time, parse_time
 
@@ -333,9 +337,7 @@ def forget(user: str, *, store: str | None = None, yes: bool = False, json: bool
         pixtag forget ana
         pixtag forget ana --store my.sqlite --yes
     """
-    from pixtag.cli.main import your_store
     from pixtag.lists import Lists
-    from pixtag.places import is_server
     from pixtag.store import Store
 
     with Store.open(your_store(store)) as opened:
@@ -397,10 +399,8 @@ def doctor(path: str | None = None, *, encoder: Path | None = None, json: bool =
         pixtag doctor
         pixtag doctor my.sqlite --json
     """
-    from pixtag.cli.main import your_store
     from pixtag.encoder import load_encoder
     from pixtag.photos import check_photos, check_store, photos_under
-    from pixtag.places import printable, store_file
     from pixtag.store import Store
 
     given = path or your_store(None)

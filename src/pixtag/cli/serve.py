@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +15,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
+from pixtag.cli.main import your_store
 from pixtag.errors import InputError, StoreError
+from pixtag.places import printable
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -66,8 +69,6 @@ def serve(
         pixtag serve --trends mastodon.social
     """
     from pixtag.bundle import load_bundle
-    from pixtag.cli.main import your_store
-    from pixtag.places import printable
     from pixtag.store import Store
 
     _require_parts()
@@ -187,7 +188,6 @@ def keys(
         pixtag keys list
         pixtag keys revoke phone
     """
-    from pixtag.cli.main import your_store
     from pixtag.store import Store
     from pixtag.store.keys import add_key, list_keys, revoke_key
     from pixtag.types import iso_time
@@ -251,7 +251,6 @@ def report(
         pixtag report --served
         pixtag report --served --user ana --json
     """
-    from pixtag.cli.main import your_store
     from pixtag.store import Store
     from pixtag.store.served import served_report
 
@@ -260,13 +259,8 @@ def report(
     with Store.open(your_store(store), read_only=True) as opened:
         found = served_report(opened, user=user)
     if json:
-        bins = [
-            {"low": b.low, "high": b.high, "n": b.n, "n_kept": b.n_kept, "share": b.share,
-             "interval": b.interval, "mean_prob": b.mean_prob}
-            for b in found.bins
-        ]  # fmt: skip
-        counts = ("n_served", "n_judged", "n_shown", "n_kept", "n_refused", "n_added")
-        output.print_json({name: getattr(found, name) for name in counts} | {"bins": bins})
+        bins = [{**asdict(b), "share": b.share, "interval": b.interval} for b in found.bins]
+        output.print_json({**asdict(found), "bins": bins})
         return
     _show(found)
 
