@@ -70,15 +70,15 @@ def sidecar_tags(photo: Path) -> tuple[str, ...] | None:
     shared = photo.with_name(re.sub(r"_\d+$", "", photo.stem) + ".txt")
     for path in dict.fromkeys((photo.with_suffix(".txt"), shared)):
         with contextlib.suppress(OSError, ValueError, ArchiveError), path.open("rb") as file:
-            from pixtag.ingest import marks  # few photos have such a file
+            from pixtag.ingest import library  # few photos have such a file
             from pixtag.ingest.files import text_of
 
-            text, written = marks.split_line(text_of(file.read(_MAX_SIDECAR_BYTES), path))
+            text, written = library.split_line(text_of(file.read(_MAX_SIDECAR_BYTES), path))
             line = text.partition("\n")[0].strip()
             # A line of several words without a comma is a sentence, not a tag.
             listed = line.split(",") if "," in line or len(line.split()) == 1 else ()
             if tags := tidy_tags(find_hashtags(text)) or tidy_tags(listed):
-                own = tuple(marks.without(tags, written))
+                own = tuple(library.without(tags, written))
                 return own or None
     return None
 

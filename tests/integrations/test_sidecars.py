@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtag.ingest import marks
+from pixtag.ingest import library
 from pixtag.integrations.sidecars import MAX_BYTES, SidecarError, Text, Word, Xmp
 
 # As Lightroom Classic writes them: properties of one value as attributes, lists below.
@@ -158,7 +158,7 @@ LISTS = {
     "subject": "{http://purl.org/dc/elements/1.1/}subject",
     "lr": "{http://ns.adobe.com/lightroom/1.0/}hierarchicalSubject",
     "tree": "{http://www.digikam.org/ns/1.0/}TagsList",
-    "written": f"{{{marks.NAMESPACE}}}Written",
+    "written": f"{{{library.NAMESPACE}}}Written",
 }
 
 
@@ -258,9 +258,9 @@ def test_an_empty_first_description_hides_nothing():
     )
 )
 def test_any_words_are_read_back_as_they_were_written(texts):
-    words = [Word.of(text.strip()) for text in texts if marks.key_of(text)]
+    words = [Word.of(text.strip()) for text in texts if library.key_of(text)]
     new = tagged(LIGHTROOM, [*words, Word.of("sunset")])
-    expected = {marks.key_of(word.text): word.text for word in [*words, Word.of("sunset")]}
+    expected = {library.key_of(word.text): word.text for word in [*words, Word.of("sunset")]}
     for taken in ("berlin", "places"):
         expected.pop(taken, None)
     assert {*listed(new, "written")} == {*expected.values()}
@@ -272,7 +272,7 @@ def test_any_words_are_read_back_as_they_were_written(texts):
 def test_odd_words_survive(word):
     new = tagged(LIGHTROOM, [Word.of(word)])
     assert listed(new, "subject")[-1] == word
-    assert marks.written_in(new.decode()) == [word]
+    assert library.written_in(new.decode()) == [word]
 
 
 @pytest.mark.parametrize(

@@ -156,11 +156,8 @@ class Context:
     @staticmethod
     def clean_name(name: object) -> str:
         """Make a person's name sound and composed (NFC); "" for anything but text."""
-        return (
-            composed(join_surrogates(name)).replace("\0", "").strip()
-            if isinstance(name, str)
-            else ""
-        )
+        text = name if isinstance(name, str) else ""
+        return composed(join_surrogates(text)).replace("\0", "").strip()
 
     def owner(self, stated: object, where: str) -> str:
         """Name the person of an archive: as it states, as the context does, or `NOBODY` (told)."""

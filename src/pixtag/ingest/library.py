@@ -1,10 +1,14 @@
-"""Posts from a photo library: keywords (XMP, IPTC, EXIF) in photos and sidecars, times of EXIF."""
+"""Posts from a photo library: keywords (XMP, IPTC, EXIF) in photos and sidecars, times of EXIF.
+
+What Pixtag wrote itself is marked, so that it is not read as the person's: in XMP it stands in bags
+of a namespace of its own, in a text sidecar in a line of its own.
+"""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
@@ -12,25 +16,30 @@ from pathlib import Path, PurePosixPath
 
 from pixtag.errors import ArchiveError, ImageError
 from pixtag.formats import PHOTO_SUFFIXES
-from pixtag.ingest import marks
 from pixtag.ingest.context import BROKEN_ZIP, Context, ImportReport
 from pixtag.ingest.files import Entry, Look, Tree, take_photo, text_of
-from pixtag.tags import tidy_tags
+from pixtag.tags import normalise_tag, tidy_tags
 from pixtag.types import Post
 
+NAMESPACE = "urn:pixtag:xmp:1.0/"  # its lists: Written, Removed, Photo
+LINE = "tags by pixtag:"  # a word that the person took away stands there with a minus before it
 MAX_XMP_BYTES = 16 * 2**20
 _N_TRIED = 200  # photos that are looked into to tell whether a folder is a library
+
+
+def _list(name: str) -> re.Pattern[str]:
+    """Find lists; it stops at the next, so that a text of many without an end takes no longer."""
+    return re.compile(rf"<{name}\b(?:(?!<{name}\b).)*?</{name}>", re.DOTALL)
+
+
 # Keywords as nearly every program writes them, then as Immich and digiKam, and Lightroom and
-# darktable do; with what parts their paths. Each stops at the next of its kind, so that a text of
-# many without an end takes no longer.
-_LISTS = tuple(
-    (re.compile(rf"<{name}\b(?:(?!<{name}\b).)*?</{name}>", re.DOTALL), mark)
-    for name, mark in (
-        ("dc:subject", "|"),
-        ("digiKam:TagsList", "/"),
-        ("lr:hierarchicalSubject", "|"),
-    )
+# darktable do; with what parts their paths.
+_LISTS = (
+    (_list("dc:subject"), "|"),
+    (_list("digiKam:TagsList"), "/"),
+    (_list("lr:hierarchicalSubject"), "|"),
 )
+_WRITTEN = _list("pixtag:Written")
 _ITEM = re.compile(r"<rdf:li[^<>]*>([^<]*)</rdf:li>")
 _TAKEN = re.compile(
     r"\b(?:exif:DateTimeOriginal|photoshop:DateCreated|xmp:CreateDate)(?:=[\"']|>)([^<\"']+)"
@@ -110,17 +119,15 @@ def _in_xmp(data: bytes, name: str) -> tuple[list[str], str]:
         return [], ""
     words: dict[str, str] = {}
     for one, mark in _LISTS:
-        items = (item for bag in one.findall(text) for item in _ITEM.findall(bag))
-        for word in (html.unescape(item).rpartition(mark)[2].strip() for item in items):
-            words.setdefault(marks.key_of(word), word)
+        for word in (item.rpartition(mark)[2].strip() for item in _items(one, text)):
+            words.setdefault(key_of(word), word)
     taken = _TAKEN.search(text)
-    found = marks.without(words.values(), marks.written_in(text))
+    found = without(words.values(), written_in(text))
     return found, taken[1].strip() if taken else ""
 
 
-def _last(keyword: str) -> str:
-    """Take the keyword of a path such as `Places|Berlin`."""
-    return keyword.rpartition("|")[2].strip()
+def _items(lists: re.Pattern[str], text: str) -> list[str]:
+    return [html.unescape(one) for found in lists.findall(text) for one in _ITEM.findall(found)]
 
 
 def keywords_in(photo: Path) -> list[str]:
@@ -140,6 +147,38 @@ def _noted(photo: Entry) -> tuple[list[str], str]:
     words, taken = _in_xmp(noted.xmp, photo.name)
     for raw in noted.iptc:
         with suppress(ArchiveError):
-            words.append(_last(text_of(raw, photo.name)))
+            words.append(text_of(raw, photo.name).rpartition("|")[2].strip())
     words += [word.strip() for word in noted.exif.split(";") if word.strip()]
     return list(dict.fromkeys(words)), noted.taken or taken
+
+
+# ------------------------------------------------------------------ what Pixtag wrote
+
+
+def key_of(word: str) -> str:
+    """What words are compared by: the tag that a word is, else the word in lower case."""
+    return normalise_tag(word) or word.strip().casefold().replace("|", "/")
+
+
+def written_in(xmp: str) -> list[str]:
+    """List the words that a text of XMP says Pixtag wrote and nobody has confirmed."""
+    return _items(_WRITTEN, xmp)
+
+
+def split_line(text: str) -> tuple[str, list[str]]:
+    """Take Pixtag's line, if any, out of a text sidecar: the rest, and the words in that line."""
+    kept: list[str] = []
+    words: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if line.strip().casefold().startswith(LINE):
+            found = line.strip()[len(LINE) :].split(",")
+            words += [word.strip() for word in found if word.strip()]
+        else:
+            kept.append(line)
+    return "".join(kept), words
+
+
+def without(words: Iterable[str], written: Iterable[str]) -> list[str]:
+    """Leave out words that are among those that Pixtag wrote, however they are spelt."""
+    own = {key_of(word) for word in written}
+    return [word for word in words if key_of(word) not in own] if own else list(words)

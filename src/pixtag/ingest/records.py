@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from pixtag.errors import ArchiveError
 from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
-from pixtag.ingest import files, marks
+from pixtag.ingest import files, library
 from pixtag.ingest.context import Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
@@ -158,9 +158,8 @@ def _read_csv(path: Path, context: Context, heading: _Heading) -> _Records:
             mark, head = (hint[1], "") if hint else (mark, line)
             if head.strip():
                 break
-        marks = mark or ",;\t|"
-        names = max((next(csv.reader([head], delimiter=m), []) for m in marks), key=_n_known)
-        mark = mark or max(marks, key=lambda m: _n_known(next(csv.reader([head], delimiter=m), [])))
+        heads = {m: next(csv.reader([head], delimiter=m), []) for m in mark or ",;\t|"}
+        mark, names = max(heads.items(), key=lambda one: _n_known(one[1]))
         places = heading.indices(names)
         for number, row in _table_rows(numbered, mark, len(names)):
             if len(row) < len(names) or any(row[len(names) :]):
@@ -320,7 +319,7 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         for (stem, label, photo_names), (text, written) in zip(posts, marked, strict=True):
             n_posts += 1
             tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
-            if written and not (tags := tuple(marks.without(tags, written))):
+            if written and not (tags := tuple(library.without(tags, written))):
                 context.report.add("only words of Pixtag's own, left out", str(folder / label))
                 continue
             photos = tuple(context.photo_at(str(folder / name)) for name in photo_names)
@@ -368,7 +367,7 @@ def _label_lines(path: Path, context: Context) -> tuple[list[str], list[str]]:
     except ArchiveError as error:
         context.report.add("text file in an unknown encoding, not read", str(error))
         return [], []
-    text, written = marks.split_line(join_surrogates(text).replace("\0", ""))
+    text, written = library.split_line(join_surrogates(text).replace("\0", ""))
     return [line.strip() for line in text.rstrip().splitlines()], written
 
 

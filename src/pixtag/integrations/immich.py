@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError, ServerError
 from pixtag.ingest.files import as_dict, as_list, dig
-from pixtag.ingest.marks import key_of
+from pixtag.ingest.library import key_of
 from pixtag.integrations.history import Keeper, Picture
 from pixtag.integrations.http import Client, NotThereError
 from pixtag.integrations.tagging import Rules

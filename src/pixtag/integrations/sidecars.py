@@ -18,7 +18,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from pixtag.errors import PixtagError
-from pixtag.ingest.marks import LINE, NAMESPACE, key_of, split_line
+from pixtag.ingest.library import LINE, NAMESPACE, key_of, split_line
 from pixtag.tags import find_hashtags
 
 MAX_BYTES = 16 * 2**20

@@ -23,8 +23,7 @@ from pixtag import images
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
 from pixtag.formats import PHOTO_SUFFIXES
-from pixtag.ingest.library import keywords_in
-from pixtag.ingest.marks import key_of
+from pixtag.ingest.library import key_of, keywords_in
 from pixtag.integrations.sidecars import MAX_BYTES, Notes, Revision, SidecarError, Text, Word, Xmp
 from pixtag.lists import Lists
 from pixtag.photos import BATCH
