@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pixtag.cli import output
-from pixtag.cli.main import person_in, standard_input
+from pixtag.cli.main import open_store, person_in, standard_input
 from pixtag.places import config_folder, default_store
 
 if TYPE_CHECKING:
@@ -80,25 +80,22 @@ def show_answers(
 
 def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
     """Give the person and the store: those named, or the user's own store, if it exists."""
-    from pixtag.store import Store
-
     if store is None:
         if not default_store().exists():
             return user, None
         store = str(default_store())
-    with Store.open(store, read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         return person_in(opened, user), store
 
 
 def lists_of(user: str | None, store: Store | str | None) -> Lists:
     """Give the lists that hold for a person: everybody's, the store's and their own."""
     from pixtag.lists import global_lists
-    from pixtag.store import Store
 
     if store is None:
         return global_lists()
     if isinstance(store, str):
-        with Store.open(store, read_only=True) as opened:
+        with open_store(store, read_only=True) as opened:
             return lists_of(user, opened)
     found = global_lists().joined(store.lists())
     return found if user is None else found.joined(store.lists(user))

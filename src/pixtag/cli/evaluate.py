@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.cli.main import section, your_store
+from pixtag.cli.main import open_store, section, your_store
 from pixtag.cli.make import EngineName, Model, Size, opened_engine
 from pixtag.errors import LeakError
 from pixtag.outputs import check_outputs
@@ -110,9 +110,8 @@ def _measure(
 ) -> None:  # fmt: skip
     """Run a protocol, note the look, show the figures and write what was asked for."""
     from pixtag.evaluate import report, run_protocol
-    from pixtag.store import Store
 
-    with nullcontext() if store is None else Store.open(store) as opened:
+    with nullcontext() if store is None else open_store(store) as opened:
         with output.progress("evaluating", unit="steps") as bar:
             asked = replace(request, store=opened, on_progress=bar.update)
             outcome = run_protocol(protocol, asked)
@@ -197,11 +196,10 @@ def leakcheck(
     from pixtag.bundle import load_bundle
     from pixtag.evaluate import leakcheck as check
     from pixtag.evaluate import model_of
-    from pixtag.store import Store
     from pixtag.types import Sources, iso_time
 
     given = load_bundle(bundle)
-    with Store.open(your_store(store), read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         log = opened.log(given.manifest.encoder_digest)
     # Two same instants must not be torn apart, or the first post kept would lose its company.
     first = int(np.searchsorted(log.at, log.at[max(0, len(log) - last)])) if len(log) else 0

@@ -190,6 +190,13 @@ def your_store(given: str | None, *, is_new: bool = False) -> str:
     return str(store)
 
 
+def open_store(given: str | None, *, is_new: bool = False, read_only: bool = False) -> Store:
+    """Open the store that was named, or the user's own; one that `is_new` may be made."""
+    from pixtag.store import Store
+
+    return Store.open(your_store(given, is_new=is_new), create=is_new, read_only=read_only)
+
+
 def person_in(store: Store, given: str | None) -> str | None:
     """Give the person who was named, or else the only one of a store; says whom it took."""
     if given is not None or not (people := store.people(at_most=4)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pixtag.cli import output
-from pixtag.cli.main import TABLES, section, your_store
+from pixtag.cli.main import TABLES, open_store, section, your_store
 from pixtag.cli.posts import look_at_photos
 from pixtag.errors import ConfigError, InputError
 from pixtag.outputs import check_outputs
@@ -62,10 +62,9 @@ def embed(
         pixtag embed --store my.sqlite --engine ray --address head.example.org:6379
     """
     from pixtag.encoder import load_encoder
-    from pixtag.store import Store
 
     store, eyes = your_store(store), load_encoder(encoder)
-    with Store.open(store) as opened:
+    with open_store(store) as opened:
         job = f"embed {opened.identity} {eyes.digest}"
         with opened_engine(engine, address, store=store, job=job) as runs:
             found = look_at_photos(opened, eyes, runs)
@@ -82,13 +81,10 @@ def embed(
 def opened_engine(
     name: EngineName, address: str | None, *, store: str | None, job: str
 ) -> Generator[Engine]:
-    """Open an engine.
+    """Open an engine; processes that give the same name of a job share their results.
 
-    Args:
-        name: Which one.
-        address: Of the store in PostgreSQL that holds the leases, or of the Ray cluster.
-        store: That of the command, which holds the leases where no other is named.
-        job: Processes that give the same name share their results.
+    The address is that of the Ray cluster, or of the store in PostgreSQL that holds the leases: the
+    command's own where no other is named.
     """
     from pixtag.engine import LOCAL
 
@@ -110,9 +106,8 @@ def opened_engine(
         if held is None or not is_server(held):
             hint = "name one, postgresql://USER@HOST/DATABASE, by --store or --address"
             raise InputError("--engine postgres needs a store in PostgreSQL", hint=hint)
-        from pixtag.store import Store
 
-        with Store.open(held) as opened:
+        with open_store(held) as opened:
             from pixtag.engine.postgres import PostgresEngine
 
             with PostgresEngine(opened, job) as engine:
@@ -160,7 +155,6 @@ def train(
     """
     from pixtag.encoder import load_encoder
     from pixtag.engine import runtime
-    from pixtag.store import Store
     from pixtag.train.config import TrainConfig
 
     fit = _import_fit()
@@ -171,9 +165,9 @@ def train(
     labels = None if tags is None else read_labels(tags)
     eyes = load_encoder(encoder)
     if encoder is not None:
-        with Store.open(store) as opened:
+        with open_store(store) as opened:
             look_at_photos(opened, eyes)
-    with Store.open(store, read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         log, title = opened.log(eyes.digest), opened.path.name
     with (
         opened_engine(engine, address, store=store, job=f"train, {runtime()}") as runs,
@@ -186,7 +180,7 @@ def train(
         )  # fmt: skip
     manifest, n_seen = bundle.manifest, bundle.manifest.trained.n_posts
     people = [log.users[u] for u in sorted(set(log.user_of_post[:n_seen])) if u < len(log.users)]
-    with Store.open(store) as opened:
+    with open_store(store) as opened:
         opened.record_bundle(out, manifest.digest, manifest.trained.until_at, people)
     if json:
         output.print_json(manifest)
@@ -215,9 +209,7 @@ def tags(*, store: str | None = None, bundle: Model = None, json: bool = False) 
     from pixtag.splits import BANDS, tag_bands
 
     if store is not None and bundle is None:
-        from pixtag.store import Store
-
-        with Store.open(store, read_only=True) as opened:
+        with open_store(store, read_only=True) as opened:
             log = opened.log()
         names, people = log.tags, log.people_of_tags()
     else:
@@ -355,7 +347,6 @@ def finetune(
     from pixtag.pytorch.export import export
     from pixtag.pytorch.finetune import Finetuner
     from pixtag.pytorch.networks import load_network
-    from pixtag.store import Store
 
     store = your_store(store)
     partial = out.with_name(out.name + ".partial")
@@ -364,7 +355,7 @@ def finetune(
     network = load_network(name, weights=weights)
     for note in network.notes:
         output.say(f"note: {name} was {note}")
-    with Store.open(store, read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         examples = read_examples(opened, most_tags=config.vocabulary, use_all=all)
     run = Finetuner(network, examples, config, partial)
     if run.step:
@@ -397,11 +388,10 @@ def _say_made(out: Path, network: Network, more: str) -> None:
 def _embed(network: Network, made: OnnxEncoder, store: str | None) -> None:
     """Look at a store's photos: by PyTorch on CUDA, else by the file, which is quicker there."""
     from pixtag.pytorch.networks import TorchEncoder, best_device
-    from pixtag.store import Store
 
     device = best_device()
     eyes = made if device == "cpu" else TorchEncoder(network, made.digest, device=device)
-    with Store.open(your_store(store)) as opened:
+    with open_store(store) as opened:
         done = look_at_photos(opened, eyes)
     output.say(f"looked at {done.embedded:,} photos, {done.failed:,} failed")
 

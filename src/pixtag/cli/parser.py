@@ -40,7 +40,10 @@ def build_app(verbs: Sequence[str]) -> App:
         version=_version,
         version_flags=("--version", "-V"),
         config=_fill_flags,
-        default_parameter=Parameter(negative=(), show_default=_shown_default),
+        # A switch, or nothing, is plain without its default.
+        default_parameter=Parameter(
+            negative=(), show_default=lambda v: None if v is None or isinstance(v, bool) else str(v)
+        ),
         console=output.stdout_console(pipe_width=100),
         error_console=output.stderr_console(),
         exit_on_error=False,
@@ -82,11 +85,6 @@ def _unwrapped(doc: str) -> str:
     """Join the lines of each paragraph, so that help wraps where the terminal ends."""
     body, mark, examples = doc.partition("\nExamples:\n")
     return re.sub(r"(?<=\S)\n(?=\S)|\n {8,}(?=\S)", " ", body) + mark + examples
-
-
-def _shown_default(value: object) -> str | None:
-    """Leave out of the help what is plain: a switch, or nothing."""
-    return None if isinstance(value, bool) or value is None else str(value)
 
 
 def _fill_flags(app: App, verbs: tuple[str, ...], arguments: ArgumentCollection) -> None:

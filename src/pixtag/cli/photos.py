@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.cli.answers import lists_of, loaded_predictor, whose
-from pixtag.cli.main import person_in, section, your_store
+from pixtag.cli.main import open_store, person_in, section
 from pixtag.cli.posts import kept_on_ctrl_c
 from pixtag.errors import InputError
 from pixtag.places import default_store, store_file
@@ -314,11 +314,10 @@ def _opened(store: str | None, *, dry_run: bool) -> Store:
     """Open a store, made when it is missing; for a dry run one in memory then."""
     from pixtag.store import Store
 
-    place = str(default_store()) if dry_run and store is None else your_store(store, is_new=True)
-    file = store_file(place)
+    file = store_file(default_store() if store is None else store)
     if dry_run and file is not None and not file.exists():
         return Store.in_memory()
-    return Store.open(place, create=True)
+    return open_store(store, is_new=True)
 
 
 def _immich_suggest(
@@ -393,12 +392,11 @@ def mastodon(
     from pixtag.encoder import load_encoder
     from pixtag.integrations.history import Keeper
     from pixtag.integrations.mastodon import Account, MastodonConfig
-    from pixtag.store import Store
 
     config = section(MastodonConfig, "mastodon", {"token": token})
     reader = Account(account, config, on_wait=_say_wait)
     looker = load_encoder(encoder) if embed else None
-    with kept_on_ctrl_c(), Store.open(your_store(store, is_new=True), create=True) as opened:
+    with kept_on_ctrl_c(), open_store(store, is_new=True) as opened:
         keeper = Keeper(opened, looker, user=user, keep_copies=copy, private=private)
         with output.progress("reading posts") as bar:
             reader.read(keeper, on_progress=bar.update)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from pixtag.cli import output
-from pixtag.cli.main import person_in, standard_input, your_store
+from pixtag.cli.main import open_store, person_in, standard_input, your_store
 from pixtag.errors import ArchiveError, InputError, ServerError
 from pixtag.places import is_server, printable, store_file
 
@@ -78,7 +78,6 @@ def import_(
     """
     from pixtag.encoder import load_encoder
     from pixtag.ingest import find_sources, import_posts
-    from pixtag.store import Store
 
     with standard_input(paths, "posts.jsonl") as files, kept_on_ctrl_c():
         sources = find_sources(files, kind)  # first, so that a wrong path leaves no empty store
@@ -86,7 +85,7 @@ def import_(
         looked: EmbedResult | None = None
         is_yours, store = store is None, your_store(store, is_new=True)
         shown = printable(store)
-        with gone_if_empty(store), Store.open(store, create=True) as opened:
+        with gone_if_empty(store), open_store(store, is_new=True) as opened:
             with output.progress("reading posts") as bar:
                 report = import_posts(
                     sources, opened, user_id=user, join_comments=comments, private=private,
@@ -120,7 +119,6 @@ def look_at_photos(store: Store, encoder: Encoder, engine: Engine | None = None)
 @contextmanager
 def gone_if_empty(address: str) -> Generator[None]:
     """Take the file of a new store away again when what was to fill it failed with nothing in."""
-    from pixtag.store import Store
     from pixtag.store.outside import outside_revision
 
     path = store_file(address)
@@ -129,7 +127,7 @@ def gone_if_empty(address: str) -> Generator[None]:
         yield
     except (ArchiveError, ServerError):
         if path is not None and is_new and path.exists():
-            with Store.open(path, read_only=True) as store:
+            with open_store(address, read_only=True) as store:
                 is_filled = store.summary().n_posts or outside_revision(store)
             if not is_filled:
                 for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
@@ -177,10 +175,9 @@ def export(*, store: str | None = None, out: Path = Path("-"), user: str | None 
         pixtag export --store my.sqlite | wc -l
     """
     from pixtag.ingest import export_posts
-    from pixtag.store import Store
 
     with (
-        Store.open(your_store(store), read_only=True) as opened,
+        open_store(store, read_only=True) as opened,
         output.progress("writing posts") as bar,
         TemporaryDirectory(prefix="pixtag-") as folder,
     ):
@@ -211,13 +208,12 @@ def copy(source: str, target: str, *, json: bool = False) -> None:
         pixtag copy my.sqlite postgresql://pixtag@db.example.org/pixtag
         pixtag copy postgresql://pixtag@db.example.org/pixtag backup.sqlite
     """
-    from pixtag.store import Store
     from pixtag.store.copy import copy_store
 
     with (
         kept_on_ctrl_c(),
-        Store.open(source, read_only=True) as of,
-        Store.open(target, create=True) as to,
+        open_store(source, read_only=True) as of,
+        open_store(target, is_new=True) as to,
     ):
         with output.progress("copying posts") as bar:
             result = copy_store(of, to, on_progress=bar.update)
@@ -240,10 +236,9 @@ def posts(*, store: str | None = None, json: bool = False) -> None:
         pixtag posts
         pixtag posts --store my.sqlite
     """
-    from pixtag.store import Store
     from pixtag.types import iso_time
 
-    with Store.open(your_store(store), read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         summary = opened.summary()
         n_failures = len(opened.failures())
     record = {
@@ -285,11 +280,10 @@ def history(
         pixtag history
         pixtag history ana --store my.sqlite --at 2026-01-01
     """
-    from pixtag.store import Store
     from pixtag.types import iso_time, parse_time
 
     before = None if at is None else parse_time(at).timestamp()
-    with Store.open(your_store(store), read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         if (user := person_in(opened, user)) is None:
             raise InputError("whose history?", hint="`pixtag history PERSON`")
         _require_person(opened, user)
@@ -338,9 +332,8 @@ def forget(user: str, *, store: str | None = None, yes: bool = False, json: bool
         pixtag forget ana --store my.sqlite --yes
     """
     from pixtag.lists import Lists
-    from pixtag.store import Store
 
-    with Store.open(your_store(store)) as opened:
+    with open_store(store) as opened:
         shown = opened.address
         if opened.lists(user) == Lists():
             _require_person(opened, user)
@@ -401,14 +394,13 @@ def doctor(path: str | None = None, *, encoder: Path | None = None, json: bool =
     """
     from pixtag.encoder import load_encoder
     from pixtag.photos import check_photos, check_store, photos_under
-    from pixtag.store import Store
 
     given = path or your_store(None)
     path, file = printable(given), store_file(given)
     kind, n_not_kept = _kind_of(file), 0
     with output.progress("checking photos", unit="photos") as bar:
         if file is None or kind == "store":
-            with Store.open(given, read_only=True) as store:
+            with open_store(given, read_only=True) as store:
                 digest = load_encoder(encoder).digest
                 problems, n_not_kept = check_store(store, digest, on_progress=bar.update)
                 is_damaged = any(problem.fault == "damaged" for problem in problems)

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from pixtag.cli import output
-from pixtag.cli.main import your_store
+from pixtag.cli.main import open_store, your_store
 from pixtag.errors import InputError, StoreError
 from pixtag.places import printable
 
@@ -69,7 +69,6 @@ def serve(
         pixtag serve --trends mastodon.social
     """
     from pixtag.bundle import load_bundle
-    from pixtag.store import Store
 
     _require_parts()
     from pixtag.web.app import create_app
@@ -89,7 +88,7 @@ def serve(
 
             webbrowser.open(url)
 
-    with Store.open(path, create=True) as opened:
+    with open_store(path, is_new=True) as opened:
         if rules.needs_key:
             _say_keys(opened, store)
         with (
@@ -188,15 +187,13 @@ def keys(
         pixtag keys list
         pixtag keys revoke phone
     """
-    from pixtag.store import Store
     from pixtag.store.keys import add_key, list_keys, revoke_key
     from pixtag.types import iso_time
 
     if action != "list" and name is None:
         raise InputError("which key?", hint=f"`pixtag keys {action} NAME`")
     is_new = action == "add"
-    path = your_store(store, is_new=is_new)
-    with Store.open(path, create=is_new) as opened:
+    with open_store(store, is_new=is_new) as opened:
         if action == "add":
             wanted = scopes.replace(",", " ").split()
             key = add_key(opened, str(name), scopes=wanted, user=user)
@@ -251,12 +248,11 @@ def report(
         pixtag report --served
         pixtag report --served --user ana --json
     """
-    from pixtag.store import Store
     from pixtag.store.served import served_report
 
     if not served:
         raise InputError("a report of what?", hint="`pixtag report --served`")
-    with Store.open(your_store(store), read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         found = served_report(opened, user=user)
     if json:
         bins = [{**asdict(b), "share": b.share, "interval": b.interval} for b in found.bins]

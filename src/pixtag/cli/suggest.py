@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.cli.answers import Format, lists_of, show_answers
-from pixtag.cli.main import your_store
+from pixtag.cli.main import open_store, your_store
 from pixtag.cli.posts import gone_if_empty
 from pixtag.errors import InputError
 from pixtag.places import printable
@@ -122,19 +122,18 @@ def trending(
     from pixtag.evidence import MemoryEvidence, NoModel, Outside
     from pixtag.predictor import minute_of, moment_of
     from pixtag.signals.trend import LEAST_PEOPLE, rising_tags
-    from pixtag.store import Store
     from pixtag.store.outside import outside_counts
     from pixtag.types import iso_time, parse_time
 
-    store = your_store(store)
-    with Store.open(store, read_only=True) as opened:
+    with open_store(store, read_only=True) as opened:
         log, (_, counts) = opened.log(), outside_counts(opened)
+        denied = lists_of(None, opened).deny
     evidence = MemoryEvidence((), NoModel())
     evidence.observe(log)
     evidence.hear(Outside(counts) if counts else None)
     view = evidence.view()
     when = moment_of(view, None if at is None else parse_time(at))
-    found = rising_tags(view, at=when, k=k, denied=lists_of(None, store).deny)
+    found = rising_tags(view, at=when, k=k, denied=denied)
     n_people = _n_people(log, before=when)
     if 0 < n_people < LEAST_PEOPLE and not found:
         who = "one person" if n_people == 1 else f"{n_people} people"
@@ -216,11 +215,8 @@ def lists(
         pixtag lists deny remove love
     """
     from pixtag.lists import LIST_NAMES, Lists, edit_global_lists, global_lists, global_lists_path
-    from pixtag.store import Store
     from pixtag.tags import split_tags
 
-    if user is not None:
-        store = your_store(store)
     given = [tag for text in tags for tag in split_tags(text)]
     is_removal = action == "remove"
     if action and name and not given:
@@ -236,8 +232,8 @@ def lists(
     if user is None and action and name:
         say_changed(edit_global_lists(name, given, remove=is_removal), path)
     found = {"everybody": global_lists()}
-    if store is not None and user is not None:
-        with Store.open(store, read_only=not (action and name)) as opened:
+    if user is not None:
+        with open_store(store, read_only=not (action and name)) as opened:
             if user not in dict(opened.summary().posts_per_person):
                 output.say(f"note: {user!r} has no posts in {opened.address}")
             if action and name:
@@ -289,13 +285,12 @@ def trends(
         pixtag trending
     """
     from pixtag.integrations.trends import address_of, fetch_trends, import_trends
-    from pixtag.store import Store
     from pixtag.store.outside import outside_sources
 
     if action == "list":
         if places:
             raise InputError(f"list takes no {places[0]!r}", hint="pixtag trends list")
-        with Store.open(your_store(store), read_only=True) as opened:
+        with open_store(store, read_only=True) as opened:
             _show_sources(outside_sources(opened), json=json)
         return 0
     if not places:
@@ -305,7 +300,7 @@ def trends(
         for url in places:
             address_of(url)  # first, so that a wrong one leaves no empty store
     store = your_store(store, is_new=True)
-    with gone_if_empty(store), Store.open(store, create=True) as opened:
+    with gone_if_empty(store), open_store(store, is_new=True) as opened:
         for place in places:
             if action == "import":
                 report = import_trends(opened, Path(place), source=source)
