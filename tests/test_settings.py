@@ -125,11 +125,6 @@ def test_unknown_flag_names_are_refused():
         load(flags={"train.epoch": 3})
 
 
-def test_lists_in_the_environment():
-    assert load(environment={"PIXTAG_TRAIN_DECAYS": "[0.5, 1.7]"}).of(Training).decays == (0.5, 1.7)
-    assert load(environment={"PIXTAG_TRAIN_DECAYS": "0.5, 1.7"}).of(Training).decays == (0.5, 1.7)
-
-
 def test_paths_in_a_file_start_at_its_folder(tmp_path):
     file = write(tmp_path / "pixtag.toml", 'store = "my.sqlite"\n')
     assert load([file]).of(Common).store == tmp_path / "my.sqlite"
@@ -187,5 +182,6 @@ def test_broken_toml_names_the_line(tmp_path):
 
 def test_default_files_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    files = default_files({"XDG_CONFIG_HOME": "/somewhere"})
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/somewhere")
+    files = default_files()
     assert files == [Path("/somewhere/pixtag/config.toml"), tmp_path / "pixtag.toml"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 from pixtag.errors import ConfigError
@@ -14,26 +13,23 @@ PREFIX = "PIXTAG_"  # of variables that hold settings
 _SERVER = re.compile(r"postgres(ql)?://", re.IGNORECASE)
 
 
-def config_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of a person's own settings, by these variables; it may not exist."""
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path("~/.config").expanduser()) / "pixtag"
+def config_folder() -> Path:
+    """The folder of a person's own settings; it may not exist."""
+    return _own_folder("XDG_CONFIG_HOME", "~/.config")
 
 
-def default_store(environment: Mapping[str, str] | None = None) -> Path:
+def default_store() -> Path:
     """The store where none is named, in the user's data folder; it may not exist."""
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_DATA_HOME")
-    folder = Path(base) if base else Path("~/.local/share").expanduser()
-    return folder / "pixtag" / "posts.sqlite"
+    return _own_folder("XDG_DATA_HOME", "~/.local/share") / "posts.sqlite"
 
 
-def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of what can be made again, by these variables; it may not exist."""
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "pixtag"
+def cache_folder() -> Path:
+    """The folder of what can be made again; it may not exist."""
+    return _own_folder("XDG_CACHE_HOME", "~/.cache")
+
+
+def _own_folder(variable: str, usual: str) -> Path:
+    return Path(os.environ.get(variable) or Path(usual).expanduser()) / "pixtag"
 
 
 def is_server(address: str | Path) -> bool:
@@ -55,9 +51,9 @@ def store_file(address: str | Path | None) -> Path | None:
     return None if address is None or is_server(address) else Path(address)
 
 
-def default_files(environment: Mapping[str, str] | None = None) -> list[Path]:
+def default_files() -> list[Path]:
     """List the files that are read, lowest rank first, whether or not they exist."""
-    return [config_folder(environment) / "config.toml", Path("pixtag.toml").absolute()]
+    return [config_folder() / "config.toml", Path("pixtag.toml").absolute()]
 
 
 def is_anything_set() -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from difflib import get_close_matches
@@ -156,7 +155,7 @@ def load_settings(
     skipped = {*other_tables} - {*sections, ""}
     knobs = {name: knob for t, m in sections.items() for name, knob in _knobs(m, t).items()}
     given: dict[str, _Given] = {}
-    for path in default_files(variables) if files is None else files:
+    for path in default_files() if files is None else files:
         for name, value in _leaves(read_toml(path) or {}, knobs):
             if name.partition(".")[0] not in skipped:
                 _require_known(name, knobs, skipped, str(path))
@@ -169,7 +168,9 @@ def load_settings(
         if variable.startswith(PREFIX) and not variable.startswith(others):
             _require_known(variable, name_of, set(), "the environment")
             name = name_of[variable]
-            given[name] = (_parsed(text, knobs[name]), "environment", variable)
+            is_path = knobs[name].is_path and not is_server(text)
+            value = Path(text).expanduser() if is_path else text
+            given[name] = (value, "environment", variable)
     for name, value in (flags or {}).items():
         if value is not None:
             _require_known(name, knobs, set(), "the command line")
@@ -224,18 +225,6 @@ def _require_known(name: str, known: Iterable[str], tables: set[str], place: str
             where = f"{place} [{table[:-1]}]" if depth else place
             raise ConfigError(f"unknown setting {part!r} in {where}", hint=hint)
     raise ConfigError(f"{name} in {place} is a table, not a value", hint=f"write [{name}]")
-
-
-def _parsed(text: str, knob: _Knob) -> object:
-    """Read a variable's text; a collection as TOML, or parted by commas."""
-    if knob.is_path:
-        return text if is_server(text) else Path(text).expanduser()
-    if not re.search(r"\b(tuple|list|dict|frozenset)\[", str(knob.field.annotation)):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return [part.strip() for part in text.split(",")]
 
 
 def _check(
