@@ -85,8 +85,7 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
         raise InputError(f"unknown kind of source: {kind!r}", hint=f"one of {', '.join(KINDS)}")
     if not paths:
         raise InputError("no file or folder was named", hint="`pixtag import --help` has examples")
-    parts: dict[str, list[Path]] = {}
-    sources: list[Source | str] = []
+    sources: list[Source] = []
     for path in map(Path, paths):
         if not path.exists():
             raise ArchiveError(f"there is nothing at {path}", hint="check the path")
@@ -101,13 +100,13 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
         looks = [Look(one) for one in inside] or [look]
         for one in looks:
             for found in [Source(kind, (one.path,))] if kind is not None else _sources_at(one):
-                if not READERS[found.kind].in_parts:
+                kinds = [source.kind for source in sources]
+                if READERS[found.kind].in_parts and found.kind in kinds:
+                    place = kinds.index(found.kind)
+                    sources[place] = Source(found.kind, sources[place].paths + found.paths)
+                else:
                     sources.append(found)
-                    continue
-                if found.kind not in parts:
-                    sources.append(found.kind)
-                parts.setdefault(found.kind, []).extend(found.paths)
-    return [Source(s, tuple(parts[s])) if isinstance(s, str) else s for s in sources]
+    return sources
 
 
 def _sources_at(look: Look) -> list[Source]:

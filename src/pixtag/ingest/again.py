@@ -80,7 +80,8 @@ class Again:
 
         An archive holds all from the account's beginning, so only what is later has no match.
         """
-        theirs = [post for post in self._store.posts(user_id=old) if self._is_ours(post)]
+        before = (p for p in self._store.posts(user_id=old) if p.post_id not in self._read)
+        theirs = [post for post in before if post.post_id.startswith(f"{self._kind}-")]
         ours = [post for post in self._read.values() if post.user_id == new]
         last_old, last_new = (
             max((post.posted_at or 0.0 for post in some), default=0.0) for some in (theirs, ours)
@@ -89,9 +90,6 @@ class Again:
         n_old = n_by_id + sum((post.posted_at or 0.0) <= last_new for post in theirs)
         n_new = sum((post.posted_at or 0.0) <= last_old for post in ours)
         return 2 * n_again > max(n_old, n_new)
-
-    def _is_ours(self, post: Post) -> bool:
-        return post.post_id.startswith(f"{self._kind}-") and post.post_id not in self._read
 
     def _kept_name(self, old: str, new: str) -> str:
         """The name under which the later posts are; an older archive may be read again."""

@@ -256,6 +256,10 @@ class Tree:
         what, limit = "file in the archive", MAX_ENTRY_BYTES
         return read_all(entry.open, entry.name, self._report, what, limit, head_bytes)
 
+    def json(self, entry: Entry, report: ImportReport | None = None) -> object:
+        """Read an entry as `read_json` does, which may count faults elsewhere."""
+        return read_json(self.read(entry), entry.name, report or self._report)
+
     def medium_kind(self, entry: Entry) -> str:
         """Tell `photo`, `video` or `other` by the ending, or by the bytes where it says nothing."""
         suffix = PurePosixPath(entry.name).suffix.lower()

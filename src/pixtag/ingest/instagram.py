@@ -154,7 +154,7 @@ def _others(
 ) -> list[_Draft]:
     """Read reels or long videos that are no posts already; `known` gets their paths as well."""
     drafts: list[_Draft] = []
-    for name, value in _documents(tree, pattern, context.report):
+    for name, value in _documents(tree, pattern):
         for row in _rows(value) or []:
             new = [one for one in _draft(row, name, context) if not known & {*one.uris}]
             known.update(uri for one in new for uri in one.uris)
@@ -166,11 +166,11 @@ def _drafts(tree: Tree, paths: list[Path], context: Context) -> list[_Draft]:
     """Read the posts' texts, times and paths from whichever form is there."""
     drafts: list[_Draft] = []
     n_files = n_read = 0
-    for name, value in _documents(tree, _POSTS, context.report):
+    for name, value in _documents(tree, _POSTS):
         rows = _rows(value)
         n_files, n_read = n_files + 1, n_read + (rows is not None)
         drafts += [draft for row in rows or [] for draft in _draft(row, name, context)]
-    for name, value in _documents(tree, _OLD_POSTS, context.report):
+    for name, value in _documents(tree, _OLD_POSTS):
         if {"photos", "videos", "stories", "profile", "direct"} & as_dict(value).keys():
             n_files, n_read = n_files + 1, n_read + 1
             drafts += _old_drafts(as_dict(value), name, context)
@@ -248,8 +248,7 @@ def _count_others(tree: Tree, known_uris: set[str], context: Context) -> None:
     """Count stories and archived posts, without reading them as photos."""
 
     def n_media(pattern: re.Pattern[str]) -> int:
-        documents = _documents(tree, pattern, context.report)
-        return sum(len(_media_uris(value) - known_uris) for _, value in documents)
+        return sum(len(_media_uris(one) - known_uris) for _, one in _documents(tree, pattern))
 
     context.report.n_stories_skipped += n_media(_STORIES)
     if n_archived := n_media(_ARCHIVED):
@@ -274,7 +273,7 @@ def _media_uris(value: object) -> set[str]:
 
 def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
     comments: list[Comment] = []
-    for name, value in _documents(tree, _COMMENTS, context.report):
+    for name, value in _documents(tree, _COMMENTS):
         inner = (row for rows in as_dict(value).values() for row in as_list(rows))
         for row in as_list(value) or inner:
             if isinstance(row, list):  # before 2021
@@ -317,11 +316,10 @@ def _matching(tree: Tree, pattern: re.Pattern[str]) -> list[Entry]:
 
 
 def _documents(
-    tree: Tree, pattern: re.Pattern[str], report: ImportReport
+    tree: Tree, pattern: re.Pattern[str], report: ImportReport | None = None
 ) -> Iterator[tuple[str, object]]:
     """Read the JSON of entries of a name, each with its own name."""
-    for entry in _matching(tree, pattern):
-        yield entry.name, read_json(tree.read(entry), entry.name, report)
+    return ((entry.name, tree.json(entry, report)) for entry in _matching(tree, pattern))
 
 
 def _rows(value: object) -> list[object] | None:
@@ -376,17 +374,14 @@ def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
                 context.report.n_stories_skipped += 1
             elif not node_type or node_type == "Post":
                 is_photo = files.photos.keys() - files.videos
-                context.report.n_videos += not is_photo and bool(files.videos or _is_video(node))
+                is_video = node.get("is_video") or node.get("__typename") == "GraphVideo"
+                context.report.n_videos += not is_photo and bool(files.videos or is_video)
                 yield _instaloader_post(files, node, folder, context)
                 continue
             context.report.n_expected -= 1
     if not n_groups:
         what = f"{root} holds no files named as instaloader names them"
         raise ArchiveError(what, hint="they look like 2026-03-01_18-30-00_UTC.jpg")
-
-
-def _is_video(node: dict[str, object]) -> bool:
-    return bool(node.get("is_video") or node.get("__typename") == "GraphVideo")
 
 
 def _grouped(folder: Path, names: list[str]) -> list[_PostFiles]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pixtag.errors import ArchiveError
 from pixtag.formats import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 from pixtag.ingest.context import Context
-from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, read_json, take_photo
+from pixtag.ingest.files import Entry, Look, Tree, as_dict, as_list, dig, take_photo
 from pixtag.tags import find_hashtags, tidy_tags
 from pixtag.types import Photo, Post
 
@@ -65,16 +65,12 @@ def _read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
         yield from _POSTS[kind](tree, found, paths[0], context)
 
 
-def _document(tree: Tree, entry: Entry, context: Context) -> object:
-    return read_json(tree.read(entry), entry.name, context.report)
-
-
 def _outbox_posts(tree: Tree, found: list[Entry], where: Path, context: Context) -> Iterator[Post]:
-    actors = [_document(tree, one, context) for one in tree.entries if _ACTOR.search(one.name)]
+    actors = [tree.json(one) for one in tree.entries if _ACTOR.search(one.name)]
     names = {str(dig(actor, "id")): dig(actor, "preferredUsername") for actor in actors}
     only = next(iter(names.values())) if len(names) == 1 else None
     for entry in found:
-        value = _document(tree, entry, context)
+        value = tree.json(entry)
         if value is None:
             what = f"{entry.name} in {where} cannot be read: broken JSON"
             raise ArchiveError(what, hint="download the archive again")
@@ -156,12 +152,12 @@ def _flickr_posts(tree: Tree, found: list[Entry], where: Path, context: Context)
         if name.suffix.lower() in PHOTO_SUFFIXES | VIDEO_SUFFIXES:
             for number in _FLICKR_ID.findall(name.stem.replace("_", " ")):
                 media.setdefault(number, entry)
-    profiles = (_document(tree, one, context) for one in found if _FLICKR_PROFILE.search(one.name))
+    profiles = (tree.json(one) for one in found if _FLICKR_PROFILE.search(one.name))
     owner = context.owner(next((dig(one, "screen_name") for one in profiles), None), str(where))
     pages = [(one, name[2]) for one in found if (name := _FLICKR_PHOTO.search(one.name))]
     context.report.n_expected += len(pages)
     for entry, number in pages:
-        page = as_dict(_document(tree, entry, context))
+        page = as_dict(tree.json(entry))
         number = str(page.get("id") or number)
         times = [str(page.get(name) or "") for name in ("date_imported", "date_taken")]
         stamp = next((one for one in times if one and not one.startswith("0000")), None)
