@@ -75,7 +75,7 @@ def by_history(weigh: Weigh, history: History) -> Ranker:
 
 def _uses_by_person(log: PostLog, stop: int) -> dict[int, tuple[Ints, Ints]]:
     """Tag and post of each person's timed uses before a position, where the test period begins."""
-    post = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    post = log.post_of_use
     user = log.user_of_post[post]
     counted = np.flatnonzero((post >= log.n_untimed) & (post < stop) & (user < len(log.users)))
     order = counted[np.argsort(user[counted], kind="stable")]

@@ -17,7 +17,7 @@ import numpy as np
 
 from pixtag.evaluate.baselines import DECAYS
 from pixtag.evaluate.past import posts_before
-from pixtag.splits import Split, posts_of_people, uses_in
+from pixtag.splits import Split, posts_of_people
 from pixtag.types import Doubles, Floats, Ints, PostLog
 
 K = 10
@@ -51,7 +51,7 @@ class Histories:
         """Tags and their uses in the last `n_posts` posts."""
         mine = self._posts.get(int(self._log.user_of_post[row]), np.zeros(0, np.int64))
         last = mine[: np.searchsorted(mine, self._before[row])][-n_posts:]
-        return np.unique(uses_in(self._log, last), return_counts=True)
+        return np.unique(self._log.uses_of(last), return_counts=True)
 
 
 def popular(log: PostLog, stop: int, n: int = K) -> list[int]:
@@ -241,7 +241,7 @@ UNITS: list[Setting] = [
 def _rows_of_use(log: PostLog, stop: int, row: str) -> tuple[Ints, Ints]:
     """Row of the matrix and tag of every use before a position."""
     tags = log.tag_ids[: log.tag_start[stop]]
-    posts = np.repeat(np.arange(len(log)), np.diff(log.tag_start))[: len(tags)]
+    posts = log.post_of_use[: len(tags)]
     return (log.person_of_post[posts] if row == "person" else posts), tags
 
 

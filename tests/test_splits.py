@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from logs import START_AT, invented_log
-from pixtag.errors import InputError
 from pixtag.splits import (
     BANDS,
     Split,
@@ -37,9 +35,8 @@ def test_posts_without_a_time_belong_to_train():
     assert split.bounds("test") == (13, 15)
 
 
-def test_an_impossible_cut_is_refused():
-    with pytest.raises(InputError, match="not in order"):
-        temporal_split(invented_log(10), train=0.9, valid=0.8)
+def test_for_use_nothing_is_kept_for_a_test():
+    assert temporal_split(invented_log(10), use_all=True) == Split(9, 10, 10)
 
 
 def test_cold_people_are_a_fifth_and_the_same_for_a_seed():

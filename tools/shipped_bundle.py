@@ -293,7 +293,7 @@ def with_lent_photos(log: PostLog, photos: PostLog, alike: Sequence[Ints]) -> Po
     """
     rng = np.random.default_rng(SEED + 5)
     pool = np.concatenate(alike)
-    row = np.repeat(np.arange(len(log)), np.diff(log.tag_start))
+    row = log.post_of_use
     keys = log.user_of_post[row] * len(log.tags) + log.tag_ids
     _, place, uses = np.unique(keys, return_inverse=True, return_counts=True)
     relation = rng.choice(3, len(log.users) + 1, p=LENT)[log.user_of_post]

@@ -136,11 +136,8 @@ def readers_of_classes(
 ) -> tuple[Bridge | None, Words | None]:
     """Make the signals that read the encoder's classes; training and serving both use these.
 
-    Args:
-        encoder_digest: Encoder that makes the embeddings.
-        matrix: Chance of each tag on a photo of each class, `[1000, V]`; None for no bridge.
-        has_words: Whether words are compared with photos.
-        own_words: Words in the encoder's own space, for `signals.words.unpack`, if it has some.
+    `matrix` holds the chance of each tag on a photo of each class, `[1000, V]`; None for no bridge.
+    `own_words` are words in the encoder's own space, for `signals.words.unpack`, if it has some.
 
     Raises:
         ModelError: One is asked for, but only the shipped encoder has these classes.
@@ -165,14 +162,9 @@ def evidence_of(
 ) -> tuple[Model, MemoryEvidence]:
     """Make the model, and evidence that has observed a log.
 
-    When the model was trained on most of the same posts, its prior would count them twice and
-    is left out.
-
-    Args:
-        bundle: The model's file.
-        log: The store's posts.
-        judged_by: How many posts at the front tell whether it was the same posts; all by
-            default. Evaluation names those before the period, so that no later post has a say.
+    When the model was trained on most of the same posts, its prior would count them twice and is
+    left out. `judged_by` is how many posts at the front tell whether it was; all by default.
+    Evaluation names those before the period, so that no later post has a say.
     """
     known = int(np.count_nonzero(bundle.has_seen(log.post_ids[:judged_by])))
     model = model_of(bundle).beside(n_known=known)

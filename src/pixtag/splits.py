@@ -7,11 +7,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pixtag.errors import InputError
 from pixtag.types import Bools, Ints, PostLog
 
 Period = Literal["train", "validation", "test"]
 BANDS = ("head", "torso", "tail", "new")
+COLD_SHARE, N_FIRST = 0.2, 5  # of the people; posts of each that count
+HEAD_SHARE, TORSO_SHARE = 0.5, 0.9  # of all uses in training, the most used tags first
+FAMILIAR_COSINE = 0.5  # of a photo to one of its person's earlier ones, from which it is no news
 HISTORY_SEGMENTS = (("0", 0, 0), ("1-4", 1, 4), ("5-19", 5, 19), ("20+", 20, None))
 
 
@@ -30,26 +32,23 @@ class Split:
         return stops[place], stops[place + 1]
 
 
-def temporal_split(log: PostLog, *, train: float = 0.7, valid: float = 0.8) -> Split:
-    """Split a log by count in time order; InputError for shares that are not in order.
+def temporal_split(log: PostLog, *, use_all: bool = False) -> Split:
+    """Split a log by count in time order.
 
-    Of the n posts with a time, train holds 0 to floor(train n) - 1, validation up to
-    floor(valid n) - 1 and test the rest. Posts without a time belong to train. Periods of a tiny
-    log may be empty.
+    Of the n posts with a time, train holds 0 to floor(.7 n) - 1, validation up to floor(.8 n) - 1
+    and test the rest; with `use_all` the first 90 %, the last 10 and nothing. Posts without a time
+    belong to train. Periods of a tiny log may be empty.
     """
-    if not 0 < train <= valid <= 1:
-        what = f"the split {train}, {valid} is not in order"
-        raise InputError(what, hint="use 0 < train <= valid <= 1")
-    untimed, n_timed = log.n_untimed, len(log) - log.n_untimed
-    # A product such as .7 * 10 may fall just below its integer in binary.
-    stops = (untimed + int(share * n_timed + 1e-9) for share in (train, valid))
-    return Split(*stops, test_stop=len(log))
+    n_timed = len(log) - log.n_untimed
+    # In whole numbers: a product such as .7 * 10 may fall just below its integer in binary.
+    train, valid = (n_timed * tenths // 10 for tenths in ((9, 10) if use_all else (7, 8)))
+    return Split(log.n_untimed + train, log.n_untimed + valid, test_stop=len(log))
 
 
-def cold_people(log: PostLog, *, share: float = 0.2, seed: int = 0) -> Bools:
+def cold_people(log: PostLog, *, seed: int = 0) -> Bools:
     """Draw the people whom the cold protocol holds out of training: a mask `[U]`."""
     order = np.random.default_rng(seed).permutation(len(log.users))
-    return np.isin(np.arange(len(order)), order[: round(share * len(order))])
+    return np.isin(np.arange(len(order)), order[: round(COLD_SHARE * len(order))])
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,7 @@ class ColdView:
     rows: Ints
 
 
-def cold_view(
-    log: PostLog, split: Split, people: Bools, *, period: Period = "test", n_first: int = 5
-) -> ColdView:
+def cold_view(log: PostLog, split: Split, people: Bools, *, period: Period = "test") -> ColdView:
     """Hide all that cold people `[U]` posted before a period; their first posts in it count."""
     start, stop = split.bounds(period)
     is_cold = np.append(people, values=False)[log.user_of_post]
@@ -73,19 +70,7 @@ def cold_view(
     inside = np.flatnonzero(is_cold)
     inside = inside[(inside >= start) & (inside < stop)]
     nth = occurrence(log.user_of_post[inside])
-    return ColdView(log.select(~hidden), cut, moved[inside[nth < n_first]].astype(np.int64))
-
-
-def uses_in(log: PostLog, rows: Ints) -> Ints:
-    """The tag uses of some posts, one after the other, `[E]`."""
-    lengths = log.tag_start[rows + 1] - log.tag_start[rows]
-    shift = log.tag_start[rows] - (np.cumsum(lengths) - lengths)
-    return log.tag_ids[np.arange(int(lengths.sum())) + np.repeat(shift, lengths)]
-
-
-def people_of(log: PostLog, rows: Ints) -> Ints:
-    """Tell whose each post is; a post of nobody is a person of its own, `[B]`."""
-    return log.person_of_post[rows]
+    return ColdView(log.select(~hidden), cut, moved[inside[nth < N_FIRST]].astype(np.int64))
 
 
 def occurrence(values: Ints) -> Ints:
@@ -122,7 +107,7 @@ def is_repeated(log: PostLog) -> Bools:
     return repeated
 
 
-def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float = 0.9) -> Ints:
+def tag_bands(train_uses: Ints) -> Ints:
     """Sort tags by their uses in training: places in `BANDS`, `[T]`.
 
     The most used tags that make up half of all uses are the head, those up to 90 % the torso,
@@ -132,7 +117,7 @@ def tag_bands(train_uses: Ints, *, head_share: float = 0.5, torso_share: float =
     order = np.argsort(-train_uses, kind="stable")
     used = order[train_uses[order] > 0]
     before = (np.cumsum(train_uses[used]) - train_uses[used]) / max(train_uses.sum(), 1)
-    bands[used] = np.searchsorted([head_share, torso_share], before, side="right")
+    bands[used] = np.searchsorted([HEAD_SHARE, TORSO_SHARE], before, side="right")
     return bands
 
 
@@ -145,12 +130,12 @@ def posts_of_people(log: PostLog) -> dict[int, Ints]:
     return {u: p for u, p in zip(people.tolist(), parts, strict=True) if u < len(log.users)}
 
 
-def subject_novelty(log: PostLog, asked: Ints, *, max_cosine: float = 0.5) -> Ints:
+def subject_novelty(log: PostLog, asked: Ints) -> Ints:
     """Tell which posts are on something that their person never posted, by photos and tags.
 
-    New: the photo's cosine to every earlier photo of the person lies below `max_cosine` and they
-    used none of its tags before. With the shipped encoder half of a person's posts that share a
-    tag with an earlier one have a cosine above .6.
+    New: the photo's cosine to every earlier photo of the person lies below `FAMILIAR_COSINE` and
+    they used none of its tags before. With the shipped encoder half of a person's posts that share
+    a tag with an earlier one have a cosine above .6.
 
     Gives `[B]` for the posts at positions `asked`: 1 for a new subject, 0 for a familiar one, -1
     where nothing can be told: without photo, person, time or earlier photo.
@@ -170,6 +155,6 @@ def subject_novelty(log: PostLog, asked: Ints, *, max_cosine: float = 0.5) -> In
         n_earlier = np.searchsorted(log.at[rows], log.at[rows], side="left")
         for place in np.flatnonzero(is_asked[rows] & (n_earlier > 0)).tolist():
             row = int(rows[place])
-            is_far = (looks[: n_earlier[place]] @ looks[place]).max() < max_cosine
+            is_far = (looks[: n_earlier[place]] @ looks[place]).max() < FAMILIAR_COSINE
             novelty[row] = is_far and all(first_used[t] >= log.at[row] for t in log.tags_of(row))
     return novelty[asked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -131,6 +131,12 @@ class PostLog:
         user, nobody = self.user_of_post, len(self.users)
         return np.where(user == nobody, nobody + np.arange(len(self)), user)
 
+    def uses_of(self, rows: Ints) -> Ints:
+        """The tag uses of some posts, one after the other, `[E]`."""
+        lengths = self.tag_start[rows + 1] - self.tag_start[rows]
+        shift = self.tag_start[rows] - (np.cumsum(lengths) - lengths)
+        return self.tag_ids[np.arange(int(lengths.sum())) + np.repeat(shift, lengths)]
+
     def people_of_tags(self) -> Ints:
         """How many people used each tag, `[T]`; posts of nobody count one each."""
         n_tags = max(len(self.tags), 1)
@@ -142,20 +148,29 @@ class PostLog:
         start, stop = self.tag_start[row], self.tag_start[row + 1]
         return [self.tags[t] for t in self.tag_ids[start:stop]]
 
-    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> PostLog:
-        """Keep posts by ascending indices or a mask `[N]`; people and tags keep their index."""
-        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, np.int64)
-        lengths = np.diff(self.tag_start)[index]
+    def with_only(self, labels: Sequence[str]) -> PostLog:
+        """Drop all tags but some; posts that had no other stay, without any."""
+        wanted = set(labels)
+        kept = [tag for tag in self.tags if tag in wanted]
+        index = {tag: i for i, tag in enumerate(kept)}
+        uses = np.array([index.get(tag, -1) for tag in self.tags], np.int64)[self.tag_ids]
+        lengths = np.bincount(self.post_of_use[uses >= 0], minlength=len(self))
         start = np.cumsum([0, *lengths], dtype=np.int64)
-        within = np.arange(start[-1]) - np.repeat(start[:-1], lengths)
-        uses = np.repeat(self.tag_start[:-1][index], lengths) + within
+        return replace(self, tags=kept, tag_start=start, tag_ids=uses[uses >= 0])
+
+    def select(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> PostLog:
+        """Keep posts by indices or a mask `[N]`; people and tags keep their index.
+
+        The indices ascend where the log is read in time order.
+        """
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else np.asarray(rows, np.int64)
         return replace(
             self,
             post_ids=[self.post_ids[i] for i in index],
             user_of_post=self.user_of_post[index],
             at=self.at[index],
-            tag_start=start,
-            tag_ids=self.tag_ids[uses],
+            tag_start=np.cumsum([0, *np.diff(self.tag_start)[index]], dtype=np.int64),
+            tag_ids=self.uses_of(index),
             has_photo=self.has_photo[index],
             embeddings=self.embeddings[index],
         )
@@ -187,6 +202,17 @@ class Rankings:
     tag_ids: Ints  # index into `tags`, best first, `[B, K]`; `len(tags)` pads short rows
     probs: Floats  # calibrated probability of each, `[B, K]`; 0 in the padding
     tags: list[str]
+
+    def list_of(self, place: int, k: int | None = None) -> tuple[list[str], list[float]]:
+        """The first k tags for one of the posts by name, and their probabilities."""
+        ids = self.tag_ids[place, :k]
+        filled = ids < len(self.tags)
+        return [self.tags[t] for t in ids[filled]], self.probs[place, :k][filled].tolist()
+
+    @property
+    def names(self) -> list[list[str]]:
+        """The tags for each post by name."""
+        return [self.list_of(place)[0] for place in range(len(self.tag_ids))]
 
 
 @dataclass(frozen=True, slots=True)

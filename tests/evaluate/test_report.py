@@ -16,7 +16,7 @@ from logs import invented_log
 from pixtag.errors import ConfigError
 from pixtag.evaluate import ORACLE, References, evaluate, model_of
 from pixtag.evaluate.baselines import base_level, popularity
-from pixtag.evaluate.report import make_report, tables_of, text, write_report
+from pixtag.evaluate.report import make_report, tables_of, text
 from pixtag.splits import temporal_split
 from pixtag.store import Store
 from pixtag.types import Photo, Post, Rankings
@@ -146,7 +146,6 @@ def test_examples_show_readable_photos_and_skip_the_others(tmp_path, log, found)
                  (Photo(str(photos[name]), f"{i:064x}"),))
             for i, name in enumerate(log.post_ids) if name in photos
         )  # fmt: skip
-        write_report(tmp_path / "r.html", found.figures(), found.comparison, store)
-    page = (tmp_path / "r.html").read_text()
+        page = make_report(found.figures(), found.comparison, store)
     assert 5 <= page.count("data:image/jpeg;base64,") <= 12
     assert 'class="right"' in page

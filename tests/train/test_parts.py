@@ -26,7 +26,6 @@ from pixtag.train.examples import (
 )
 from pixtag.train.network import batches, constants, hide_known, hide_photos
 from pixtag.train.pixels import fit_head, tag_table
-from pixtag.train.plan import only_tags
 from pixtag.types import Post, PostLog, Sources
 from worlds import bundle, world
 
@@ -61,7 +60,7 @@ def test_folds_are_even_and_the_same_for_a_seed():
 
 def test_a_fixed_label_set_keeps_all_posts_and_only_its_tags():
     log = world()
-    kept = only_tags(log, ["all1", "look3-2"])
+    kept = log.with_only(["all1", "look3-2"])
     assert kept.post_ids == log.post_ids
     for row in range(len(log)):
         assert kept.tags_of(row) == [t for t in log.tags_of(row) if t in {"all1", "look3-2"}]

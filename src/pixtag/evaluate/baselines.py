@@ -15,7 +15,7 @@ import numpy as np
 
 from pixtag.errors import InputError
 from pixtag.evaluate.past import Ranker, Uses, posts_before, ranker_of, totals_before
-from pixtag.splits import occurrence, people_of, posts_of_people, uses_in
+from pixtag.splits import occurrence, posts_of_people
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
 
 DAY_S = 86_400.0
@@ -44,11 +44,9 @@ def random_tags(*, seed: int = 0) -> Ranker:
     return ranker_of(each, fills_up=False)
 
 
-def _no_scores(log: PostLog, start: int, stop: int, k: int) -> Scored:
-    return repeat((np.zeros(0, np.int64), np.zeros(0)), stop - start)
-
-
-popularity = ranker_of(_no_scores)
+popularity = ranker_of(
+    lambda log, start, stop, k: repeat((np.zeros(0, np.int64), np.zeros(0)), stop - start)
+)
 """Rank tags by all uses so far, the same list for everyone."""
 
 
@@ -75,7 +73,7 @@ def popularity_of_others(window_s: float) -> Ranker:
     def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
         n_tags, uses = len(log.tags), Uses(log)
         person, previous, public = _persons(log)
-        askers = people_of(log, np.arange(start, stop))
+        askers = log.person_of_post[start:stop]
         since = log.tag_start[np.searchsorted(log.at, log.at[start:stop] - window_s, side="left")]
         for row, (until, totals) in enumerate(totals_before(log, start, stop)):
             own, _ = uses.of(int(log.user_of_post[start + row]), before=log.at[start + row])
@@ -94,7 +92,7 @@ def popularity_of_others(window_s: float) -> Ranker:
 def _persons(log: PostLog) -> tuple[Ints, Ints, Ints]:
     """Person and previous use by them of each use, `[E]`; use that made each tag public, `[T]`."""
     n_uses, n_tags = len(log.tag_ids), len(log.tags)
-    person = people_of(log, np.repeat(np.arange(len(log)), np.diff(log.tag_start)))
+    person = log.person_of_post[log.post_of_use]
     key = person * max(n_tags, 1) + log.tag_ids
     order = np.argsort(key, kind="stable")
     previous = np.full(n_uses, -1, np.int64)
@@ -202,7 +200,7 @@ def co_occurrence(n_posts: int = 3, *, own_share: float = 1.0) -> Ranker:
         for row, before in enumerate(posts_before(log, start, stop).tolist(), start):
             mine = own.get(int(log.user_of_post[row]), np.zeros(0, np.int64))
             last = mine[: np.searchsorted(mine, before)][-n_posts:]
-            for tag, n in zip(*np.unique(uses_in(log, last), return_counts=True), strict=True):
+            for tag, n in zip(*np.unique(log.uses_of(last), return_counts=True), strict=True):
                 ids, beside, of_posts = counts.beside(int(tag), before)
                 weight = beside.astype(np.float64)
                 weight[np.searchsorted(ids, tag)] *= own_share
@@ -220,7 +218,7 @@ class _PairCounts:
     def __init__(self, log: PostLog) -> None:
         self._log = log
         order = np.argsort(log.tag_ids, kind="stable")
-        self._rows = np.repeat(np.arange(len(log)), np.diff(log.tag_start))[order]
+        self._rows = log.post_of_use[order]
         self._start = np.searchsorted(log.tag_ids[order], np.arange(len(log.tags) + 1))
         self._known: dict[int, tuple[Ints, Ints, int]] = {}
 
@@ -231,7 +229,7 @@ class _PairCounts:
         nothing = np.zeros(0, np.int64)
         ids, counts, done = self._known.get(tag, (nothing, nothing, 0))
         if stop > done:
-            more, n = np.unique(uses_in(self._log, posts[done:stop]), return_counts=True)
+            more, n = np.unique(self._log.uses_of(posts[done:stop]), return_counts=True)
             fresh = more[~np.isin(more, ids)]
             place = np.searchsorted(ids, fresh)
             ids, counts = np.insert(ids, place, fresh), np.insert(counts, place, 0)
@@ -274,7 +272,7 @@ def _votes(log: PostLog, similar: Floats, n_neighbours: int) -> tuple[Ints, Doub
     nearest = np.sort(nearest[similar[nearest] > 0])
     lengths = log.tag_start[nearest + 1] - log.tag_start[nearest]
     weights = np.repeat(similar[nearest].astype(np.float64), lengths)
-    ids, local = np.unique(uses_in(log, nearest), return_inverse=True)
+    ids, local = np.unique(log.uses_of(nearest), return_inverse=True)
     return ids, np.bincount(local, weights=weights, minlength=len(ids)).astype(np.float64)
 
 
@@ -309,7 +307,7 @@ def linear_probe(
     centre, spread = x.mean(axis=0), x.std(axis=0) + np.float32(1e-3)
     target = np.zeros((len(rows), len(log.tags)), np.float32)
     place = np.repeat(np.arange(len(rows)), log.tag_start[rows + 1] - log.tag_start[rows])
-    target[place, uses_in(log, rows)] = 1
+    target[place, log.uses_of(rows)] = 1
     target = target[:, known]
     weights = fit_linear(
         (x - centre) / spread, target / np.maximum(target.sum(axis=1, keepdims=True), 1),

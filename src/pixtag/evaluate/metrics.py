@@ -10,22 +10,22 @@ Shapes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pixtag.errors import InputError, ShapeError
 from pixtag.evaluate.past import Ranker
-from pixtag.splits import people_of, uses_in
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
 CUTOFFS = (1, 3, 5, 10)
+N_BINS = 15  # of probabilities that are held against what came true
 
 
-def metric_names(cutoffs: tuple[int, ...] = CUTOFFS) -> list[str]:
+def metric_names() -> list[str]:
     """Names of all metrics, in the order in which reports show them."""
-    names = [f"{m}@{k}" for m in ("p", "r", "f1", "hit", "ndcg") for k in cutoffs]
+    names = [f"{m}@{k}" for m in ("p", "r", "f1", "hit", "ndcg") for k in CUTOFFS]
     return [*names, "mrr", "r_precision"]
 
 
@@ -43,13 +43,11 @@ def find_hits(log: PostLog, rankings: Rankings) -> tuple[Bools, Ints]:
     n_tags, ranked, rows = len(log.tags), numbered_as(log, rankings), rankings.rows
     n_relevant = np.diff(log.tag_start)[rows]
     place = np.arange(len(rows)) * (n_tags + 1)
-    used = uses_in(log, rows) + np.repeat(place, n_relevant)
+    used = log.uses_of(rows) + np.repeat(place, n_relevant)
     return np.isin(ranked + place[:, None], used), n_relevant.astype(np.int64)
 
 
-def per_post(
-    hits: Bools, n_relevant: Ints, cutoffs: tuple[int, ...] = CUTOFFS
-) -> dict[str, Doubles]:
+def per_post(hits: Bools, n_relevant: Ints) -> dict[str, Doubles]:
     """Compute every metric for every post, `[B]` each.
 
     P@k divides by k even when fewer tags were ranked; R@k by the number of used tags; nDCG has
@@ -70,13 +68,13 @@ def per_post(
         )
     n_posts, n_ranks = hits.shape
     found = np.concatenate([np.zeros((n_posts, 1), np.int64), hits.cumsum(axis=1)], axis=1)
-    discounts = 1 / np.log2(np.arange(max(n_ranks, *cutoffs)) + 2)
+    discounts = 1 / np.log2(np.arange(max(n_ranks, *CUTOFFS)) + 2)
     gained = np.concatenate(
         [np.zeros((n_posts, 1)), (hits * discounts[:n_ranks]).cumsum(axis=1)], axis=1
     )
     ideal = np.concatenate([[0.0], np.cumsum(discounts)])
     values: dict[str, Doubles] = {}
-    for k in cutoffs:
+    for k in CUTOFFS:
         n_hits = found[:, min(k, n_ranks)]
         values[f"p@{k}"] = n_hits / k
         values[f"r@{k}"] = n_hits / n_relevant
@@ -88,13 +86,26 @@ def per_post(
     values["mrr"] = np.where(has_hit, 1 / (first + 1), 0.0)
     at_r = found[np.arange(n_posts), np.minimum(n_relevant, n_ranks)]
     values["r_precision"] = at_r / n_relevant
-    return {name: values[name] for name in metric_names(cutoffs)}
+    return {name: values[name] for name in metric_names()}
 
 
-def ceilings(n_relevant: Ints, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, Doubles]:
+def score_lists(
+    lists: Mapping[str, Sequence[Sequence[str]]], relevant: Sequence[Collection[str]], k: int = 10
+) -> dict[str, Mapping[str, Doubles]]:
+    """Compute every metric, `[B]` each, of the first k tags that each method lists for B posts."""
+    found: dict[str, Mapping[str, Doubles]] = {}
+    for name, ranked in lists.items():
+        hits = np.zeros((len(relevant), k), np.bool_)
+        for row, (tags, wanted) in enumerate(zip(ranked, relevant, strict=True)):
+            hits[row, : len(tags[:k])] = [tag in wanted for tag in tags[:k]]
+        found[name] = per_post(hits, np.array([len(wanted) for wanted in relevant], np.int64))
+    return found
+
+
+def ceilings(n_relevant: Ints) -> dict[str, Doubles]:
     """What a perfect ranking would score on each post: two tags give a P@5 of .4 at most."""
-    width = max(int(n_relevant.max(initial=0)), *cutoffs)
-    return per_post(np.arange(width) < n_relevant[:, None], n_relevant, cutoffs)
+    width = max(int(n_relevant.max(initial=0)), *CUTOFFS)
+    return per_post(np.arange(width) < n_relevant[:, None], n_relevant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,16 +179,16 @@ class Reliability:
     n: Ints  # suggestions, [bins]
 
 
-def reliability(probs: Floats, hits: Bools, *, n_bins: int = 15) -> Reliability:
+def reliability(probs: Floats, hits: Bools) -> Reliability:
     """Compare probabilities (any shape) with outcomes (same shape) in bins of equal width."""
     if probs.shape != hits.shape:
         raise ShapeError(f"probs {probs.shape} and hits {hits.shape} do not fit together")
     flat, came = probs.ravel().astype(np.float64), hits.ravel().astype(np.float64)
-    bins = np.minimum((flat * n_bins).astype(np.int64), n_bins - 1)
-    n = np.bincount(bins, minlength=n_bins)
+    bins = np.minimum((flat * N_BINS).astype(np.int64), N_BINS - 1)
+    n = np.bincount(bins, minlength=N_BINS)
     used = n > 0
     shown, true = (
-        np.bincount(bins, weights=x, minlength=n_bins)[used] / n[used] for x in (flat, came)
+        np.bincount(bins, weights=x, minlength=N_BINS)[used] / n[used] for x in (flat, came)
     )
     ece = float(np.average(np.abs(shown - true), weights=n[used])) if len(flat) else np.nan
     return Reliability(ece, shown, true, n[used])
@@ -205,13 +216,6 @@ class Scored:
     def has_probs(self) -> bool:
         """Whether the method claims probabilities."""
         return bool(self.rankings.probs.any())
-
-    def list_of(self, place: int, k: int) -> tuple[list[str], list[float]]:
-        """The first k suggestions for a post, and their probabilities."""
-        tags, ids = self.rankings.tags, self.rankings.tag_ids[place, :k]
-        filled = ids < len(tags)
-        probs = self.rankings.probs[place, :k][filled].astype(float).tolist()
-        return [tags[t] for t in ids[filled]], probs
 
     def select(self, mask: Bools) -> Scored:
         """Keep only some of the posts."""
@@ -249,7 +253,7 @@ class Comparison:
         """Keep only some of the posts."""
         methods = {name: scored.select(mask) for name, scored in self.methods.items()}
         rows = self.rows[mask]
-        return Comparison(self.log, rows, methods, Bootstrap(people_of(self.log, rows)))
+        return Comparison(self.log, rows, methods, Bootstrap(self.log.person_of_post[rows]))
 
 
 def compare(
@@ -283,4 +287,4 @@ def compare(
             _taken(counted, np.arange(len(rows)), kept), hits[:, :kept].copy(),
             per_post(hits, n_relevant),
         )  # fmt: skip
-    return Comparison(log, rows, methods, Bootstrap(people_of(log, rows)))
+    return Comparison(log, rows, methods, Bootstrap(log.person_of_post[rows]))

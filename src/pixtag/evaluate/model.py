@@ -55,8 +55,8 @@ def rank_given(
     """
     model = loaded(bundle).without_prior()
     questions = _given(given, width=model.knowledge.encoder_width)
-    found = ranking.rank(model, model.evidence(_without_photos(known)).view(), questions, k=k)
-    return [[found.tags[t] for t in row if t < len(found.tags)] for row in found.tag_ids.tolist()]
+    view = model.evidence(_without_photos(known)).view()
+    return ranking.rank(model, view, questions, k=k).names
 
 
 def chance_given(log: PostLog, given: Ints) -> Doubles:
@@ -155,9 +155,10 @@ def leakcheck(
             earlier = [i for i in range(begin, row) if log.at[i] < log.at[row]]
             kept = [(row, place)] if change == "own" else [*((i, i) for i in earlier), (row, place)]
             for one, moved in kept:
-                before, after = _list(truth, one - begin), _list(again, moved - min(begin, place))
+                before = truth.list_of(one - begin)
+                after = again.list_of(moved - min(begin, place))
                 if not _same(before, after):
-                    shown = [tuple(tag for tag, _ in said[:5]) for said in (before, after)]
+                    shown = (tuple(before[0][:5]), tuple(after[0][:5]))
                     leaks.append(Leak(change, float(log.at[row]), log.post_ids[one], *shown))
             n_compared, n_done = n_compared + len(kept), n_done + 1
             if on_progress:
@@ -165,26 +166,20 @@ def leakcheck(
     return LeakReport(len(cuts), n_compared, tuple(leaks))
 
 
-def _list(ranked: Rankings, place: int) -> list[tuple[str, float]]:
-    """Tags and probabilities by name, since the changed log numbers its tags anew."""
-    n_tags = len(ranked.tags)
-    return [
-        (ranked.tags[t], p)
-        for t, p in zip(ranked.tag_ids[place].tolist(), ranked.probs[place].tolist(), strict=True)
-        if t < n_tags
-    ]
+_Said = tuple[list[str], list[float]]
 
 
-def _same(before: list[tuple[str, float]], after: list[tuple[str, float]]) -> bool:
-    """Whether two lists say the same, but for rounding and what ties by it."""
-    first, second = dict(before), dict(after)
+def _same(before: _Said, after: _Said) -> bool:
+    """Whether two lists say the same, but for rounding and what ties by it.
+
+    Tags are compared by name, since the changed log numbers them anew.
+    """
+    first, second = (dict(zip(*said, strict=True)) for said in (before, after))
     if len(set(first.values())) <= 1:  # the order is all that is said
         return before == after
-    ends = [said[-1][1] if said else 0.0 for said in (before, after)]
-    if len(first) != len(second):
-        return False
-    return all(
-        abs(first.get(tag, ends[0]) - second.get(tag, ends[1])) <= ROUNDING
+    last, last_after = (said[1][-1] if said[1] else 0.0 for said in (before, after))
+    return len(first) == len(second) and all(
+        abs(first.get(tag, last) - second.get(tag, last_after)) <= ROUNDING
         for tag in first.keys() | second.keys()
     )
 

@@ -79,9 +79,6 @@ class Request:
         return self.store
 
 
-LabelledMeasure = Callable[[Bundle, Sequence[LabelledPhoto]], Figures]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """Figures, the suggestions behind them, the model's digest, and the period to log a look at."""
@@ -207,7 +204,9 @@ def _given(request: Request) -> Outcome:
     return Outcome(figures, bundle_digest=None if bundle is None else bundle.manifest.digest)
 
 
-def _labelled(request: Request, measure: LabelledMeasure) -> Outcome:
+def _labelled(
+    request: Request, measure: Callable[[Bundle, Sequence[LabelledPhoto]], Figures]
+) -> Outcome:
     if request.photos is None:
         raise InputError(
             "this protocol asks about labelled photos, and none are given",

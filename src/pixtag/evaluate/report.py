@@ -249,7 +249,7 @@ def write_predictions(path: Path, log: PostLog, scored: Scored) -> int:
     with path.open("w", encoding="utf-8") as file:
         for place, row in enumerate(ranked.rows.tolist()):
             user, at = int(log.user_of_post[row]), float(log.at[row])
-            tags, probs = scored.list_of(place, _PREDICTED)
+            tags, probs = scored.rankings.list_of(place, _PREDICTED)
             line = {
                 "post_id": log.post_ids[row],
                 "user_id": log.users[user] if user < len(log.users) else None,
@@ -285,7 +285,7 @@ def write_trec(path: Path, compared: Comparison) -> list[Path]:
         scored = compared.methods[name]
         with run.open("w", encoding="utf-8") as file:
             for place, post in enumerate(posts):
-                tags, _ = scored.list_of(place, scored.rankings.tag_ids.shape[1])
+                tags, _ = scored.rankings.list_of(place)
                 file.writelines(
                     f"{post} Q0 {tag} {rank} {1 / rank:.6f} {name}\n"
                     for rank, tag in enumerate(tags, 1)
@@ -294,13 +294,6 @@ def write_trec(path: Path, compared: Comparison) -> list[Path]:
 
 
 # ------------------------------------------------------------------ the page
-
-
-def write_report(
-    path: Path, found: Figures, compared: Comparison | None, store: Store | None
-) -> None:
-    """Write figures as one HTML file; arguments and errors as for `make_report`."""
-    path.write_text(make_report(found, compared, store), encoding="utf-8")
 
 
 def make_report(found: Figures, compared: Comparison | None, store: Store | None) -> str:
@@ -324,16 +317,12 @@ def make_report(found: Figures, compared: Comparison | None, store: Store | None
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("report.html.j2").render(
-        found=found, is_row=_is_row, number=_number,
+        found=found, number=_number,
         tables=[(table, _drawn(table)) for table in tables_of(found, is_brief=False)],
         ece=next((r for r in found.rows if r.metric == "ece"), None),
         reliability=_reliability(found), gains=_gains(compared),
         examples=_examples(compared, store), written=datetime.now(UTC),
     )  # fmt: skip
-
-
-def _is_row(cell: Cell) -> bool:
-    return isinstance(cell, Row)
 
 
 def _number(value: float, *, signed: bool = False) -> str:
@@ -435,7 +424,7 @@ def _examples(compared: Comparison | None, store: Store | None) -> list[dict[str
             continue
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
-        used, (tags, probs) = posts[name].tags, scored.list_of(place, 5)
+        used, (tags, probs) = posts[name].tags, scored.rankings.list_of(place, 5)
         chances = [f" {p:.0%}" if scored.has_probs else "" for p in probs]
         suggested = [(t, chance, t in used) for t, chance in zip(tags, chances, strict=True)]
         missed = [tag for tag in used if tag not in tags]

@@ -18,7 +18,7 @@ import numpy as np
 from pixtag import splits
 from pixtag.evaluate import metrics as m
 from pixtag.evaluate.metrics import Bootstrap, Comparison, Interval, metric_names, numbered_as
-from pixtag.splits import Split, people_of, uses_in
+from pixtag.splits import Split
 from pixtag.types import Bools, Doubles, Ints, PostLog
 
 SHOWN = ("p@1", "p@5", "r@5", "r@10", "ndcg@5", "mrr")
@@ -193,7 +193,7 @@ def segments(
         first, last = np.datetime_as_string(ends, "D")
         tenths[f"tenth {number}: {first} to {last}"] = np.isin(places, inside)
     found = _parts(compared, masks)
-    band = splits.tag_bands(_uses_before(log, split.train_stop))[uses_in(log, rows)]
+    band = splits.tag_bands(_uses_before(log, split.train_stop))[log.uses_of(rows)]
     found += _recalls(compared, band, {n: (i,) for i, n in enumerate(BANDS_OF_TAGS)})
     known = {KNOWN: (0, 1), BY_OTHERS: (1,), BY_OWN: (0,), OWN_ALONE: (2,), NOT_YET: (3,)}
     found += _recalls(compared, _known_by(compared, start), known)
@@ -236,9 +236,9 @@ def _known_by(compared: Comparison, start: int) -> Ints:
     """
     log, label = compared.log, np.full(int(compared.n_relevant.sum()), -1, np.int64)
     is_new = _uses_before(log, start) == 0
-    person, rows_of = people_of(log, np.arange(len(log))), _posts_by_tag(log)
+    person, rows_of = log.person_of_post, _posts_by_tag(log)
     asked = np.repeat(compared.rows, compared.n_relevant)
-    for i, tag in enumerate(uses_in(log, compared.rows).tolist()):
+    for i, tag in enumerate(log.uses_of(compared.rows).tolist()):
         if is_new[tag]:
             rows = rows_of[tag]
             people = set(person[rows[log.at[rows] < log.at[asked[i]]]].tolist())
@@ -250,7 +250,7 @@ def _known_by(compared: Comparison, start: int) -> Ints:
 def _posts_by_tag(log: PostLog, stop: int | None = None) -> list[Ints]:
     """Positions of the posts with each tag, of those before `stop`."""
     tag_ids = log.tag_ids[: None if stop is None else log.tag_start[stop]]
-    post = np.repeat(np.arange(len(log)), np.diff(log.tag_start))[: len(tag_ids)]
+    post = log.post_of_use[: len(tag_ids)]
     order = np.argsort(tag_ids, kind="stable")
     start = np.searchsorted(tag_ids[order], np.arange(1, len(log.tags)))
     return np.split(post[order], start)
@@ -261,7 +261,7 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
     log, boot, n_posts = compared.log, compared.bootstrap, len(compared.rows)
     n_keys, first = len(log.tags) + 1, compared.first
     place = np.repeat(np.arange(n_posts), compared.n_relevant)
-    keys = place * n_keys + uses_in(log, compared.rows)
+    keys = place * n_keys + log.uses_of(compared.rows)
     order = np.argsort(keys)
     found_in: dict[str, Ints] = {}
     for name, scored in compared.methods.items():
@@ -273,7 +273,7 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
         total = np.bincount(place[np.isin(label, labels)], minlength=n_posts).astype(np.float64)
         if not total.any():
             continue
-        n_people = len(np.unique(people_of(log, compared.rows)[total > 0]))
+        n_people = len(np.unique(log.person_of_post[compared.rows][total > 0]))
         rest = (int(total.sum()), n_people, "uses")
         for k in (5, 10):
             hits = {name: np.isin(ranks[:, :k], labels) for name, ranks in found_in.items()}
@@ -290,8 +290,8 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
 # ------------------------------------------------------------------ beyond accuracy
 
 
-def calibration(compared: Comparison, *, n_shown: int = 10) -> list[Row]:
-    """Compare the first method's shown probabilities with what came true.
+def calibration(compared: Comparison) -> list[Row]:
+    """Compare the probabilities of the first method's first ten with what came true.
 
     The expected calibration error (`ece`) with mean probability (`shown`) and share of hits (`came
     true`), of all posts and by length of history; the latter two also by bins `chance 1`, ...
@@ -302,9 +302,9 @@ def calibration(compared: Comparison, *, n_shown: int = 10) -> list[Row]:
     everything = {CHANCES: np.ones(len(compared.rows), np.bool_)}
     parts = everything | by_history(compared.log, compared.rows)
     for segment, mask in parts.items():
-        filled = scored.rankings.tag_ids[mask, :n_shown] < len(scored.rankings.tags)
-        probs = scored.rankings.probs[mask, :n_shown][filled]
-        made = m.reliability(probs, scored.hits[mask, :n_shown][filled])
+        filled = scored.rankings.tag_ids[mask, :10] < len(scored.rankings.tags)
+        probs = scored.rankings.probs[mask, :10][filled]
+        made = m.reliability(probs, scored.hits[mask, :10][filled])
         n = int(made.n.sum())
         if not n:
             continue
@@ -320,8 +320,8 @@ def calibration(compared: Comparison, *, n_shown: int = 10) -> list[Row]:
     return rows
 
 
-def breadth(compared: Comparison, split: Split, *, k: int = 5) -> list[Row]:
-    """What accuracy does not tell: coverage, popularity bias and redundancy of the first k.
+def breadth(compared: Comparison, split: Split) -> list[Row]:
+    """What accuracy does not tell: coverage, popularity bias and redundancy of the first five.
 
     `coverage` is the share of the tags known by the end of the period that are ever suggested;
     `popularity` the mean rank by uses in training of what is suggested (1 the most used tag,
@@ -334,10 +334,10 @@ def breadth(compared: Comparison, split: Split, *, k: int = 5) -> list[Row]:
     n_known = len(np.unique(log.tag_ids[: log.tag_start[compared.rows[-1] + 1]]))
     posts = _posts_by_tag(log, split.train_stop)
     sets = {
-        name: [row[row < len(log.tags)] for row in numbered_as(log, scored.rankings)[:, :k]]
+        name: [row[row < len(log.tags)] for row in numbered_as(log, scored.rankings)[:, :5]]
         for name, scored in compared.methods.items()
     }
-    sets[WRITTEN] = np.split(uses_in(log, compared.rows), np.cumsum(compared.n_relevant)[:-1])
+    sets[WRITTEN] = np.split(log.uses_of(compared.rows), np.cumsum(compared.n_relevant)[:-1])
     rows: list[Row] = []
     for name, lists in sets.items():
         every = np.concatenate(lists)
@@ -358,16 +358,16 @@ def _mean_cosine(posts: list[Ints], sets: list[Ints]) -> float:
     return float(total) / pairs.total() if pairs else float("nan")
 
 
-def tag_gains(compared: Comparison, other: str, *, k: int = 5) -> list[tuple[str, int, int, int]]:
-    """Count, for every tag, on how many posts each of two methods found it.
+def tag_gains(compared: Comparison, other: str) -> list[tuple[str, int, int, int]]:
+    """Count, for every tag, on how many posts each of two methods had it among its five.
 
     Returns:
         Tag, uses, found by the first method, found by the other; in order of gain, ties by tag.
     """
     log, n_tags = compared.log, len(compared.log.tags)
-    counts = [np.bincount(uses_in(log, compared.rows), minlength=n_tags)]
+    counts = [np.bincount(log.uses_of(compared.rows), minlength=n_tags)]
     for scored in (compared.methods[compared.first], compared.methods[other]):
-        found = numbered_as(log, scored.rankings)[:, :k][scored.hits[:, :k]]
+        found = numbered_as(log, scored.rankings)[:, :5][scored.hits[:, :5]]
         counts.append(np.bincount(found, minlength=n_tags))
     uses, ours, theirs = (count.tolist() for count in counts)
     rows = [(tag, uses[t], ours[t], theirs[t]) for t, tag in enumerate(log.tags) if uses[t]]

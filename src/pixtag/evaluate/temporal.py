@@ -19,9 +19,8 @@ from pixtag.evaluate.metrics import (
     Comparison,
     OnProgress,
     compare,
-    find_hits,
     metric_names,
-    per_post,
+    score_lists,
 )
 from pixtag.evaluate.past import ORACLE, Ranker
 from pixtag.evaluate.tables import (
@@ -274,20 +273,19 @@ def evaluate(
 
 
 def evaluate_cold(
-    log: PostLog, *, fit: Fit | None, split: Split, period: Period = "test", share: float = 0.2,
-    seed: int = 0, on_progress: OnProgress | None = None,
+    log: PostLog, *, fit: Fit | None, split: Split, period: Period = "test",
+    on_progress: OnProgress | None = None,
 ) -> Comparison | None:  # fmt: skip
     """Measure on the first five posts of held-out people: a seeded share of all.
 
     They are kept out of training (`fit`; only baselines when None), and what they posted before
     the period is hidden. None when none of them posts in the period.
     """
-    people = cold_people(log, share=share, seed=seed)
-    view = cold_view(log, split, people, period=period)
+    view = cold_view(log, split, cold_people(log), period=period)
     if not (np.diff(view.log.tag_start)[view.rows] > 0).any():
         return None
     rankers = {} if fit is None else {PIXTAG: _heard(fit(view.log, view.split), Sources())}
-    rankers |= reference_methods(view.log, view.split, period=period, seed=seed).rankers
+    rankers |= reference_methods(view.log, view.split, period=period).rankers
     start, stop = view.split.bounds(period)
     return compare(view.log, start, stop, rankers, only=view.rows, on_progress=on_progress)
 
@@ -361,7 +359,8 @@ def evaluate_first_users(
     _refuse_what_was_seen(bundle, log, split, people)
     model = models.model_of(bundle)
     usual = np.bincount(bundle.prior.tag_ids, minlength=len(bundle.prior.tags))
-    popular = [bundle.prior.tags[t] for t in np.argsort(-usual, kind="stable").tolist()]
+    most = np.argsort(-usual, kind="stable")[: 2 * RANKS]
+    popular = [bundle.prior.tags[t] for t in most.tolist()]
     counted = (log.at > -np.inf) & (np.arange(len(log)) < stop)
     is_tagged = np.diff(log.tag_start) > 0
     parts: list[dict[str, Values]] = []
@@ -413,34 +412,22 @@ def _refuse_what_was_seen(bundle: Bundle, log: PostLog, split: Split, people: In
 
 
 def _replayed(log: PostLog, model: models.Model, popular: list[str]) -> dict[str, Values]:
-    """Every method over one person's posts, each with what lies before it; tagged ones count."""
+    """Every method over one person's posts, each with what lies before it; tagged ones count.
+
+    The baselines on the person's own posts are filled up with popular tags.
+    """
     rows = np.flatnonzero(np.diff(log.tag_start) > 0)
     questions = ranking.questions_of(log, rows, width=model.knowledge.encoder_width)
     mine, nobody = model.evidence(log).view(), model.evidence().view()
-    ranked = {
-        "pixtag": ranking.rank(model, mine, questions, k=RANKS),
-        STRANGER: ranking.rank(model, nobody, questions, k=RANKS),
-        NO_TREND: ranking.rank(model, mine, questions, k=RANKS, sources=Sources(trend=False)),
+    lists = {
+        "pixtag": ranking.rank(model, mine, questions, k=RANKS).names,
+        STRANGER: ranking.rank(model, nobody, questions, k=RANKS).names,
+        NO_TREND: ranking.rank(model, mine, questions, k=RANKS, sources=Sources(trend=False)).names,
     }
-    ranked = {name: replace(found, rows=rows) for name, found in ranked.items()}
     for name, ranker in OWN.items():
-        found = ranker(log, 0, len(log), RANKS)
-        kept = replace(found, rows=rows, tag_ids=found.tag_ids[rows])
-        ranked[name] = _filled_up(kept, popular)
-    return {name: per_post(*find_hits(log, one)) for name, one in ranked.items()}
-
-
-def _filled_up(ranked: Rankings, popular: list[str]) -> Rankings:
-    """The same lists with popular tags after the person's own."""
-    tags = list(dict.fromkeys([*ranked.tags, *popular]))
-    index = {tag: i for i, tag in enumerate(tags)}
-    ids = np.full((len(ranked.rows), RANKS), len(tags), np.int64)
-    for row, own in enumerate(ranked.tag_ids.tolist()):
-        kept = [t for t in own if t < len(ranked.tags)]
-        more = [index[t] for t in popular[: 2 * RANKS] if index[t] not in set(kept)]
-        chosen = [*kept, *more][:RANKS]
-        ids[row, : len(chosen)] = chosen
-    return Rankings(ranked.rows, ids, np.zeros(ids.shape, np.float32), tags)
+        own = ranker(log, 0, len(log), RANKS)
+        lists[name] = [[*dict.fromkeys([*own.list_of(row)[0], *popular])] for row in rows.tolist()]
+    return score_lists(lists, [log.tags_of(row) for row in rows.tolist()], k=RANKS)
 
 
 def _best_of_each(found: Mapping[str, Values], person: Ints) -> dict[str, Doubles]:

@@ -15,10 +15,9 @@ import numpy as np
 
 from pixtag.errors import InputError
 from pixtag.evaluate.baselines import fit_linear
-from pixtag.evaluate.metrics import Bootstrap, OnProgress, per_post
+from pixtag.evaluate.metrics import Bootstrap, OnProgress, score_lists
 from pixtag.evaluate.model import chance_given
-from pixtag.evaluate.tables import ALL, Figures, Row, mean_rows
-from pixtag.splits import uses_in
+from pixtag.evaluate.tables import ALL, Figures, Row, Values, mean_rows
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 
 # ------------------------------------------------------------------ some tags given
@@ -43,8 +42,10 @@ class GivenTask:
     given: Ints
 
 
-def given_task(log: PostLog, *, n_given: int, seed: int, n_test: int = MOST_ASKED) -> GivenTask:
-    """Split posts at random and draw the tags that are given; at most a seventh is asked about.
+def given_task(log: PostLog, *, n_given: int, seed: int) -> GivenTask:
+    """Split posts at random and draw the tags that are given.
+
+    At most a seventh of the posts and `MOST_ASKED` are asked about.
 
     Raises:
         InputError: Fewer than ten of the posts set apart have more tags than are given.
@@ -56,7 +57,7 @@ def given_task(log: PostLog, *, n_given: int, seed: int, n_test: int = MOST_ASKE
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     order = rng.permutation(n)
-    n_test = min(n_test, n // 7)
+    n_test = min(MOST_ASKED, n // 7)
     test = np.sort(order[:n_test])
     test = test[np.diff(log.tag_start)[test] > n_given]
     if len(test) < 10:
@@ -64,18 +65,18 @@ def given_task(log: PostLog, *, n_given: int, seed: int, n_test: int = MOST_ASKE
             f"{len(test)} of the posts set apart have more than {n_given} tags: too few to measure",
             hint="import more posts, or give fewer tags",
         )
-    drawn = [rng.permutation(_tags(log, row))[:n_given] for row in test.tolist()]
+    drawn = [rng.permutation(tags)[:n_given] for tags in _tags_of_each(log, test)]
     return GivenTask(bare, np.sort(order[n_test:]), test, np.array(drawn, np.int64))
 
 
-def _tags(log: PostLog, row: int) -> Ints:
-    return log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]]
+def _tags_of_each(log: PostLog, rows: Ints) -> list[Ints]:
+    return [log.tag_ids[log.tag_start[row] : log.tag_start[row + 1]] for row in rows.tolist()]
 
 
 def plain_scores(log: PostLog, given: Ints) -> Doubles:
     """Mean over the given tags of the share of their posts that carry each tag, `[B, T]`."""
     member = np.zeros((len(log), len(log.tags)), np.float32)
-    member[np.repeat(np.arange(len(log)), np.diff(log.tag_start)), log.tag_ids] = 1.0
+    member[log.post_of_use, log.tag_ids] = 1.0
     both = (member.T @ member).astype(np.float64)
     return (both / np.maximum(np.diag(both), 1)[:, None])[given].mean(axis=1)
 
@@ -88,8 +89,7 @@ def one_tag_bound(log: PostLog) -> dict[str, float]:
     """
     rows = np.flatnonzero(np.diff(log.tag_start) > 1)
     drawn, recalled = (np.zeros((len(log.tags), len(log.tags))) for _ in range(2))
-    for row in rows.tolist():
-        tags = _tags(log, row)
+    for tags in _tags_of_each(log, rows):
         drawn[np.ix_(tags, tags)] += 1 / len(tags)
         recalled[np.ix_(tags, tags)] += 1 / (len(tags) * (len(tags) - 1))
     for matrix in (drawn, recalled):
@@ -102,19 +102,17 @@ def one_tag_bound(log: PostLog) -> dict[str, float]:
 
 def evaluate_given(
     log: PostLog, *, n_given: int = 1, seeds: Sequence[int] = range(5),
-    model: GivenModel | None = None, n_test: int = MOST_ASKED,
-    on_progress: OnProgress | None = None,
+    model: GivenModel | None = None, on_progress: OnProgress | None = None,
 ) -> Figures:  # fmt: skip
     """Measure how well the other tags follow from some given ones.
 
-    Each seed makes one split, of at most `n_test` posts asked about, and one draw. `model` is told
-    the given tags as accepted ones. Intervals are of a bootstrap over posts; each split's own
-    means stand in segments `seed 0`, ...
+    Each seed makes one split and one draw. `model` is told the given tags as accepted ones.
+    Intervals are of a bootstrap over posts; each split's own means stand in segments `seed 0`, ...
     """
-    parts: list[dict[str, dict[str, Doubles]]] = []
+    parts: list[dict[str, Values]] = []
     asked: list[Ints] = []
     for done, seed in enumerate(seeds, 1):
-        task = given_task(log, n_given=n_given, seed=seed, n_test=n_test)
+        task = given_task(log, n_given=n_given, seed=seed)
         parts.append(_measure(task, model))
         asked.append(task.test)
         if on_progress:
@@ -135,7 +133,7 @@ def evaluate_given(
         rows += [Row(ALL, BOUND, m, value, n=len(post)) for m, value in one_tag_bound(log).items()]
     title = f"{n_given} true tag{'s' * (n_given > 1)} given, the others asked for: "
     title += f"{len(post):,} questions in {len(asked)} random splits"
-    about = {"n_given": n_given, "n_posts": len(log), "n_test": min(n_test, len(log) // 7)}
+    about = {"n_given": n_given, "n_posts": len(log), "n_test": min(MOST_ASKED, len(log) // 7)}
     note = (
         "tag sets alone, split at random: no photo, no person, no time; "
         f"'{SIGNAL}' is the signal behind --accept by itself, without the network"
@@ -143,7 +141,7 @@ def evaluate_given(
     return Figures("given", title, rows, SHOWN, "r@5", about, (note,))
 
 
-def _measure(task: GivenTask, model: GivenModel | None) -> dict[str, dict[str, Doubles]]:
+def _measure(task: GivenTask, model: GivenModel | None) -> dict[str, Values]:
     known = task.log.select(task.train)
     popular = np.bincount(known.tag_ids, minlength=len(known.tags)).astype(np.float64)
     scores = {
@@ -151,24 +149,20 @@ def _measure(task: GivenTask, model: GivenModel | None) -> dict[str, dict[str, D
         PLAIN: plain_scores(known, task.given),
         "popularity": np.tile(popular, (len(task.test), 1)),
     }
-    ranked: dict[str, Ints] = {}
+    given = [tuple(known.tags[t] for t in row) for row in task.given.tolist()]
+    ranked: dict[str, list[list[str]]] = {}
     for name, values in scores.items():
-        np.put_along_axis(values, task.given, -np.inf, axis=1)
-        best = np.argsort(-values, axis=1, kind="stable")[:, :_RANKS]
-        ranked[name] = np.where(np.isfinite(np.take_along_axis(values, best, axis=1)), best, -1)
+        best = np.argsort(-values, axis=1, kind="stable")[:, : _RANKS + task.given.shape[1]]
+        ranked[name] = [[known.tags[t] for t in row] for row in best.tolist()]
     if model is not None:
-        index = {tag: i for i, tag in enumerate(known.tags)}
-        given = [tuple(known.tags[t] for t in row) for row in task.given.tolist()]
-        ranked["pixtag"] = np.full((len(task.test), _RANKS), -1, np.int64)
-        for row, tags in enumerate(model(known, given)):
-            kept = [index.get(tag, -1) for tag in tags if tag not in given[row]][:_RANKS]
-            ranked["pixtag"][row, : len(kept)] = kept
-    n_relevant = np.diff(task.log.tag_start)[task.test] - task.given.shape[1]
-    answers = [_tags(task.log, row) for row in task.test.tolist()]
-    return {
-        name: per_post(np.stack([*map(np.isin, lists, answers)]), n_relevant)
-        for name, lists in ranked.items()
-    }
+        ranked["pixtag"] = model(known, given)
+
+    def others(lists: Sequence[Sequence[str]]) -> list[list[str]]:
+        pairs = zip(lists, given, strict=True)
+        return [[tag for tag in tags if tag not in told] for tags, told in pairs]
+
+    answers = others([task.log.tags_of(row) for row in task.test.tolist()])
+    return score_lists({name: others(lists) for name, lists in ranked.items()}, answers)
 
 
 # ------------------------------------------------------------------ the old project's protocol
@@ -226,7 +220,7 @@ def old_task(log: PostLog, *, seed: int = 0) -> OldTask:
     place = np.full(len(log.tags), len(best), np.int64)
     place[best] = np.arange(len(best))
     answers = np.zeros((len(log), len(best) + 1), np.bool_)
-    answers[np.repeat(np.arange(len(log)), np.diff(log.tag_start)), place[log.tag_ids]] = True
+    answers[log.post_of_use, place[log.tag_ids]] = True
     rows = np.flatnonzero(answers[:, :-1].any(axis=1))
     answers = answers[rows, :-1]
     n_wanted = N_TRAIN + N_TEST
@@ -260,8 +254,7 @@ def old_figures(task: OldTask, scores: Floats) -> dict[str, float]:
     for prefix, right in (("related ", related), ("", answers)):
         hits = np.take_along_axis(right, order, axis=1)
         found |= {f"{prefix}p@{k}": float(hits[:, :k].mean()) for k in CUTOFFS}
-    found["recall"] = float((hits.sum(axis=1) / answers.sum(axis=1)).mean())
-    return found
+    return {**found, "recall": float((hits.sum(axis=1) / answers.sum(axis=1)).mean())}
 
 
 def evaluate_ancestor(log: PostLog, *, seed: int = 0, model: OldModel | None = None) -> Figures:
@@ -326,17 +319,9 @@ def _old_methods(task: OldTask, seed: int) -> dict[str, Floats]:
 
 def in_some_order(log: PostLog, task: OldTask) -> PostLog:
     """Give the posts times, an hour apart, train before test, and keep only labels as tags."""
-    rows = task.rows[np.concatenate([task.train, task.test])]
-    place = {tag: i for i, tag in enumerate(task.labels)}
-    of_tag = np.array([place.get(tag, -1) for tag in log.tags], np.int64)[uses_in(log, rows)]
-    post = np.repeat(np.arange(len(rows)), np.diff(log.tag_start)[rows])[of_tag >= 0]
-    return replace(
-        log, post_ids=[log.post_ids[row] for row in rows], tags=task.labels,
-        user_of_post=log.user_of_post[rows], at=1.5e9 + 3600.0 * np.arange(len(rows)),
-        tag_start=np.searchsorted(post, np.arange(len(rows) + 1)).astype(np.int64),
-        tag_ids=of_tag[of_tag >= 0], has_photo=log.has_photo[rows],
-        embeddings=log.embeddings[rows],
-    )  # fmt: skip
+    ordered = log.select(task.rows[np.concatenate([task.train, task.test])])
+    at = 1.5e9 + 3600.0 * np.arange(len(ordered))
+    return replace(ordered.with_only(task.labels), at=at)
 
 
 def label_scores(task: OldTask, ranked: Rankings) -> Floats:

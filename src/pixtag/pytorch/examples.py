@@ -73,7 +73,7 @@ def read_examples(store: Store, *, most_tags: int, use_all: bool) -> Examples:
         ModelError: There are too few posts with photos and tags.
     """
     log = store.log()
-    split = temporal_split(log, train=0.9, valid=1.0) if use_all else temporal_split(log)
+    split = temporal_split(log, use_all=use_all)
     posts = {post.post_id: post for post in store.posts()}
     held_out = set() if use_all else _names(log, cold_people(log))
     train = _of(posts, log.post_ids[: split.train_stop], held_out)

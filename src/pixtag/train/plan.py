@@ -94,8 +94,8 @@ class Plan:
                 f"not of {encoder.digest[:12]}",
                 hint="give the encoder that made the embeddings",
             )
-        log = log if labels is None else only_tags(log, labels)
-        self.split = split_of(log, use_all=use_all)
+        log = log if labels is None else log.with_only(labels)
+        self.split = temporal_split(log, use_all=use_all)
         _check_enough(log, self.split)
         self.log = log.select(np.arange(self.split.valid_stop))
         self.fitted = log.select(np.arange(self.split.train_stop))
@@ -117,7 +117,7 @@ class Plan:
             encoder_digest=encoder_digest, matrix=self.matrix, has_words=has_words,
             own_words=self.own_words,
         )  # fmt: skip
-        cuts = ((other, split_of(other, use_all=use_all)) for other in auxiliary.others)
+        cuts = ((other, temporal_split(other, use_all=use_all)) for other in auxiliary.others)
         self._kinds: dict[bytes, Kinds] = {}
         self.elsewhere = [Elsewhere.of(other, cut, config) for other, cut in cuts]
 
@@ -225,22 +225,6 @@ def digest_of_posts(log: PostLog) -> str:
     for values in (log.at, log.has_photo, log.embeddings):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
-
-
-def split_of(log: PostLog, *, use_all: bool = False) -> Split:
-    """Where fitting and calibration end; test is empty with `use_all`."""
-    return temporal_split(log, train=0.9, valid=1.0) if use_all else temporal_split(log)
-
-
-def only_tags(log: PostLog, labels: Sequence[str]) -> PostLog:
-    """The log with a fixed label set: other tags go, posts without any stay as they are asked."""
-    wanted = set(labels)
-    kept_tags = [t for t in log.tags if t in wanted]
-    index = {t: i for i, t in enumerate(kept_tags)}
-    uses = np.array([index.get(t, -1) for t in log.tags], np.int64)[log.tag_ids]
-    lengths = np.bincount(log.post_of_use[uses >= 0], minlength=len(log))
-    start = np.cumsum([0, *lengths], dtype=np.int64)
-    return replace(log, tags=kept_tags, tag_start=start, tag_ids=uses[uses >= 0])
 
 
 def _check_enough(log: PostLog, split: Split) -> None:
