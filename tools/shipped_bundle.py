@@ -164,6 +164,7 @@ def photo_posts(folder: Path) -> list[Post]:
 
 def fill(store: Path, shared: Path) -> None:
     """Read world and the labelled photos into a store and look at them."""
+    store.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(store, create=True) as opened, output.progress("reading") as bar:
         import_posts(find_sources([shared / "data/world/posts.jsonl"]), opened)
         opened.add_posts(photo_posts(shared / "data/photos"))
