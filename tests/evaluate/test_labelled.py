@@ -176,7 +176,10 @@ def test_histories_are_what_their_names_say(looks):
     for name, history in made.items():
         log = history.past(embeddings)
         tags = {tag for one in history.tags for tag in one}
-        assert len(log) == (int(name.split()[0]) if name[0].isdigit() else 0), name
+        n_own = len(log) - len(history.others)
+        assert n_own == (int(name.split()[0]) if name[0].isdigit() else 0), name
+        assert bool(history.others) == name.endswith("beside others")
+        assert not mine & {tag for _, tags in history.others for tag in tags}
         assert log.has_photo.all() == (name.endswith("photos too") or not len(log)), name
         if "another subject" in name and not history.typed:
             assert tags <= theirs or "unknown" in name

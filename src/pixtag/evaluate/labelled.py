@@ -213,20 +213,29 @@ CHANCES = (0.9, 0.6, 0.45, 0.35, 0.28, 0.22, 0.18, 0.15, 0.12, 0.1, 0.08)
 
 NOTHING = "nothing"
 OWN_NAME = 0.8  # share of the posts on a subject with the person's own name for it, as of their cat
+N_OTHERS, MOST_OF_OTHER = 20, 20  # people in the same store, and posts of each at most
 N_TELLING = 6  # tags of a concept; two concepts that share none of them are different subjects
 
 
 @dataclass(frozen=True)
 class History:
-    """What is known of the person: tags of earlier posts, their photos if any, typed tags."""
+    """What is known of the person: tags of earlier posts, their photos if any, typed tags.
+
+    `others` are names and tags of posts by others in the same store, without photos.
+    """
 
     tags: Sequence[tuple[str, ...]] = ()
     photos: Sequence[int] = ()
     typed: tuple[str, ...] = ()
+    others: Sequence[tuple[str, tuple[str, ...]]] = ()
 
     def past(self, embeddings: Sequence[Floats]) -> PostLog:
-        """The posts, one every second day, the first a day ago."""
-        posts = [Post(f"h{i}", ME, AT - DAY_S * (2 * i + 1), t) for i, t in enumerate(self.tags)]
+        """The posts, one every second day, the first a day ago; of others one every six hours."""
+        posts = [
+            Post(f"o{i}", name, AT - DAY_S * (i + 0.5) / 4, t)
+            for i, (name, t) in enumerate(self.others)
+        ]
+        posts += [Post(f"h{i}", ME, AT - DAY_S * (2 * i + 1), t) for i, t in enumerate(self.tags)]
         shown = {f"h{i}": embeddings[p].astype(np.float16) for i, p in enumerate(self.photos)}
         return PostLog.of(posts, shown)
 
@@ -274,12 +283,29 @@ def histories_of(
         tags, shown = [tags[i] for i in order], [shown[i] for i in order]
         yield name, History(tags)
         yield f"{name}, photos too", History(tags, shown)
+        beside = _beside(photos, others, apart)
+        for about, written in ((NOTHING, ()), (name, tags)):
+            yield f"{about}, beside others", History(written, others=beside)
     yield "typed: the right tag", History(typed=photo.tags[:1])
     if others:
         things = sorted({p.tags[0] for p in others})
         mixed = rng.choice(things, min(4, len(things)), replace=False).tolist()
         yield "typed: a tag of another subject", History(typed=(mixed[0],))
         yield "typed: a mixed handful", History(typed=tuple(mixed))
+
+
+def _beside(
+    photos: Sequence[LabelledPhoto], others: Sequence[LabelledPhoto], rng: np.random.Generator
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Posts of other people, on other subjects than the photo asked about."""
+    concepts = sorted({photo.concept for photo in others})
+    found: list[tuple[str, tuple[str, ...]]] = []
+    for person in range(N_OTHERS):
+        liked = rng.choice(concepts, min(3, len(concepts)), replace=False).tolist()
+        pool = [photo for photo in photos if photo.concept in liked]
+        drawn = rng.choice(len(pool), int(rng.integers(1, MOST_OF_OTHER + 1))).tolist()
+        found += [(f"other{person}", _drawn(pool[i].tags, rng)) for i in drawn]
+    return [found[i] for i in rng.permutation(len(found)).tolist()]
 
 
 def _drawn(tags: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
