@@ -50,13 +50,27 @@ def answered(
         )
         asked = read(model, view, block, embeddings=partial(seen, part))
         hears = asked.heard is not None and asked.heard.hears
-        found = as_served(described(model, asked), hears)
+        found = described(model, asked)
+        found = as_served(found, hears, is_new=_are_new(asked, found))
         ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
         sets = [
             _chosen(asked, found, row, best, wishes[start + row])
             for row, best in enumerate(zip(*ranked, strict=True))
         ]
         out += _explained(model, asked, found, sets, at[part], wishes[part])
+    return out
+
+
+def _are_new(asked: Asked, found: Candidates) -> Bools:
+    """Which photos are unlike all that their people posted, in stores with more of others, `[B]`.
+
+    What nobody there uses yet says little about somebody who begins something new.
+    """
+    out = asked.n_posts > 2 * asked.n_own
+    for row in np.flatnonzero(out).tolist():
+        n = int(np.count_nonzero(found.filled[row]))
+        seen = Seen.of(asked, row, found.tag[row, :n], found.features[row, :n])
+        out[row] = seen is not None and seen.history == "unlike"
     return out
 
 

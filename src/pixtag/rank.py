@@ -353,7 +353,9 @@ def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple
     return order, np.take_along_axis(prob, order, axis=1)
 
 
-def as_served(found: Candidates, hears: Bools | bool = False) -> Candidates:
+def as_served(
+    found: Candidates, hears: Bools | bool = False, *, is_new: Bools | bool = False
+) -> Candidates:
     """Silence the store's trend about strangers' photos, as questions are served and measured.
 
     There the network's trend takes more from pixels than it gives (docs/log.md); the calendar
@@ -362,10 +364,12 @@ def as_served(found: Candidates, hears: Bools | bool = False) -> Candidates:
     Args:
         found: Candidates of B questions.
         hears: Which of them hear of other servers, which stays, `[B]`.
+        is_new: Which photos are as a stranger's to what their people posted, `[B]`.
     """
     context = found.context.copy()
     pixels, history = (context[:, CONTEXT_NAMES.index(f"{one}_on")] for one in SOURCES[:2])
-    context[(pixels > 0) & (history == 0) & np.logical_not(hears), _TREND_ON] = 0.0
+    is_quiet = (pixels > 0) & ((history == 0) | is_new) & np.logical_not(hears)
+    context[is_quiet, _TREND_ON] = 0.0
     return replace(found, context=context)
 
 
