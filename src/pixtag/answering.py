@@ -49,9 +49,8 @@ def answered(
             history=tuple(one.history for one in wishes[part]),
         )
         asked = read(model, view, block, embeddings=partial(seen, part))
-        hears = asked.heard is not None and asked.heard.hears
         found = described(model, asked)
-        found = as_served(found, hears, is_new=_are_new(asked, found))
+        found = as_served(found, _hears(asked), is_new=_are_new(asked, found))
         ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
         sets = [
             _chosen(asked, found, row, best, wishes[start + row])
@@ -61,13 +60,22 @@ def answered(
     return out
 
 
-def _are_new(asked: Asked, found: Candidates) -> Bools:
-    """Which photos are unlike all that their people posted, in stores with more of others, `[B]`.
+def _hears(asked: Asked) -> Bools:
+    """Which questions hear a trend that counts about a new photo too, `[B]`.
 
-    What nobody there uses yet says little about somebody who begins something new.
+    Of other servers, or of a store that holds mostly their person's own posts, as in training.
     """
-    out = asked.n_posts > 2 * asked.n_own
-    for row in np.flatnonzero(out).tolist():
+    alone = (asked.n_own > 0) & (asked.n_posts <= 2 * asked.n_own)
+    return alone if asked.heard is None else alone | asked.heard.hears
+
+
+def _are_new(asked: Asked, found: Candidates) -> Bools:
+    """Which photos are unlike all that their people posted, `[B]`.
+
+    What nobody in a store uses yet says little about somebody who begins something new.
+    """
+    out = np.zeros(len(asked), np.bool_)
+    for row in range(len(asked)):
         n = int(np.count_nonzero(found.filled[row]))
         seen = Seen.of(asked, row, found.tag[row, :n], found.features[row, :n])
         out[row] = seen is not None and seen.history == "unlike"
@@ -114,6 +122,7 @@ def _chosen(
             names, probs, worth, is_own=np.zeros_like(is_own), same_meaning=same, first=first,
             seen=stranger,
         )  # fmt: skip
+        five.sort(key=lambda i: (first.index(i) if i in first else len(first), -worth[i]))
         worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, five=five)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
     is_new = seen is not None and seen.history in {"none", "unlike"}
