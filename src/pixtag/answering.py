@@ -122,7 +122,6 @@ def _chosen(
             names, probs, worth, is_own=np.zeros_like(is_own), same_meaning=same, first=first,
             seen=stranger,
         )  # fmt: skip
-        five.sort(key=lambda i: (first.index(i) if i in first else len(first), -worth[i]))
         worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, five=five)
     unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
     is_new = seen is not None and seen.history in {"none", "unlike"}

@@ -231,7 +231,7 @@ def as_a_stranger(
     others = others[~is_own[others]]
     n = int(np.count_nonzero(np.isin(others, five)))
     shown, is_thing = others[:n], seen.is_name & np.logical_not(seen.is_general)
-    others[:n] = shown[np.argsort(~is_thing[shown], kind="stable")]
+    others[:n] = shown[np.lexsort((-worth[shown], ~is_thing[shown]))]
     out[others] = -np.sort(-out[others])
     sure = [i for i in others[:n].tolist() if is_thing[i] and seen.says[i] >= SURE_UNLIKE]
     return out, sure[:N_UNLIKE]
