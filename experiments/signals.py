@@ -8,13 +8,12 @@ Small where another signal can stand in; the bundle must not have learned from t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from experiments.harness import Task, arguments, finish, ranker_of, run
 
-from pixtag import network
 from pixtag import rank as ranking
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.evaluate import Comparison, Figures, check_bundle
@@ -86,12 +85,12 @@ def signal_lift(
         none = np.zeros((0, 0), np.float32)
         used, _ = find_hits(log, Rankings(start + index, period.named(block), none, period.tags))
         dealt = _deal(block.filled, start + index, seed)
-        whole = block.inputs
+        served, k = ranking.as_served(block), shape[1]
         for name, found in hits.items():
-            inputs = whole
+            asked = served
             if name in variants:
-                inputs = whole | _without(whole, *variants[name], bundle, dealt)
-            order = period.order(block, network.scores(bundle.weights, inputs))[:, : shape[1]]
+                asked = replace(served, **_without(served.inputs, *variants[name], bundle, dealt))
+            order, _ = ranking.best_places(bundle.weights, asked, k=k, ties=period.ties)
             found[index] = np.take_along_axis(used, order, axis=1)
     place = compared.rows - start
     return {name: per_post(found[place], compared.n_relevant) for name, found in hits.items()}

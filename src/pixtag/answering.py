@@ -51,7 +51,7 @@ def answered(
         asked = read(model, view, block, embeddings=partial(seen, part))
         found = described(model, asked)
         found = as_served(found, _hears(asked), is_new=_are_new(asked, found))
-        ranked = best_places(model, found, k=found.tag.shape[1], ties=asked.ties)
+        ranked = best_places(model.weights, found, k=found.tag.shape[1], ties=asked.ties)
         sets = [
             _chosen(asked, found, row, best, wishes[start + row])
             for row, best in enumerate(zip(*ranked, strict=True))

@@ -24,7 +24,7 @@ from pixtag.engine import LOCAL, Arrays, Engine
 from pixtag.errors import ShapeError
 from pixtag.evidence import Evidence, distinct, is_among
 from pixtag.model import Model, RankConfig
-from pixtag.network import calibrated, scores
+from pixtag.network import Weights, calibrated, scores
 from pixtag.signals import CONTEXT_NAMES, FEATURES, SOURCES, Asked, Pairs, Questions, ask
 from pixtag.signals.asked import strongest, top_of_rows
 from pixtag.signals.calendar import propose_calendar
@@ -331,11 +331,11 @@ def described(model: Model, asked: Asked) -> Candidates:
     )
 
 
-def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
+def best_places(weights: Weights, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
     """The best candidates by the network.
 
     Args:
-        model: With weights.
+        weights: The network with its calibration.
         found: Candidates of B questions.
         k: How many.
         ties: Decides between tags of equal score, by tag id.
@@ -343,8 +343,8 @@ def best_places(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple
     Returns:
         Places among the candidates `[B, k]`, padding last, and their probabilities `[B, k]`.
     """
-    score = scores(model.weights, found.inputs)
-    prob, later = timely(found, calibrated(model.weights, score, found.filled, found.context))
+    score = scores(weights, found.inputs)
+    prob, later = timely(found, calibrated(weights, score, found.filled, found.context))
     tie = ties[np.maximum(found.tag, 0)] if len(ties) else np.zeros(found.tag.shape, np.int64)
     keys = [tie, -np.where(found.filled, score, -np.inf)]
     if later.any():
@@ -393,7 +393,7 @@ def timely(found: Candidates, prob: Floats) -> tuple[Floats, Bools]:
 
 def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:
     """Tags `[B, k]` of the best candidates, -1 in the padding, and probabilities `[B, k]`."""
-    order, prob = best_places(model, found, k=k, ties=ties)
+    order, prob = best_places(model.weights, found, k=k, ties=ties)
     return np.take_along_axis(found.tag, order, axis=1), prob
 
 
