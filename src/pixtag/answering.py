@@ -75,7 +75,7 @@ def _are_new(asked: Asked, found: Candidates) -> Bools:
     What nobody in a store uses yet says little about somebody who begins something new.
     """
     out = np.zeros(len(asked), np.bool_)
-    for row in range(len(asked)):
+    for row in np.flatnonzero(asked.has_photo & (asked.own.n > 0)).tolist():
         n = int(np.count_nonzero(found.filled[row]))
         seen = Seen.of(asked, row, found.tag[row, :n], found.features[row, :n])
         out[row] = seen is not None and seen.history == "unlike"
