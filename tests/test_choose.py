@@ -80,6 +80,18 @@ def test_a_stranger_is_told_what_the_photo_shows_before_what_goes_with_it():
     assert first == [4, 5]  # the last is called for too faintly to be kept a place
 
 
+def test_a_name_that_labels_or_classes_only_whisper_keeps_no_place():
+    probs, names = [0.6, 0.5, 0.01, 0.01], [0, 1, 2, 3]
+    kinds = [0.9, 0.5, 0.12, 0.0]  # .12 would do for itself, not beside .9
+    sure = _seen([5] * 4, kinds=kinds, names=names)
+    assert names_first(_worth(probs, sure), sure) == [0, 1]
+    called = _seen([5] * 4, kinds=[0.9, 0.5, 0.3, 0.0], names=names)
+    assert names_first(_worth(probs, called), called) == [0, 1, 2]
+    for weight, n in ((0.02, 2), (0.06, 3)):
+        vague = _seen([5] * 4, classes=[0, 0, 0, weight], names=names)
+        assert len(names_first(_worth([0.6, 0.5, 1e-4, 1e-5], vague), vague)) == n
+
+
 def test_without_names_of_things_worth_alone_orders():
     seen = _seen([5] * 3)
     worth = _worth([0.1, 0.5, 0.3], seen)
@@ -299,12 +311,14 @@ def test_a_photo_is_unlike_posts_by_photos_else_by_names_that_the_person_never_u
     seen = _seen([5] * 3, kinds=[0.0, 0.6, 0.7], names=[1, 2])
     never, before = np.zeros(3, np.bool_), np.array([False, False, True])
     cases = [(shown, never, "like"), (-shown, before, "unlike"), (None, never, "unlike")]
-    for photo, is_own, expected in [*cases, (None, before, "like")]:
+    for photo, is_own, expected in [*cases, (None, before, "like")]:  # .7 of 1.3 are hers
         posts = [Post(f"p{i}", "ana", START_AT + i * day, ("tango",)) for i in range(3)]
         photos = {} if photo is None else {post.post_id: photo for post in posts}
         view = model.knowledge.evidence(PostLog.of(posts, photos)).view()
         asked = read(model, view, ask("ana", START_AT + 9 * day, shown, width=width))
         assert history_like(asked, 0, seen, is_own) == expected
+    most_is_new = replace(seen, kinds=np.array([0.0, 0.8, 0.7], np.float32))
+    assert history_like(asked, 0, most_is_new, before) == "unlike", "one old name of two"
     unsure = replace(seen, kinds=np.full(3, 0.05, np.float32))
     assert history_like(asked, 0, unsure, never) == "like", "nothing is sure enough to tell"
     for strange in (
@@ -374,3 +388,17 @@ def test_a_set_made_for_other_photos_leaves_places_for_what_the_photo_shows():
     faint = replace(seen, kinds=np.zeros(8, np.float32))
     worth, _ = as_a_stranger(probs, np.log(probs), faint, is_own=own, five=[])
     assert sorted(np.argsort(-worth, kind="stable")[:5].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_settled_stands_together_though_it_says_the_same():
+    names, probs = ["gym", "fitness", "sweat"], np.array([0.5, 0.4, 0.3], np.float32)
+
+    def chosen(settled: list[int]) -> list[str]:
+        best = Wishes.of(2).chosen(
+            names, probs, np.log(probs), is_own=np.zeros(3, np.bool_),
+            same_meaning=lambda every: _pairs(len(every), (0, 1)), settled=settled,
+        )  # fmt: skip
+        return [names[i] for i in best]
+
+    assert chosen([]) == ["gym", "sweat"]
+    assert chosen([0, 1]) == ["gym", "fitness"]

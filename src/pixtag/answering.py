@@ -50,10 +50,12 @@ def answered(
         )
         asked = read(model, view, block, embeddings=partial(seen, part))
         found = described(model, asked)
-        found = as_served(found, _hears(asked), is_new=_are_new(asked, found))
+        shown = [_seen(asked, found, row) for row in range(n)]
+        is_new = np.array([one is not None and one.history == "unlike" for one in shown])
+        found = as_served(found, _hears(asked), is_new=is_new)
         ranked = best_places(model.weights, found, k=found.tag.shape[1], ties=asked.ties)
         sets = [
-            _chosen(asked, found, row, best, wishes[start + row])
+            _chosen(asked, found, row, best, shown[row], wishes[start + row])
             for row, best in enumerate(zip(*ranked, strict=True))
         ]
         out += _explained(model, asked, found, sets, at[part], wishes[part])
@@ -69,17 +71,10 @@ def _hears(asked: Asked) -> Bools:
     return alone if asked.heard is None else alone | asked.heard.hears
 
 
-def _are_new(asked: Asked, found: Candidates) -> Bools:
-    """Which photos are unlike all that their people posted, `[B]`.
-
-    What nobody in a store uses yet says little about somebody who begins something new.
-    """
-    out = np.zeros(len(asked), np.bool_)
-    for row in np.flatnonzero(asked.has_photo & (asked.own.n > 0)).tolist():
-        n = int(np.count_nonzero(found.filled[row]))
-        seen = Seen.of(asked, row, found.tag[row, :n], found.features[row, :n])
-        out[row] = seen is not None and seen.history == "unlike"
-    return out
+def _seen(asked: Asked, found: Candidates, row: int) -> Seen | None:
+    """What the photo of a question says of its candidates, as they come; None without one."""
+    n = int(np.count_nonzero(found.filled[row]))
+    return Seen.of(asked, row, found.tag[row, :n], found.features[row, :n])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +89,14 @@ class _Chosen:
 
 
 def _chosen(
-    asked: Asked, found: Candidates, row: int, ranked: tuple[Ints, Floats], wishes: Wishes
+    asked: Asked,
+    found: Candidates,
+    row: int,
+    ranked: tuple[Ints, Floats],
+    shown: Seen | None,
+    wishes: Wishes,
 ) -> _Chosen:
-    """Choose among the ranked places of one question, `row` of a block."""
+    """Choose among the ranked places of one question, `row` of a block, by what its photo shows."""
     n = int(np.count_nonzero(found.filled[row]))
     places, probs = ranked[0][:n], ranked[1][:n]
     tags = found.tag[row, places]
@@ -105,7 +105,7 @@ def _chosen(
     burst = burst_chances(asked, row, tags, features)
     raised = np.log(np.maximum(burst / np.maximum(probs, 1e-6), 1.0))
     probs = np.maximum(probs, burst)
-    seen = Seen.of(asked, row, tags, features)
+    seen = None if shown is None else shown.take(places)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
     first = names_first(worth, seen)

@@ -31,10 +31,8 @@ SPECIFIC = 0.3  # how much the lift over a tag's usual share counts, against its
 LEAST_LIFT, MOST_LIFT = -3.0, 5.0
 USUAL_POSTS = 20.0  # posts without the tag that its usual share is shrunk by
 SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which the kind is sure
-LIKELY_KIND, LIKELY_CLASS = (
-    0.1,
-    0.05,
-)  # and from which a name by kinds, or by classes, is kept a place
+# and from which a name by kinds, or by the encoder's own classes, is kept a place
+LIKELY_KIND, LIKELY_CLASS = 0.1, 0.05
 CLASSES_SAY, KINDS_SAY = 0.7, -0.2  # what each counts more where no kind is sure at all,
 KINDS_MORE = 0.4  # and what kinds count more where one is sure
 # Largest cosine with the person's photos below which a photo is unlike them, and from which it is
@@ -106,6 +104,11 @@ class Seen:
             is_foreign=(uncalled if len(seen.things) else elsewhere) & (share < ON_MOST),
             history=history_like(asked, question, seen, share > 0),
         )
+
+    def take(self, index: Ints) -> Seen:
+        """The same of some of the candidates."""
+        of_each = ("usual", "classes", "kinds", "is_name", "is_general", "is_common", "is_foreign")
+        return replace(self, **{name: getattr(self, name)[index] for name in of_each})
 
     @property
     def says(self) -> Floats:
