@@ -18,6 +18,7 @@ The evaluation set (`--sizes` 0) and invented stores, 12,000 posts of each with 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -227,7 +228,9 @@ def beside(figures: Figures, ask: Ask, large: Path, n: int) -> None:
 
 
 def run(words: list[str]) -> None:
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+    """Run a command as installed: with its modules compiled, which some shells switch off."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, env=env)
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ def test_on_an_unlike_photo_what_is_not_the_persons_comes_as_a_stranger_would_ge
     probs = np.array([0.9, 0.4, 0.3, 0.01], np.float32)
     own = np.array([True, False, False, False])
     worth, first = as_a_stranger(
-        probs, np.array([0, 0, 1, 2], np.float32), seen, is_own=own, five=[3, 2]
+        probs, np.array([0, 0, 1, 4], np.float32), seen, is_own=own, five=[3, 2]
     )
     assert np.exp(worth).tolist() == pytest.approx([0.9, 0.01, 0.3, 0.4]), "chances change places"
     assert first == [3], "one place is kept, for what the photo surely shows"
@@ -335,6 +335,23 @@ def test_beside_own_tags_an_unlike_photo_keeps_its_things_before_what_goes_with_
     own = np.arange(6) == 0
     worth, _ = as_a_stranger(probs, np.log(probs), seen, is_own=own, five=[1, 2, 3, 4, 5])
     assert np.argsort(-worth, kind="stable").tolist() == [0, 1, 4, 5, 2, 3]
+
+
+def test_beside_own_tags_the_telling_one_of_a_strangers_names_stays():
+    # A bathroom: #kitchen is as likely and used on forty times as many posts.
+    seen = replace(_seen([200, 200, 5, 200], kinds=[0.0] + [0.3] * 3, names=[1, 2, 3]))
+    seen = replace(seen, history="unlike")
+    probs, own = np.array([0.9, 0.5, 0.25, 0.3], np.float32), np.arange(4) == 0
+    worth, first = as_a_stranger(probs, np.log(probs), seen, is_own=own, five=[1, 3, 2])
+    assert np.argsort(-worth).tolist() == [0, 2, 1, 3]
+    assert first == [2]
+
+
+def test_a_photo_like_the_persons_keeps_the_most_special_of_what_is_surely_new():
+    seen = replace(_seen([500, 500, 5], kinds=[0.0, 0.5, 0.4], names=[1, 2]), history="near")
+    worth = np.log(np.array([0.9, 0.5, 0.01], np.float32))
+    assert names_first(worth, seen) == [2], "#food is likelier, #salad says more"
+    assert names_first(worth, replace(seen, kinds=seen.kinds * 0.7)) == [1], "less sure of #salad"
 
 
 def test_a_photo_like_the_persons_that_surely_shows_something_else_keeps_that_a_place():

@@ -29,6 +29,7 @@ POOL = 40  # candidates among which near-synonyms are looked for; those behind f
 # For a stranger's photo; chosen on labelled photos that were held out for the choice (docs/log.md).
 SPECIFIC = 0.3  # how much the lift over a tag's usual share counts, against its log chance
 LEAST_LIFT, MOST_LIFT = -3.0, 5.0
+TELLING = 0.7  # how much more it counts in which of a stranger's names stay beside own tags
 USUAL_POSTS = 20.0  # posts without the tag that its usual share is shrunk by
 SURE_OF_KIND = 0.3  # expected weight of the best labelled kind's tag from which the kind is sure
 # and from which a name by kinds, or by the encoder's own classes, is kept a place
@@ -122,6 +123,12 @@ class Seen:
         order = np.argsort(-says, kind="stable")
         return order[says[order] >= SURE_UNLIKE]
 
+    def most_special(self, least: float) -> list[int]:
+        """Those of the `things` with at least this expected weight, by it and its lift."""
+        sure = self.things[self.says[self.things] >= least]
+        worth = np.log(self.says[sure]) + SPECIFIC * np.log(self.says[sure] / self.usual[sure])
+        return sure[np.argsort(-worth, kind="stable")].tolist()
+
     @property
     def is_unsure(self) -> bool:
         """Whether neither labels nor classes say what the photo shows, people apart."""
@@ -173,7 +180,7 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     worth = np.log(np.maximum(probs, 1e-6))
     if seen is None or seen.history in {"like", "near"}:
         return worth.astype(np.float32)
-    lift = np.clip(np.log(np.maximum(probs, 1e-5) / seen.usual), LEAST_LIFT, MOST_LIFT)
+    lift = _lift(probs, seen.usual)
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
     classes, kinds = np.log1p(seen.classes / floor), np.log1p(seen.kinds / floor)
     says = unsure * (CLASSES_SAY * classes + KINDS_SAY * kinds)
@@ -181,17 +188,23 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     return (worth + SPECIFIC * lift + says).astype(np.float32)
 
 
+def _lift(probs: Floats, usual: Floats) -> Floats:
+    """Log of how much likelier each is than usual, within limits, `[C]`."""
+    return np.clip(np.log(np.maximum(probs, 1e-5) / usual), LEAST_LIFT, MOST_LIFT)
+
+
 def names_first(worth: Floats, seen: Seen | None) -> list[int]:
     """Candidates whose places are kept on a stranger's photo, best first.
 
     The two names of things of most worth, the likely kind's, and where no kind is sure the two that
     the encoder's own classes call for most, each unless it falls far behind the best of its sort.
-    On a photo that looks like the person's and surely shows something else, that alone.
+    On a photo that looks like the person's and surely shows something else, the most special name
+    for that alone.
     """
     if seen is None or seen.history == "like":
         return []
     if seen.history == "near":
-        return [i for i in seen.things[:1].tolist() if seen.says[i] >= SURE_NEW]
+        return seen.most_special(SURE_NEW)[:1]
     order = np.argsort(-worth, kind="stable")
     things = order[seen.is_name[order]][:N_NAMES]
     things = things[worth[things] >= worth[things].max(initial=-np.inf) - FAR_BEHIND]
@@ -215,12 +228,12 @@ def as_a_stranger(
 
     Tags that the person has not used take the places that their chances have among all, in the
     order in which a stranger would get them (the `five`, then by `worth`), but that among the
-    five names of things come before the rest: own tags take places of the last. A place is
-    kept for the first that kinds or classes are fairly sure of. What the person uses on some posts
-    for things that the photo does not show counts less, twice so where it is sure what it shows;
-    then so does all of theirs that nothing calls for but `MOST_OWN` tags, a signature rather than
-    another thing, a general noun or what many use: the rest of a set that was made for other
-    photos.
+    five names of things come before the rest, the telling ones first: own tags take places of the
+    last. A place is kept for the first that kinds or classes are fairly sure of. What the person
+    uses on some posts for things that the photo does not show counts less, twice so where it is
+    sure what it shows; then so does all of theirs that nothing calls for but `MOST_OWN` tags, a
+    signature rather than another thing, a general noun or what many use: the rest of a set that
+    was made for other photos.
     """
     out = np.log(np.maximum(probs, 1e-6)).astype(np.float32)
     is_sure = len(seen.things) > 0
@@ -234,7 +247,8 @@ def as_a_stranger(
     others = others[~is_own[others]]
     n = int(np.count_nonzero(np.isin(others, five)))
     shown, is_thing = others[:n], seen.is_name & np.logical_not(seen.is_general)
-    others[:n] = shown[np.lexsort((-worth[shown], ~is_thing[shown]))]
+    telling = worth + TELLING * _lift(probs, seen.usual)
+    others[:n] = shown[np.lexsort((-telling[shown], ~is_thing[shown]))]
     out[others] = -np.sort(-out[others])
     sure = [i for i in others[:n].tolist() if is_thing[i] and seen.says[i] >= SURE_UNLIKE]
     return out, sure[:N_UNLIKE]
