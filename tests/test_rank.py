@@ -226,7 +226,7 @@ def test_about_strangers_photos_the_network_hears_no_trend_of_the_store():
     assert (candidates(model, view, strangers).context[:, TREND_ON] == 1).all(), "for training"
     found = as_served(candidates(model, view, strangers))
     assert (found.context[:, TREND_ON] == 0).all()
-    heard = as_served(found, hears=np.ones(len(posts), np.bool_))
+    heard = as_served(found, is_alone=np.ones(len(posts), np.bool_))
     assert np.array_equal(heard.context, found.context)
     known_people = candidates(model, view, posts)
     kept = (as_served(known_people).context == known_people.context).all(axis=1)

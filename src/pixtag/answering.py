@@ -12,7 +12,7 @@ from pixtag.bursts import burst_chances
 from pixtag.choose import SET_SIZE, Seen, Wishes, as_a_stranger, names_first, worth_of
 from pixtag.evidence import View
 from pixtag.model import Model
-from pixtag.rank import Candidates, as_served, best_places, block_size, described, read
+from pixtag.rank import Candidates, as_served, best_places, block_size, described, moved_by, read
 from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, REASONS, Asked, Questions
 from pixtag.signals.words import BRIDGE_FLOOR
@@ -52,7 +52,8 @@ def answered(
         found = described(model, asked)
         shown = [_seen(asked, found, row) for row in range(n)]
         is_new = np.array([one is not None and one.history == "unlike" for one in shown])
-        found = as_served(found, _hears(asked), is_new=is_new)
+        is_alone = (asked.n_own > 0) & (asked.n_posts <= 2 * asked.n_own)
+        found = as_served(found, is_alone, is_new=is_new)
         ranked = best_places(model.weights, found, k=found.tag.shape[1], ties=asked.ties)
         sets = [
             _chosen(asked, found, row, best, shown[row], wishes[start + row])
@@ -60,15 +61,6 @@ def answered(
         ]
         out += _explained(model, asked, found, sets, at[part], wishes[part])
     return out
-
-
-def _hears(asked: Asked) -> Bools:
-    """Which questions hear a trend that counts about a new photo too, `[B]`.
-
-    Of other servers, or of a store that holds mostly their person's own posts, as in training.
-    """
-    alone = (asked.n_own > 0) & (asked.n_posts <= 2 * asked.n_own)
-    return alone if asked.heard is None else alone | asked.heard.hears
 
 
 def _seen(asked: Asked, found: Candidates, row: int) -> Seen | None:
@@ -83,7 +75,7 @@ class _Chosen:
 
     places: Ints  # among the candidates, `[K]`
     probs: list[float]  # of each, K of them
-    raised: Floats  # by a burst, log units, `[K]`
+    raised: Floats  # by a burst, or a rise elsewhere, log units, `[K]`
     likely: dict[str, float]  # chance of every candidate, by its name
     is_unsure: bool
 
@@ -102,9 +94,11 @@ def _chosen(
     tags = found.tag[row, places]
     names = [asked.names[tag] for tag in tags.tolist()]
     features = found.features[row, places]
-    burst = burst_chances(asked, row, tags, features)
-    raised = np.log(np.maximum(burst / np.maximum(probs, 1e-6), 1.0))
+    burst, before = burst_chances(asked, row, features), np.maximum(probs, 1e-6)
+    if asked.heard is not None:
+        probs = moved_by(probs, asked.heard.lifts(row, tags))
     probs = np.maximum(probs, burst)
+    raised = np.log(np.maximum(probs / before, 1.0))
     seen = None if shown is None else shown.take(places)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0

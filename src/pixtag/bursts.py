@@ -12,7 +12,7 @@ from pixtag.signals import FEATURES, Asked
 from pixtag.signals.outside import WINDOWS_HOURS
 from pixtag.signals.pixels import CHANCE_FLOOR
 from pixtag.signals.words import BRIDGE_FLOOR
-from pixtag.types import Doubles, Floats, Ints
+from pixtag.types import Doubles, Floats
 
 HOURS = WINDOWS_HOURS[:4]  # up to three days
 # Other people, standard deviations above their usual number, and share of a window's posts from
@@ -25,7 +25,7 @@ LEAST_CHANCE, LEAST_TIMES = 0.03, 10.0
 MOST = 0.9  # chance of the surest
 
 
-def burst_chances(asked: Asked, question: int, tags: Ints, features: Floats) -> Floats:
+def burst_chances(asked: Asked, question: int, features: Floats) -> Floats:
     """Chance of each candidate that bursts and fits the photo of a question, 0 for all others.
 
     The largest share, shrunk, of other people's posts of the last hours or, where it is larger, of
@@ -34,8 +34,7 @@ def burst_chances(asked: Asked, question: int, tags: Ints, features: Floats) -> 
     Args:
         asked: A block of questions.
         question: One of them.
-        tags: Its candidates, `[C]`.
-        features: Of them, `[C, S]`.
+        features: Of its candidates, `[C, S]`.
 
     Returns:
         `[C]`.
@@ -43,10 +42,6 @@ def burst_chances(asked: Asked, question: int, tags: Ints, features: Floats) -> 
     out = np.zeros(len(features), np.float32)
     if not (asked.has_photo[question] and asked.sources.trend):
         return out
-    if asked.heard is not None:  # accounts elsewhere are no share of the posts here
-        here = ~np.isin(tags, asked.heard.tag[asked.heard.question == question])
-    else:
-        here = np.ones(len(tags), np.bool_)
 
     def of(name: str) -> Doubles:
         return features[:, FEATURES.column(name)].astype(np.float64)
@@ -67,5 +62,5 @@ def burst_chances(asked: Asked, question: int, tags: Ints, features: Floats) -> 
     fits = (of("words") >= LEAST_FIT) | (of("recent_similarity") >= LEAST_LIKENESS)
     fits |= (call >= LEAST_CALL) | (chance >= np.maximum(LEAST_CHANCE, LEAST_TIMES * ever))
     alike = 0.01 * np.expm1(of("recent_share"))
-    sure = np.where(bursts, np.maximum(share, alike), 0.0).max(axis=0) * (fits & here)
+    sure = np.where(bursts, np.maximum(share, alike), 0.0).max(axis=0) * fits
     return np.minimum(sure, MOST).astype(np.float32)

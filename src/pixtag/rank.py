@@ -354,7 +354,7 @@ def best_places(weights: Weights, found: Candidates, *, k: int, ties: Ints) -> t
 
 
 def as_served(
-    found: Candidates, hears: Bools | bool = False, *, is_new: Bools | bool = False
+    found: Candidates, is_alone: Bools | bool = False, *, is_new: Bools | bool = False
 ) -> Candidates:
     """Silence the store's trend about strangers' photos, as questions are served and measured.
 
@@ -363,12 +363,13 @@ def as_served(
 
     Args:
         found: Candidates of B questions.
-        hears: Which of them hear of other servers, which stays, `[B]`.
+        is_alone: Which of them come from a store that holds mostly their person's own posts, as
+            in training, where its trend stays, `[B]`.
         is_new: Which photos are as a stranger's to what their people posted, `[B]`.
     """
     context = found.context.copy()
     pixels, history = (context[:, CONTEXT_NAMES.index(f"{one}_on")] for one in SOURCES[:2])
-    is_quiet = (pixels > 0) & ((history == 0) | is_new) & np.logical_not(hears)
+    is_quiet = (pixels > 0) & ((history == 0) | is_new) & np.logical_not(is_alone)
     context[is_quiet, _TREND_ON] = 0.0
     return replace(found, context=context)
 
@@ -387,8 +388,13 @@ def timely(found: Candidates, prob: Floats) -> tuple[Floats, Bools]:
     moved = lift.any(axis=1)
     if not moved.any():
         return prob, moved
-    odds = prob / np.maximum(1.0 - prob, 1e-6) * np.exp(CALENDAR_SHARE * lift)
-    return np.where(lift != 0.0, odds / (1.0 + odds), prob).astype(np.float32), moved
+    return moved_by(prob, CALENDAR_SHARE * lift), moved
+
+
+def moved_by(prob: Floats, lift: Floats) -> Floats:
+    """Chances whose log odds are moved by a lift, both of any shape."""
+    odds = prob / np.maximum(1.0 - prob, 1e-6) * np.exp(lift)
+    return np.where(lift != 0.0, odds / (1.0 + odds), prob).astype(np.float32)
 
 
 def best_of(model: Model, found: Candidates, *, k: int, ties: Ints) -> tuple[Ints, Floats]:

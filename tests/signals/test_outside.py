@@ -1,4 +1,4 @@
-"""Features with counts from outside: the store's numbers with other people added, by hand."""
+"""Counts from outside: what they propose, and by how much they move chances."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from asking import sampled
-from pixtag.evidence import Outside, ticks
-from pixtag.rank import candidates
+from pixtag.evidence import Outside
+from pixtag.rank import candidates, read
 from pixtag.signals import FEATURES
-from pixtag.signals.context import CONTEXT_NAMES
-from pixtag.signals.outside import WINDOWS_HOURS
-from pixtag.signals.trend import LEVEL_FLOOR, LIFT_HOURS, PROPOSE_HOURS, SHRINK
+from pixtag.signals.outside import RISE_SHARE
 from pixtag.types import OutsideCount, Sources
 from worlds import DAY_S, START_AT, observed, world
 
@@ -71,44 +69,18 @@ def test_who_leaves_trend_out_hears_nothing(observation):
     assert same(asked_of(observation, counts(), questions, sources), plain)
 
 
-def test_accounts_are_other_people_in_every_window(observation):
+def test_the_network_hears_the_store_alone(observation):
     _, view = observation
     questions = late()
-    outside = Outside(counts())
-    crowd = outside.at(questions.at[0], WINDOWS_HOURS)
-    assert crowd is not None
-    plain, heard = (
-        asked_of(observation, None, questions),
-        asked_of(observation, counts(), questions),
-    )
+    plain, heard = (asked_of(observation, given, questions) for given in (None, counts()))
     tag = view.id_of("look1-1")
-    i = crowd.tags.index("look1-1")
-    tick = ticks(questions.at)
+    by_strength = [FEATURES.column(name) for name in BY_STRENGTH]
     for row in range(len(questions)):
-        (at_plain,), (at_heard,) = (np.flatnonzero(f.tag[row] == tag) for f in (plain, heard))
-        old = dict(zip(FEATURES.names, plain.features[row, at_plain].astype(float), strict=True))
-        new = dict(zip(FEATURES.names, heard.features[row, at_heard].astype(float), strict=True))
-        rate = np.exp(old["daily_rate_log"]) + crowd.usual[i]
-        expected = dict(old)
-        expected["daily_rate_log"] = np.log(rate)
-        for w, hours in enumerate(WINDOWS_HOURS):
-            own = np.expm1(old[f"trend_people_{int(hours)}h"])
-            people = own + crowd.people[w, i]
-            expected[f"trend_people_{int(hours)}h"] = np.log1p(people)
-            if hours in LIFT_HOURS:
-                lift = np.log((people + SHRINK) / (hours / 24 * rate + SHRINK))
-                expected[f"trend_lift_{int(hours)}h"] = lift
-            if hours in PROPOSE_HOURS:
-                since = view.totals(tick - int(hours * 360_000)).posts
-                posts = (view.totals(tick).posts - since)[row]
-                room = crowd.room[i] * hours / 24
-                share = max(own / (posts + 1), crowd.people[w, i] / (room + 1))
-                share += LEVEL_FLOOR / (max(posts, room) + 1)
-                expected[f"trend_level_{int(hours)}h"] = np.log(share)
-        for name in FEATURES.names:
-            if name not in BY_STRENGTH:
-                assert new[name] == pytest.approx(expected[name], abs=2e-4), name
-        assert new["trend_lift_24h"] > old["trend_lift_24h"] + 1.0
+        (before,), (after,) = (np.flatnonzero(found.tag[row] == tag) for found in (plain, heard))
+        old, new = plain.features[row, before].copy(), heard.features[row, after].copy()
+        old[by_strength] = new[by_strength] = 0.0
+        np.testing.assert_allclose(new, old, atol=2e-4)
+    assert np.array_equal(plain.context, heard.context)
 
 
 def test_a_tag_that_nobody_here_knows_is_a_candidate(observation):
@@ -119,10 +91,24 @@ def test_a_tag_that_nobody_here_knows_is_a_candidate(observation):
     assert new >= view.n_tags
     for row in range(len(questions)):
         (place,) = np.flatnonzero(heard.tag[row] == new)
-        features = dict(zip(FEATURES.names, heard.features[row, place].tolist(), strict=True))
-        assert features["trend_lift_24h"] > 1.0
-        assert features["uses_log"] == 0.0
-    assert (heard.context[:, CONTEXT_NAMES.index("trend_on")] == 1.0).all()
+        assert heard.features[row, place, FEATURES.column("uses_log")] == 0.0
+
+
+def test_what_rises_outside_moves_log_odds_by_a_share_of_its_log_rise(observation):
+    model, view = observation
+    steady = [replace(c, tag="look1-0", accounts=50) for c in counts(tags=("look1-1",))]
+    view = replace(view, outside=Outside([*counts(), *steady]))
+    asked = read(model, view, late())
+    assert asked.heard is not None
+    crowd = asked.heard.crowds[2]
+    assert crowd is not None
+    rises = [view.id_of("look1-1"), int(asked.heard.tag.max())]
+    tags = np.array([*rises, view.id_of("look1-0"), view.id_of("all1")])
+    lifts = asked.heard.lifts(2, tags)
+    times = [crowd.times[crowd.tags.index(name)] for name in ("look1-1", "neverheard")]
+    assert min(times) > 5
+    assert lifts[:2] == pytest.approx(RISE_SHARE * np.log(times))
+    assert lifts[2:].tolist() == [0.0, 0.0], "steady, or not named"
 
 
 def test_a_block_is_answered_as_its_questions_one_by_one(observation):

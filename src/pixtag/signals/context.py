@@ -45,11 +45,10 @@ def context(asked: Asked) -> Floats:
     """
     own, seen, n = asked.own, asked.has_photo, len(asked)
     is_lively = asked.lately_posted[-1] > 0
-    hears = asked.heard is not None and asked.heard.hears
     values: dict[str, NDArray[Any]] = {
         "pixels_on": seen,
         "history_on": own.n > 0,
-        "trend_on": (is_lively | hears) & asked.sources.trend,
+        "trend_on": is_lively & asked.sources.trend,
         "history_log": np.log1p(own.n),
         "tagged_share": (own.n + 1.0) / (asked.n_own + 1.0),
         "untagged_log": np.log1p(asked.n_own - own.n),

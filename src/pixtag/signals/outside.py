@@ -1,4 +1,4 @@
-"""Tags of other servers beside those of the store: candidates, and other people who used a tag."""
+"""Tags of other servers beside those of the store: candidates, and by how much they rise."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 WINDOWS_HOURS = (1.0, 6.0, 24.0, 72.0, 168.0)
 
-LEVEL_FLOOR = 0.05
-"""People that every tag is given on top, in its share of the recent posts."""
-
 LEAST_RISE = 1.5
 """Rates below this many times the usual one are everyday noise."""
+
+RISE_SHARE = 0.25
+"""Of the log of that many times, what log odds move by."""
 
 MAY_FIT, LEAST_FIT = 0.4, 0.7
 """Cosine of a tag's words and of what a photo shows from which the tag is a candidate, and from
@@ -72,50 +72,10 @@ class Heard:
         hashes = np.fromiter((crc32(name.encode()) for name in self.new), np.int64, len(self.new))
         return 2 * MOST_KEYS + hashes
 
-    @property
-    def hears(self) -> Bools:
-        """Which questions hear something, `[B]`."""
-        return np.array([crowd is not None for crowd in self.crowds])
-
     def column(self, name: str) -> Doubles:
         """A column of the crowds, `[..., E]`."""
         parts = [np.asarray(getattr(c, name), np.float64) for c in self.crowds if c is not None]
         return np.concatenate(parts, axis=-1)
-
-    def joined(
-        self, pairs: Pairs, people: Floats, rate: Doubles, posts: Ints
-    ) -> tuple[Floats, Doubles, Doubles]:
-        """Add accounts outside to the other people of the store.
-
-        A share is the larger of that of the store and that of the crowd: a store of forty people
-        and a server are different places, and each tells what is much used in it. A tag that the
-        crowd doesn't name keeps its share, but for the floor that every tag is given.
-
-        Args:
-            pairs: P candidates.
-            people: Of the store, in `WINDOWS_HOURS`, `[W, P]`.
-            rate: Of use a day in the store, `[P]`.
-            posts: Of the store before each question, in `WINDOWS_HOURS`, `[W, B]`.
-
-        Returns:
-            People `[W, P]`, daily rate `[P]`, and shares `[W, P]`.
-        """
-        found, n = pairs.find(self.question, self.tag), len(pairs)
-        kept = found < n
-        found, accounts = found[kept], self.column("people")[:, kept]
-        days = np.array(WINDOWS_HOURS)[:, None] / 24.0
-        usual, room = (self.column(name) for name in ("usual", "room"))
-        largest = np.zeros(posts.shape[1])
-        np.maximum.at(largest, self.question, room)
-        usual = np.where(np.isnan(usual[kept]), accounts[WINDOWS_HOURS.index(24.0)], usual[kept])
-        share = people / (posts + 1.0)[:, pairs.question]
-        outside = accounts / (room[kept] * days + 1.0)
-        share[:, found] = np.maximum(share[:, found], outside)
-        share += LEVEL_FLOOR / (np.maximum(posts, largest * days) + 1.0)[:, pairs.question]
-        people, rate = people.copy(), rate.copy()
-        people[:, found] += accounts
-        rate[found] += usual
-        return people, rate, share
 
     def propose(self, asked: Asked, *, limit: int) -> tuple[Ints, Ints]:
         """Of each question the tags that rise most, that most use, and that fit the photo best."""
@@ -157,6 +117,22 @@ class Heard:
         strength = np.where(told & (fit >= LEAST_FIT), np.round(fit, 4), 0.0)
         best = np.lexsort((asked.ties[tags], -strength))[:1]
         return best[strength[best] > 0].tolist()
+
+    def lifts(self, question: int, tags: Ints) -> Floats:
+        """What the log odds of candidates `[C]` move by where they rise, 0 elsewhere, `[C]`.
+
+        By counting: no network has learned from counts of other servers.
+        """
+        out = np.zeros(len(tags), np.float32)
+        mine = np.flatnonzero(self.question == question)
+        times = self.column("times")[mine]
+        rises = times >= LEAST_RISE
+        order = np.argsort(self.tag[mine][rises])
+        known, by = self.tag[mine][rises][order], np.log(times[rises][order])
+        if len(known):
+            place = np.minimum(np.searchsorted(known, tags), len(known) - 1)
+            out = np.where(known[place] == tags, RISE_SHARE * by[place], 0.0).astype(np.float32)
+        return out
 
     def said(self, question: int, tag: int) -> tuple[Crowd, int] | None:
         """The crowd of a question and the place of a tag in it; None for a tag it doesn't name."""

@@ -9,10 +9,11 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, Evidence, repeated, ticks
 from pixtag.signals.asked import Asked, Pairs
-from pixtag.signals.outside import LEAST_RISE, LEVEL_FLOOR, WINDOWS_HOURS
+from pixtag.signals.outside import LEAST_RISE, WINDOWS_HOURS
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Floats, Ints
 
+LEVEL_FLOOR = 0.05  # people that every tag is given on top, in its share of the recent posts
 LIFT_HOURS = WINDOWS_HOURS[1:]
 SHRINK = 0.5
 PROPOSE_HOURS = (24.0, 168.0)
@@ -106,8 +107,7 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
     """Level and lift of the distinct other people in several windows, rhythm and birth of a tag.
 
     One person's flood counts once, and the person asked about never counts, so a trend is never
-    just their own history. Accounts outside the store count as other people (`Outside`). Ratios
-    are shrunk towards 1 for small counts.
+    just their own history. Ratios are shrunk towards 1 for small counts.
     """
     facts, question = asked.facts(pairs), pairs.question
     people = asked.view.window(
@@ -116,11 +116,7 @@ def _trend(asked: Asked, pairs: Pairs) -> Floats:
     lived = asked.lived_days[question]
     rate = (facts.days + 0.5) / lived
     at = [WINDOWS_HOURS.index(hours) for hours in PROPOSE_HOURS]
-    if asked.heard is None:
-        shares = (people[at] + LEVEL_FLOOR) / (asked.lately_posted[at] + 1.0)[:, question]
-    else:
-        people, rate, shares = asked.heard.joined(pairs, people, rate, asked.lately_posted)
-        shares = shares[at]
+    shares = (people[at] + LEVEL_FLOOR) / (asked.lately_posted[at] + 1.0)[:, question]
     usual = np.array(LIFT_HOURS)[:, None] / 24.0 * rate
     lift = np.log((people[1:] + SHRINK) / (usual + SHRINK))
     age = np.maximum(asked.tick[question] - facts.first, 0) / DAY_TICKS
