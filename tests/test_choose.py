@@ -320,7 +320,7 @@ def test_a_photo_is_unlike_posts_by_photos_else_by_names_that_the_person_never_u
     most_is_new = replace(seen, kinds=np.array([0.0, 0.8, 0.7], np.float32))
     assert history_like(asked, 0, most_is_new, before) == "unlike", "one old name of two"
     unsure = replace(seen, kinds=np.full(3, 0.05, np.float32))
-    assert history_like(asked, 0, unsure, never) == "like", "nothing is sure enough to tell"
+    assert history_like(asked, 0, unsure, never) == "unknown", "nothing is sure enough to tell"
     for strange in (
         ask("bo", START_AT + 9 * day, shown, width=width),
         replace(ask(None, START_AT, shown, width=width), history=(("tango",),)),

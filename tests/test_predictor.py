@@ -285,6 +285,21 @@ def test_an_archive_without_photos_leaves_what_a_photo_of_something_else_shows(
     assert {"cat", "misterwhiskers"} <= set(own)
 
 
+def test_it_says_so_where_it_is_not_sure_also_to_a_person(
+    invented: Predictor, shipped: Predictor
+) -> None:
+    at, photos = (
+        datetime(2026, 5, 27, 8, tzinfo=UTC),
+        [SAMPLES[0].with_name(f"{name}.jpg") for name in ("rocket", "cat")],
+    )
+    rocket, cat = invented.answers(photos, user="ana", at=at)
+    assert (rocket.unsure, cat.unsure) == (True, False)
+    assert len(rocket.suggestions) == 5, "their own tags may still be right"
+    (strange,) = shipped.answers(photos[:1], at=at)
+    assert strange.unsure
+    assert len(strange.suggestions) <= 3
+
+
 @pytest.mark.parametrize("photo", SAMPLES, ids=lambda path: path.stem)
 def test_a_smaller_set_begins_a_larger_one(shipped: Predictor, photo: Path) -> None:
     (answer,) = shipped.answers([photo], k=10, at=NOON)

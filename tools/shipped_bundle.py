@@ -87,7 +87,7 @@ CONFIG = TrainConfig(
     topics=256,
     epochs=7,
     photoless=0.5,
-    teachers=0,
+    teachers=2,
     drop_sources=0.7,
 )
 

@@ -117,7 +117,7 @@ def _chosen(
             seen=stranger,
         )  # fmt: skip
         worth, first = as_a_stranger(probs, worth, seen, is_own=is_own, five=five)
-    unsure = seen is not None and seen.is_unsure and not asked.own.n[row]
+    unsure = seen is not None and seen.is_unsure and seen.history not in {"like", "near"}
     is_new = seen is not None and seen.history in {"none", "unlike"}
     if asked.heard is not None and is_new and not unsure:
         fit = features[:, FEATURES.column("words")]
@@ -126,7 +126,7 @@ def _chosen(
         first = [int(np.argmax(burst)), *first]
     best = wishes.chosen(
         names, probs, worth, is_own=is_own, same_meaning=same, first=first, seen=seen,
-        unsure=unsure, settled=five,
+        unsure=unsure and not asked.own.n[row], settled=five,
     )  # fmt: skip
     likely = dict(zip(names, probs.tolist(), strict=True))
     return _Chosen(places[best], probs[best].tolist(), raised[best], likely, unsure)

@@ -56,6 +56,11 @@ LOG_SECOND = float(np.log(0.5))  # the second that says the same counts half,
 LOG_REFUSED = 2.0 * LOG_SECOND  # and a near-synonym of a refused tag a quarter
 BARRED = 1e3  # what has no place in the set comes only where there is nothing else
 
+History = Literal["none", "unlike", "like", "near", "unknown"]
+"""How a photo lies to the person's posts: there are none, or it is unlike or like them, or like
+them and yet shows something else; unknown without photos of theirs where it is not sure what it
+shows."""
+
 _BOTH, _SIMILARITY = (OWN_KEYS.index(name) for name in ("has_both_photos", "similarity"))
 
 
@@ -74,9 +79,7 @@ class Seen:
     # Which are on few of the person's posts and of things that the photo does not show, or called
     # for by nothing where it is sure what it shows
     is_foreign: Bools | bool = False
-    # Nobody's posts are known; or the photo is unlike, or like, what the person has posted, or like
-    # it and yet shows something else
-    history: Literal["none", "unlike", "like", "near"] = "none"
+    history: History = "none"
 
     @classmethod
     def of(cls, asked: Asked, question: int, tags: Ints, features: Floats) -> Seen | None:
@@ -139,9 +142,7 @@ class Seen:
         return is_faint or is_vague(self.person, self.kinds)
 
 
-def history_like(
-    asked: Asked, question: int, seen: Seen, is_own: Bools
-) -> Literal["none", "unlike", "like", "near"]:
+def history_like(asked: Asked, question: int, seen: Seen, is_own: Bools) -> History:
     """Whether the photo is like what the person has posted: by photos, else by names of things.
 
     Without photos it is unlike when the person has never used the name that it calls for most; with
@@ -156,6 +157,8 @@ def history_like(
     things = seen.things
     if 2 * np.count_nonzero(both) < len(keys):
         says = seen.says[things]
+        if not len(things):
+            return "unknown"
         return "unlike" if 2.0 * says[is_own[things]].sum() < says.sum() else "like"
     is_new = len(things) > 0 and not is_own[things[0]]
     alike = keys[both, _SIMILARITY].max()
@@ -178,7 +181,7 @@ def worth_of(probs: Floats, seen: Seen | None, *, floor: float) -> Floats:
     `floor` say nothing.
     """
     worth = np.log(np.maximum(probs, 1e-6))
-    if seen is None or seen.history in {"like", "near"}:
+    if seen is None or seen.history not in {"none", "unlike"}:
         return worth.astype(np.float32)
     lift = _lift(probs, seen.usual)
     unsure = max(0.0, 1.0 - float(seen.kinds.max(initial=0.0)) / SURE_OF_KIND)
@@ -201,7 +204,7 @@ def names_first(worth: Floats, seen: Seen | None) -> list[int]:
     On a photo that looks like the person's and surely shows something else, the most special name
     for that alone.
     """
-    if seen is None or seen.history == "like":
+    if seen is None or seen.history in {"like", "unknown"}:
         return []
     if seen.history == "near":
         return seen.most_special(SURE_NEW)[:1]

@@ -51,7 +51,7 @@ class Answer:
     is_as_posted: bool = False  # whether `at` is when the store says that it was posted
     is_trained_on: bool = False  # whether the model learned from this post, which flatters it
     error: PixtagError | None = None  # why there are no suggestions
-    unsure: bool = False  # whether it is not sure what a stranger's photo shows; then few are given
+    unsure: bool = False  # whether it is not sure what the photo shows; strangers get few then
 
 
 @dataclass(frozen=True, slots=True)

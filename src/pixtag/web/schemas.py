@@ -115,7 +115,7 @@ class SuggestOut(_Given):
     at: datetime
     user: str | None
     suggestions: tuple[SuggestionOut, ...]
-    unsure: bool = Field(description="Not sure what a stranger's photo shows: few are given.")
+    unsure: bool = Field(description="Not sure what the photo shows: strangers get few then.")
     model: str = Field(description="Digest of the model.")
     revision: int = Field(description="Last change of the store that the answer knows.")
     embedding: tuple[float, ...] | None = None

@@ -46,7 +46,7 @@ class Served:
     name: str
     at: float  # Unix seconds UTC that was judged at
     suggestions: tuple[Suggestion, ...]
-    unsure: bool  # not sure what a stranger's photo shows: then few are given
+    unsure: bool  # not sure what the photo shows: strangers get few then
     model: str  # digest of the model's file
     revision: int  # of the store: the answer knows all up to it
     user: str | None = field(default=None)
