@@ -15,13 +15,14 @@ from playwright.sync_api import expect, sync_playwright
 import handmade
 from pixtag.store import Store
 from pixtag.types import Post
+from pixtag.web import forms
 from pixtag.web.service import Service
 from web.page_server import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
@@ -89,6 +90,12 @@ def upload(page: Page, *files: Path) -> None:
 
 def chips(page: Page) -> list[str]:
     return [text.lstrip("#") for text in page.locator(".chip .tag").all_inner_texts()]
+
+
+def leave(dialog: Dialog) -> None:
+    """Go on where the page asks before it is left; any other dialog is none of ours."""
+    assert dialog.type == "beforeunload", dialog.message
+    dialog.accept()
 
 
 def is_narrow(page: Page) -> bool:
@@ -163,6 +170,103 @@ def test_taking_and_refusing_keep_the_focus(visit, tmp_path: Path) -> None:
     expect(page.locator(".chip.taken")).to_have_count(0)
 
 
+
+
+def test_what_goes_away_gives_the_focus_on(visit, tmp_path: Path) -> None:
+    page = visit()
+    page.get_by_label("Posting as").fill("zoe")
+    upload(page, photo(tmp_path))
+    page.get_by_role("button", name="Refuse").first.press("Enter")
+    page.locator(".refused button").press("Enter")
+    expect(page.locator(".refused")).to_have_count(0)
+    expect(page.locator(".take").first).to_be_focused()
+    page.get_by_role("button", name="Why #zebra?").click()
+    page.locator(".beside button").first.press("Enter")
+    expect(page.locator(".chip.taken")).to_have_count(1)
+    expect(page.locator(".take").first).to_be_focused()
+
+
+def test_what_is_chosen_outlives_the_signed_embedding(
+    visit, service: Service, tmp_path: Path, monkeypatch
+) -> None:
+    page = visit()
+    page.get_by_label("Posting as").fill("ines")
+    upload(page, photo(tmp_path), photo(tmp_path, "leaves.jpg", "leaves"))
+    first, second = page.locator("article.card").all()
+    first.locator(".take").nth(1).click()
+    expect(first.locator(".chip.taken")).to_have_count(1)
+    before = chips(page)
+    monkeypatch.setattr(forms, "LIFE_S", -1.0)  # any token is too old from now on
+    first.get_by_role("combobox", name="Caption").fill("at the #zoo")
+    expect(first.locator(".count")).to_have_text("2 hashtags chosen")
+    assert chips(page)[1] == before[1]
+    second.locator(".take").first.click()
+    expect(second.locator(".chip.taken")).to_have_count(1)
+    page.locator("select[name=platform]").select_option("instagram")  # asks about all of them
+    expect(first.locator(".count")).to_have_text("2 of 5 for Instagram")
+    expect(second.locator(".count")).to_have_text("1 of 5 for Instagram")
+    assert page.locator(".wrong").count() == 0
+    first.get_by_role("button", name="I posted this").click()
+    expect(first.locator(".posted")).to_be_visible()
+    (post,) = service.store.posts(user_id="ines")
+    assert post.tags == (before[1], "zoo")
+    assert service.store.log(handmade.encoder().digest, [post.post_id]).has_photo.all()
+
+
+def test_leaving_asks_while_something_is_chosen_and_not_posted(visit, tmp_path: Path) -> None:
+    page, asked = visit(), []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.get_by_label("Posting as").fill("lia")
+    upload(page, photo(tmp_path))
+    page.get_by_role("link", name="Rising").click()
+    page.wait_for_url("**/rising")
+    assert asked == []
+    page.goto("/")
+    upload(page, photo(tmp_path))
+    page.locator(".take").first.click()
+    expect(page.locator(".chip.taken")).to_have_count(1)
+    page.get_by_role("link", name="Rising").click()
+    page.wait_for_url("**/rising")
+    assert asked == ["beforeunload"]
+    page.goto("/")
+    upload(page, photo(tmp_path))
+    page.locator(".take").first.click()
+    page.get_by_role("button", name="I posted this").click()
+    expect(page.locator(".posted")).to_be_visible()
+    page.get_by_role("link", name="Rising").click()
+    page.wait_for_url("**/rising")
+    assert asked == ["beforeunload"]
+
+
+def test_a_server_that_is_away_is_told_where_it_was_asked(
+    visit, browser: Browser, address: str, tmp_path: Path
+) -> None:
+    context = browser.new_context(base_url=address, locale="de")  # whose console is not silent
+    page = context.new_page()
+    page.goto("/")
+    upload(page, photo(tmp_path))
+    page.route("**/*", lambda route: route.abort())
+    page.locator(".take").first.click()
+    line = page.locator("article.card .part > .wrong")
+    expect(line).to_have_text("Der Dienst antwortet nicht. Läuft er?")
+    page.locator(".take").first.click()
+    expect(line).to_have_count(1)
+    page.locator("input[type=file][multiple]").set_input_files(photo(tmp_path, "b.jpg"))
+    expect(page.locator("#cards > .wrong")).to_be_visible()
+    page.unroute("**/*")
+    page.locator(".take").first.click()
+    expect(page.locator(".chip.taken")).to_have_count(1)
+    expect(line).to_have_count(0)
+    page.goto("/import")
+    page.route("**/*", lambda route: route.abort())
+    file = tmp_path / "posts.jsonl"
+    file.write_text("{}")
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_role("button", name="Importieren").click()
+    expect(page.locator("form .wrong")).to_contain_text("Das Hochladen brach ab.")
+    context.close()
+
+
 def test_the_counter_and_what_is_copied(visit, tmp_path: Path) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"])
     page.locator("select[name=platform]").select_option("instagram")
@@ -229,9 +333,12 @@ def test_why_a_tag_is_suggested(visit, tmp_path: Path) -> None:
     expect(why).to_contain_text("you used it")
     assert why.locator("th").all_inner_texts() == ["Pixels", "History", "Trend", "General"]
     expect(why).to_contain_text("Goes with")
-    why.get_by_role("link", name="#zebra over time").click()
-    expect(page.locator("h1")).to_have_text("#zebra")
-    expect(page.get_by_role("img", name="Uses over time")).to_be_visible()
+    with page.context.expect_page() as opened:
+        why.get_by_role("link", name="#zebra over time").click()
+    other = opened.value  # so that the chosen photos stay
+    expect(other.locator("h1")).to_have_text("#zebra")
+    expect(other.get_by_role("img", name="Uses over time")).to_be_visible()
+    expect(why).to_be_visible()
 
 
 def test_import_with_progress(visit, service: Service, tmp_path: Path) -> None:
@@ -330,7 +437,7 @@ def test_hostile_words_stay_in_their_places(visit, service: Service, tmp_path: P
     person, tag = "\u202e<script>alert(1)</script>" + "w" * 150, "w" * 100
     service.store.add_posts([Post(f"w{i}", person, NOW, (tag, "\u0645\u0631")) for i in range(3)])
     page = visit(**PHONE)
-    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.on("dialog", leave)
     page.get_by_label("Posting as").fill(person)
     upload(page, photo(tmp_path, f"<img src=x onerror=alert(1)>{'w' * 150}.jpg"))
     page.get_by_role("button", name="Why #ww").click()

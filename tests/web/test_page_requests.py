@@ -21,7 +21,7 @@ from pixtag.store.keys import add_key
 from pixtag.store.sets import saved_sets
 from pixtag.store.usage import Kept, kept
 from pixtag.types import Photo, Post
-from pixtag.web import charts
+from pixtag.web import charts, forms
 from pixtag.web.guard import COOKIE, Rules
 from pixtag.web.service import Service
 from web.page_server import serving
@@ -133,6 +133,28 @@ def test_what_was_tampered_with_is_not_looked_at(client) -> None:
     assert answer.status_code == 200
     assert tags_shown(answer.text) == []
     assert "ten minutes" in answer.text
+
+
+def test_what_was_chosen_is_still_there_when_a_photo_is_too_old(client, monkeypatch) -> None:
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    key, tags = fields_of(page)["photo"][0], tags_shown(page)
+    page = send(client, page, f"take:{key}:{tags[1]}")
+    page = send(client, page, f"refuse:{key}:{tags[0]}")
+    monkeypatch.setattr(forms, "LIFE_S", -1.0)
+    more = {f"{key}.caption": "at the #zoo"}
+    page = send(client, page, f"again:{key}", **more)
+    assert "ten minutes" in page
+    assert tags_shown(page) == [tags[1]]
+    assert f">#{tags[1]} #zoo</textarea>" in page
+    assert f"back:{key}:{tags[0]}" in page
+    page = send(client, page, f"drop:{key}:{tags[1]}", **more)
+    assert ">#zoo</textarea>" in page
+    files = {f"{key}.file": ("a.jpg", picture(), "image/jpeg")}  # as the script sends it again
+    data = {**fields_of(page), "do": f"take:{key}:{tags[1]}", **more}
+    page = client.post("/", data=data, files=files).text
+    assert "ten minutes" not in page
+    assert len(tags_shown(page)) > 1
+    assert f">#{tags[1]} #zoo</textarea>" in page
 
 
 def test_photos_never_touch_the_disk(client, monkeypatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 from fastapi import Request, Response
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse
 
 from pixtag.choose import Wishes
@@ -67,6 +67,7 @@ class Card:
     warnings: Sequence[str] = ()
     copies: Sequence[tuple[str, str]] = ()  # what is copied, by its name
     why: Why | None = None
+    is_expired: bool = False  # it would have to be looked at again
 
 
 @dataclass
@@ -96,19 +97,32 @@ async def answer(request: Request) -> Response:
     """Look at new photos, do what was asked, and rank again."""
     visit = Visit.of(request, "read")
     form = await read_form(request)
+    again = {
+        name.removesuffix(".file"): await one.read()
+        for name, one in form.items()
+        if isinstance(one, UploadFile) and name.endswith(".file")
+    }
     files = await files_of(form, "photos")
-    return await request.app.state.work.run(_answered, visit, form, files)
+    return await request.app.state.work.run(_answered, visit, form, files, again)
 
 
-def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> Response:
+def _answered(
+    visit: Visit, form: FormData, files: list[tuple[str, bytes]], again: dict[str, bytes]
+) -> Response:
+    """Answer a form with its new photos, and with those sent again by their keys."""
     secret = visit.service.reader.secret
     person = visit.bound or text_of(form, "person") or (None if "person" in form else visit.person)
     default = unquote(visit.request.cookies.get(PLATFORM, ""))
     name = text_of(form, "platform") if "platform" in form else default
     page = _Page(visit, person, platforms().get(name), shown_in(form, secret))
+    for photo in page.photos:
+        if photo.embedding is None and photo.key in again:
+            _look(visit, photo, again[photo.key])
     _act(page, form)
     only = visit.request.headers.get("pixtag-part")  # the photo that a script asks about
-    new = [_looked_at(visit, name, data) for name, data in files]
+    new = [Shown(new_key(), name) for name, _ in files]
+    for photo, (_, data) in zip(new, files, strict=True):
+        _look(visit, photo, data)
     room = MOST_PHOTOS - len(page.photos)
     page.photos += new[:room]
     if len(new) > room:
@@ -124,15 +138,13 @@ def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> R
     return response
 
 
-def _looked_at(visit: Visit, name: str, data: bytes) -> Shown:
-    """A new photo; nothing of its bytes goes on but the embedding."""
-    photo = Shown(new_key(), name)
+def _look(visit: Visit, photo: Shown, data: bytes) -> None:
+    """Look at a photo; nothing of its bytes goes on but the embedding."""
     try:
         photo.embedding = visit.service.embed(data)
         photo.things = _things(visit, photo.embedding)
     except PixtagError as error:
         photo.error, photo.hint = visit.explained(error)
-    return photo
 
 
 def _things(visit: Visit, embedding: Floats) -> str:
@@ -250,9 +262,11 @@ def _card(page: _Page, photo: Shown) -> Card:
     visit, platform = page.visit, page.platform
     if photo.error:
         return Card(photo)
-    if photo.embedding is None:
+    if photo.embedding is None:  # what was chosen is still shown
         photo.error, photo.hint = visit.texts("photo.expired"), visit.texts("photo.expired_hint")
-        return Card(photo)
+        is_chosen = bool(photo.taken or photo.refused or photo.caption)
+        copies = _copies(page, photo) if is_chosen else []
+        return Card(photo, placed(photo, ()), copies=copies, is_expired=True)
     photo.token = signed(photo.embedding, photo.key, visit.service.reader.secret)
     cap = None if platform is None else platform.cap
     name = None if platform is None else platform.name

@@ -11,10 +11,11 @@ export function watches(panel) {
   });
 }
 
-export function sends(form, say) {
+export function sends(form, fail) {
   if (!form) return;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    form.querySelector(".failed")?.remove();
     const bar = document.createElement("progress");
     bar.max = 1;
     bar.setAttribute("aria-label", form.querySelector("button").textContent);
@@ -27,7 +28,7 @@ export function sends(form, say) {
       const page = new DOMParser().parseFromString(request.responseText, "text/html");
       document.getElementById("main").replaceWith(document.adoptNode(page.getElementById("main")));
     });
-    request.addEventListener("error", () => { bar.remove(); say("!"); });
+    request.addEventListener("error", () => { bar.remove(); fail(form.dataset.brokeOff, form); });
     request.send(new FormData(form));
   });
 }
