@@ -214,6 +214,16 @@ def _scripts() -> list[str]:
     return [path.name for path in (WEB / "static").glob("*.js")]
 
 
+def test_head_is_get_without_its_body(client) -> None:
+    for path in ("/", "/api/v1/healthz", "/healthz", "/readyz", "/api/v1/trending", "/nothing"):
+        whole, head = client.get(path), client.head(path)
+        assert head.status_code == whole.status_code
+        assert head.content == b""
+        for name in ("content-type", "content-security-policy", "content-length"):
+            assert head.headers[name] == whole.headers[name], path
+    assert client.head("/api/v1/suggest").status_code == 405
+
+
 def test_it_can_be_installed_and_shared_to(client) -> None:
     held = client.get("/manifest.webmanifest").json()
     target = held["share_target"]
