@@ -110,6 +110,23 @@ def test_from_upload_to_copy_without_scripts(client, service: Service) -> None:
     assert kept(service.store, "uma") == Kept(accepted=1, refused=1, added=1)
 
 
+@pytest.mark.parametrize("is_ranked_again", [True, False])  # by a script, when a name is typed
+def test_what_was_judged_before_the_name_was_typed_is_the_persons_too(
+    client, service: Service, is_ranked_again: bool
+) -> None:
+    person = f"ada{is_ranked_again}"
+    files = {"photos": ("zebra.jpg", picture(), "image/jpeg")}
+    page = client.post("/", files=files, data={"person": ""}).text
+    tags, key = tags_shown(page), fields_of(page)["photo"][0]
+    page = send(client, page, f"take:{key}:{tags[0]}", person="")
+    page = send(client, page, f"refuse:{key}:{tags[1]}", person="")
+    if is_ranked_again:
+        page = send(client, page, "again", person=person)
+        page = send(client, page, f"take:{key}:{tags[2]}", person=person)
+    send(client, page, f"publish:{key}", person=person)
+    assert kept(service.store, person) == Kept(accepted=1 + is_ranked_again, refused=1)
+
+
 def test_a_photo_that_is_none_says_so_beside_the_others(client) -> None:
     files = [
         ("photos", ("a.jpg", picture(), "image/jpeg")),

@@ -79,6 +79,7 @@ class _Page:
     platform: Platform | None
     photos: list[Shown]
     note: str = ""  # what was done, for a reader
+    published: Shown | None = None
 
     def photo(self, key: str) -> Shown | None:
         return next((one for one in self.photos if one.key == key), None)
@@ -131,6 +132,8 @@ def _answered(
         kept = {one.key for one in new} if only == "new" else {only}
         page.photos = [one for one in page.photos if one.key in kept]
     response = _rendered(page)
+    if page.published is not None:
+        _judge_as(page, page.published)
     visit.remember(
         response, person=None if visit.bound else person or "",
         platform=None if page.platform is None else page.platform.name,
@@ -224,8 +227,21 @@ def _publish(page: _Page, photo: Shown) -> None:
             _judge(page, photo.served, tag, "accepted" if tag in photo.order else "added")
     post = Post(f"page-{photo.key}", page.person, time.time(), tags)
     page.visit.service.publish(post, photo.embedding)
-    photo.post = page.person
+    photo.post, page.published = page.person, photo
     page.note = t("publish.done", name=page.person)
+
+
+def _judge_as(page: _Page, photo: Shown) -> None:
+    """Let verdicts on what was served to nobody, before a name was typed, be the person's too."""
+    verdicts: tuple[tuple[Verdict, dict[str, str]], ...] = (
+        ("accepted", photo.taken), ("refused", photo.refused),
+    )  # fmt: skip
+    for verdict, judged in verdicts:
+        for tag, served in judged.items():
+            try:
+                page.visit.service.feedback(served, [(tag, verdict)], user=page.person)
+            except InputError:
+                _judge(page, photo.served if served else "", tag, verdict)
 
 
 def _judge(page: _Page, served: str, tag: str, verdict: Verdict) -> None:
