@@ -337,12 +337,74 @@ def test_a_key_for_one_person_shows_that_person_alone(service: Service, tmp_path
             "<title>#evesecret", ""
         )
         assert client.get("/photo", params={"post": "eve-1"}).status_code == 404
-        assert client.get("/import").status_code == 403
         key = fields_of(page)["photo"][0]
         client.post("/", data={**fields_of(page), "person": "eve", "do": f"publish:{key}"})
         client.post("/mine/sets", data={"name": "s", "tags": "a"})
+        client.post("/who", data={"person": "eve"})
+        assert "evesecret" not in client.get("/mine").text
+        client.cookies.set("pixtag_person", "eve")
+        gone = client.post("/mine/forget", data={"agreed": "yes", "person": "eve"})
+        assert "dan" in gone.text
+    assert list(service.store.posts(user_id="dan")) == []
     assert len(list(service.store.posts(user_id="eve"))) == 1
     assert saved_sets(service.store, "eve") == []
+
+
+def finished(client, place: str) -> str:
+    """The page of an import that is over."""
+    for _ in range(200):
+        page = client.get(place).text
+        if "data-events" not in page:
+            return page
+        time.sleep(0.05)
+    raise AssertionError(page)
+
+
+def test_a_key_for_one_person_imports_for_that_person_alone(
+    service: Service, tmp_path: Path
+) -> None:
+    path = handmade.photo(tmp_path / "secret.jpg", "sky")
+    service.store.add_posts([Post("pia-1", "pia", NOW, ("hers",))])
+    lines = [
+        {"post_id": "pia-1", "user_id": "pia", "tags": ["taken"], "image": str(path)},
+        {"post_id": "new", "user_id": "pia", "tags": ["boat"], "image": path.name},
+        {"post_id": "other", "tags": ["boat"]},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    keys = [add_key(service.store, f"{name}'s key", user=name) for name in ("tom", "pia")]
+    with (
+        serving(beside(service), BEYOND) as place,
+        with_key(place, keys[0]) as tom,
+        with_key(place, keys[1]) as pia,
+    ):
+        form = tom.get("/import").text
+        assert 'href="/import"' in form
+        assert 'name="user"' not in form
+        files = {"archive": ("posts.jsonl", text, "text/plain")}
+        for _ in range(2):  # a second time it is the same posts
+            job = tom.post("/import", files=files, data={"user": "pia"}).headers["location"]
+            assert "tom" in finished(tom, job)
+        assert pia.get(job).status_code == 404
+        assert pia.get(f"{job}/events").status_code == 404
+        assert pia.post(f"{job}/stop", data={"x": "y"}).status_code == 404
+        assert tom.post(f"{job}/stop", data={"x": "y"}).status_code == 303
+    (hers,) = service.store.posts(user_id="pia")
+    assert (hers.post_id, hers.tags) == ("pia-1", ("hers",))
+    mine = list(service.store.posts(user_id="tom"))
+    assert sorted(post.tags for post in mine) == [("boat",), ("boat",), ("taken",)]
+    assert [post.photos for post in mine] == [()] * 3
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.zip", "\u202egpj.zip", "w" * 190])
+def test_a_hostile_name_of_an_archive_is_text(client, name: str) -> None:
+    name = name if name.endswith(".zip") else f"{name}.zip"
+    files = {"archive": (name, b"PK\3\4no", "application/zip")}
+    page = finished(client, client.post("/import", files=files).url.path)
+    assert "could not be imported" in page
+    assert html.escape(name.replace("\u202e", "")) in page
+    assert "<img src=x" not in page
+    bare = re.sub(r"<bdi.*?</bdi>", "", page, flags=re.DOTALL)
+    assert "\u202e" not in bare
 
 
 def test_a_key_to_read_changes_nothing(service: Service) -> None:
