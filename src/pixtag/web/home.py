@@ -28,6 +28,7 @@ from pixtag.web.forms import Shown, new_key, shown_in, signed, text_of
 from pixtag.web.frame import PLATFORM, Visit, page_router
 from pixtag.web.service import Served
 from pixtag.web.uploads import MOST_NAME, MOST_PHOTOS, files_of, read_form
+from pixtag.wording import SURE, names_theme
 
 N_CHIPS = 5
 N_LOOKED_FOR = 12  # tags among which an alt text finds what a photo shows
@@ -154,13 +155,16 @@ def _things(visit: Visit, embedding: Floats) -> str:
     """What a photo shows, in words, whoever asks; empty where that is not sure."""
     seen = visit.service.predictor.answer(embedding, Wishes.of(N_LOOKED_FOR))
     knowledge = visit.service.predictor.model().knowledge
-
-    def names_thing(tag: str) -> bool:
-        known = tag in knowledge.vocabulary
-        return known and bool(knowledge.names_thing(np.array([knowledge.vocabulary.index(tag)]))[0])
-
-    things = things_shown(seen.suggestions, split_by(visit), names_thing)
-    return "" if seen.unsure else ", ".join(things)[:MOST_NAME]
+    # Those of a stranger's set, which leaves out what is not said of people.
+    tags = [one.tag for one in seen.suggestions if one.tag in knowledge.vocabulary]
+    if seen.unsure or not tags:
+        return ""
+    ids = np.array([knowledge.vocabulary.index(tag) for tag in tags])
+    says = knowledge.expected_weights(embedding[None])[0, ids]
+    is_sure = (says >= SURE) & knowledge.names_thing(ids) & ~names_theme(tags)
+    order = np.argsort(-says, kind="stable")
+    things = things_shown([tags[i] for i in order if is_sure[i]], split_by(visit))
+    return ", ".join(things)[:MOST_NAME]
 
 
 def _act(page: _Page, form: FormData) -> None:
