@@ -170,8 +170,6 @@ def test_taking_and_refusing_keep_the_focus(visit, tmp_path: Path) -> None:
     expect(page.locator(".chip.taken")).to_have_count(0)
 
 
-
-
 def test_what_goes_away_gives_the_focus_on(visit, tmp_path: Path) -> None:
     page = visit()
     page.get_by_label("Posting as").fill("zoe")

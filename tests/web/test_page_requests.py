@@ -174,6 +174,22 @@ def test_what_was_chosen_is_still_there_when_a_photo_is_too_old(client, monkeypa
     assert f">#{tags[1]} #zoo</textarea>" in page
 
 
+def test_a_tag_that_is_reported_as_hidden_is_told_in_the_pages_language(
+    client, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "pixtag").mkdir()
+    own = '[zoo]\nplatforms = ["instagram"]\nsource = "my notes"\nnote = "since May"\n'
+    (tmp_path / "pixtag" / "restricted_tags.toml").write_text(own)
+    client.headers["accept-language"] = "de"
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    key = fields_of(page)["photo"][0]
+    for platform, is_told in (("", True), ("instagram", True), ("threads", False)):
+        more = {f"{key}.caption": "#zoo", "platform": platform}
+        told = "#zoo gilt als verborgen oder eingeschränkt auf instagram (my notes): since May"
+        assert (told in send(client, page, f"again:{key}", **more)) == is_told
+
+
 def test_photos_never_touch_the_disk(client, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
@@ -293,6 +309,9 @@ def test_an_archive_is_read_and_gone(client, service: Service, tmp_path: Path) -
             break
         time.sleep(0.05)
     assert "could not be imported" in page
+    page = client.get(bad.url.path, headers={"accept-language": "de"}).text
+    assert "Die Datei ist beschädigt" in page
+    assert re.search('<p class="fine" lang="en"><bdi>[^<]*x.zip', page)
     assert client.post("/import", files={"archive": ("x.exe", b"MZ", "x/y")}).status_code == 400
     assert client.post("/import", files={"archive": ("", b"", "x/y")}).status_code == 400
     assert list(service.store.path.parent.glob("*.upload-*")) == []

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
-from pixtag.platforms import Platform, platforms, restricted_tags, warning_of
+from pixtag.platforms import Platform, platforms, restricted_on, restricted_tags
 from pixtag.reasons import LEAST_SAME_SUBJECT
 from pixtag.store.served import Verdict
 from pixtag.store.sets import save_set, saved_sets
@@ -297,12 +297,21 @@ def _card(page: _Page, photo: Shown) -> Card:
     photo.served = served.name
     chips = placed(photo, served.suggestions)
     photo.order = tuple(chip.tag for chip in chips)
-    known = restricted_tags()
-    said = [warning_of(tag, known, name) for tag in photo.tags]
     return Card(
-        photo, chips, served.unsure, cap, [one for one in said if one], _copies(page, photo),
+        photo, chips, served.unsure, cap, _warnings(page, photo, name), _copies(page, photo),
         _why(page, photo, served),
     )  # fmt: skip
+
+
+def _warnings(page: _Page, photo: Shown, platform: str | None) -> list[str]:
+    """What is reported of chosen tags; who reports it, and notes, are in their own words."""
+    t, known = page.visit.texts, restricted_tags()
+    found = [(tag, restricted_on(tag, known, platform)) for tag in photo.tags]
+    return [
+        t("photo.restricted", tag=tag, platforms=", ".join(one.platforms)) + one.details
+        for tag, one in found
+        if one is not None
+    ]
 
 
 def placed(photo: Shown, suggestions: Sequence[Suggestion]) -> list[Chip]:

@@ -48,7 +48,8 @@ class Progress:
     n_posts: int = 0
     n_new: int = 0
     people: tuple[str, ...] = ()
-    message: str = ""  # why it failed
+    kind: str = ""  # of the error that it failed by
+    message: str = ""  # what the error says
     hint: str = ""
 
     @property
@@ -152,7 +153,8 @@ class Imports:
             job.progress = replace(job.progress, state="stopped")
         except PixtagError as error:
             message = error.message.replace(str(file), job.name)
-            job.progress = replace(job.progress, state="failed", message=message, hint=error.hint)
+            said = {"kind": error.kind, "message": message, "hint": error.hint}
+            job.progress = replace(job.progress, state="failed", **said)
         except BaseException:
             job.progress = replace(job.progress, state="failed", message="")
             raise
