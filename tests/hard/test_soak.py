@@ -1,7 +1,7 @@
 """A soak: a server at 80 % of what it can do for SOAK_MINUTES (30), its memory flat at the end.
 
-Its short form, of some seconds, runs with the other tests. The server is a process of its own, asked
-over loopback.
+Its short form, of some seconds, runs with the other tests. The server is a process of its own,
+asked over loopback.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def check_soak(tmp_path: Path, *, for_s: float, measured_s: float) -> None:
 
 
 def test_some_seconds_of_load(tmp_path: Path) -> None:
-    check_soak(tmp_path, for_s=6.0, measured_s=2.0)
+    check_soak(tmp_path, for_s=4.0, measured_s=1.5)
 
 
 @pytest.mark.slow

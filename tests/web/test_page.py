@@ -4,103 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import handmade
 from pixtag.store import Store
 from pixtag.types import Post
 from pixtag.web import forms
 from pixtag.web.service import Service
+from web.chromium import NOW, PHONE, chips, is_narrow, leave, photo, upload
 from web.page_server import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from playwright.sync_api import Browser
 
-    from playwright.sync_api import Browser, Dialog, Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-NOW = 1_780_000_000.0
-expect.set_options(timeout=20_000)  # machines that run the tests are slow and uneven
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium: apt install chromium")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    store = Store.open(tmp_path_factory.mktemp("store") / "my.sqlite", create=True)
-    tags = ("zebra", "safari", "sunrise")
-    store.add_posts([Post(f"z{i}", "zoe", NOW + i * 86_400, tags) for i in range(4)])
-    store.add_posts([Post("y", "yan", NOW, ("sun",))])  # or the only person would be chosen
-    yield Service(store, handmade.bundle())
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def address(service: Service) -> Iterator[str]:
-    with serving(service) as found:
-        yield found
-
-
-@pytest.fixture
-def visit(browser: Browser, address: str) -> Iterator:
-    """Open pages of contexts of their own; at the end the console must be silent."""
-    contexts, said = [], []
-
-    def opened(path: str = "/", **options) -> Page:
-        context = browser.new_context(base_url=address, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda line: said.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(path)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not said
-
-
-def photo(folder: Path, name: str = "zebra.jpg", look: str = "stripes", seed: int = 0) -> Path:
-    return handmade.photo(folder / name, look, seed)
-
-
-def upload(page: Page, *files: Path) -> None:
-    n = page.locator("article.card").count()
-    page.locator("input[type=file][multiple]").set_input_files(files)
-    expect(page.locator("article.card")).to_have_count(n + len(files))
-
-
-def chips(page: Page) -> list[str]:
-    return [text.lstrip("#") for text in page.locator(".chip .tag").all_inner_texts()]
-
-
-def leave(dialog: Dialog) -> None:
-    """Go on where the page asks before it is left; any other dialog is none of ours."""
-    assert dialog.type == "beforeunload", dialog.message
-    dialog.accept()
-
-
-def is_narrow(page: Page) -> bool:
-    widest = page.evaluate("document.documentElement.scrollWidth")
-    return widest <= page.viewport_size["width"]  # a phone's innerWidth grows with what is wide
 
 
 def test_first_visit(visit, tmp_path: Path) -> None:
@@ -407,30 +327,6 @@ def test_another_language(visit) -> None:
     expect(page.locator("html")).to_have_attribute("lang", "id")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_and_nothing_is_wide(visit, tmp_path: Path, scheme: str) -> None:
-    page = visit(color_scheme=scheme, **PHONE)
-    page.get_by_label("Posting as").fill("zoe")
-    check(page, tmp_path, "first")
-    upload(page, photo(tmp_path), photo(tmp_path, "leaves.jpg", "leaves"))
-    page.locator(".take").first.click()
-    expect(page.locator(".chip.taken")).to_have_count(1)
-    page.get_by_role("button", name="Refuse").nth(3).click()
-    expect(page.locator(".refused")).to_have_count(1)
-    page.locator("[data-focus$=why]").first.click()
-    expect(page.locator(".why")).to_be_visible()
-    page.get_by_role("combobox", name="Caption").first.press_sequentially("#su")
-    expect(page.locator(".offers li")).to_have_count(1)
-    check(page, tmp_path, "photos")
-    for path in ("mine", "tag/zebra", "tag/nobodys", "rising", "import", "sign-in"):
-        page.goto(f"/{path}")
-        check(page, tmp_path, path.replace("/", "-"))
-    page.goto("/mine")
-    for details in page.locator("details").all():
-        details.locator("summary").click()
-    check(page, tmp_path, "mine-open")
-
-
 def test_hostile_words_stay_in_their_places(visit, service: Service, tmp_path: Path) -> None:
     person, tag = "\u202e<script>alert(1)</script>" + "w" * 150, "w" * 100
     service.store.add_posts([Post(f"w{i}", person, NOW, (tag, "\u0645\u0631")) for i in range(3)])
@@ -449,17 +345,6 @@ def test_hostile_words_stay_in_their_places(visit, service: Service, tmp_path: P
             page.goto(f"/{name}")
         page.screenshot(path=tmp_path / f"{name[:20].replace('/', '-')}.png", full_page=True)
         assert is_narrow(page), name[:20]
-
-
-def check(page: Page, folder: Path, name: str) -> None:
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
-    assert is_narrow(page), name
-    found = [
-        f"{one['id']}: {one['nodes'][0]['html'][:200]}"
-        for one in Axe().run(page).response["violations"]
-        if (one["id"], one["impact"]) != ("aria-allowed-role", "minor")  # a textarea as combobox
-    ]
-    assert not found, name
 
 
 def test_the_shipped_model_on_a_real_photo(browser: Browser, tmp_path: Path) -> None:

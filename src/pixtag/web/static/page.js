@@ -124,6 +124,7 @@ function fail(text, place) {
   line.setAttribute("role", "alert");
   line.textContent = text;
   (place || document.getElementById("cards")).append(line);
+  line.scrollIntoView({ block: "nearest" });
 }
 
 if (form) {
