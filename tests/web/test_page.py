@@ -13,6 +13,7 @@ import handmade
 from pixtag.store import Store
 from pixtag.types import Post
 from pixtag.web import forms
+from pixtag.web.guard import Rules
 from pixtag.web.service import Service
 from web.chromium import NOW, PHONE, chips, is_narrow, leave, photo, upload
 from web.page_server import serving
@@ -269,6 +270,21 @@ def test_import_with_progress(visit, service: Service, tmp_path: Path) -> None:
     page.wait_for_url(re.compile(r"/import/\S+"))
     expect(page.locator("#job-line")).to_contain_text("Done: 2,000 posts read")
     assert "max" in service.store.people(at_most=99)
+
+
+def test_an_archive_that_is_too_large_is_told(browser: Browser, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "my.sqlite", create=True)
+    rules = Rules(body_limits={"/import": 100})
+    with store, serving(Service(store, handmade.bundle()), rules) as address:
+        context = browser.new_context(base_url=address)
+        page = context.new_page()
+        page.goto("/import")
+        file = tmp_path / "posts.jsonl"
+        file.write_text('{"tags": ["sun"]}\n' * 20)
+        page.locator("input[type=file]").set_input_files(file)
+        page.get_by_role("button", name="Import").click()
+        expect(page.locator("main")).to_contain_text("That is too much at once.")
+        context.close()
 
 
 def test_an_import_can_be_stopped(visit, service: Service, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ export function sends(form, fail) {
     form.append(bar);
     const request = new XMLHttpRequest(); // fetch does not tell how much was sent
     request.open("POST", form.action);
+    request.setRequestHeader("Accept", "text/html");
     request.upload.addEventListener("progress", (sent) => { if (sent.lengthComputable) bar.value = sent.loaded / sent.total; });
     request.addEventListener("load", () => {
       if (request.status < 400) { location.assign(request.responseURL); return; }
