@@ -49,6 +49,12 @@ class RestrictedTag(_Entry):
 
     platforms: tuple[str, ...]
 
+    @property
+    def details(self) -> str:
+        """Who reports it, when, and a note, to stand behind what is said of it; maybe empty."""
+        origin = f" ({self.origin})" if self.origin else ""
+        return origin + (f": {self.note}" if self.note else "")
+
 
 EntryT = TypeVar("EntryT", bound=_Entry)
 
@@ -84,14 +90,22 @@ def restricted_tags(path: Path | None = None) -> dict[str, RestrictedTag]:
     return dict(_entries(RestrictedTag, own, normalise_tag)) if is_there else {}
 
 
+def restricted_on(
+    tag: str, known: Mapping[str, RestrictedTag], platform: str | None
+) -> RestrictedTag | None:
+    """What is reported of a normalised tag, on a platform or anywhere; None for nothing."""
+    entry = known.get(tag)
+    is_there = entry is not None and platform in {None, *entry.platforms}
+    return entry if is_there else None
+
+
 def warning_of(tag: str, known: Mapping[str, RestrictedTag], platform: str | None) -> str:
     """Say what is reported of a normalised tag, on a platform or anywhere; empty for nothing."""
-    entry = known.get(tag)
-    if entry is None or (platform is not None and platform not in entry.platforms):
+    entry = restricted_on(tag, known, platform)
+    if entry is None:
         return ""
-    said = f"#{tag} is reported as hidden or limited on {', '.join(entry.platforms)}"
-    origin = f" ({entry.origin})" if entry.origin else ""
-    return said + origin + (f": {entry.note}" if entry.note else "")
+    where = ", ".join(entry.platforms)
+    return f"#{tag} is reported as hidden or limited on {where}{entry.details}"
 
 
 def _entries(

@@ -265,8 +265,18 @@ def _outside(asked: Asked, row: int, tag: int, at: float) -> str:
     if n < LEAST_PEOPLE or (is_known and crowd.times[i] < LEAST_RISE):
         return ""
     days = max(int(at // _DAY_S) - int(crowd.day[i]), 0)
-    when = ("today", "yesterday")[days] if days < 2 else f"{days} days ago"
-    return f"{'rising' if is_known else 'used'} on {crowd.source[i]}: {n:,} people {when}"
+    return used_outside(crowd.source[i], n, days, is_rising=is_known)
+
+
+def used_outside(source: str, n_people: int, days_ago: int, *, is_rising: bool) -> str:
+    """Say how many people use a tag outside the store, and of which day that is known.
+
+    Example:
+        >>> used_outside("a.example", 1200, 1, is_rising=True)
+        'rising on a.example: 1,200 people yesterday'
+    """
+    when = ("today", "yesterday")[days_ago] if days_ago < 2 else f"{days_ago} days ago"
+    return f"{'rising' if is_rising else 'used'} on {source}: {n_people:,} people {when}"
 
 
 def _own_uses(asked: Asked, rows: Ints, tags: Ints) -> tuple[list[int], list[float]]:

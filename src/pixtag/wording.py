@@ -71,6 +71,11 @@ def is_general(names: Sequence[str]) -> Bools:
     return _of(names, "general")
 
 
+def names_theme(names: Sequence[str]) -> Bools:
+    """Which tags are general nouns, places, themes, times or styles: nothing to be seen, `[C]`."""
+    return is_general(names) | _of(names, "themes")
+
+
 def is_vague(person: float, kinds: Floats) -> bool:
     """Whether a photo shows people, and labels with expected weights `[C]` don't say more."""
     return person >= SURELY_PEOPLE and bool(kinds.max(initial=0.0) < SAYS_MORE)

@@ -120,6 +120,19 @@ def test_a_later_download_in_another_form_adds_nothing_twice(tmp_path, importer)
     assert len(importer.posts) == 2
 
 
+def test_an_archive_of_somebody_else_takes_nothing_over(tmp_path, importer):
+    """Imported for one person, all of it is theirs: nothing is replaced, joined or renamed."""
+    folder = write_tree(tmp_path / "a", LAYOUTS["2025"])
+    importer(folder)
+    before = importer.posts
+    assert {post.user_id for post in before} == {"ana"}
+    for _ in range(2):
+        importer(folder, only_for="dan")
+        assert [post for post in importer.posts if post.user_id == "ana"] == before
+        mine = [post for post in importer.posts if post.user_id != "ana"]
+        assert [(post.user_id, post.tags) for post in mine] == [("dan", p.tags) for p in before]
+
+
 def test_the_form_to_2020_joins_photos_of_one_post(tmp_path, importer):
     def row(n: int, caption: str, at: str) -> dict[str, object]:
         return {"caption": caption, "taken_at": at, "path": f"photos/201903/{n}.jpg"}

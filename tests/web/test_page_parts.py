@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pixtag.errors import InputError
-from pixtag.reasons import Facts, said
+from pixtag.reasons import Facts, said, used_outside
 from pixtag.store import Store
 from pixtag.store.sets import remove_set, save_set, saved_sets
 from pixtag.store.usage import own_tags, tags_from
@@ -111,6 +111,8 @@ def test_everything_that_a_reason_says_is_said_in_every_language() -> None:
         *(Facts(at=NOW, n_own=n, last_own_at=NOW - age * day)
           for n in (1, 1400) for age in (0, 0.01, 0.2, 1, 9, 40, 800)),
         *(Facts(at=NOW + i * day, n_weekday=9, n_days=9) for i in range(7)),
+        *(Facts(at=NOW, outside=used_outside("mastodon.example", 1200, days, is_rising=is_rising))
+          for days in (0, 1, 9) for is_rising in (False, True)),
     ]  # fmt: skip
     texts = {text for one in facts for text in said(one).values() if text}
     texts |= {"a guess: little speaks for it", "always: it is on your list"}
@@ -122,6 +124,8 @@ def test_everything_that_a_reason_says_is_said_in_every_language() -> None:
         assert german.reason(text) != text or text in same, text
         for language in LANGUAGES:
             assert "{" not in Texts(language).reason(text)
+    outside = "rising on mastodon.example: 1,200 people 9 days ago"
+    assert german.reason(outside) == "im Kommen auf mastodon.example: 1.200 Leute vor 9 Tagen"
     assert german.reason("you used it 1 day ago, 1,400 times").endswith("1.400-mal")
 
 

@@ -21,7 +21,7 @@ from pixtag.store.keys import add_key
 from pixtag.store.sets import saved_sets
 from pixtag.store.usage import Kept, kept
 from pixtag.types import Photo, Post
-from pixtag.web import charts
+from pixtag.web import charts, forms
 from pixtag.web.guard import COOKIE, Rules
 from pixtag.web.service import Service
 from web.page_server import serving
@@ -110,6 +110,23 @@ def test_from_upload_to_copy_without_scripts(client, service: Service) -> None:
     assert kept(service.store, "uma") == Kept(accepted=1, refused=1, added=1)
 
 
+@pytest.mark.parametrize("is_ranked_again", [True, False])  # by a script, when a name is typed
+def test_what_was_judged_before_the_name_was_typed_is_the_persons_too(
+    client, service: Service, is_ranked_again: bool
+) -> None:
+    person = f"ada{is_ranked_again}"
+    files = {"photos": ("zebra.jpg", picture(), "image/jpeg")}
+    page = client.post("/", files=files, data={"person": ""}).text
+    tags, key = tags_shown(page), fields_of(page)["photo"][0]
+    page = send(client, page, f"take:{key}:{tags[0]}", person="")
+    page = send(client, page, f"refuse:{key}:{tags[1]}", person="")
+    if is_ranked_again:
+        page = send(client, page, "again", person=person)
+        page = send(client, page, f"take:{key}:{tags[2]}", person=person)
+    send(client, page, f"publish:{key}", person=person)
+    assert kept(service.store, person) == Kept(accepted=1 + is_ranked_again, refused=1)
+
+
 def test_a_photo_that_is_none_says_so_beside_the_others(client) -> None:
     files = [
         ("photos", ("a.jpg", picture(), "image/jpeg")),
@@ -133,6 +150,44 @@ def test_what_was_tampered_with_is_not_looked_at(client) -> None:
     assert answer.status_code == 200
     assert tags_shown(answer.text) == []
     assert "ten minutes" in answer.text
+
+
+def test_what_was_chosen_is_still_there_when_a_photo_is_too_old(client, monkeypatch) -> None:
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    key, tags = fields_of(page)["photo"][0], tags_shown(page)
+    page = send(client, page, f"take:{key}:{tags[1]}")
+    page = send(client, page, f"refuse:{key}:{tags[0]}")
+    monkeypatch.setattr(forms, "LIFE_S", -1.0)
+    more = {f"{key}.caption": "at the #zoo"}
+    page = send(client, page, f"again:{key}", **more)
+    assert "ten minutes" in page
+    assert tags_shown(page) == [tags[1]]
+    assert f">#{tags[1]} #zoo</textarea>" in page
+    assert f"back:{key}:{tags[0]}" in page
+    page = send(client, page, f"drop:{key}:{tags[1]}", **more)
+    assert ">#zoo</textarea>" in page
+    files = {f"{key}.file": ("a.jpg", picture(), "image/jpeg")}  # as the script sends it again
+    data = {**fields_of(page), "do": f"take:{key}:{tags[1]}", **more}
+    page = client.post("/", data=data, files=files).text
+    assert "ten minutes" not in page
+    assert len(tags_shown(page)) > 1
+    assert f">#{tags[1]} #zoo</textarea>" in page
+
+
+def test_a_tag_that_is_reported_as_hidden_is_told_in_the_pages_language(
+    client, monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "pixtag").mkdir()
+    own = '[zoo]\nplatforms = ["instagram"]\nsource = "my notes"\nnote = "since May"\n'
+    (tmp_path / "pixtag" / "restricted_tags.toml").write_text(own)
+    client.headers["accept-language"] = "de"
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    key = fields_of(page)["photo"][0]
+    for platform, is_told in (("", True), ("instagram", True), ("threads", False)):
+        more = {f"{key}.caption": "#zoo", "platform": platform}
+        told = "#zoo gilt als verborgen oder eingeschränkt auf instagram (my notes): since May"
+        assert (told in send(client, page, f"again:{key}", **more)) == is_told
 
 
 def test_photos_never_touch_the_disk(client, monkeypatch, tmp_path: Path) -> None:
@@ -192,6 +247,16 @@ def _scripts() -> list[str]:
     return [path.name for path in (WEB / "static").glob("*.js")]
 
 
+def test_head_is_get_without_its_body(client) -> None:
+    for path in ("/", "/api/v1/healthz", "/healthz", "/readyz", "/api/v1/trending", "/nothing"):
+        whole, head = client.get(path), client.head(path)
+        assert head.status_code == whole.status_code
+        assert head.content == b""
+        for name in ("content-type", "content-security-policy", "content-length"):
+            assert head.headers[name] == whole.headers[name], path
+    assert client.head("/api/v1/suggest").status_code == 405
+
+
 def test_it_can_be_installed_and_shared_to(client) -> None:
     held = client.get("/manifest.webmanifest").json()
     target = held["share_target"]
@@ -244,6 +309,9 @@ def test_an_archive_is_read_and_gone(client, service: Service, tmp_path: Path) -
             break
         time.sleep(0.05)
     assert "could not be imported" in page
+    page = client.get(bad.url.path, headers={"accept-language": "de"}).text
+    assert "Die Datei ist beschädigt" in page
+    assert re.search('<p class="fine" lang="en"><bdi>[^<]*x.zip', page)
     assert client.post("/import", files={"archive": ("x.exe", b"MZ", "x/y")}).status_code == 400
     assert client.post("/import", files={"archive": ("", b"", "x/y")}).status_code == 400
     assert list(service.store.path.parent.glob("*.upload-*")) == []
@@ -288,12 +356,74 @@ def test_a_key_for_one_person_shows_that_person_alone(service: Service, tmp_path
             "<title>#evesecret", ""
         )
         assert client.get("/photo", params={"post": "eve-1"}).status_code == 404
-        assert client.get("/import").status_code == 403
         key = fields_of(page)["photo"][0]
         client.post("/", data={**fields_of(page), "person": "eve", "do": f"publish:{key}"})
         client.post("/mine/sets", data={"name": "s", "tags": "a"})
+        client.post("/who", data={"person": "eve"})
+        assert "evesecret" not in client.get("/mine").text
+        client.cookies.set("pixtag_person", "eve")
+        gone = client.post("/mine/forget", data={"agreed": "yes", "person": "eve"})
+        assert "dan" in gone.text
+    assert list(service.store.posts(user_id="dan")) == []
     assert len(list(service.store.posts(user_id="eve"))) == 1
     assert saved_sets(service.store, "eve") == []
+
+
+def finished(client, place: str) -> str:
+    """The page of an import that is over."""
+    for _ in range(200):
+        page = client.get(place).text
+        if "data-events" not in page:
+            return page
+        time.sleep(0.05)
+    raise AssertionError(page)
+
+
+def test_a_key_for_one_person_imports_for_that_person_alone(
+    service: Service, tmp_path: Path
+) -> None:
+    path = handmade.photo(tmp_path / "secret.jpg", "sky")
+    service.store.add_posts([Post("pia-1", "pia", NOW, ("hers",))])
+    lines = [
+        {"post_id": "pia-1", "user_id": "pia", "tags": ["taken"], "image": str(path)},
+        {"post_id": "new", "user_id": "pia", "tags": ["boat"], "image": path.name},
+        {"post_id": "other", "tags": ["boat"]},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    keys = [add_key(service.store, f"{name}'s key", user=name) for name in ("tom", "pia")]
+    with (
+        serving(beside(service), BEYOND) as place,
+        with_key(place, keys[0]) as tom,
+        with_key(place, keys[1]) as pia,
+    ):
+        form = tom.get("/import").text
+        assert 'href="/import"' in form
+        assert 'name="user"' not in form
+        files = {"archive": ("posts.jsonl", text, "text/plain")}
+        for _ in range(2):  # a second time it is the same posts
+            job = tom.post("/import", files=files, data={"user": "pia"}).headers["location"]
+            assert "tom" in finished(tom, job)
+        assert pia.get(job).status_code == 404
+        assert pia.get(f"{job}/events").status_code == 404
+        assert pia.post(f"{job}/stop", data={"x": "y"}).status_code == 404
+        assert tom.post(f"{job}/stop", data={"x": "y"}).status_code == 303
+    (hers,) = service.store.posts(user_id="pia")
+    assert (hers.post_id, hers.tags) == ("pia-1", ("hers",))
+    mine = list(service.store.posts(user_id="tom"))
+    assert sorted(post.tags for post in mine) == [("boat",), ("boat",), ("taken",)]
+    assert [post.photos for post in mine] == [()] * 3
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.zip", "\u202egpj.zip", "w" * 190])
+def test_a_hostile_name_of_an_archive_is_text(client, name: str) -> None:
+    name = name if name.endswith(".zip") else f"{name}.zip"
+    files = {"archive": (name, b"PK\3\4no", "application/zip")}
+    page = finished(client, client.post("/import", files=files).url.path)
+    assert "could not be imported" in page
+    assert html.escape(name.replace("\u202e", "")) in page
+    assert "<img src=x" not in page
+    bare = re.sub(r"<bdi.*?</bdi>", "", page, flags=re.DOTALL)
+    assert "\u202e" not in bare
 
 
 def test_a_key_to_read_changes_nothing(service: Service) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from pathlib import Path
 
 import servers
@@ -24,3 +25,6 @@ def test_what_rises_elsewhere_is_in_the_answers_of_a_server(tmp_path: Path) -> N
         (first,) = rising
         assert (first.tag, first.n_people) == ("sofacat", 512)
         assert first.source == elsewhere.removeprefix("http://")
+        for page in ("rising", "tag/sofacat"):
+            with urllib.request.urlopen(f"{server.url}/{page}") as answer:
+                assert f"512 people on {first.source}" in answer.read().decode()

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -24,6 +25,7 @@ from pixtag.ingest.context import Context, ImportReport
 from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
 from pixtag.store import Store
+from pixtag.store.history import own_post_id
 from pixtag.types import Post, iso_time
 
 
@@ -175,6 +177,7 @@ def import_posts(
     store: Store,
     *,
     user_id: str | None = None,
+    only_for: str | None = None,
     join_comments: bool = True,
     private: bool = False,
     keep_copies: bool = False,
@@ -183,6 +186,9 @@ def import_posts(
 ) -> ImportReport:
     """Read posts into a store in batches, of which a finished one stays; nothing comes twice.
 
+    With `only_for` every post becomes that person's, whoever the source names: it neither replaces
+    nor renames what is another's, and photos come from within archives alone.
+
     `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`. Posts after `now`
     (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts read
     and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store cannot
@@ -190,7 +196,9 @@ def import_posts(
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
-    context = Context(report, store.photos_folder, keep_copies, user_id, join_comments, private)
+    context = Context(
+        report, store.photos_folder, keep_copies, user_id, join_comments, private, only_for
+    )
     if any(source.kind == "folders" for source in sources):
         labelled = (post for post in store.posts() if post.post_id.startswith("folder-"))
         known = {post.photos[0].path: post.post_id for post in labelled if post.photos}
@@ -198,11 +206,14 @@ def import_posts(
         context.known_ids = known | origins
     latest = time.time() if now is None else now
 
-    again = {one.kind: Again(store, one.kind) for one in sources if one.kind in SERVICES}
+    # Joining accounts is for those who may reach all of them.
+    joined = [one.kind for one in sources if one.kind in SERVICES and only_for is None]
+    again = {kind: Again(store, kind) for kind in joined}
 
     def counted() -> Iterator[Post]:
         for source in sources:
-            for post in READERS[source.kind].read(source.paths, context):
+            for read in READERS[source.kind].read(source.paths, context):
+                post = read if only_for is None else _made_own(store, read, only_for)
                 report.count(post, now=latest)
                 if source.kind in again:
                     again[source.kind].note(post)
@@ -217,6 +228,10 @@ def import_posts(
     for one in again.values():
         one.settle(report)
     return report
+
+
+def _made_own(store: Store, post: Post, user: str) -> Post:
+    return replace(post, post_id=own_post_id(store, post.post_id, user), user_id=user)
 
 
 def export_posts(

@@ -150,6 +150,7 @@ class Context:
     user_id: str | None = None  # the person, for sources that do not name one
     join_comments: bool = True  # whether own first comments belong to the post
     private: bool = False  # whether posts for followers or for single people are read
+    only_for: str | None = None  # whose all posts become; no paths of photos are taken then
     known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by first photo
     _part: Path | None = None
 

@@ -250,7 +250,8 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
         post_id = context.post_id("row", json.dumps([user_id, posted_at, images, kept]))
     for link in (one for one in images if "://" in one):
         context.report.add("photo is a link, not fetched", link)
-    photos = tuple(context.photo_at(one) for one in images if "://" not in one)
+    paths = [one for one in images if "://" not in one and context.only_for is None]
+    photos = tuple(map(context.photo_at, paths))
     return Post(post_id, user_id, posted_at, kept, photos)
 
 

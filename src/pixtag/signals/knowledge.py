@@ -12,7 +12,7 @@ import numpy as np
 from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View, is_first
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
-from pixtag.signals.words import Bridge, Words
+from pixtag.signals.words import BRIDGE_FLOOR, Bridge, Words
 from pixtag.types import Bools, Doubles, Floats, Halfs, Ints, PostLog
 
 
@@ -187,6 +187,18 @@ class Knowledge:
     def names_thing(self, tags: Ints) -> Bools:
         """Tell which tags a class or kind has as the name of a thing, `[C]`."""
         return self._names.take(tags, mode="clip")
+
+    def expected_weights(self, embeddings: Floats) -> Floats:
+        """Expected weight of each tag by classes or kinds, the larger, `[B, V]`; 0 without any.
+
+        Args:
+            embeddings: From the encoder, `[B, D]`.
+        """
+        out = np.zeros((len(embeddings), len(self.vocabulary)), np.float32)
+        for bridge in (self.bridge, self.kinds):
+            if bridge is not None:
+                np.maximum(out, bridge.scores(embeddings), out=out)
+        return (BRIDGE_FLOOR * np.expm1(out)).astype(np.float32)
 
     @property
     def derive(self) -> Derive:

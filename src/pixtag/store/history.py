@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from pixtag.store import Store
@@ -34,6 +35,18 @@ def tags_of(store: Store, user: str, *, at_most: int) -> list[TagUse]:
     with store.reading() as db:
         rows = db.execute(query, (safe_text(user), at_most)).fetchall()
     return [TagUse(tag, n, seconds(first), seconds(last)) for tag, n, first, last in rows]
+
+
+def own_post_id(store: Store, given: str, user: str) -> str:
+    """The name in the store of a post that a person who may reach only their own calls so.
+
+    A name that is not theirs is told apart, so that it neither replaces another's post nor shows
+    that there is one.
+    """
+    is_there, whose = user_of(store, given)
+    if is_there and whose == user:
+        return given
+    return f"{given}@{hashlib.sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def user_of(store: Store, post_id: str) -> tuple[bool, str | None]:

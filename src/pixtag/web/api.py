@@ -24,7 +24,7 @@ from pixtag.evidence import LAST_TICK, NOBODY, View, seconds, ticks
 from pixtag.predictor import moment_of
 from pixtag.signals.trend import LEAST_PEOPLE, WINDOWS_HOURS
 from pixtag.store import Store, requests
-from pixtag.store.history import n_posts_of, tags_of, user_of
+from pixtag.store.history import n_posts_of, own_post_id, tags_of, user_of
 from pixtag.store.served import Verdict
 from pixtag.tags import find_hashtags, normalise_tag, split_tags, tidy_tags
 from pixtag.types import Floats, Post, Suggestion, as_datetime
@@ -298,19 +298,12 @@ def _publish(
 
 
 def _post_id(service: Service, given: str | None, principal: Principal) -> str:
-    """The name of a post in the store.
-
-    What a key of one person names is theirs alone: a name that is not is told apart, so that it
-    neither replaces another's post nor shows that there is one.
-    """
+    """The name of a post in the store; what a key of one person names is theirs alone."""
     if given is None:
         return f"api-{uuid.uuid4().hex}"
     if principal.user is None:
         return given
-    is_there, whose = user_of(service.reader, given)
-    if is_there and whose == principal.user:
-        return given
-    return f"{given}@{hashlib.sha256(principal.user.encode()).hexdigest()[:16]}"
+    return own_post_id(service.reader, given, principal.user)
 
 
 @router.post("/feedback", response_model=FeedbackOut, summary="Say what became of suggestions")

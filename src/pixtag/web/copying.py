@@ -7,8 +7,6 @@ from itertools import pairwise
 
 import regex
 
-from pixtag.types import Suggestion
-
 Split = Callable[[str], list[str]]
 
 _PARTS = regex.compile(r"\p{L}[\p{L}\p{M}]*|_+|[^\p{L}_]+")
@@ -51,16 +49,13 @@ def hashtags(tags: Iterable[str]) -> str:
     return " ".join(f"#{tag}" for tag in tags)
 
 
-def things_shown(
-    suggestions: Sequence[Suggestion], split: Split, names_thing: Callable[[str], bool]
-) -> list[str]:
-    """What a photo shows, in words: tags for which pixels speak most, if any is a thing only such.
+def things_shown(names: Sequence[str], split: Split) -> list[str]:
+    """What a photo shows, in words: names of things, the surest first, a few.
 
     A thing in another one's words is not said again.
     """
-    seen = [s.tag for s in suggestions if s.reasons and s.reasons[0].source == "pixels"]
     found: list[list[str]] = []
-    for tag in [tag for tag in seen if names_thing(tag)] or seen:
+    for tag in names:
         words = words_of(tag, split)
         if not any(set(words) & set(other) for other in found):
             found.append(words)

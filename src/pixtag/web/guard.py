@@ -178,6 +178,8 @@ class Guard:
         with self._metrics.in_flight.track_inprogress():
             try:
                 await self._passed(scope, headers, answer)
+                if scope["method"] == "HEAD":
+                    scope["method"] = "GET"  # `_Answer` leaves the body out
                 await self.app(scope, body, answer)
             except ClientDisconnect:
                 answer.status = 499  # nobody waits for an answer
@@ -295,6 +297,7 @@ class _Answer:
         self._send, self._scope = send, scope
         self.more: dict[str, str] = {}
         self.status, self.is_begun = 500, False
+        self._is_head = scope["method"] == "HEAD"
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -305,4 +308,6 @@ class _Answer:
                 headers.setdefault(name, value)
             if self._scope["path"].startswith("/api/"):
                 headers.setdefault("Cache-Control", "private, no-cache")
+        elif self._is_head:
+            message = {**message, "body": b""}
         await self._send(message)

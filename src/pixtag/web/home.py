@@ -11,12 +11,12 @@ from urllib.parse import unquote
 
 import numpy as np
 from fastapi import Request, Response
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse
 
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
-from pixtag.platforms import Platform, platforms, restricted_tags, warning_of
+from pixtag.platforms import Platform, platforms, restricted_on, restricted_tags
 from pixtag.reasons import LEAST_SAME_SUBJECT
 from pixtag.store.served import Verdict
 from pixtag.store.sets import save_set, saved_sets
@@ -28,6 +28,7 @@ from pixtag.web.forms import Shown, new_key, shown_in, signed, text_of
 from pixtag.web.frame import PLATFORM, Visit, page_router
 from pixtag.web.service import Served
 from pixtag.web.uploads import MOST_NAME, MOST_PHOTOS, files_of, read_form
+from pixtag.wording import SURE, names_theme
 
 N_CHIPS = 5
 N_LOOKED_FOR = 12  # tags among which an alt text finds what a photo shows
@@ -67,6 +68,7 @@ class Card:
     warnings: Sequence[str] = ()
     copies: Sequence[tuple[str, str]] = ()  # what is copied, by its name
     why: Why | None = None
+    is_expired: bool = False  # it would have to be looked at again
 
 
 @dataclass
@@ -78,6 +80,7 @@ class _Page:
     platform: Platform | None
     photos: list[Shown]
     note: str = ""  # what was done, for a reader
+    published: Shown | None = None
 
     def photo(self, key: str) -> Shown | None:
         return next((one for one in self.photos if one.key == key), None)
@@ -96,19 +99,32 @@ async def answer(request: Request) -> Response:
     """Look at new photos, do what was asked, and rank again."""
     visit = Visit.of(request, "read")
     form = await read_form(request)
+    again = {
+        name.removesuffix(".file"): await one.read()
+        for name, one in form.items()
+        if isinstance(one, UploadFile) and name.endswith(".file")
+    }
     files = await files_of(form, "photos")
-    return await request.app.state.work.run(_answered, visit, form, files)
+    return await request.app.state.work.run(_answered, visit, form, files, again)
 
 
-def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> Response:
+def _answered(
+    visit: Visit, form: FormData, files: list[tuple[str, bytes]], again: dict[str, bytes]
+) -> Response:
+    """Answer a form with its new photos, and with those sent again by their keys."""
     secret = visit.service.reader.secret
     person = visit.bound or text_of(form, "person") or (None if "person" in form else visit.person)
     default = unquote(visit.request.cookies.get(PLATFORM, ""))
     name = text_of(form, "platform") if "platform" in form else default
     page = _Page(visit, person, platforms().get(name), shown_in(form, secret))
+    for photo in page.photos:
+        if photo.embedding is None and photo.key in again:
+            _look(visit, photo, again[photo.key])
     _act(page, form)
     only = visit.request.headers.get("pixtag-part")  # the photo that a script asks about
-    new = [_looked_at(visit, name, data) for name, data in files]
+    new = [Shown(new_key(), name) for name, _ in files]
+    for photo, (_, data) in zip(new, files, strict=True):
+        _look(visit, photo, data)
     room = MOST_PHOTOS - len(page.photos)
     page.photos += new[:room]
     if len(new) > room:
@@ -117,6 +133,8 @@ def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> R
         kept = {one.key for one in new} if only == "new" else {only}
         page.photos = [one for one in page.photos if one.key in kept]
     response = _rendered(page)
+    if page.published is not None:
+        _judge_as(page, page.published)
     visit.remember(
         response, person=None if visit.bound else person or "",
         platform=None if page.platform is None else page.platform.name,
@@ -124,28 +142,29 @@ def _answered(visit: Visit, form: FormData, files: list[tuple[str, bytes]]) -> R
     return response
 
 
-def _looked_at(visit: Visit, name: str, data: bytes) -> Shown:
-    """A new photo; nothing of its bytes goes on but the embedding."""
-    photo = Shown(new_key(), name)
+def _look(visit: Visit, photo: Shown, data: bytes) -> None:
+    """Look at a photo; nothing of its bytes goes on but the embedding."""
     try:
         photo.embedding = visit.service.embed(data)
         photo.things = _things(visit, photo.embedding)
     except PixtagError as error:
         photo.error, photo.hint = visit.explained(error)
-    return photo
 
 
 def _things(visit: Visit, embedding: Floats) -> str:
     """What a photo shows, in words, whoever asks; empty where that is not sure."""
     seen = visit.service.predictor.answer(embedding, Wishes.of(N_LOOKED_FOR))
     knowledge = visit.service.predictor.model().knowledge
-
-    def names_thing(tag: str) -> bool:
-        known = tag in knowledge.vocabulary
-        return known and bool(knowledge.names_thing(np.array([knowledge.vocabulary.index(tag)]))[0])
-
-    things = things_shown(seen.suggestions, split_by(visit), names_thing)
-    return "" if seen.unsure else ", ".join(things)[:MOST_NAME]
+    # Those of a stranger's set, which leaves out what is not said of people.
+    tags = [one.tag for one in seen.suggestions if one.tag in knowledge.vocabulary]
+    if seen.unsure or not tags:
+        return ""
+    ids = np.array([knowledge.vocabulary.index(tag) for tag in tags])
+    says = knowledge.expected_weights(embedding[None])[0, ids]
+    is_sure = (says >= SURE) & knowledge.names_thing(ids) & ~names_theme(tags)
+    order = np.argsort(-says, kind="stable")
+    things = things_shown([tags[i] for i in order if is_sure[i]], split_by(visit))
+    return ", ".join(things)[:MOST_NAME]
 
 
 def _act(page: _Page, form: FormData) -> None:
@@ -212,8 +231,21 @@ def _publish(page: _Page, photo: Shown) -> None:
             _judge(page, photo.served, tag, "accepted" if tag in photo.order else "added")
     post = Post(f"page-{photo.key}", page.person, time.time(), tags)
     page.visit.service.publish(post, photo.embedding)
-    photo.post = page.person
+    photo.post, page.published = page.person, photo
     page.note = t("publish.done", name=page.person)
+
+
+def _judge_as(page: _Page, photo: Shown) -> None:
+    """Let verdicts on what was served to nobody, before a name was typed, be the person's too."""
+    verdicts: tuple[tuple[Verdict, dict[str, str]], ...] = (
+        ("accepted", photo.taken), ("refused", photo.refused),
+    )  # fmt: skip
+    for verdict, judged in verdicts:
+        for tag, served in judged.items():
+            try:
+                page.visit.service.feedback(served, [(tag, verdict)], user=page.person)
+            except InputError:
+                _judge(page, photo.served if served else "", tag, verdict)
 
 
 def _judge(page: _Page, served: str, tag: str, verdict: Verdict) -> None:
@@ -250,9 +282,11 @@ def _card(page: _Page, photo: Shown) -> Card:
     visit, platform = page.visit, page.platform
     if photo.error:
         return Card(photo)
-    if photo.embedding is None:
+    if photo.embedding is None:  # what was chosen is still shown
         photo.error, photo.hint = visit.texts("photo.expired"), visit.texts("photo.expired_hint")
-        return Card(photo)
+        is_chosen = bool(photo.taken or photo.refused or photo.caption)
+        copies = _copies(page, photo) if is_chosen else []
+        return Card(photo, placed(photo, ()), copies=copies, is_expired=True)
     photo.token = signed(photo.embedding, photo.key, visit.service.reader.secret)
     cap = None if platform is None else platform.cap
     name = None if platform is None else platform.name
@@ -263,12 +297,21 @@ def _card(page: _Page, photo: Shown) -> Card:
     photo.served = served.name
     chips = placed(photo, served.suggestions)
     photo.order = tuple(chip.tag for chip in chips)
-    known = restricted_tags()
-    said = [warning_of(tag, known, name) for tag in photo.tags]
     return Card(
-        photo, chips, served.unsure, cap, [one for one in said if one], _copies(page, photo),
+        photo, chips, served.unsure, cap, _warnings(page, photo, name), _copies(page, photo),
         _why(page, photo, served),
     )  # fmt: skip
+
+
+def _warnings(page: _Page, photo: Shown, platform: str | None) -> list[str]:
+    """What is reported of chosen tags; who reports it, and notes, are in their own words."""
+    t, known = page.visit.texts, restricted_tags()
+    found = [(tag, restricted_on(tag, known, platform)) for tag in photo.tags]
+    return [
+        t("photo.restricted", tag=tag, platforms=", ".join(one.platforms)) + one.details
+        for tag, one in found
+        if one is not None
+    ]
 
 
 def placed(photo: Shown, suggestions: Sequence[Suggestion]) -> list[Chip]:

@@ -48,7 +48,8 @@ class Progress:
     n_posts: int = 0
     n_new: int = 0
     people: tuple[str, ...] = ()
-    message: str = ""  # why it failed
+    kind: str = ""  # of the error that it failed by
+    message: str = ""  # what the error says
     hint: str = ""
 
     @property
@@ -66,6 +67,7 @@ class Job:
     """One import."""
 
     name: str  # of the file
+    only_for: str | None = None  # whose all posts become, and who alone sees it
     progress: Progress = field(default_factory=Progress)
     key: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -98,9 +100,12 @@ class Imports:
                     old.unlink()
         return path.with_name(f"{path.name}.upload-{secrets.token_hex(8)}")
 
-    def begin(self, file: Path, name: str, user: str | None) -> Job:
-        """Import a file of ours on a thread; it is removed at the end."""
-        job = Job(name)
+    def begin(self, file: Path, name: str, user: str | None, *, only_for: str | None = None) -> Job:
+        """Import a file of ours on a thread; it is removed at the end.
+
+        `user` and `only_for` as for `import_posts`.
+        """
+        job = Job(name, only_for)
         over = [key for key, old in self._jobs.items() if old.progress.is_over]
         for key in over[: max(0, len(self._jobs) - _KEPT)]:
             del self._jobs[key]
@@ -132,7 +137,7 @@ class Imports:
                     opened.enter_context(store)
                 sources = find_sources([file])
                 report = import_posts(
-                    sources, store, user_id=user,
+                    sources, store, user_id=user, only_for=job.only_for,
                     on_progress=lambda n, of: job.tell(n_done=n, n_total=of, n_posts=n),
                 )  # fmt: skip
                 people = tuple(report.people[:20])
@@ -148,7 +153,8 @@ class Imports:
             job.progress = replace(job.progress, state="stopped")
         except PixtagError as error:
             message = error.message.replace(str(file), job.name)
-            job.progress = replace(job.progress, state="failed", message=message, hint=error.hint)
+            said = {"kind": error.kind, "message": message, "hint": error.hint}
+            job.progress = replace(job.progress, state="failed", **said)
         except BaseException:
             job.progress = replace(job.progress, state="failed", message="")
             raise
@@ -157,25 +163,17 @@ class Imports:
 @router.get("/import")
 def import_form(request: Request) -> Response:
     """Ask for an archive."""
-    return _allowed(request).render("import.html")
-
-
-def _allowed(request: Request) -> Visit:
-    """An archive may hold posts of several people: a key for one is not enough."""
-    visit = Visit.of(request, "write")
-    if visit.bound is not None:
-        raise HTTPException(403)
-    return visit
+    return Visit.of(request, "write").render("import.html")
 
 
 @router.post("/import")
 async def begin(request: Request) -> Response:
     """Take an archive onto the disk, beside the store, and begin to read it."""
-    visit, imports = _allowed(request), request.app.state.imports
+    visit, imports = Visit.of(request, "write"), request.app.state.imports
     if visit.service.store.is_in_memory:
         raise HTTPException(400)
     path, name, form = await _taken(visit, imports)
-    job = imports.begin(path, name, text_of(form, "user") or None)
+    job = imports.begin(path, name, text_of(form, "user") or None, only_for=visit.bound)
     return see_other(f"/import/{job.key}")
 
 
@@ -202,10 +200,18 @@ def _refuse(visit: Visit, why: str) -> NoReturn:
     raise InputError(visit.texts(f"import.{why}"), hint=visit.texts(f"import.{why}_hint"))
 
 
+def _job_of(request: Request, key: str) -> tuple[Visit, Job]:
+    """An import of a key; a key for one person reaches those that it began alone."""
+    visit, job = Visit.of(request, "write"), request.app.state.imports.get(key)
+    if job is None or visit.bound not in {None, job.only_for}:
+        raise HTTPException(404)
+    return visit, job
+
+
 @router.get("/import/{key}")
 def job_page(request: Request, key: str) -> Response:
     """How far an import is."""
-    visit, job = _allowed(request), _job(request, key)
+    visit, job = _job_of(request, key)
     said = _said(job.progress, visit.texts)
     return visit.render("job.html", job=job, progress=job.progress, said=said)
 
@@ -213,18 +219,14 @@ def job_page(request: Request, key: str) -> Response:
 @router.post("/import/{key}/stop")
 async def stop(request: Request, key: str) -> Response:
     """End an import; what was read is kept."""
-    _allowed(request)
-    _job(request, key).stop()
+    _, job = _job_of(request, key)
+    job.stop()
     return see_other(f"/import/{key}")
-
-
-def _events_of(request: Request, key: str) -> tuple[Visit, Job]:
-    return _allowed(request), _job(request, key)
 
 
 @router.get("/import/{key}/events", response_class=EventSourceResponse)
 async def events(
-    found: Annotated[tuple[Visit, Job], Depends(_events_of)],
+    found: Annotated[tuple[Visit, Job], Depends(_job_of)],
 ) -> AsyncGenerator[ServerSentEvent]:
     """Progress in words, whenever it changes, until the import is over."""
     visit, job = found
@@ -237,13 +239,6 @@ async def events(
         if now.is_over:
             return
         await asyncio.sleep(_LOOK_S)
-
-
-def _job(request: Request, key: str) -> Job:
-    job = request.app.state.imports.get(key)
-    if job is None:
-        raise HTTPException(404)
-    return job
 
 
 def _said(progress: Progress, t: Texts) -> dict[str, object]:

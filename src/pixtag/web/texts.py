@@ -20,6 +20,7 @@ _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 _AGO = r"(?P<ago>just now|[\d,]+ \w+ ago)"
 _N = r"(?:, (?P<n>[\d,]+) times)?"
+_OUTSIDE = r"(?P<source>.+): (?P<n>[\d,]+) people (?P<when>today|yesterday|[\d,]+ days ago)"
 # How `pixtag.reasons` says something, and the key of the text that says it in other languages.
 _REASONS = {
     "picture": r"in the picture",
@@ -30,6 +31,8 @@ _REASONS = {
     "latest": r"on (?P<n>[\d,]+) of your latest posts",
     "alike": r"on a photo of yours like this",
     "rising": r"rising: (?P<times>[\d.]+) times its usual rate",
+    "rising_on": rf"rising on {_OUTSIDE}",
+    "used_on": rf"used on {_OUTSIDE}",
     "weekday": rf"usual on (?P<day>{'|'.join(_DAYS)}) \(UTC\)",
     "season": r"usual at this time of the year",
     "company": r"goes with #(?P<tag>.+)",
@@ -121,10 +124,13 @@ class Texts(NamedTuple):
         if key in {"used", "given"}:
             said = self(f"reason.{key}", ago=self._ago(values.get("ago") or ""))
             return said + (self("reason.times", **numbers) if numbers else "")
+        if (when := values.get("when")) is not None:
+            when = self._ago(when) if when.endswith(" ago") else self(f"ago.{when}")
         tag, times = values.get("tag"), values.get("times")
         if times is not None:
             times = times.replace(".", self("format.decimal"))
-        return self(f"reason.{key}", **numbers, tag=tag, times=times)
+        named = {"tag": tag, "times": times, "source": values.get("source"), "when": when}
+        return self(f"reason.{key}", **numbers, **named)
 
     def _ago(self, text: str) -> str:
         number, _, rest = text.partition(" ")

@@ -59,8 +59,8 @@ export function completes(box) {
     start = before.length - found[0].length;
     const mine = ++number;
     const person = box.form.elements.person?.value || "";
-    const response = await fetch(`/complete?${new URLSearchParams({ q: found[1], person })}`);
-    if (!response.ok) return;
+    const response = await fetch(`/complete?${new URLSearchParams({ q: found[1], person })}`).catch(() => null);
+    if (!response?.ok) return;
     const offers = await response.json();
     if (mine !== number) return; // something else was typed in the meantime
     chosen = -1;

@@ -4,31 +4,31 @@ import { watches, sends } from "./progress.js";
 
 document.documentElement.classList.add("js");
 const form = document.getElementById("photos");
-const files = new Map(); // the key of a photo: its address in this browser
+const files = new Map(); // the key of a photo: its file, and the address of that in this browser
 
-export function say(text) {
+function say(text) {
   const status = document.getElementById("status");
   status.textContent = "";
   setTimeout(() => { status.textContent = text; }, 50);
 }
 
 async function ask(data, part) {
-  const response = await fetch(form.action, { method: "POST", body: data, headers: { Accept: "text/html", ...(part && { "Pixtag-Part": part }) } });
+  const headers = { Accept: "text/html", ...(part && { "Pixtag-Part": part }) };
+  const response = await fetch(form.action, { method: "POST", body: data, headers }).catch(() => { throw new Error(form.dataset.offline); });
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!response.ok) throw new Error(page.querySelector("main")?.innerText.trim() || response.status);
   return page;
 }
 
 function replace(old, made) {
-  const focused = document.activeElement;
-  const name = old.contains(focused) ? focused.dataset.focus : null;
+  const focused = document.activeElement, was = old.contains(focused);
   const open = [...old.querySelectorAll("details[open]")].map((one) => one.className);
   old.replaceWith(made);
   for (const details of made.querySelectorAll("details")) details.open = open.includes(details.className);
-  if (name) {
-    const [key, slot] = name.split(" ");
-    const same = made.querySelector(`[data-focus="${CSS.escape(name)}"]`);
-    (same || made.querySelector(`[data-focus="${CSS.escape(`${key} ${slot} take`)}"]`) || made.querySelector("[data-focus]"))?.focus();
+  if (was) {
+    const name = focused.dataset.focus || "", [key, slot] = name.split(" ");
+    const of = (one) => made.querySelector(`[data-focus="${CSS.escape(one)}"]`);
+    (of(name) || of(`${key} ${slot} take`) || made.closest("article").querySelector("[data-focus]"))?.focus();
   }
 }
 
@@ -40,7 +40,7 @@ function adopt(page, found) {
   for (const card of page.querySelectorAll("article.card")) {
     const key = card.dataset.key;
     if (document.getElementById(card.id)) continue;
-    if (found) files.set(key, URL.createObjectURL(found));
+    if (found) files.set(key, { file: found, address: URL.createObjectURL(found) });
     const mine = document.adoptNode(card);
     document.getElementById("cards").append(mine);
     prepare(mine);
@@ -53,7 +53,7 @@ function adopt(page, found) {
 
 function prepare(root) {
   for (const image of root.querySelectorAll("[data-shot]")) {
-    const address = files.get(image.dataset.shot);
+    const { address } = files.get(image.dataset.shot) || {};
     if (!address) continue;
     image.addEventListener("load", () => { image.hidden = false; });
     image.src = address;
@@ -72,15 +72,24 @@ let turn = Promise.resolve(); // one after the other, so that answers come in or
 function press(action, key) {
   turn = turn.then(async () => {
     const part = key && document.getElementById(`part-${key}`);
+    clear(part);
     part?.setAttribute("aria-busy", "true");
     try {
       const data = new FormData(form);
       data.delete("photos");
       data.set("do", action);
-      adopt(await ask(data, key));
+      const page = await ask(data, key);
+      const old = [...page.querySelectorAll("[data-expired]")].filter((one) => files.has(one.dataset.key));
+      for (const card of old) card.remove();
+      adopt(page);
+      for (const { dataset } of old) { // looked at too long ago: its file goes along once more
+        data.set(`${dataset.key}.file`, files.get(dataset.key).file);
+        adopt(await ask(data, dataset.key));
+        data.delete(`${dataset.key}.file`);
+      }
     } catch (error) {
       part?.removeAttribute("aria-busy");
-      say(error.message);
+      fail(error.message, part);
     }
   });
   return turn;
@@ -88,6 +97,7 @@ function press(action, key) {
 
 async function add(found) {
   const drop = document.getElementById("drop");
+  clear();
   drop.setAttribute("aria-busy", "true");
   for (const file of found) {
     turn = turn.then(async () => {
@@ -97,19 +107,24 @@ async function add(found) {
         if (field) data.set(name, field.value);
       }
       data.set("photos", file, file.name || "photo");
-      try { adopt(await ask(data, "new"), file); } catch (error) { say(error.message); fail(error.message); }
+      try { adopt(await ask(data, "new"), file); } catch (error) { fail(error.message); }
     });
   }
   await turn;
   drop.removeAttribute("aria-busy");
 }
 
-function fail(text) {
+function clear(place) {
+  for (const line of (place || document.getElementById("cards")).querySelectorAll(":scope > .failed")) line.remove();
+}
+
+function fail(text, place) {
   const line = document.createElement("p");
-  line.className = "wrong";
+  line.className = "wrong failed";
   line.setAttribute("role", "alert");
   line.textContent = text;
-  document.getElementById("cards").append(line);
+  (place || document.getElementById("cards")).append(line);
+  line.scrollIntoView({ block: "nearest" });
 }
 
 if (form) {
@@ -121,7 +136,8 @@ if (form) {
     const [action, key] = button.value.split(":");
     if (action === "remove") {
       document.getElementById(`card-${key}`).remove();
-      URL.revokeObjectURL(files.get(key));
+      URL.revokeObjectURL(files.get(key)?.address);
+      files.delete(key);
       form.dataset.n = document.querySelectorAll("article.card").length;
       form.querySelector("input[type=file]").focus();
     } else press(button.value, key);
@@ -138,6 +154,10 @@ if (form) {
       event.preventDefault();
       press("again", null);
     }
+  });
+  addEventListener("beforeunload", (event) => {
+    const isOpen = (card) => !card.querySelector(".posted") && (card.querySelector(".chip.taken") || card.querySelector("[data-caption]")?.value.trim());
+    if ([...form.querySelectorAll("article.card")].some(isOpen)) event.preventDefault();
   });
   const drop = document.getElementById("drop");
   const pictures = (items) => [...items].filter((one) => one.type.startsWith("image/") || /\.(heic|heif|avif)$/i.test(one.name));
@@ -170,4 +190,4 @@ document.addEventListener("click", (event) => {
 document.addEventListener("change", (event) => { if ("send" in event.target.dataset) event.target.form.requestSubmit(); });
 document.addEventListener("error", (event) => { if (event.target.dataset && "maybe" in event.target.dataset) event.target.remove(); }, true);
 watches(document.querySelector("[data-events]"));
-sends(document.querySelector("form[action='/import']"), say);
+sends(document.querySelector("form[action='/import']"), fail);

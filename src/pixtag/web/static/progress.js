@@ -11,23 +11,25 @@ export function watches(panel) {
   });
 }
 
-export function sends(form, say) {
+export function sends(form, fail) {
   if (!form) return;
   form.addEventListener("submit", (event) => {
     event.preventDefault();
+    form.querySelector(".failed")?.remove();
     const bar = document.createElement("progress");
     bar.max = 1;
     bar.setAttribute("aria-label", form.querySelector("button").textContent);
     form.append(bar);
     const request = new XMLHttpRequest(); // fetch does not tell how much was sent
     request.open("POST", form.action);
+    request.setRequestHeader("Accept", "text/html");
     request.upload.addEventListener("progress", (sent) => { if (sent.lengthComputable) bar.value = sent.loaded / sent.total; });
     request.addEventListener("load", () => {
       if (request.status < 400) { location.assign(request.responseURL); return; }
       const page = new DOMParser().parseFromString(request.responseText, "text/html");
       document.getElementById("main").replaceWith(document.adoptNode(page.getElementById("main")));
     });
-    request.addEventListener("error", () => { bar.remove(); say("!"); });
+    request.addEventListener("error", () => { bar.remove(); fail(form.dataset.brokeOff, form); });
     request.send(new FormData(form));
   });
 }
