@@ -1,6 +1,6 @@
 """A stranger's five on photos of repositories that the model never met: fit, people, shame.
 
-    python tools/shipped_bundle.py --shared ../shared --hold-out topics --out out/apart.safetensors
+    python -m tools.shipped_bundle --shared ../shared --hold-out topics --out out/apart.safetensors
     python -m experiments.strangers_by_source --shared ../shared --model out/apart.safetensors
 
 Topics, whole repositories apart, and photos with captions. A suggestion fits when the reviewed map,

@@ -1,10 +1,10 @@
 """The model that ships: trained on world and on labelled photos, with class-to-tag matrices.
 
-    python tools/shipped_bundle.py --shared ../shared                       # the model itself
-    python tools/shipped_bundle.py --shared ../shared --hold-out photos     # to be scored:
-    python tools/shipped_bundle.py --shared ../shared --hold-out concepts   # score_stranger.py
-    python tools/shipped_bundle.py --shared ../shared --hold-out topics     # whole repositories
-    python tools/shipped_bundle.py --shared ../shared --hold-out people     # score_habits.py
+    python -m tools.shipped_bundle --shared ../shared                       # the model itself
+    python -m tools.shipped_bundle --shared ../shared --hold-out photos     # to be scored
+    python -m tools.shipped_bundle --shared ../shared --hold-out concepts   # whole concepts
+    python -m tools.shipped_bundle --shared ../shared --hold-out topics     # whole repositories
+    python -m tools.shipped_bundle --shared ../shared --hold-out people     # score_habits.py
 
 Posts of world keep their people and times; names that the simulation invented (of events, of
 people's own tags) are never learned, so the model does not hold them. Labelled photos (concepts,
@@ -30,7 +30,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from photo_labels import (
+from scipy.cluster.vq import kmeans2
+from tools.photo_labels import (
     LabelledPhoto,
     become_posts,
     captioned_photos,
@@ -41,7 +42,6 @@ from photo_labels import (
     targets_of,
     topic_photos,
 )
-from scipy.cluster.vq import kmeans2
 
 from pixtag.cli import output
 from pixtag.encoder import load_encoder
