@@ -41,7 +41,7 @@ _LINK = (
     r"|(?<![\p{L}\p{N}_.-])(?:[\p{L}\p{N}-]++\.)++\p{L}{2,24}/[^\s<>\"]*)"
 )
 _ENTITY = r"(?i:&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});)"
-_HASHTAG = regex.compile(rf"(?V1){_LINK}|{_ENTITY}|{_SIGN}{_BIDI}*({_START}{_BODY}*)")
+_HASHTAG = regex.compile(rf"(?V1){_LINK}|{_ENTITY}|{_SIGN}{_BIDI}*({_START}{_BODY}*+)(?!\uFFFD)")
 
 _NOT_IN_TAG = regex.compile(
     rf"(?V1)[^\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}{_MARKS}]"
@@ -117,6 +117,8 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
 
 def find_hashtags(text: str) -> list[str]:
     """Find a caption's hashtags outside links and HTML entities: as written, with repeats.
+
+    One that a character which was lost (U+FFFD) cuts short is none.
 
     Example:
         >>> find_hashtags("Dusk #photography#surfboards, it's #mum's &#039; a.com/b#c #空")

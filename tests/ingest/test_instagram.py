@@ -305,6 +305,35 @@ def test_text_is_repaired_run_by_run(tmp_path, importer):
     assert len(tags) == 6
 
 
+@pytest.mark.parametrize(
+    ("title", "tags"),
+    [
+        (garbled("#café"), ("café",)),
+        (garbled("#niñ"), ("niñ",)),
+        (garbled("#пляж #море"), ("пляж", "море")),
+        (garbled("#münchen ") + "#k\u00c3", ("münchen",)),
+        (garbled("#münchen ") + "#x #\u00c3", ("münchen", "x")),
+        ("#k\u00c3ln " + garbled("#grün"), ("grün",)),
+        (garbled("#東京")[:-1] + " #x", ("x",)),
+        (garbled("#a #море")[:-1], ("a",)),
+        (garbled("#a #b🌅")[:-1], ("a",)),
+        ("#k\u00c3", ()),
+        (garbled("#grün ") + "#été #olé #MANHÃ #ESPAÑA", ("grün", "été", "olé", "manhã", "españa")),
+        ("#olá #é #MANHÃ #Ângela #voilà\u00a0! #à", ("olá", "é", "manhã", "ângela", "voilà", "à")),
+    ],
+)
+def test_a_broken_character_takes_its_hashtag_along_and_no_true_letter(
+    tmp_path, importer, title, tags
+):
+    files = {
+        "content/posts_1.json": [{"media": [medium("m/1.jpg", title, AT)]}],
+        OLD_OWNER: owner(),
+        "m/1.jpg": jpeg(1),
+    }
+    importer(write_tree(tmp_path / "a", files))
+    assert importer.tags == [tags]
+
+
 def test_own_comments_within_ten_minutes_belong_to_the_post(tmp_path, importer):
     comments = [
         comment(garbled("#Spät #first"), AT + 30),
