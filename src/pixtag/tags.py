@@ -91,8 +91,8 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     """Bring one tag into the form that Pixtag keeps; doing it twice changes nothing more.
 
     That is NFKC, in lower case, without characters that no hashtag holds (the sign, blanks,
-    punctuation, variation selectors). None for what is empty, only digits or underscores, or
-    longer than `MAX_TAG_LENGTH`.
+    punctuation, variation selectors). None for what is empty, only digits or underscores,
+    damaged (U+FFFD), or longer than `MAX_TAG_LENGTH`.
 
     Example:
         >>> normalise_tag("#New York"), normalise_tag("ＣＡＦÉ"), normalise_tag("2026")
@@ -105,8 +105,10 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     written = "" if is_long else _GIVEN_SIGNS.sub("", join_surrogates(raw)).strip()
     tag = _settled(written)
     is_number = _ONLY_DIGITS.fullmatch(tag)
-    if is_long or is_number or not 0 < len(tag) <= MAX_TAG_LENGTH:
+    is_broken = "\ufffd" in raw
+    if is_long or is_number or is_broken or not 0 < len(tag) <= MAX_TAG_LENGTH:
         reason = "empty" if not (tag or is_long) else "only digits" if is_number else "too long"
+        reason = "with a damaged character" if is_broken else reason
         tally.drop(reason, raw)
         return None
     if tag != written:

@@ -171,6 +171,27 @@ def test_text_in_an_unknown_encoding_is_refused_and_never_mangled(
     assert "UTF-8" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("row", "posts", "told"),
+    [
+        ("3,jörg,köln".encode("cp1252"), [("jörg", ("köln",))], "line in Windows-1252, read as"),
+        ("3,аня,кот".encode("cp1251"), [], "line in an unknown encoding, left out"),
+        ("3,jörg,grün maß k".encode() + b"\xc3ln", [("jörg", ("grün", "maß"))], "damaged"),
+    ],
+)
+def test_one_row_in_another_encoding_is_never_mangled(tmp_path, importer, row, posts, told):
+    path = tmp_path / "posts.csv"
+    path.write_bytes(
+        "post_id,user_id,tags\n1,jörg,münchen größe маяк 東京\n".encode() + row + b"\n"
+    )
+    report = importer(path)
+    assert [(post.user_id, post.tags) for post in importer.posts] == [
+        ("jörg", ("münchen", "größe", "маяк", "東京")),
+        *posts,
+    ]
+    assert sum(kind.startswith(told) for kind in report.problems) == 1
+
+
 def test_names_in_composed_and_decomposed_characters_are_the_same(tmp_path, importer):
     one, two = (unicodedata.normalize(form, "jörg") for form in ("NFC", "NFD"))
     files = {

@@ -61,6 +61,7 @@ _FOREIGN = re.compile(
 )
 _HIGH, _HIGH_BYTE = re.compile(r"[^\0-\x7f]+"), re.compile(rb"[\x80-\xff]")
 _UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3}")
+_ODD_BYTE = re.compile("[\udc80-\udcfe]")  # as `surrogateescape` keeps it; 0xff as in `encoding`
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
@@ -142,7 +143,10 @@ def text_of(data: bytes, name: object) -> str:
 
 
 def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[tuple[int, str]]:
-    """Read lines with their number from 1 and line break; too long ones are counted."""
+    """Read lines with their number from 1 and line break.
+
+    Those that are too long, or in an encoding of their own that is not read, are left out, counted.
+    """
     number = 0
     with until_damage(lambda: f"{path} after line {number}", report):
         while line := file.readline(MAX_LINE_BYTES):
@@ -150,10 +154,25 @@ def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[
             while not is_whole and line and not line.endswith("\n"):
                 line = file.readline(MAX_LINE_BYTES)
             number += 1
-            if is_whole:
-                yield number, line
-            else:
+            if not is_whole:
                 report.add("line too long", f"{path}:{number}")
+            elif line := _in_one_encoding(line, f"{path}:{number}", report):
+                yield number, line
+
+
+def _in_one_encoding(line: str, where: str, report: ImportReport) -> str:
+    """Read a line of UTF-8 that is Windows-1252; "" for other encodings, U+FFFD for damage."""
+    if line.isascii() or not _ODD_BYTE.search(line):
+        return line
+    data = line.encode("utf-8", "surrogateescape")
+    try:
+        form = encoding(data, where)
+    except ArchiveError:
+        report.add("line in an unknown encoding, left out", where)
+        return ""
+    is_damaged = form != "cp1252"
+    report.add("damaged line" if is_damaged else "line in Windows-1252, read as that", where)
+    return _ODD_BYTE.sub("\ufffd", line) if is_damaged else data.decode(form)
 
 
 def read_all(
