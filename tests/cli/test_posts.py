@@ -100,6 +100,14 @@ def test_a_failed_import_leaves_no_store(pixtag, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_the_setting_names_the_person_of_an_import(pixtag, tmp_path):
+    write_tree(tmp_path / "pets", {"a.jpg": jpeg(1), "a.txt": "dog"})
+    nobody = pixtag("import", "pets", "--store", "n.sqlite", "--no-embed")
+    assert "nobody: 1 of 1 post carry hashtags; add --user NAME to make them" in nobody.stderr
+    done = pixtag("import", "pets", "--no-embed", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"})
+    assert "ben: 1 of 1 post carry hashtags" in done.stderr
+
+
 def test_history_of_several_people_asks_whose(pixtag, world):
     pixtag("import", world / "posts.jsonl", "--store", "s.sqlite", "--no-embed")
     done = pixtag("history", "--store", "s.sqlite")

@@ -60,7 +60,7 @@ def import_(
         store: The store, a file or `postgresql://USER@HOST/DATABASE`, made when it is missing;
             yours, in your data folder, by default.
         kind: What the paths are, where looking is not enough; an unknown one lists them all.
-        user: The person, for sources that name nobody.
+        user: The person, for sources that name nobody; the only one of the store by default.
         comments: Add hashtags of own comments made within ten minutes of a post.
         private: Read Mastodon's posts for followers or for single people, too.
         copy: Keep a copy of every photo beside the store, as it is now (those in zips always are);
@@ -151,7 +151,7 @@ def _say_next(report: ImportReport, *, is_only: bool, store: str | None) -> None
     names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
     who = names if len(people) == 1 else f"{len(people):,} people ({names})" if people else "nobody"
     carry = f"{report.n_tagged:,} of {_count(report.n_posts, 'post')} carry hashtags"
-    output.say(f"{who}: {carry}")
+    output.say(f"{who}: {carry}" + ("" if people else "; add --user NAME to make them yours"))
     words = ["pixtag photo.jpg"]
     if people and not is_only:
         words.append(f"--user {shlex.quote(people[0])}")

@@ -189,15 +189,18 @@ def import_posts(
     With `only_for` every post becomes that person's, whoever the source names: it neither replaces
     nor renames what is another's, and photos come from within archives alone.
 
-    `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`. Posts after `now`
-    (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts read
-    and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store cannot
-    be written.
+    `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`; without a `user_id`,
+    what names nobody goes to the person of a store that holds nobody else's posts. Posts after
+    `now` (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts
+    read and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store
+    cannot be written.
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
+    only = _only_person(store) if only_for is None else None
+    photos = store.photos_folder
     context = Context(
-        report, store.photos_folder, keep_copies, user_id, join_comments, private, only_for
+        report, photos, keep_copies, user_id, join_comments, private, only_for, only_person=only
     )
     if any(source.kind == "folders" for source in sources):
         labelled = (post for post in store.posts() if post.post_id.startswith("folder-"))
@@ -232,6 +235,14 @@ def import_posts(
 
 def _made_own(store: Store, post: Post, user: str) -> Post:
     return replace(post, post_id=own_post_id(store, post.post_id, user), user_id=user)
+
+
+def _only_person(store: Store) -> str | None:
+    if len(store.people(at_most=2)) != 1:
+        return None
+    summary = store.summary()
+    ((person, n_posts),) = summary.posts_per_person
+    return person if n_posts == summary.n_posts else None
 
 
 def export_posts(

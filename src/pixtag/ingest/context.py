@@ -155,6 +155,7 @@ class Context:
     join_comments: bool = True  # whether own first comments belong to the post
     private: bool = False  # whether posts for followers or for single people are read
     only_for: str | None = None  # whose all posts become; no paths of photos are taken then
+    only_person: str | None = None  # whose posts the store holds, where that is one person
     known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by first photo
     _part: Path | None = None
 
@@ -166,12 +167,19 @@ class Context:
 
     def owner(self, stated: object, where: str) -> str:
         """Name the person of an archive: as it states, as the context does, or `NOBODY` (told)."""
-        if name := self.clean_name(stated) or self.user_id:
+        if name := self.clean_name(stated) or self.person(where):
             return name
         what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
         if what not in self.report.problems:
             self.report.add(what, where)
         return NOBODY
+
+    def person(self, where: str) -> str | None:
+        """Name the person where the source does not: who was said, or the only one (told)."""
+        if self.user_id is None and self.only_person:
+            what = f"names nobody, kept as {self.only_person!r}, the only person here"
+            self.report.add(what, where)
+        return self.user_id or self.only_person
 
     @staticmethod
     def post_id(kind: str, *parts: object) -> str:

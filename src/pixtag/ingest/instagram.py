@@ -431,6 +431,7 @@ def _instaloader_post(
     # Folders of hashtags and places hold many people's, and highlights are no person.
     if not owner and _USER_NAME.fullmatch(folder.name):
         owner = folder.name
+    owner = owner or context.person(files.base)
     comments: list[Comment] = []
     for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")

@@ -238,7 +238,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     tags = given_tags(given)
     if not tags and isinstance(caption, str):
         tags = find_hashtags(context.plain_text(caption))
-    user_id = composed(_name(record.get("user_id")) or "") or context.user_id
+    user_id = composed(_name(record.get("user_id")) or "") or context.person(where)
     posted_at = context.report.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
@@ -392,7 +392,7 @@ def _label(
     tags = find_hashtags(text) if is_caption else split_tags(text if is_list else first)
     if not first:
         context.report.add("text file without tags", where)
-    user_id = composed(second) or context.user_id
+    user_id = composed(second) or context.person(where)
     if user_id is None:
         context.report.add("text file without a user", where)
     return tidy_tags(tags, context.report.tags), user_id
