@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pixtag.errors import FullError, InputError, StoreError
+from pixtag.errors import UPDATE, FullError, InputError, StoreError
 
 APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
 MEMORY = Path(":memory:")  # the path of a store that is in no file
@@ -173,7 +173,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
     if version > len(MIGRATIONS):
         versions = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
         what = f"{path} was written by a newer Pixtag ({versions})"
-        raise StoreError(what, hint="upgrade Pixtag: pip install --upgrade pixtag")
+        raise StoreError(what, hint=UPDATE)
     if version < len(MIGRATIONS) and not read_only:
         _migrate(db)
     return version == len(MIGRATIONS) or not read_only
