@@ -38,6 +38,7 @@ def test_captions_in_text_files_and_the_folder_names_the_profile(tmp_path, impor
         {
             f"{NAME}.jpg": jpeg(1),
             f"{NAME}.txt": "Dusk #Dusk #sea",
+            f"{NAME}_old_01.txt": "Dawn #dawn",
             "2026-03-02_08-30-00_UTC_1.jpg": jpeg(2),
             "2026-03-02_08-30-00_UTC_2.jpg": jpeg(3),
             "2026-03-02_08-30-00_UTC_10.webp": jpeg(4, image_format="WEBP"),

@@ -66,8 +66,9 @@ _STEM = re.compile(
     rf"(?P<base>{_TIME}(?:_(?P<code>[\w-]{{11}}|[\w-]{{4,48}}?))?)(?:_(?P<number>\d{{1,3}}))?",
     re.ASCII,
 )
-# What lies beside a post's own files under its name, and what only looks like a post.
-_COMMENTS_END, _OTHER_ENDS = "_comments", ("_location", "_profile_pic", "_cover")
+# What lies beside a post's own files under its name, as captions of earlier runs do, and what only
+# looks like a post.
+_COMMENTS_END, _OTHER_ENDS = "_comments", re.compile(r"_(location|profile_pic|cover|old_\d+)$")
 _JSON = (".json", ".json.xz")
 _USER_NAME = re.compile(r"[\w.]{1,30}", re.ASCII)
 
@@ -400,7 +401,7 @@ def _grouped(folder: Path, names: list[str]) -> list[_PostFiles]:
             base, code, number = stem, None, 0
         elif numbered and numbered[1] in bases:
             base, code, number = numbered[1], None, int(numbered[2])
-        elif (found := _STEM.fullmatch(stem)) and not stem.endswith(_OTHER_ENDS):
+        elif (found := _STEM.fullmatch(stem)) and not _OTHER_ENDS.search(stem):
             base, code, number = found["base"], found["code"], int(found["number"] or 0)
         else:
             continue
