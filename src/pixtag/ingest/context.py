@@ -335,7 +335,7 @@ def composed(text: str) -> str:
 def _as_on_disk(path: str) -> str:
     """Find a file whose name is written in another form than the one that is asked for."""
     forms = (path, composed(path), unicodedata.normalize("NFD", path), path.replace("\\", "/"))
-    return next(filter(os.path.exists, forms), path)
+    return next(filter(os.path.isfile, forms), path)
 
 
 def _is_running(process_id: int) -> bool:
