@@ -98,6 +98,12 @@ def test_a_failed_import_leaves_no_store(pixtag, tmp_path):
     data = {"XDG_DATA_HOME": str(tmp_path / "data")}
     assert pixtag("import", "gone.zip", env=data).returncode == 1
     assert not (tmp_path / "data").exists()
+    (tmp_path / "posts.csv").write_text("post_id,user_id,tags\n")
+    empty = pixtag("import", "posts.csv", "--store", "new.sqlite")
+    assert empty.returncode == 1
+    assert "error: no post came of posts.csv" in empty.stderr
+    assert "next:" not in empty.stderr
+    assert not list(tmp_path.glob("new.sqlite*"))
 
 
 def test_the_setting_names_the_person_of_an_import(pixtag, tmp_path):

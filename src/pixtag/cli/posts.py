@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, person_in, standard_input, your_store
-from pixtag.errors import ArchiveError, InputError, ServerError
+from pixtag.errors import ArchiveError, InputError, PixtagError
 from pixtag.places import is_server, printable, store_file
 
 if TYPE_CHECKING:
@@ -93,11 +93,15 @@ def import_(
                 )  # fmt: skip
             if not json:
                 _show_report(report)
+            n_posts = opened.summary().n_posts
+            if not (report.n_posts or n_posts):
+                what = f"no post came of {', '.join(map(str, paths))}, and {shown} holds none"
+                raise ArchiveError(what, hint="docs/posts.md says what is read, and in which form")
             if looker is not None:
                 looked = look_at_photos(opened, looker)
             if json:
                 output.print_json({**report.as_dict(), "embedding": looked, "store": shown})
-            n_posts, people = opened.summary().n_posts, opened.people(at_most=4)
+            people = opened.people(at_most=4)
     if looked is not None and looked.failed:
         faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
         failed = f"{_count(looked.failed, 'photo')} could not be looked at ({faults})"
@@ -125,7 +129,7 @@ def gone_if_empty(address: str) -> Generator[None]:
     is_new = path is not None and not path.exists()
     try:
         yield
-    except (ArchiveError, ServerError):
+    except PixtagError:
         if path is not None and is_new and path.exists():
             with open_store(address, read_only=True) as store:
                 is_filled = store.summary().n_posts or outside_revision(store)
