@@ -269,6 +269,8 @@ def test_labels_one_a_line_captions_and_an_edited_photo(tmp_path, importer):
         ("your_facebook_activity/posts/your_posts_1.json", "Facebook"),
         ("data/tweets.js", "Twitter"),
         ("Takeout/Google Photos/a.jpg.json", "Google"),
+        ("pins/0001.html", "Pinterest"),
+        ("iCloud Photos/Photos/Photo Details.csv", "iCloud"),
     ],
 )
 @pytest.mark.parametrize("write", [write_tree, write_zip])
@@ -279,6 +281,21 @@ def test_archives_of_other_kinds_are_named(tmp_path, name, kind, write):
 
 
 def test_zips_and_pipes_that_cannot_be_read_say_why(tmp_path):
+    (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
+    (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07")
+    write_zip(tmp_path / "posts.zip", {"posts.csv": "tags\nx"})
+    write_zip(tmp_path / "empty.zip", {})
+    write_zip(tmp_path / "threads.zip", {"your_instagram_activity/threads/posts.json": {}})
+    for name, said in {
+        "a.7z": "7z archive",
+        "a.rar": "RAR archive",
+        "posts.zip": "with posts.csv in it",
+        "empty.zip": "an empty zip",
+        "threads.zip": "Threads archive; not read",
+    }.items():
+        with pytest.raises(ArchiveError, match=said) as caught:
+            find_sources([tmp_path / name])
+        assert "Customise" not in caught.value.hint
     inner = write_zip(tmp_path / "inner.zip", {"content/posts_1.json": []})
     outer = write_zip(tmp_path / "outer.zip", {"inner.zip": inner.read_bytes()})
     with pytest.raises(ArchiveError, match="zip inside"):

@@ -368,6 +368,12 @@ def test_comments_in_older_places_and_forms(tmp_path, importer, name, content):
     assert importer.tags[0] == (*TAGS[0], "first")
 
 
+def test_a_zip_with_names_as_windows_writes_them(tmp_path, importer):
+    files = {name.replace("/", "\\"): content for name, content in archive_2025().items()}
+    importer(write_zip(tmp_path / "a.zip", files))
+    assert importer.tags == TAGS
+
+
 def test_several_zips_are_one_archive(tmp_path, importer):
     parts = [
         write_zip(

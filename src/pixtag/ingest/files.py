@@ -62,6 +62,7 @@ _FOREIGN = re.compile(
 _HIGH, _HIGH_BYTE = re.compile(r"[^\0-\x7f]+"), re.compile(rb"[\x80-\xff]")
 _UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3}")
 _ODD_BYTE = re.compile("[\udc80-\udcfe]")  # as `surrogateescape` keeps it; 0xff as in `encoding`
+_PACKED = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR"}
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
@@ -209,13 +210,14 @@ class Look:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.head = b"" if path.is_dir() else read_head(path)  # first bytes, decompressed
+        found = (name for start, name in _PACKED.items() if self.head.startswith(start))
+        self.packed = "tar" if self.head[257:262] == b"ustar" else next(found, "")
         self.text = ""  # the same as text, unless it is none
         with suppress(ArchiveError, UnicodeError):
             form = encoding(self.head, path)
             text = codecs.getincrementaldecoder(form)(_on_errors(form)).decode(self.head)
-            self.text = "" if "\0" in text else text.lstrip("\ufeff \r\n\t")
+            self.text = "" if "\0" in text or self.packed else text.lstrip("\ufeff \r\n\t")
         self.is_zip = self.head.startswith(b"PK")
-        self.is_tar = self.head[257:262] == b"ustar"
         # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
         # Directly inside: files that are named as files of posts, which say most, and zips.
@@ -236,7 +238,7 @@ def read_head(path: Path, n_bytes: int = 4096) -> bytes:
 def _names_in(path: Path) -> Iterator[str]:
     if path.is_file():
         with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
-            yield from archive.namelist()
+            yield from (name.replace("\\", "/") for name in archive.namelist())
     for root, folders, files in os.walk(path):
         folders.sort()
         base = Path(root).relative_to(path)

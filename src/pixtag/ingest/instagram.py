@@ -31,7 +31,7 @@ from pixtag.types import Photo, Post
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
     r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
-    r"|messages/inbox/|connections/followers|[^/]+/[^/]+/posts_\d+\.json)"
+    r"|messages/inbox/|connections/followers|[^/]+/[^/]+/posts_\d+\.json)(?!threads/)"
 )
 _MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
 
