@@ -232,12 +232,22 @@ def test_records_without_a_known_name_are_refused_and_odd_columns_told(tmp_path,
     }
 
 
+def test_columns_by_the_names_that_downloaders_give(tmp_path, importer):
+    for name in ("date_posted", "Upload Date", "post-date"):
+        (tmp_path / "a.csv").write_text(f"id,{name},Caption Text\n1,2024-05-01T10:00:00Z,#x\n")
+        importer(tmp_path / "a.csv")
+        assert [(post.posted_at, post.tags) for post in importer.posts] == [(1714557600.0, ("x",))]
+
+
 def test_parquet_with_bytes_and_values_that_are_not_understood(tmp_path, importer):
     columns = {"Tags": [b"x, \xc3\xbc"], "image": [{"bytes": b"\xff\xd8", "path": "a.jpg"}]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     report = importer(tmp_path / "a.parquet")
     assert importer.tags == [("x", "ü")]
     assert report.problems == {"image not understood": 1}
+    pq.write_table(pa.table({"Tags": [[b"caf\xc3\xa9", b"y"]]}), tmp_path / "b.parquet")
+    importer(tmp_path / "b.parquet")
+    assert ("café", "y") in importer.tags
 
 
 def test_labels_one_a_line_captions_and_an_edited_photo(tmp_path, importer):

@@ -26,10 +26,10 @@ COLUMNS = {
     "post_id": "id shortcode mediaid",
     "user_id": "user username userid author owner account profile screenname",
     "posted_at": "timestamp createdat created takenat datetaken takenattimestamp datetime date time"
-    " posted published publishedat",
+    " posted published publishedat dateposted postdate uploaddate",
     "image": "images photo photos photopath imagepath filename file filepath picture media path",
     "tags": "hashtags tag hashtag keywords",
-    "caption": "captions text content description title message",
+    "caption": "captions captiontext text content description title message",
 }
 _COLUMN_OF = {
     alias: name
@@ -260,13 +260,19 @@ def _plain_column(column: Any, path: Path) -> list[Any]:  # noqa: ANN401 - a pya
     import pyarrow as pa
 
     if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
-        values = column.to_pylist()
-        return [
-            files.text_of(v, path) if isinstance(v, bytes) and b"\0" not in v else v for v in values
-        ]
+        return [_plain_value(value, path) for value in column.to_pylist()]
     zone = "+00:00" if getattr(column.type, "tz", None) else ""
     texts = column.cast(pa.timestamp("us"), safe=False).cast(pa.string())
     return [None if text is None else text + zone for text in texts.to_pylist()]
+
+
+def _plain_value(value: object, path: Path) -> object:
+    """Read bytes as text, also inside a list."""
+    if isinstance(value, list):
+        return [_plain_value(one, path) for one in cast("list[object]", value)]
+    if isinstance(value, bytes) and b"\0" not in value:
+        return files.text_of(value, path)
+    return value
 
 
 def _count_lines(path: Path) -> int:
