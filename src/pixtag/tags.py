@@ -51,8 +51,8 @@ _EDGES = regex.compile(
     rf"(?V1)^[\p{{M}}\u200C\u200D\U000E0020-\U000E007F{_MARKS}]+"
     rf"|[\u200C\u200D{_MARKS}--[\u3003]]+$"
 )
-# NFKC would take these letters of Thai, Lao and Korean apart, as nobody types them.
-_WHOLE = regex.compile(r"([\u0E33\u0EB3\u3131-\u318E]+)")
+# NFKC would take these apart, as nobody types them: letters of Thai, Lao and Korean, fractions.
+_WHOLE = regex.compile(r"([\u0E33\u0EB3\u3131-\u318E\u00BC-\u00BE\u2150-\u215F\u2189]+)")
 _ONLY_DIGITS = regex.compile(r"[\p{N}\p{M}]+|_+")
 _PLAIN = regex.compile(r"[a-z0-9_]*[a-z][a-z0-9_]*")
 _GIVEN_SIGNS = regex.compile(rf"(?V1){_SIGN}")
@@ -103,6 +103,7 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     tally = TagTally() if tally is None else tally
     is_long = len(raw) > 8 * MAX_TAG_LENGTH  # and not worth a look
     written = "" if is_long else _GIVEN_SIGNS.sub("", join_surrogates(raw)).strip()
+    written = written.replace("\ufe0f", "")  # that an emoji is shown in colour changes no tag
     tag = _settled(written)
     is_number = _ONLY_DIGITS.fullmatch(tag)
     is_broken = "\ufffd" in raw

@@ -119,6 +119,7 @@ def test_history_of_several_people_asks_whose(pixtag, world):
     done = pixtag("history", "--store", "s.sqlite")
     assert done.returncode == 2
     assert "ana, ben; --user names one" in done.stderr
+    assert "hint: `pixtag history ana`" in done.stderr
     assert "#dusk" in pixtag("history", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"}).stdout
     named = pixtag("history", "ana", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"})
     assert "#sea" in named.stdout

@@ -343,12 +343,14 @@ def test_own_comments_within_ten_minutes_belong_to_the_post(tmp_path, importer):
         comment("no tags", AT + 5),
         comment("#theirs", AT + 30, "ben"),
         comment("#second", AT + 3600),
+        {"text": "#unknown"},
     ]
     files = archive_2025(**{"your_instagram_activity/comments/post_comments_1.json": comments})
     path = write_tree(tmp_path / "a", files)
     report = importer(path)
     assert importer.tags == [(*TAGS[0], "spät", "first", "nine"), (*TAGS[1], "second")]
     assert report.n_comments_joined == 3
+    assert report.problems["comment not understood, left out"] == 1
     without = importer(path, join_comments=False)
     assert without.n_comments_joined == 0
     assert importer.tags == TAGS

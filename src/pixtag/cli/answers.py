@@ -213,6 +213,8 @@ class _Printer:
         if self.form == "txt":
             # A broken photo leaves its line empty, so that line i belongs to photo i.
             output.print_line(" ".join(f"#{tag}" for tag in tags))
+            if answer.unsure:
+                output.say(f"# not sure what {answer.photo} shows")
             for text in warnings.values():
                 output.say(f"warning: {text}")
         elif error is None:

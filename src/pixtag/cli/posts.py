@@ -289,7 +289,8 @@ def history(
     before = None if at is None else parse_time(at).timestamp()
     with open_store(store, read_only=True) as opened:
         if (user := person_in(opened, user)) is None:
-            raise InputError("whose history?", hint="`pixtag history PERSON`")
+            names = opened.people(at_most=1) or ["PERSON"]
+            raise InputError("whose history?", hint=f"`pixtag history {shlex.quote(*names)}`")
         _require_person(opened, user)
         posts = list(opened.posts(user_id=user))  # those without a time, then in time order
     if before is not None:
@@ -443,7 +444,8 @@ def _kind_of(path: Path | None) -> str:
     if not path.exists():
         raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
     with path.open("rb") as opened:
-        return "store" if opened.read(16) == b"SQLite format 3\x00" else "photo"
+        is_store = opened.read(16) == b"SQLite format 3\x00"
+    return "store" if is_store or path.suffix in {".sqlite", ".db"} else "photo"
 
 
 def _require_person(store: Store, user: str) -> None:

@@ -282,6 +282,8 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
             else:  # the names of the values are in the account's language: told by what they hold
                 parts = [*as_dict(dig(row, "string_map_data")).values()]
                 values = [v for v in (dig(part, "value") for part in parts) if isinstance(v, str)]
+                if not values:
+                    context.report.add("comment not understood, left out", name)
                 is_own = owner.casefold() in map(str.casefold, values)
                 author = owner if is_own else None
                 text = " ".join(v for v in values if v.casefold() != owner.casefold())

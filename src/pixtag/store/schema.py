@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -200,6 +201,8 @@ def _migrate(db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+# What SQLite says of a store that has lost a part, or the count of the steps that made it.
+_LACKING = re.compile(r"no such (table|column)|duplicate column name|table \S+ already exists")
 _BUSY = "another process is writing to {path}", "wait until it has finished, then try again"
 _OWNER = "{path} cannot be written to", "check who owns the file and its folder"
 _FULL = "make room on the disk and run it again: what was finished is kept"
@@ -218,7 +221,7 @@ _EXPLAINED = {
 
 def _explained(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_CORRUPT:
+    if code == sqlite3.SQLITE_CORRUPT or _LACKING.match(str(error)):
         return _damaged(path, str(error))
     message, hint = _EXPLAINED.get(code, ("{path}: {error}", "check that it is a Pixtag store"))
     kind = FullError if code == sqlite3.SQLITE_FULL else StoreError
