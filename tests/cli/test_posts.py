@@ -132,6 +132,9 @@ def test_posts_go_through_pipes(pixtag, world):
     done = pixtag("import", "-", "--store", "t.sqlite", "--no-embed", stdin=piped.stdout)
     assert done.returncode == 0, done.stderr
     assert "t.sqlite now holds 3 posts (3 new)" in done.stderr
+    assert "- (jsonl)" in done.stdout
+    odd = pixtag("import", "-", "--store", "u.sqlite", stdin="[1]\n")
+    assert "error: standard input is one JSON list" in odd.stderr
     assert pixtag("export", "--store", "t.sqlite").stdout == piped.stdout
 
 

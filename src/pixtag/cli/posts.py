@@ -91,12 +91,13 @@ def import_(
                     sources, opened, user_id=user, join_comments=comments, private=private,
                     keep_copies=copy, on_progress=bar.update,
                 )  # fmt: skip
+            report.call(dict(zip(map(str, files), map(str, paths), strict=True)))
             if not json:
                 _show_report(report)
             n_posts = opened.summary().n_posts
             if not (report.n_posts or n_posts):
                 what = f"no post came of {', '.join(map(str, paths))}, and {shown} holds none"
-                raise ArchiveError(what, hint="docs/posts.md says what is read, and in which form")
+                raise ArchiveError(what, hint="docs/posts.md says what is read")
             if looker is not None:
                 looked = look_at_photos(opened, looker)
             if json:
@@ -289,8 +290,8 @@ def history(
     before = None if at is None else parse_time(at).timestamp()
     with open_store(store, read_only=True) as opened:
         if (user := person_in(opened, user)) is None:
-            names = opened.people(at_most=1) or ["PERSON"]
-            raise InputError("whose history?", hint=f"`pixtag history {shlex.quote(*names)}`")
+            name, *_ = opened.people(at_most=1) or ["PERSON"]
+            raise InputError("whose history?", hint=f"`pixtag history {shlex.quote(name)}`")
         _require_person(opened, user)
         posts = list(opened.posts(user_id=user))  # those without a time, then in time order
     if before is not None:
@@ -443,9 +444,9 @@ def _kind_of(path: Path | None) -> str:
         return "folder"
     if not path.exists():
         raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
-    with path.open("rb") as opened:
-        is_store = opened.read(16) == b"SQLite format 3\x00"
-    return "store" if is_store or path.suffix in {".sqlite", ".db"} else "photo"
+    with path.open("rb") as file:
+        is_store = path.suffix == ".sqlite" or file.read(16) == b"SQLite format 3\x00"
+        return "store" if is_store else "photo"
 
 
 def _require_person(store: Store, user: str) -> None:
@@ -484,9 +485,8 @@ def _show_report(report: ImportReport) -> None:
             "texts repaired": some(report.n_texts_repaired),
         }
     )
-    tags = report.tags
-    kinds = [("hashtag changed: ", tags.changed), ("hashtag dropped: ", tags.dropped)]
-    examples = tags.examples | report.examples
+    kinds = [("hashtag changed: ", report.tags.changed), ("hashtag dropped: ", report.tags.dropped)]
+    examples = report.tags.examples | report.examples
     noted = [
         (title + what, f"{n:,}", examples[what])
         for title, counts in [*kinds, ("", report.problems)]

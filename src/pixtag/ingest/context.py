@@ -122,6 +122,12 @@ class ImportReport:
         self._people = {new if name == old else name for name in self._people}
         self.n_people = len(self._people) - 1
 
+    def call(self, names: Mapping[str, str]) -> None:
+        """Call sources by other names than their paths."""
+        for path, name in names.items():
+            self.sources = tuple((shown.replace(path, name), kind) for shown, kind in self.sources)
+            self.examples = {k: one.replace(path, name) for k, one in self.examples.items()}
+
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for `--json`."""
         names = [one.name for one in fields(self)[5:] if not one.name.startswith("_")]
