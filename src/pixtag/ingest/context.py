@@ -269,7 +269,7 @@ class Context:
                 text = _PIECES.sub(lambda found: _decoded(found[1]), text)
                 self.report.n_texts_repaired += 1
                 if "\ufffd" in text:
-                    self.report.add("character cut off, its hashtag left out", text)
+                    self.report.add("character cut off in a caption", text)
         return self.plain_text(text)
 
     @staticmethod

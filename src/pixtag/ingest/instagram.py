@@ -458,7 +458,9 @@ def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list
     if not any(isinstance(text, str) for text in found):
         raws = (_read(path, context) or b"" for path in files.texts)
         found = [text_of(raw, files.base) for raw in raws]
-    return context.repair_texts(found)
+    # True Unicode, where É and a space that does not break are two characters.
+    plain = (context.plain_text(text) for text in found if isinstance(text, str))
+    return list(dict.fromkeys(filter(None, plain)))
 
 
 def _json_file(path: Path | None, context: Context) -> object:
