@@ -86,6 +86,13 @@ def test_make_targets_exist(document):
     assert named <= known
 
 
+@pytest.mark.parametrize("folder", ["src", "docs"])
+def test_nobody_is_told_to_get_pixtag_from_an_index(folder):
+    texts = [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).glob("[!l]*.md")]
+    told = re.compile(r"pip install (-\S+ )*'?pixtag\b")
+    assert [relative(path) for path in texts if told.search(path.read_text("utf-8"))] == []
+
+
 def test_make_help_lists_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

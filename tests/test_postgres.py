@@ -330,7 +330,7 @@ def test_stores_that_cannot_be_used_say_why(database, databases, admin, monkeypa
     monkeypatch.setitem(sys.modules, "pixtag.store.postgres", None)
     with pytest.raises(StoreError, match="needs") as caught:
         Store.open(database)
-    assert "pixtag[postgres]" in caught.value.hint
+    assert "pip install '.[postgres]'" in caught.value.hint
 
 
 def test_a_store_opened_for_reading_refuses_changes(database):

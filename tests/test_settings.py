@@ -185,3 +185,12 @@ def test_default_files_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", "/somewhere")
     files = default_files()
     assert files == [Path("/somewhere/pixtag/config.toml"), tmp_path / "pixtag.toml"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_a_file_in_another_encoding_is_to_be_saved_as_utf_8(tmp_path, encoding):
+    file = tmp_path / "pixtag.toml"
+    file.write_bytes('user = "jörg"'.encode(encoding))
+    with pytest.raises(ConfigError, match="not in UTF-8") as caught:
+        load_settings({"": Common}, environment={}, files=[file])
+    assert caught.value.hint == "save it as UTF-8"

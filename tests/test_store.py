@@ -727,6 +727,19 @@ def test_a_newer_store_asks_for_an_upgrade(tmp_path):
     assert_refused(path, "newer Pixtag")
 
 
+@pytest.mark.parametrize(
+    "harm", ["DROP TABLE tag_uses", "DELETE FROM schema_version WHERE version > 1"]
+)
+def test_a_store_that_has_lost_a_part_is_damaged(tmp_path, harm):
+    path = filled(tmp_path / "s.sqlite", 1)
+    with sqlite3.connect(path) as db:
+        db.execute(harm)
+    db.close()
+    with pytest.raises(StoreError, match="is damaged") as caught, Store.open(path) as store:
+        list(store.posts())
+    assert "backup" in caught.value.hint
+
+
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
 def test_a_truncated_store_is_damaged_not_a_crash(tmp_path, share):
     path = filled(tmp_path / "s.sqlite")

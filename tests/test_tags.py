@@ -50,6 +50,7 @@ ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40
         ),
         ("#צה״ל #עַל־יְדֵי #བོད་སྐད #各〃 #end· #·", "צה״ל עַל־יְדֵי བོད་སྐད 各〃 end"),
         ("ru.example.org/Москва#История https://a.de/Köln#Dom #http://a.b köln.de/#x", []),
+        ("#½cup #12cup #¼", ["½cup", "12cup"]),
         ("#wow‼ #brand™ #end… #go!", ["wow", "brand", "end", "go"]),
         ("#caf\ud83d\ude00e #lone\ud800y", ["caf😀e", "loney"]),
         ("C# is fun, no tag at all #", []),
@@ -65,6 +66,8 @@ def test_repeats_in_other_spellings_are_one_tag_in_order_of_writing():
     assert caption_tags("#Sea #sun #SEA #ｓｅａ", tally) == ("sea", "sun")
     assert tally.dropped["repeated in one post"] == 2
     assert tally.changed["letter case"] == 2
+    assert tally.changed["spelling of characters"] == 1
+    assert caption_tags("#love❤️ #love❤", tally) == ("love❤",)
     assert tally.changed["spelling of characters"] == 1
 
 

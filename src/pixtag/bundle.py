@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from pixtag.encoder import OnnxEncoder, load_encoder
-from pixtag.errors import InputError, ModelError
+from pixtag.errors import UPDATE, InputError, ModelError
 from pixtag.outputs import replacing
 from pixtag.types import Bools, PostLog
 
@@ -314,7 +314,7 @@ def _manifest(path: Path, document: dict[str, Any]) -> Manifest:
     version = held["format"]
     if isinstance(version, int) and version != FORMAT:
         # Another layout may have any shape, so its version is looked at before the rest.
-        hint = "update Pixtag (`pip install -U pixtag`), or " if version > FORMAT else ""
+        hint = f"{UPDATE}, or " if version > FORMAT else ""
         what = f"the model {path} has format {version}; this Pixtag reads {FORMAT}"
         raise ModelError(what, hint=hint + _TRAIN_HINT)
     _check_digests({"manifest": _digest_of_json(held)}, {"manifest": document["sha256"]})

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+UPDATE = "update Pixtag: `git pull`, then `pip install .`, in your clone of it"
+
+
+def extra_hint(extra: str) -> str:
+    """Say how to get the packages of one of Pixtag's extras."""
+    return f"`pip install '.[{extra}]'` in your clone of Pixtag"
+
 
 class PixtagError(Exception):
     """Something that a person can act on: what happened, with the value, and the next step."""

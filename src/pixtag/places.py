@@ -68,7 +68,9 @@ def read_toml(path: Path, *, hint: str = "correct that line") -> dict[str, objec
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not in UTF-8: {error}", hint="save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}", hint=hint) from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error

@@ -61,9 +61,9 @@ class Common(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     store: Annotated[Path | str, Field(default_factory=default_store)]
-    user: Annotated[str | None, Reads("the only person of the store", (*_SUGGEST, "history"))] = (
-        None
-    )
+    user: Annotated[
+        str | None, Reads("the only person of the store", (*_SUGGEST, "history", "import"))
+    ] = None
     model: Annotated[Path | None, Reads("the one in the package", (*_SUGGEST, "serve"))] = None
     encoder: Annotated[Path | None, Reads("the one in the package")] = None
     k: Annotated[int, Field(ge=1, le=100), Reads(verbs=_SUGGEST)] = 5

@@ -41,7 +41,7 @@ _LINK = (
     r"|(?<![\p{L}\p{N}_.-])(?:[\p{L}\p{N}-]++\.)++\p{L}{2,24}/[^\s<>\"]*)"
 )
 _ENTITY = r"(?i:&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});)"
-_HASHTAG = regex.compile(rf"(?V1){_LINK}|{_ENTITY}|{_SIGN}{_BIDI}*({_START}{_BODY}*)")
+_HASHTAG = regex.compile(rf"(?V1){_LINK}|{_ENTITY}|{_SIGN}{_BIDI}*({_START}{_BODY}*+)(?!\uFFFD)")
 
 _NOT_IN_TAG = regex.compile(
     rf"(?V1)[^\p{{L}}\p{{N}}\p{{M}}_{_EMOJI}{_JOINERS}{_MARKS}]"
@@ -51,8 +51,8 @@ _EDGES = regex.compile(
     rf"(?V1)^[\p{{M}}\u200C\u200D\U000E0020-\U000E007F{_MARKS}]+"
     rf"|[\u200C\u200D{_MARKS}--[\u3003]]+$"
 )
-# NFKC would take these letters of Thai, Lao and Korean apart, as nobody types them.
-_WHOLE = regex.compile(r"([\u0E33\u0EB3\u3131-\u318E]+)")
+# NFKC would take these apart, as nobody types them: letters of Thai, Lao and Korean, fractions.
+_WHOLE = regex.compile(r"([\u0E33\u0EB3\u3131-\u318E\u00BC-\u00BE\u2150-\u215F\u2189]+)")
 _ONLY_DIGITS = regex.compile(r"[\p{N}\p{M}]+|_+")
 _PLAIN = regex.compile(r"[a-z0-9_]*[a-z][a-z0-9_]*")
 _GIVEN_SIGNS = regex.compile(rf"(?V1){_SIGN}")
@@ -91,8 +91,8 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     """Bring one tag into the form that Pixtag keeps; doing it twice changes nothing more.
 
     That is NFKC, in lower case, without characters that no hashtag holds (the sign, blanks,
-    punctuation, variation selectors). None for what is empty, only digits or underscores, or
-    longer than `MAX_TAG_LENGTH`.
+    punctuation, variation selectors). None for what is empty, only digits or underscores,
+    damaged (U+FFFD), or longer than `MAX_TAG_LENGTH`.
 
     Example:
         >>> normalise_tag("#New York"), normalise_tag("ＣＡＦÉ"), normalise_tag("2026")
@@ -103,10 +103,13 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
     tally = TagTally() if tally is None else tally
     is_long = len(raw) > 8 * MAX_TAG_LENGTH  # and not worth a look
     written = "" if is_long else _GIVEN_SIGNS.sub("", join_surrogates(raw)).strip()
+    written = written.replace("\ufe0f", "")  # that an emoji is shown in colour changes no tag
     tag = _settled(written)
     is_number = _ONLY_DIGITS.fullmatch(tag)
-    if is_long or is_number or not 0 < len(tag) <= MAX_TAG_LENGTH:
+    is_broken = "\ufffd" in raw
+    if is_long or is_number or is_broken or not 0 < len(tag) <= MAX_TAG_LENGTH:
         reason = "empty" if not (tag or is_long) else "only digits" if is_number else "too long"
+        reason = "with a damaged character" if is_broken else reason
         tally.drop(reason, raw)
         return None
     if tag != written:
@@ -117,6 +120,8 @@ def normalise_tag(raw: str, tally: TagTally | None = None) -> str | None:
 
 def find_hashtags(text: str) -> list[str]:
     """Find a caption's hashtags outside links and HTML entities: as written, with repeats.
+
+    One that a character which was lost (U+FFFD) cuts short is none.
 
     Example:
         >>> find_hashtags("Dusk #photography#surfboards, it's #mum's &#039; a.com/b#c #空")

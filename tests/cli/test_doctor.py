@@ -172,6 +172,13 @@ def test_another_programs_database(pixtag, tmp_path):
     assert "not a Pixtag store" in done.stderr
 
 
+def test_a_text_named_as_a_store_is_none(pixtag, tmp_path):
+    (tmp_path / "notes.sqlite").write_text("Dear diary, " * 100)
+    done = pixtag("doctor", tmp_path / "notes.sqlite")
+    assert done.returncode == 1
+    assert "not a Pixtag store" in done.stderr
+
+
 def test_checking_changes_nothing(pixtag, store_path):
     before = store_path.read_bytes()
     pixtag("doctor", store_path)

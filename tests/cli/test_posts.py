@@ -98,6 +98,20 @@ def test_a_failed_import_leaves_no_store(pixtag, tmp_path):
     data = {"XDG_DATA_HOME": str(tmp_path / "data")}
     assert pixtag("import", "gone.zip", env=data).returncode == 1
     assert not (tmp_path / "data").exists()
+    (tmp_path / "posts.csv").write_text("post_id,user_id,tags\n")
+    empty = pixtag("import", "posts.csv", "--store", "new.sqlite")
+    assert empty.returncode == 1
+    assert "error: no post came of posts.csv" in empty.stderr
+    assert "next:" not in empty.stderr
+    assert not list(tmp_path.glob("new.sqlite*"))
+
+
+def test_the_setting_names_the_person_of_an_import(pixtag, tmp_path):
+    write_tree(tmp_path / "pets", {"a.jpg": jpeg(1), "a.txt": "dog"})
+    nobody = pixtag("import", "pets", "--store", "n.sqlite", "--no-embed")
+    assert "nobody: 1 of 1 post carry hashtags; add --user NAME to make them" in nobody.stderr
+    done = pixtag("import", "pets", "--no-embed", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"})
+    assert "ben: 1 of 1 post carry hashtags" in done.stderr
 
 
 def test_history_of_several_people_asks_whose(pixtag, world):
@@ -105,6 +119,7 @@ def test_history_of_several_people_asks_whose(pixtag, world):
     done = pixtag("history", "--store", "s.sqlite")
     assert done.returncode == 2
     assert "ana, ben; --user names one" in done.stderr
+    assert "hint: `pixtag history ana`" in done.stderr
     assert "#dusk" in pixtag("history", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"}).stdout
     named = pixtag("history", "ana", "--store", "s.sqlite", env={"PIXTAG_USER": "ben"})
     assert "#sea" in named.stdout
@@ -117,6 +132,9 @@ def test_posts_go_through_pipes(pixtag, world):
     done = pixtag("import", "-", "--store", "t.sqlite", "--no-embed", stdin=piped.stdout)
     assert done.returncode == 0, done.stderr
     assert "t.sqlite now holds 3 posts (3 new)" in done.stderr
+    assert "- (jsonl)" in done.stdout
+    odd = pixtag("import", "-", "--store", "u.sqlite", stdin="[1]\n")
+    assert "error: standard input is one JSON list" in odd.stderr
     assert pixtag("export", "--store", "t.sqlite").stdout == piped.stdout
 
 

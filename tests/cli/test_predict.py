@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,6 +87,13 @@ def test_txt_is_ready_to_paste(pixtag, bundle: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no photo at 2.jpg" in done.stderr
     assert "2 of 3 photos done" in done.stderr
+
+
+def test_txt_says_on_standard_error_where_it_is_not_sure(pixtag) -> None:
+    rocket = Path(__file__).parents[2] / "samples" / "rocket.jpg"
+    done = pixtag(rocket, "--format", "txt")
+    assert f"# not sure what {rocket} shows" in done.stderr.splitlines()
+    assert "not sure" not in done.stdout
 
 
 def test_own_tags_are_shown_and_marked(pixtag, bundle: Path, tmp_path: Path) -> None:
@@ -330,7 +338,13 @@ def test_standard_input_is_a_photo_or_a_list(pixtag, bundle: Path, tmp_path: Pat
     (named,) = records(pixtag("a.jpg", *asked[2:]).stdout)
     (piped,) = records(pixtag(*asked, stdin=(tmp_path / "a.jpg").read_bytes()).stdout)
     assert piped["suggestions"] == named["suggestions"]
-    assert piped["photo"].endswith("standard input")
+    assert piped["photo"] == "-"
+    (broken,) = records(pixtag(*asked, stdin=b"\xff\xd8 no photo").stdout)
+    assert broken["photo"] == "-"
+    assert tempfile.gettempdir() not in broken["error"]["message"]
+    nothing = pixtag(*asked)
+    assert nothing.returncode == 2
+    assert "nothing came on standard input" in nothing.stderr
 
 
 def test_every_suggestion_shows_a_reason_even_where_nothing_raised_it(pixtag):

@@ -123,7 +123,7 @@ def test_without_jinja_or_matplotlib_one_line_says_so(found, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(ConfigError, match=f"a page needs {name}") as caught:
             make_report(found.figures(), found.comparison, None)
-        assert "pip install 'pixtag[train]'" in caught.value.hint
+        assert "pip install '.[train]'" in caught.value.hint
 
 
 def test_a_page_without_a_model_leaves_out_what_it_has_not(log):

@@ -171,6 +171,27 @@ def test_text_in_an_unknown_encoding_is_refused_and_never_mangled(
     assert "UTF-8" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("row", "posts", "told"),
+    [
+        ("3,jörg,köln".encode("cp1252"), [("jörg", ("köln",))], "line in Windows-1252, read as"),
+        ("3,аня,кот".encode("cp1251"), [], "line in an unknown encoding, left out"),
+        ("3,jörg,grün maß k".encode() + b"\xc3ln", [("jörg", ("grün", "maß"))], "damaged"),
+    ],
+)
+def test_one_row_in_another_encoding_is_never_mangled(tmp_path, importer, row, posts, told):
+    path = tmp_path / "posts.csv"
+    path.write_bytes(
+        "post_id,user_id,tags\n1,jörg,münchen größe маяк 東京\n".encode() + row + b"\n"
+    )
+    report = importer(path)
+    assert [(post.user_id, post.tags) for post in importer.posts] == [
+        ("jörg", ("münchen", "größe", "маяк", "東京")),
+        *posts,
+    ]
+    assert sum(kind.startswith(told) for kind in report.problems) == 1
+
+
 def test_names_in_composed_and_decomposed_characters_are_the_same(tmp_path, importer):
     one, two = (unicodedata.normalize(form, "jörg") for form in ("NFC", "NFD"))
     files = {
@@ -211,12 +232,22 @@ def test_records_without_a_known_name_are_refused_and_odd_columns_told(tmp_path,
     }
 
 
+def test_columns_by_the_names_that_downloaders_give(tmp_path, importer):
+    for name in ("date_posted", "Upload Date", "post-date"):
+        (tmp_path / "a.csv").write_text(f"id,{name},Caption Text\n1,2024-05-01T10:00:00Z,#x\n")
+        importer(tmp_path / "a.csv")
+        assert [(post.posted_at, post.tags) for post in importer.posts] == [(1714557600.0, ("x",))]
+
+
 def test_parquet_with_bytes_and_values_that_are_not_understood(tmp_path, importer):
     columns = {"Tags": [b"x, \xc3\xbc"], "image": [{"bytes": b"\xff\xd8", "path": "a.jpg"}]}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     report = importer(tmp_path / "a.parquet")
     assert importer.tags == [("x", "ü")]
     assert report.problems == {"image not understood": 1}
+    pq.write_table(pa.table({"Tags": [[b"caf\xc3\xa9", b"y"]]}), tmp_path / "b.parquet")
+    importer(tmp_path / "b.parquet")
+    assert ("café", "y") in importer.tags
 
 
 def test_labels_one_a_line_captions_and_an_edited_photo(tmp_path, importer):
@@ -248,6 +279,8 @@ def test_labels_one_a_line_captions_and_an_edited_photo(tmp_path, importer):
         ("your_facebook_activity/posts/your_posts_1.json", "Facebook"),
         ("data/tweets.js", "Twitter"),
         ("Takeout/Google Photos/a.jpg.json", "Google"),
+        ("pins/0001.html", "Pinterest"),
+        ("iCloud Photos/Photos/Photo Details.csv", "iCloud"),
     ],
 )
 @pytest.mark.parametrize("write", [write_tree, write_zip])
@@ -258,6 +291,21 @@ def test_archives_of_other_kinds_are_named(tmp_path, name, kind, write):
 
 
 def test_zips_and_pipes_that_cannot_be_read_say_why(tmp_path):
+    (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
+    (tmp_path / "a.rar").write_bytes(b"Rar!\x1a\x07")
+    write_zip(tmp_path / "posts.zip", {"posts.csv": "tags\nx"})
+    write_zip(tmp_path / "empty.zip", {})
+    write_zip(tmp_path / "threads.zip", {"your_instagram_activity/threads/posts.json": {}})
+    for name, said in {
+        "a.7z": "7z archive",
+        "a.rar": "RAR archive",
+        "posts.zip": "with posts.csv in it",
+        "empty.zip": "an empty zip",
+        "threads.zip": "Threads archive; not read",
+    }.items():
+        with pytest.raises(ArchiveError, match=said) as caught:
+            find_sources([tmp_path / name])
+        assert "Customise" not in caught.value.hint
     inner = write_zip(tmp_path / "inner.zip", {"content/posts_1.json": []})
     outer = write_zip(tmp_path / "outer.zip", {"inner.zip": inner.read_bytes()})
     with pytest.raises(ArchiveError, match="zip inside"):

@@ -76,6 +76,32 @@ def test_what_does_not_fit_together_is_told(tmp_path, importer):
     assert {post.user_id for post in importer.posts} == {None, "ana"}
 
 
+def test_labels_named_after_the_whole_photo_hold_one_tag_a_line(tmp_path, importer):
+    files = {"a.jpg": jpeg(1), "a.jpg.txt": "cat\nblue sky", "b.png": jpeg(2), "b.png.txt": "dog"}
+    importer(write_tree(tmp_path / "hydrus", files))
+    assert {(p.user_id, p.tags) for p in importer.posts} == {
+        (None, ("cat", "bluesky")),
+        (None, ("dog",)),
+    }
+    importer(write_tree(tmp_path / "own", {"c.jpg": jpeg(3), "c.jpg.txt": "sea, sun\nana"}))
+    assert ("ana", ("sea", "sun")) in {(p.user_id, p.tags) for p in importer.posts}
+
+
+def test_beside_labelled_photos_those_with_keywords_are_read(tmp_path, importer):
+    words = "<dc:subject><rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag></dc:subject>"
+    files = {
+        **{f"{name}.jpg": jpeg(n) for n, name in enumerate("abc")},
+        "a.txt": "cat\nana",
+        "a.xmp": words.format("not read"),
+        "b.xmp": words.format("beach"),
+        "original/d.jpg": jpeg(4),
+        "original/d.xmp": words.format("not read"),
+    }
+    report = importer(write_tree(tmp_path / "mixed", files), user_id="ana", kind="folders")
+    assert {(p.user_id, p.tags) for p in importer.posts} == {("ana", ("cat",)), ("ana", ("beach",))}
+    assert report.problems == {"photo without a text file": 1}
+
+
 def test_the_same_photo_and_name_in_two_folders_are_two_posts(tmp_path, importer):
     root = write_tree(
         tmp_path / "pets",

@@ -305,6 +305,35 @@ def test_text_is_repaired_run_by_run(tmp_path, importer):
     assert len(tags) == 6
 
 
+@pytest.mark.parametrize(
+    ("title", "tags"),
+    [
+        (garbled("#café"), ("café",)),
+        (garbled("#niñ"), ("niñ",)),
+        (garbled("#пляж #море"), ("пляж", "море")),
+        (garbled("#münchen ") + "#k\u00c3", ("münchen",)),
+        (garbled("#münchen ") + "#x #\u00c3", ("münchen", "x")),
+        ("#k\u00c3ln " + garbled("#grün"), ("grün",)),
+        (garbled("#東京")[:-1] + " #x", ("x",)),
+        (garbled("#a #море")[:-1], ("a",)),
+        (garbled("#a #b🌅")[:-1], ("a",)),
+        ("#k\u00c3", ()),
+        (garbled("#grün ") + "#été #olé #MANHÃ #ESPAÑA", ("grün", "été", "olé", "manhã", "españa")),
+        ("#olá #é #MANHÃ #Ângela #voilà\u00a0! #à", ("olá", "é", "manhã", "ângela", "voilà", "à")),
+    ],
+)
+def test_a_broken_character_takes_its_hashtag_along_and_no_true_letter(
+    tmp_path, importer, title, tags
+):
+    files = {
+        "content/posts_1.json": [{"media": [medium("m/1.jpg", title, AT)]}],
+        OLD_OWNER: owner(),
+        "m/1.jpg": jpeg(1),
+    }
+    importer(write_tree(tmp_path / "a", files))
+    assert importer.tags == [tags]
+
+
 def test_own_comments_within_ten_minutes_belong_to_the_post(tmp_path, importer):
     comments = [
         comment(garbled("#Spät #first"), AT + 30),
@@ -314,12 +343,14 @@ def test_own_comments_within_ten_minutes_belong_to_the_post(tmp_path, importer):
         comment("no tags", AT + 5),
         comment("#theirs", AT + 30, "ben"),
         comment("#second", AT + 3600),
+        {"text": "#unknown"},
     ]
     files = archive_2025(**{"your_instagram_activity/comments/post_comments_1.json": comments})
     path = write_tree(tmp_path / "a", files)
     report = importer(path)
     assert importer.tags == [(*TAGS[0], "spät", "first", "nine"), (*TAGS[1], "second")]
     assert report.n_comments_joined == 3
+    assert report.problems["comment not understood, left out"] == 1
     without = importer(path, join_comments=False)
     assert without.n_comments_joined == 0
     assert importer.tags == TAGS
@@ -337,6 +368,12 @@ def test_own_comments_within_ten_minutes_belong_to_the_post(tmp_path, importer):
 def test_comments_in_older_places_and_forms(tmp_path, importer, name, content):
     importer(write_tree(tmp_path / "a", {**LAYOUTS["2021"], name: content}))
     assert importer.tags[0] == (*TAGS[0], "first")
+
+
+def test_a_zip_with_names_as_windows_writes_them(tmp_path, importer):
+    files = {name.replace("/", "\\"): content for name, content in archive_2025().items()}
+    importer(write_zip(tmp_path / "a.zip", files))
+    assert importer.tags == TAGS
 
 
 def test_several_zips_are_one_archive(tmp_path, importer):

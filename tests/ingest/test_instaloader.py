@@ -37,7 +37,8 @@ def test_captions_in_text_files_and_the_folder_names_the_profile(tmp_path, impor
         tmp_path / "ana",
         {
             f"{NAME}.jpg": jpeg(1),
-            f"{NAME}.txt": "Dusk #Dusk #sea",
+            f"{NAME}.txt": "Dusk #Dusk #sea « #été\u00a0» #CAFÉ\u00a0!",
+            f"{NAME}_old_01.txt": "Dawn #dawn",
             "2026-03-02_08-30-00_UTC_1.jpg": jpeg(2),
             "2026-03-02_08-30-00_UTC_2.jpg": jpeg(3),
             "2026-03-02_08-30-00_UTC_10.webp": jpeg(4, image_format="WEBP"),
@@ -56,7 +57,7 @@ def test_captions_in_text_files_and_the_folder_names_the_profile(tmp_path, impor
     assert find_sources([root])[0].kind == "instaloader"
     report = importer(root)
     posts = importer.posts
-    assert [post.tags for post in posts] == [("dusk", "sea"), ("three",), ("each",)]
+    assert [post.tags for post in posts] == [("dusk", "sea", "été", "café"), ("three",), ("each",)]
     assert [len(post.photos) for post in posts] == [1, 3, 2]
     assert posts[1].photos[2].path.endswith("_10.webp")
     assert {post.user_id for post in posts} == {"ana"}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from archives import jpeg, write_tree
 from pixtag.errors import InputError
 from pixtag.ingest import KINDS, READERS, Reader, find_sources
 from pixtag.types import Post
@@ -54,3 +57,27 @@ def test_files_of_posts_in_a_folder_are_each_read_in_their_way(tmp_path, importe
     (tmp_path / "posts.csv").write_text("post_id,tags\nb,sun\n")
     assert {source.kind for source in find_sources([tmp_path])} == {"jsonl", "csv"}
     assert importer(tmp_path).n_posts == 2
+
+
+def test_what_names_nobody_goes_to_the_only_person_of_a_store(tmp_path, importer):
+    labels = write_tree(tmp_path / "a", {"a.jpg": jpeg(1), "a.txt": "sea"})
+    importer(labels, user_id="ana")
+    report = importer(labels)
+    assert {post.user_id for post in importer.posts} == {"ana"}
+    assert (report.added, report.unchanged) == (0, 1)
+    assert "names nobody, kept as 'ana', the only person here" in report.problems
+    outbox = {"orderedItems": [{"id": "1", "content": "#x", "published": "2026-03-01T12:00:00Z"}]}
+    importer(write_tree(tmp_path / "b", {"outbox.json": outbox}))
+    profile = write_tree(tmp_path / "ben", {"2026-03-01_12-00-00_UTC.jpg": jpeg(2)})
+    importer(profile)  # its folder says whose it is
+    assert [post.user_id for post in importer.posts] == ["ana", "ana", "ben"]
+    importer(write_tree(tmp_path / "c", {"c.jpg": jpeg(3), "c.txt": "sea"}))
+    assert None in {post.user_id for post in importer.posts}
+
+
+def test_posts_of_nobody_stay_nobodys_when_they_are_read_again(tmp_path, importer):
+    rows = [{"post_id": "1", "user_id": "ana", "tags": ["a"]}, {"post_id": "2", "tags": ["b"]}]
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for n_new in (2, 0):
+        assert importer(tmp_path / "posts.jsonl").added == n_new
+        assert {post.post_id: post.user_id for post in importer.posts} == {"1": "ana", "2": None}

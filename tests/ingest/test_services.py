@@ -160,3 +160,15 @@ def test_flickrs_account_data_in_parts(tmp_path, importer, write):
     assert {post.user_id for post in importer.posts} == {"ana"}
     assert report.n_videos == 1
     assert set(report.problems) == {"time without a zone, read as UTC"}
+
+
+@pytest.mark.parametrize(
+    "name", ["photo_53712345678.jpg", "a_53712345678_b.jpg", "clip_53712345678.jpg"]
+)
+def test_flickr_media_are_told_by_their_number_alone(tmp_path, importer, name):
+    posts = write_zip(tmp_path / "1.zip", {"photo_53712345678.json": page("53712345678", "sea")})
+    importer(posts, write_zip(tmp_path / "2.zip", {name: jpeg(1)}), user_id="ana")
+    assert [(post.tags, len(post.photos)) for post in importer.posts] == [(("sea",), 1)]
+    for other in ("IMG_20240501_101112.jpg", "1714557600.jpg", "1714557600000.jpg"):
+        with pytest.raises(ArchiveError, match=r"without tags|no posts that are known"):
+            importer(write_zip(tmp_path / "3.zip", {other: jpeg(1)}))

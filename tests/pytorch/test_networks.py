@@ -208,7 +208,7 @@ def test_a_network_for_wide_photos_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "name", "extra"),
-    [("timm", "timm:resnet50", "pixtag[timm]"), ("open_clip", "clip:RN50", "pixtag[clip]")],
+    [("timm", "timm:resnet50", "'.[timm]'"), ("open_clip", "clip:RN50", "'.[clip]'")],
 )
 def test_a_library_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch, missing: str, name: str, extra: str

@@ -27,7 +27,7 @@ def test_what_is_missing_is_said(words: list[str], tmp_path) -> None:
     )
     assert done.returncode == 2
     assert "this needs the package torch" in done.stderr
-    assert "pip install 'pixtag[finetune]'" in done.stderr
+    assert "pip install '.[finetune]'" in done.stderr
     assert not (tmp_path / "eyes.onnx").exists()
 
 

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,6 +75,7 @@ def show_answers(
     )  # fmt: skip
     with standard_input(photos, "standard input") as files:
         paths = list(photos_under(_listed(photos, files)))
+        printer.names.update(dict.fromkeys(map(str, {*files} - {*photos}), "-"))
         return _predict(paths, bundle, store, ask, printer)
 
 
@@ -196,9 +197,14 @@ class _Printer:
     restricted: Mapping[str, RestrictedTag]
     platform: Platform | None  # where the photos will be posted
     is_dated: bool  # whether a time was asked about
+    names: dict[str, str] = field(default_factory=dict[str, str])  # of photos, as they are shown
 
     def show(self, answer: Answer) -> None:
         """Print an answer, or say why there is none."""
+        if name := self.names.get(answer.photo):
+            if answer.error is not None:
+                answer.error.message = answer.error.message.replace(answer.photo, name)
+            answer = replace(answer, photo=name)
         error = answer.error
         tags = (*self.accepted, *(s.tag for s in answer.suggestions)) if error is None else ()
         warnings = self._warnings(tags)
@@ -213,6 +219,8 @@ class _Printer:
         if self.form == "txt":
             # A broken photo leaves its line empty, so that line i belongs to photo i.
             output.print_line(" ".join(f"#{tag}" for tag in tags))
+            if answer.unsure:
+                output.say(f"# not sure what {answer.photo} shows")
             for text in warnings.values():
                 output.say(f"warning: {text}")
         elif error is None:

@@ -211,7 +211,10 @@ def person_in(store: Store, given: str | None) -> str | None:
 
 @contextmanager
 def standard_input(paths: Sequence[Path], name: str) -> Generator[list[Path]]:
-    """Put a file of that name with what comes on standard input in the place of `-`."""
+    """Put a file of that name with what comes on standard input in the place of `-`.
+
+    InputError: nothing comes. Errors of what is done with the file call it standard input.
+    """
     if Path("-") not in paths:
         yield list(paths)
         return
@@ -222,7 +225,14 @@ def standard_input(paths: Sequence[Path], name: str) -> Generator[list[Path]]:
         kept = Path(folder) / name
         with kept.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [kept if path == Path("-") else path for path in paths]
+        if not kept.stat().st_size:
+            what, hint = "nothing came on standard input", "pipe something into it, or name a file"
+            raise InputError(what, hint=hint)
+        try:
+            yield [kept if path == Path("-") else path for path in paths]
+        except PixtagError as error:
+            error.message = error.message.replace(str(kept), "standard input")
+            raise
 
 
 def _drop_stdout() -> None:

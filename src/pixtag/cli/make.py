@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from pixtag.cli import output
 from pixtag.cli.main import TABLES, open_store, section, your_store
 from pixtag.cli.posts import look_at_photos
-from pixtag.errors import ConfigError, InputError
+from pixtag.errors import ConfigError, InputError, extra_hint
 from pixtag.outputs import check_outputs
 from pixtag.places import default_files, is_server, printable, store_file
 
@@ -98,7 +98,7 @@ def opened_engine(
             from pixtag.engine.ray import RayEngine
         except ModuleNotFoundError as error:
             what = f"--engine ray needs {error.name}, which is not installed"
-            raise ConfigError(what, hint="pip install 'pixtag[ray]'") from error
+            raise ConfigError(what, hint=extra_hint("ray")) from error
         with RayEngine(address) as engine:
             yield engine
     else:
@@ -240,7 +240,7 @@ def _import_fit():  # noqa: ANN202 - a function of the extra
         from pixtag.train.fit import fit
     except ImportError as error:
         what = f"training needs the extra packages that {error.name} belongs to"
-        raise ConfigError(what, hint="pip install 'pixtag[train]'") from error
+        raise ConfigError(what, hint=extra_hint("train")) from error
     return fit
 
 

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, person_in, standard_input, your_store
-from pixtag.errors import ArchiveError, InputError, ServerError
+from pixtag.errors import ArchiveError, InputError, PixtagError
 from pixtag.places import is_server, printable, store_file
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def import_(
         store: The store, a file or `postgresql://USER@HOST/DATABASE`, made when it is missing;
             yours, in your data folder, by default.
         kind: What the paths are, where looking is not enough; an unknown one lists them all.
-        user: The person, for sources that name nobody.
+        user: The person, for sources that name nobody; the only one of the store by default.
         comments: Add hashtags of own comments made within ten minutes of a post.
         private: Read Mastodon's posts for followers or for single people, too.
         copy: Keep a copy of every photo beside the store, as it is now (those in zips always are);
@@ -91,13 +91,18 @@ def import_(
                     sources, opened, user_id=user, join_comments=comments, private=private,
                     keep_copies=copy, on_progress=bar.update,
                 )  # fmt: skip
+            report.call(dict(zip(map(str, files), map(str, paths), strict=True)))
             if not json:
                 _show_report(report)
+            n_posts = opened.summary().n_posts
+            if not (report.n_posts or n_posts):
+                what = f"no post came of {', '.join(map(str, paths))}, and {shown} holds none"
+                raise ArchiveError(what, hint="docs/posts.md says what is read")
             if looker is not None:
                 looked = look_at_photos(opened, looker)
             if json:
                 output.print_json({**report.as_dict(), "embedding": looked, "store": shown})
-            n_posts, people = opened.summary().n_posts, opened.people(at_most=4)
+            people = opened.people(at_most=4)
     if looked is not None and looked.failed:
         faults = ", ".join(f"{count:,} {fault}" for fault, count in looked.faults.items())
         failed = f"{_count(looked.failed, 'photo')} could not be looked at ({faults})"
@@ -125,7 +130,7 @@ def gone_if_empty(address: str) -> Generator[None]:
     is_new = path is not None and not path.exists()
     try:
         yield
-    except (ArchiveError, ServerError):
+    except PixtagError:
         if path is not None and is_new and path.exists():
             with open_store(address, read_only=True) as store:
                 is_filled = store.summary().n_posts or outside_revision(store)
@@ -151,7 +156,7 @@ def _say_next(report: ImportReport, *, is_only: bool, store: str | None) -> None
     names = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
     who = names if len(people) == 1 else f"{len(people):,} people ({names})" if people else "nobody"
     carry = f"{report.n_tagged:,} of {_count(report.n_posts, 'post')} carry hashtags"
-    output.say(f"{who}: {carry}")
+    output.say(f"{who}: {carry}" + ("" if people else "; add --user NAME to make them yours"))
     words = ["pixtag photo.jpg"]
     if people and not is_only:
         words.append(f"--user {shlex.quote(people[0])}")
@@ -285,7 +290,8 @@ def history(
     before = None if at is None else parse_time(at).timestamp()
     with open_store(store, read_only=True) as opened:
         if (user := person_in(opened, user)) is None:
-            raise InputError("whose history?", hint="`pixtag history PERSON`")
+            name, *_ = opened.people(at_most=1) or ["PERSON"]
+            raise InputError("whose history?", hint=f"`pixtag history {shlex.quote(name)}`")
         _require_person(opened, user)
         posts = list(opened.posts(user_id=user))  # those without a time, then in time order
     if before is not None:
@@ -438,8 +444,9 @@ def _kind_of(path: Path | None) -> str:
         return "folder"
     if not path.exists():
         raise InputError(f"there is nothing at {path}", hint="give a folder, a photo or a store")
-    with path.open("rb") as opened:
-        return "store" if opened.read(16) == b"SQLite format 3\x00" else "photo"
+    with path.open("rb") as file:
+        is_store = path.suffix == ".sqlite" or file.read(16) == b"SQLite format 3\x00"
+        return "store" if is_store else "photo"
 
 
 def _require_person(store: Store, user: str) -> None:
@@ -478,9 +485,8 @@ def _show_report(report: ImportReport) -> None:
             "texts repaired": some(report.n_texts_repaired),
         }
     )
-    tags = report.tags
-    kinds = [("hashtag changed: ", tags.changed), ("hashtag dropped: ", tags.dropped)]
-    examples = tags.examples | report.examples
+    kinds = [("hashtag changed: ", report.tags.changed), ("hashtag dropped: ", report.tags.dropped)]
+    examples = report.tags.examples | report.examples
     noted = [
         (title + what, f"{n:,}", examples[what])
         for title, counts in [*kinds, ("", report.problems)]

@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, your_store
-from pixtag.errors import InputError, StoreError
+from pixtag.errors import InputError, StoreError, extra_hint
 from pixtag.places import printable
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _require_parts() -> None:
 
     if missing := [name for name in ("fastapi", "granian", "limits") if find_spec(name) is None]:
         what = f"the server needs what is not installed: {', '.join(missing)}"
-        raise InputError(what, hint="pip install 'pixtag[serve]'")
+        raise InputError(what, hint=extra_hint("serve"))
 
 
 def _rules(host: str, names: list[str], *, require_key: bool, rate: int) -> Rules:

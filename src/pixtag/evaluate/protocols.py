@@ -12,7 +12,7 @@ import numpy as np
 from pixtag.bundle import Bundle, load_bundle
 from pixtag.encoder import OnnxEncoder, load_encoder
 from pixtag.engine import LOCAL, Engine
-from pixtag.errors import ConfigError, InputError
+from pixtag.errors import ConfigError, InputError, extra_hint
 from pixtag.evaluate.labelled import (
     LabelledPhoto,
     evaluate_histories,
@@ -160,7 +160,7 @@ def train_beside(request: Request, log: PostLog, stop: int | None, *, name: str)
             raise
         raise ConfigError(
             f"without --model one is trained first, and {error.name} is not installed",
-            hint="pip install 'pixtag[train]', or give a --model, or --baselines-only",
+            hint=f"{extra_hint('train')}, or give a --model, or --baselines-only",
         ) from error
     store = request.posts
     known = log if stop is None else log.select(np.arange(stop))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pixtag.errors import ConfigError, ImageError
+from pixtag.errors import ConfigError, ImageError, extra_hint
 from pixtag.evaluate import tables as t
 from pixtag.evaluate.labelled import THING
 from pixtag.evaluate.metrics import Comparison, Scored
@@ -308,7 +308,7 @@ def make_report(found: Figures, compared: Comparison | None, store: Store | None
         except ModuleNotFoundError as error:
             raise ConfigError(
                 f"a page needs {name}, which is not installed",
-                hint="pip install 'pixtag[train]', or leave --html out",
+                hint=f"{extra_hint('train')}, or leave --html out",
             ) from error
     import jinja2
 

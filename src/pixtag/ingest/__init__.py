@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -59,15 +60,18 @@ _OTHERS = {
     "Twitter or X": r"data/(tweets?|tweet-headers|tweets-part\d+)\.js$|data/tweets?_media/",
     "Google": r"Takeout/|archive_browser\.html$",
     "Snapchat": r"((json|html)/)?memories_history\.(json|html)$",
-    "Pinterest": r"(pins|boards)(_?\d+)?\.(json|html)$",
+    "Pinterest": r"(pins|boards)(/?_?\d+)?\.(json|html)$",
     "Tumblr": r"posts/posts\.xml$|payload-\d+\.json$",
     "Reddit": r"(post_headers|subscribed_subreddits|comment_headers)\.csv$",
     "LinkedIn": r"(Rich_Media|Shares)\.csv$",
     "YouTube": r"YouTube and YouTube Music/",
     "WhatsApp": r"_chat\.txt$|WhatsApp Chat with [^/]*\.txt$",
     "Bluesky": r"[^/]*\.car$",
-    "iCloud": r"Photo Details(-\d+)?\.csv$",
+    "iCloud": r"(Photos/)?Photo Details(-\d+)?\.csv$",
 }
+
+
+_READ_ARCHIVES = "archives of Instagram, Mastodon, Pixelfed and Flickr are read"
 
 
 class Source(NamedTuple):
@@ -113,20 +117,20 @@ def find_sources(paths: Sequence[str | Path], kind: str | None = None) -> list[S
 
 def _sources_at(look: Look) -> list[Source]:
     path = look.path
-    if look.is_zip and not look.names:  # damaged: its reader says how
+    if look.is_zip and not (look.names or zipfile.is_zipfile(path)):  # damaged: its reader says how
         return [Source(_ZIP_KINDS[0], (path,))]
     names = (path.name, *look.names) if path.is_file() else look.names
     for other, pattern in _OTHERS.items():
         known = re.compile(rf"(?:[^/]+/)?(?:{pattern})", re.IGNORECASE)
         if any(map(known.match, names)):
             what = f"{path} is a {other} archive; not read yet"
-            hint = f"--kind {'|'.join(KINDS)} if it is something else; archives of Instagram, "
-            raise ArchiveError(what, hint=hint + "Mastodon, Pixelfed and Flickr are read")
+            hint = f"--kind {'|'.join(KINDS)} if it is something else; {_READ_ARCHIVES}"
+            raise ArchiveError(what, hint=hint)
     kinds = _ZIP_KINDS if look.is_zip else READERS
     for kind in kinds:
         if (found := READERS[kind].looks_like(look)) is not None:
             return [Source(kind, (found,))]
-    if look.post_files:
+    if look.post_files and path.is_dir():
         return [source for file in look.post_files for source in _sources_at(Look(file))]
     zips = [
         Source(kind, (one.path,))
@@ -146,11 +150,20 @@ def _unknown(look: Look) -> ArchiveError:
     hint = f"name the file itself, or say what it is with --kind {'|'.join(KINDS)}"
     if look.is_zip:
         hint = "unpack it and name the file or folder that holds the posts"
+        if look.post_files:
+            what = f"{path} is a zip with {look.post_files[0].name} in it, which is read unpacked"
+        elif not look.names:
+            what, hint = f"{path} is an empty zip", "get it again from where it was made"
+        elif any(re.search(r"(^|/)threads/", name) for name in look.names):
+            what, hint = f"{path} is a Threads archive; not read yet", _READ_ARCHIVES
         if any(name.lower().endswith(".zip") for name in look.names):
             what = f"{path} holds no posts, only a zip inside"
             hint = "unpack it once and name the zips that lie in it"
-    elif look.is_tar:
-        what, hint = f"{path} is a tar archive", "unpack it and name the folder that comes of it"
+    elif look.packed:
+        what, hint = (
+            f"{path} is a {look.packed} archive",
+            "unpack it and name the folder that comes of it",
+        )
     elif path.is_file():
         what = f"{path} is not a file of posts"
         hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"
@@ -189,15 +202,18 @@ def import_posts(
     With `only_for` every post becomes that person's, whoever the source names: it neither replaces
     nor renames what is another's, and photos come from within archives alone.
 
-    `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`. Posts after `now`
-    (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts read
-    and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store cannot
-    be written.
+    `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`; without a `user_id`,
+    what names nobody goes to the person of a store that holds nobody else's posts. Posts after
+    `now` (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts
+    read and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store
+    cannot be written.
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
+    only = _only_person(store) if only_for is None else None
+    photos = store.photos_folder
     context = Context(
-        report, store.photos_folder, keep_copies, user_id, join_comments, private, only_for
+        report, photos, keep_copies, user_id, join_comments, private, only_for, only_person=only
     )
     if any(source.kind == "folders" for source in sources):
         labelled = (post for post in store.posts() if post.post_id.startswith("folder-"))
@@ -232,6 +248,14 @@ def import_posts(
 
 def _made_own(store: Store, post: Post, user: str) -> Post:
     return replace(post, post_id=own_post_id(store, post.post_id, user), user_id=user)
+
+
+def _only_person(store: Store) -> str | None:
+    if len(store.people(at_most=2)) != 1:
+        return None
+    summary = store.summary()
+    ((person, n_posts),) = summary.posts_per_person
+    return person if n_posts == summary.n_posts else None
 
 
 def export_posts(

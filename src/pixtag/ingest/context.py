@@ -30,11 +30,15 @@ NOBODY = "me"  # who posted, when neither the archive nor the person at the keyb
 MAX_PHOTO_BYTES = 512 * 2**20
 COMMENT_WINDOW_S = 600.0
 _MARKUP, _BREAK = regex.compile(r"<[^<>]*>"), regex.compile(r"<br\b[^<>]*>|</p>")
-# A character of two to four bytes, each taken for a character; what is left of one.
-_GARBLED = regex.compile(
-    "[\u00c2-\u00df][\u0080-\u00bf]|[\u00e0-\u00ef][\u0080-\u00bf]{2}|[\u00f0-\u00f4][\u0080-\u00bf]{3}"
+# A character of two to four bytes, each taken for a character; then what is left of one: some of
+# its bytes, or alone the first of Latin and Cyrillic letters, which no lower case goes on with.
+_WHOLE = "[\u00c2-\u00df]~|[\u00e0-\u00ef]~{2}|[\u00f0-\u00f4]~{3}".replace("~", "[\u0080-\u00bf]")
+_PART = "[\u0080-\u009f\u00a1-\u00bf]"
+_GARBLED = regex.compile(rf"{_WHOLE}|[\u00e0-\u00f4][\u0080-\u009f]|[a-z]\u00c3")
+_PIECES = regex.compile(
+    rf"({_WHOLE})|[\u00f0-\u00f4]{_PART}{{1,2}}|[\u00e0-\u00ef]{_PART}"
+    r"|(?<![A-Z])[\u00c2\u00c3\u00d0\u00d1]"
 )
-_CUT_OFF = regex.compile("[\u00c2-\u00f4][\u0080-\u009f]+|[\u00c2-\u00f4]$")
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 Opener = Callable[[], IO[bytes]]
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -118,6 +122,12 @@ class ImportReport:
         self._people = {new if name == old else name for name in self._people}
         self.n_people = len(self._people) - 1
 
+    def call(self, names: Mapping[str, str]) -> None:
+        """Call sources by other names than their paths."""
+        for path, name in names.items():
+            self.sources = tuple((shown.replace(path, name), kind) for shown, kind in self.sources)
+            self.examples = {k: one.replace(path, name) for k, one in self.examples.items()}
+
     def as_dict(self) -> dict[str, object]:
         """Give the report as plain values, for `--json`."""
         names = [one.name for one in fields(self)[5:] if not one.name.startswith("_")]
@@ -151,6 +161,7 @@ class Context:
     join_comments: bool = True  # whether own first comments belong to the post
     private: bool = False  # whether posts for followers or for single people are read
     only_for: str | None = None  # whose all posts become; no paths of photos are taken then
+    only_person: str | None = None  # whose posts the store holds, where that is one person
     known_ids: Mapping[str, str] = field(default_factory=dict[str, str])  # by first photo
     _part: Path | None = None
 
@@ -162,12 +173,19 @@ class Context:
 
     def owner(self, stated: object, where: str) -> str:
         """Name the person of an archive: as it states, as the context does, or `NOBODY` (told)."""
-        if name := self.clean_name(stated) or self.user_id:
+        if name := self.clean_name(stated) or self.person(where):
             return name
         what = f"the archive names nobody: posts are kept as {NOBODY!r} (--user NAME says who)"
         if what not in self.report.problems:
             self.report.add(what, where)
         return NOBODY
+
+    def person(self, where: str) -> str | None:
+        """Name the person where the source does not: who was said, or the only one (told)."""
+        if self.user_id is None and self.only_person:
+            what = f"names nobody, kept as {self.only_person!r}, the only person here"
+            self.report.add(what, where)
+        return self.user_id or self.only_person
 
     @staticmethod
     def post_id(kind: str, *parts: object) -> str:
@@ -241,16 +259,17 @@ class Context:
         """Restore a text as `plain_text` does; "" for anything else.
 
         Instagram writes every byte of the UTF-8 form as a character of its own. Each run that
-        decodes is restored, a character that was cut off goes, and true Unicode stays.
+        decodes is restored, one that was cut off becomes U+FFFD, and true Unicode stays.
         """
         if not isinstance(text, str):
             return ""
         if not text.isascii():
-            text, n_repaired = _GARBLED.subn(
-                lambda found: _decoded(found[0]), join_surrogates(text)
-            )
-            text = _CUT_OFF.sub("", text) if n_repaired else text
-            self.report.n_texts_repaired += n_repaired > 0
+            text = join_surrogates(text)
+            if _GARBLED.search(text):
+                text = _PIECES.sub(lambda found: _decoded(found[1]), text)
+                self.report.n_texts_repaired += 1
+                if "\ufffd" in text:
+                    self.report.add("character cut off in a caption", text)
         return self.plain_text(text)
 
     @staticmethod
@@ -307,11 +326,11 @@ class Context:
         return self.photos_folder / f"{os.getpid()}.part"
 
 
-def _decoded(run: str) -> str:
+def _decoded(run: str | None) -> str:
     try:
-        return run.encode("latin-1").decode("utf-8")
+        return run.encode("latin-1").decode("utf-8") if run else "\ufffd"
     except UnicodeDecodeError:
-        return run
+        return cast("str", run)
 
 
 def composed(text: str) -> str:
@@ -322,7 +341,7 @@ def composed(text: str) -> str:
 def _as_on_disk(path: str) -> str:
     """Find a file whose name is written in another form than the one that is asked for."""
     forms = (path, composed(path), unicodedata.normalize("NFD", path), path.replace("\\", "/"))
-    return next(filter(os.path.exists, forms), path)
+    return next(filter(os.path.isfile, forms), path)
 
 
 def _is_running(process_id: int) -> bool:

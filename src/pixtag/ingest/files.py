@@ -61,6 +61,8 @@ _FOREIGN = re.compile(
 )
 _HIGH, _HIGH_BYTE = re.compile(r"[^\0-\x7f]+"), re.compile(rb"[\x80-\xff]")
 _UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|\xf0[\x80-\xbf]{3}")
+_ODD_BYTE = re.compile("[\udc80-\udcfe]")  # as `surrogateescape` keeps it; 0xff as in `encoding`
+_PACKED = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR"}
 _POST_FILES = re.compile(r"posts\.(jsonl|ndjson|csv|tsv|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
@@ -142,7 +144,10 @@ def text_of(data: bytes, name: object) -> str:
 
 
 def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[tuple[int, str]]:
-    """Read lines with their number from 1 and line break; too long ones are counted."""
+    """Read lines with their number from 1 and line break.
+
+    Those that are too long, or in an encoding of their own that is not read, are left out, counted.
+    """
     number = 0
     with until_damage(lambda: f"{path} after line {number}", report):
         while line := file.readline(MAX_LINE_BYTES):
@@ -150,10 +155,25 @@ def lines(file: io.TextIOWrapper, path: Path, report: ImportReport) -> Iterator[
             while not is_whole and line and not line.endswith("\n"):
                 line = file.readline(MAX_LINE_BYTES)
             number += 1
-            if is_whole:
-                yield number, line
-            else:
+            if not is_whole:
                 report.add("line too long", f"{path}:{number}")
+            elif line := _in_one_encoding(line, f"{path}:{number}", report):
+                yield number, line
+
+
+def _in_one_encoding(line: str, where: str, report: ImportReport) -> str:
+    """Read a line of UTF-8 that is Windows-1252; "" for other encodings, U+FFFD for damage."""
+    if line.isascii() or not _ODD_BYTE.search(line):
+        return line
+    data = line.encode("utf-8", "surrogateescape")
+    try:
+        form = encoding(data, where)
+    except ArchiveError:
+        report.add("line in an unknown encoding, left out", where)
+        return ""
+    is_damaged = form != "cp1252"
+    report.add("damaged line" if is_damaged else "line in Windows-1252, read as that", where)
+    return _ODD_BYTE.sub("\ufffd", line) if is_damaged else data.decode(form)
 
 
 def read_all(
@@ -190,13 +210,14 @@ class Look:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.head = b"" if path.is_dir() else read_head(path)  # first bytes, decompressed
+        found = (name for start, name in _PACKED.items() if self.head.startswith(start))
+        self.packed = "tar" if self.head[257:262] == b"ustar" else next(found, "")
         self.text = ""  # the same as text, unless it is none
         with suppress(ArchiveError, UnicodeError):
             form = encoding(self.head, path)
             text = codecs.getincrementaldecoder(form)(_on_errors(form)).decode(self.head)
-            self.text = "" if "\0" in text else text.lstrip("\ufeff \r\n\t")
+            self.text = "" if "\0" in text or self.packed else text.lstrip("\ufeff \r\n\t")
         self.is_zip = self.head.startswith(b"PK")
-        self.is_tar = self.head[257:262] == b"ustar"
         # Names inside a folder or zip, enough to tell what it is; folders end in `/`.
         self.names = list(islice(_names_in(path), _MOST_NAMES))
         # Directly inside: files that are named as files of posts, which say most, and zips.
@@ -217,7 +238,7 @@ def read_head(path: Path, n_bytes: int = 4096) -> bytes:
 def _names_in(path: Path) -> Iterator[str]:
     if path.is_file():
         with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
-            yield from archive.namelist()
+            yield from (name.replace("\\", "/") for name in archive.namelist())
     for root, folders, files in os.walk(path):
         folders.sort()
         base = Path(root).relative_to(path)

@@ -31,7 +31,7 @@ from pixtag.types import Photo, Post
 _ARCHIVE = re.compile(
     r"(^|/)(media\.json|your_instagram_activity/|content/posts(_\d+)?\.(json|html)"
     r"|media/posts(_\d+)?\.(json|html)|personal_information/|account_information/"
-    r"|messages/inbox/|connections/followers|[^/]+/[^/]+/posts_\d+\.json)"
+    r"|messages/inbox/|connections/followers|[^/]+/[^/]+/posts_\d+\.json)(?!threads/)"
 )
 _MEDIA_PART = re.compile(r"(^|/)media/(posts|other|stories|reels|profile|archived_posts)/")
 
@@ -66,8 +66,9 @@ _STEM = re.compile(
     rf"(?P<base>{_TIME}(?:_(?P<code>[\w-]{{11}}|[\w-]{{4,48}}?))?)(?:_(?P<number>\d{{1,3}}))?",
     re.ASCII,
 )
-# What lies beside a post's own files under its name, and what only looks like a post.
-_COMMENTS_END, _OTHER_ENDS = "_comments", ("_location", "_profile_pic", "_cover")
+# What lies beside a post's own files under its name, as captions of earlier runs do, and what only
+# looks like a post.
+_COMMENTS_END, _OTHER_ENDS = "_comments", re.compile(r"_(location|profile_pic|cover|old_\d+)$")
 _JSON = (".json", ".json.xz")
 _USER_NAME = re.compile(r"[\w.]{1,30}", re.ASCII)
 
@@ -281,6 +282,8 @@ def _own_comments(tree: Tree, owner: str, context: Context) -> list[Comment]:
             else:  # the names of the values are in the account's language: told by what they hold
                 parts = [*as_dict(dig(row, "string_map_data")).values()]
                 values = [v for v in (dig(part, "value") for part in parts) if isinstance(v, str)]
+                if not values:
+                    context.report.add("comment not understood, left out", name)
                 is_own = owner.casefold() in map(str.casefold, values)
                 author = owner if is_own else None
                 text = " ".join(v for v in values if v.casefold() != owner.casefold())
@@ -400,7 +403,7 @@ def _grouped(folder: Path, names: list[str]) -> list[_PostFiles]:
             base, code, number = stem, None, 0
         elif numbered and numbered[1] in bases:
             base, code, number = numbered[1], None, int(numbered[2])
-        elif (found := _STEM.fullmatch(stem)) and not stem.endswith(_OTHER_ENDS):
+        elif (found := _STEM.fullmatch(stem)) and not _OTHER_ENDS.search(stem):
             base, code, number = found["base"], found["code"], int(found["number"] or 0)
         else:
             continue
@@ -431,6 +434,7 @@ def _instaloader_post(
     # Folders of hashtags and places hold many people's, and highlights are no person.
     if not owner and _USER_NAME.fullmatch(folder.name):
         owner = folder.name
+    owner = owner or context.person(files.base)
     comments: list[Comment] = []
     for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
@@ -454,7 +458,9 @@ def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list
     if not any(isinstance(text, str) for text in found):
         raws = (_read(path, context) or b"" for path in files.texts)
         found = [text_of(raw, files.base) for raw in raws]
-    return context.repair_texts(found)
+    # True Unicode, where É and a space that does not break are two characters.
+    plain = (context.plain_text(text) for text in found if isinstance(text, str))
+    return list(dict.fromkeys(filter(None, plain)))
 
 
 def _json_file(path: Path | None, context: Context) -> object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
@@ -66,6 +66,17 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     ArchiveError: a zip is damaged or locked, or no photo has keywords.
     """
     n_posts = 0
+    for n_posts, post in enumerate(read_photos(paths, context), start=1):  # noqa: B007
+        yield post
+    if not n_posts:
+        what = f"no photo in {', '.join(map(str, paths))} has keywords"
+        raise ArchiveError(what, hint="write them into the photos or sidecars, or use NAME.txt")
+
+
+def read_photos(
+    paths: Sequence[Path], context: Context, unlabelled: Collection[str] | None = None
+) -> Iterator[Post]:
+    """Read the same, which may be nothing; or only photos at some paths, that have no text file."""
     with ExitStack() as opened:
         tree = Tree(paths, context.report, opened)
         sidecars = {
@@ -73,6 +84,10 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         }
         photos = [one for one in tree.entries if _is_photo(one.name)]
         raws = sidecars.keys() - {key for one in photos for key in _keys(one)}
+        left_out = "photo without keywords, left out"
+        if unlabelled is not None:
+            photos = [one for one in photos if one.path in unlabelled]
+            raws, left_out = set[str](), "photo without a text file"
         context.report.n_expected += len(photos) + len(raws)
         for entry in (*photos, *(sidecars[name] for name in sorted(raws))):
             is_photo = _is_photo(entry.name)
@@ -82,10 +97,9 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             # What Pixtag wrote counts only where another place has it too.
             keywords = [word for words, _ in notes for word in words]
             if not keywords:
-                context.report.add("photo without keywords, left out", entry.name)
+                context.report.add(left_out, entry.path or entry.name)
                 context.report.n_expected -= 1
                 continue
-            n_posts += 1
             name = PurePosixPath(entry.path or entry.name)
             stamp = next((taken for _, taken in notes if taken), None)
             photo = take_photo(entry, entry.name, context) if is_photo else None
@@ -96,9 +110,6 @@ def read(paths: Sequence[Path], context: Context) -> Iterator[Post]:
                 tidy_tags(keywords, context.report.tags),
                 () if photo is None else (photo,),
             )
-    if not n_posts:
-        what = f"no photo in {', '.join(map(str, paths))} has keywords"
-        raise ArchiveError(what, hint="write them into the photos or sidecars, or use NAME.txt")
 
 
 def _is_photo(name: str) -> bool:

@@ -26,10 +26,10 @@ COLUMNS = {
     "post_id": "id shortcode mediaid",
     "user_id": "user username userid author owner account profile screenname",
     "posted_at": "timestamp createdat created takenat datetaken takenattimestamp datetime date time"
-    " posted published publishedat",
+    " posted published publishedat dateposted postdate uploaddate",
     "image": "images photo photos photopath imagepath filename file filepath picture media path",
     "tags": "hashtags tag hashtag keywords",
-    "caption": "captions text content description title message",
+    "caption": "captions captiontext text content description title message",
 }
 _COLUMN_OF = {
     alias: name
@@ -238,7 +238,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     tags = given_tags(given)
     if not tags and isinstance(caption, str):
         tags = find_hashtags(context.plain_text(caption))
-    user_id = composed(_name(record.get("user_id")) or "") or context.user_id
+    user_id = composed(_name(record.get("user_id")) or "") or context.person(where)
     posted_at = context.report.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
@@ -260,13 +260,19 @@ def _plain_column(column: Any, path: Path) -> list[Any]:  # noqa: ANN401 - a pya
     import pyarrow as pa
 
     if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
-        values = column.to_pylist()
-        return [
-            files.text_of(v, path) if isinstance(v, bytes) and b"\0" not in v else v for v in values
-        ]
+        return [_plain_value(value, path) for value in column.to_pylist()]
     zone = "+00:00" if getattr(column.type, "tz", None) else ""
     texts = column.cast(pa.timestamp("us"), safe=False).cast(pa.string())
     return [None if text is None else text + zone for text in texts.to_pylist()]
+
+
+def _plain_value(value: object, path: Path) -> object:
+    """Read bytes as text, also inside a list."""
+    if isinstance(value, list):
+        return [_plain_value(one, path) for one in cast("list[object]", value)]
+    if isinstance(value, bytes) and b"\0" not in value:
+        return files.text_of(value, path)
+    return value
 
 
 def _count_lines(path: Path) -> int:
@@ -297,8 +303,9 @@ def _images(value: object, path: Path) -> list[str]:
 def looks_labelled(look: Look) -> Path | None:
     """Tell a folder of photos with text files beside them."""
     names = [*map(composed, look.names)]
-    photos = {n.rsplit(".", 1)[0] for n in names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
-    photos |= {re.sub(r"_\d+$", "", name) for name in photos}
+    whole = {n for n in names if Path(n).suffix.lower() in PHOTO_SUFFIXES}
+    photos = {name.rsplit(".", 1)[0] for name in whole}
+    photos |= {re.sub(r"_\d+$", "", name) for name in photos} | whole
     is_labelled = any(n[:-4] in photos for n in names if n.lower().endswith(".txt"))
     return look.path if is_labelled and not look.post_files else None
 
@@ -306,17 +313,26 @@ def looks_labelled(look: Look) -> Path | None:
 def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read photos with a text file beside them (else ArchiveError), in order of folder and name.
 
-    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post.
+    `NAME_1.jpg`, `NAME_2.jpg`, ... share `NAME.txt` and are one post. Photos without such a file
+    come last, as those of a library.
     """
     (root,) = paths
     n_posts, known = 0, {*context.known_ids.values()}
+    unlabelled: set[str] = set()
     for folder, names in walk(root, SKIPPED_FOLDERS):
-        posts = _labelled(folder, [name for name in names if name[0] != "."], context)
+        shown = [name for name in names if name[0] != "."]
+        posts, others = _labelled(folder, shown, context)
+        unlabelled |= {str(folder / name) for name in others}
         context.report.n_expected += len(posts)
         marked = [_label_lines(folder / label, context) for _, label, _ in posts]
         texts = [lines for lines, _ in marked]
-        # A file of three lines or more, the first a single tag, shows that each line is a tag.
-        is_list = any(len(text) > 2 and not _SEPARATOR.search(text[0]) for text in texts)
+        # A file of three lines or more, the first a single tag, shows that each line is a tag; so
+        # does NAME.jpg.txt, which other programs write.
+        ends = (Path(stem).suffix.lower() for stem, *_ in posts)
+        is_list = any(
+            text and (len(text) > 2 or end in PHOTO_SUFFIXES) and not _SEPARATOR.search(text[0])
+            for end, text in zip(ends, texts, strict=True)
+        )
         for (stem, label, photo_names), (text, written) in zip(posts, marked, strict=True):
             n_posts += 1
             tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
@@ -334,30 +350,39 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             if context.keep_copies and photos[0].digest:
                 context.keep_origin(photos[0], source, post_id)
             yield Post(post_id, user_id, None, tags, photos)
+    if unlabelled:
+        for post in library.read_photos(paths, context, unlabelled):
+            n_posts += 1
+            yield post
     if not n_posts:
         hint = "put NAME.txt beside NAME.jpg: line 1 comma-separated tags, line 2 the user"
         raise ArchiveError(f"no photo in {root} has a text file beside it", hint=hint)
 
 
-def _labelled(folder: Path, names: list[str], context: Context) -> list[tuple[str, str, list[str]]]:
-    """Group the files of one folder: name of the post, label file, photos in order."""
+def _labelled(
+    folder: Path, names: list[str], context: Context
+) -> tuple[list[tuple[str, str, list[str]]], list[str]]:
+    """Group the files of one folder: name of the post, label file, photos in order; the others."""
     labels = {composed(name[:-4]): name for name in names if name.lower().endswith(".txt")}
     photos: dict[str, list[tuple[int, str]]] = {}
+    others: list[str] = []
     for name in names:
-        stem, suffix = os.path.splitext(composed(name))  # noqa: PTH122 - as text
+        whole = composed(name)
+        stem, suffix = os.path.splitext(whole)  # noqa: PTH122 - as text
         context.report.n_videos_skipped += suffix.lower() in VIDEO_SUFFIXES
         if suffix.lower() not in PHOTO_SUFFIXES:
             continue
         numbered = _NUMBERED.fullmatch(stem)
-        if stem in labels:
-            photos.setdefault(stem, []).append((0, name))
+        if stem in labels or whole in labels:
+            photos.setdefault(stem if stem in labels else whole, []).append((0, name))
         elif numbered is not None and numbered[1] in labels:
             photos.setdefault(numbered[1], []).append((int(numbered[2]), name))
         else:
-            context.report.add("photo without a text file", str(folder / name))
+            others.append(name)
     for stem in sorted(labels.keys() - photos.keys()):
         context.report.add("text file without a photo", str(folder / labels[stem]))
-    return [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
+    groups = [(s, labels[s], [name for _, name in sorted(photos[s])]) for s in sorted(photos)]
+    return groups, others
 
 
 def _label_lines(path: Path, context: Context) -> tuple[list[str], list[str]]:
@@ -392,7 +417,7 @@ def _label(
     tags = find_hashtags(text) if is_caption else split_tags(text if is_list else first)
     if not first:
         context.report.add("text file without tags", where)
-    user_id = composed(second) or context.user_id
+    user_id = composed(second) or context.person(where)
     if user_id is None:
         context.report.add("text file without a user", where)
     return tidy_tags(tags, context.report.tags), user_id

@@ -21,7 +21,10 @@ _OUTBOX, _ACTOR = re.compile(r"(^|/)outbox\.json$"), re.compile(r"(^|/)actor\.js
 _PUBLIC = {"https://www.w3.org/ns/activitystreams#Public", "as:Public", "Public"}
 _FLICKR_PHOTO = re.compile(r"(^|/)photo_(\d+)\.json$")
 _FLICKR_PROFILE = re.compile(r"(^|/)account_profile\.json$")
-_FLICKR_MEDIUM = re.compile(r"(^|/)([^/]*_)?\d{6,}(_[0-9a-f]+)?_o\.\w+$")
+# A photo's number, marked as an original's, or alone: of 11 digits, or of 10 but those of a time.
+_FLICKR_MEDIUM = re.compile(
+    r"(^|/)([^/]*_)?(\d{6,}(_[0-9a-f]+)?_o|([2-9]\d{9}|[1-9]\d{10})(_[^/]*)?)\.\w+$"
+)
 _FLICKR_ID = re.compile(r"(?<![0-9a-zA-Z])\d{5,}(?![0-9a-zA-Z])")
 _MACHINE_TAG = re.compile(r"[^:=\s]+:[^:=\s]+=")
 
@@ -46,8 +49,9 @@ def looks_like(kind: str, look: Look) -> Path | None:
     mark = _MARKS[kind]
     if look.is_zip or look.path.is_dir():
         names = [name for name in look.names if not name.endswith("/")]
-        enough = any if look.is_zip else all  # a folder may hold much else
-        is_media = bool(names) and enough(map(mark.media.search, names))
+        n_media = sum(mark.media.search(name) is not None for name in names)
+        # A folder may hold much else.
+        is_media = n_media > len(names) / 2 if look.is_zip else n_media == len(names) > 0
         return look.path if is_media or any(map(mark.posts.search, names)) else None
     return look.path if mark.posts.search(look.path.name) else None
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixtag.errors import ConfigError
+from pixtag.errors import ConfigError, extra_hint
 
 
 class FinetuneConfig(BaseModel):
@@ -43,7 +43,7 @@ def library(name: str, *, extra: str) -> Any:
         return import_module(name)
     except ImportError as error:
         what = f"this needs the package {error.name or name}"
-        raise ConfigError(what, hint=f"pip install 'pixtag[{extra}]'") from error
+        raise ConfigError(what, hint=extra_hint(extra)) from error
     except RuntimeError as error:  # torchvision, beside a torch that was built for other hardware
         what = f"the package {name} cannot be imported: {str(error).splitlines()[0]}"
         hint = "install torch and torchvision together, from one index: https://pytorch.org"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
-from pixtag.errors import InputError, StoreError
+from pixtag.errors import InputError, StoreError, extra_hint
 from pixtag.lists import ListName, Lists
 from pixtag.places import is_server
 from pixtag.store import rows
@@ -149,7 +149,7 @@ class Store(ABC):
                 from pixtag.store.postgres import PostgresStore
             except ModuleNotFoundError as error:
                 what = f"a PostgreSQL store needs {error.name}, which is not installed"
-                raise StoreError(what, hint="pip install 'pixtag[postgres]'") from error
+                raise StoreError(what, hint=extra_hint("postgres")) from error
 
             return PostgresStore(
                 str(address), create=create, read_only=read_only, busy_timeout_s=busy_timeout_s

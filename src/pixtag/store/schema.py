@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from pixtag.errors import FullError, InputError, StoreError
+from pixtag.errors import UPDATE, FullError, InputError, StoreError
 
 APPLICATION_ID = 0x50585447  # marks a SQLite file as ours: "PXTG"
 MEMORY = Path(":memory:")  # the path of a store that is in no file
@@ -173,7 +174,7 @@ def _prepare(db: sqlite3.Connection, path: Path, *, is_new: bool, read_only: boo
     if version > len(MIGRATIONS):
         versions = f"store version {version}, this one reads up to {len(MIGRATIONS)}"
         what = f"{path} was written by a newer Pixtag ({versions})"
-        raise StoreError(what, hint="upgrade Pixtag: pip install --upgrade pixtag")
+        raise StoreError(what, hint=UPDATE)
     if version < len(MIGRATIONS) and not read_only:
         _migrate(db)
     return version == len(MIGRATIONS) or not read_only
@@ -200,6 +201,8 @@ def _migrate(db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
+# What SQLite says of a store that has lost a part, or the count of the steps that made it.
+_LACKING = re.compile(r"no such (table|column)|duplicate column name|table \S+ already exists")
 _BUSY = "another process is writing to {path}", "wait until it has finished, then try again"
 _OWNER = "{path} cannot be written to", "check who owns the file and its folder"
 _FULL = "make room on the disk and run it again: what was finished is kept"
@@ -218,7 +221,7 @@ _EXPLAINED = {
 
 def _explained(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_CORRUPT:
+    if code == sqlite3.SQLITE_CORRUPT or _LACKING.match(str(error)):
         return _damaged(path, str(error))
     message, hint = _EXPLAINED.get(code, ("{path}: {error}", "check that it is a Pixtag store"))
     kind = FullError if code == sqlite3.SQLITE_FULL else StoreError

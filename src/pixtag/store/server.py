@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pixtag.errors import StoreError
+from pixtag.errors import UPDATE, StoreError
 from pixtag.places import printable
 from pixtag.store.base import Rows
 
@@ -209,7 +209,7 @@ def bring_up_to_date(server: Server, *, create: bool, read_only: bool) -> None:
     if version is not None and version > newest:
         versions = f"store version {version}, this one reads up to {newest}"
         what = f"{server.address} was written by a newer Pixtag ({versions})"
-        raise StoreError(what, hint="upgrade Pixtag: pip install --upgrade pixtag")
+        raise StoreError(what, hint=UPDATE)
     if version == newest and not is_restored:
         return
     with server.transaction(b"BEGIN") as db:
