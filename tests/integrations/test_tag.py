@@ -238,7 +238,7 @@ def test_keywords_of_immichs_sidecars_are_read(tmp_path):
 def test_a_sidecar_that_another_program_changes_meanwhile_keeps_its_words(predictor, tmp_path):
     folder = photos(tmp_path / "p", 1)
     sidecar = folder / "cat-00.jpg.xmp"
-    sidecar.write_bytes(xmp("Old"))
+    sidecar.write_bytes(xmp("Sofa"))
 
     class Late(Tagger):
         def _words(self, plan):
