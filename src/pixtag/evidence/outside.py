@@ -39,7 +39,6 @@ class Crowd:
         source: Who says it, a name each.
         people: Accounts in each window, scaled, `[W, N]`.
         usual: Accounts on a usual day, scaled, `[N]`; NaN where no earlier day is known.
-        room: Scaled accounts of the source's busiest day, `[N]`, which a share is a share of.
         accounts: Accounts, as counted, on the busier of the source's last two days, `[N]`.
         day: That day, in days since 1970, `[N]`.
         rise: How surely each rises, in standard deviations of a Poisson count, `[N]`.
@@ -51,7 +50,6 @@ class Crowd:
     source: list[str]
     people: Floats
     usual: Doubles
-    room: Doubles
     accounts: Ints
     day: Ints
     rise: Doubles
@@ -69,12 +67,11 @@ class Outside:
     where it was read after that, so that past days can be imported and asked about as of then. It
     spreads evenly over its day, or the part of it that had passed.
 
-    **Level.** Accounts of other servers count as other people who used a tag in the last hours. So
-    that a server of 100,000 does not drown a store of forty people, a source is scaled to a crowd
-    of `CROWD` accounts on its busiest day of the last week; one that is smaller is left as it is.
-    Servers tell what rises and not how much is posted in all, so accounts are those of the `LISTED`
-    most used tags, and a share is one of these: a short list and a whole server's counts say the
-    same. Without new counts windows run empty, and the level fades.
+    **Level.** Accounts that used a tag in the last hours. So that a large source and a small one can
+    be compared, a source is scaled to a crowd of `CROWD` accounts on its busiest day of the last
+    week; one that is smaller is left as it is. Servers tell what rises and not how much is posted
+    in all, so accounts are those of the `LISTED` most used tags: a short list and a whole server's
+    counts say the same. Without new counts windows run empty, and the level fades.
 
     **Lift** is the rate over the mean of the six days before the source's last one; a tag that
     the source does not name on one of its days was not used on it.
@@ -161,7 +158,6 @@ class Outside:
             source=[self._sources[s] for s in of_pair[best].tolist()],
             people=people[:, best].astype(np.float32),
             usual=usual[best],
-            room=(busiest[of_pair] * scale)[best],
             accounts=last[best] >> 1,
             day=latest[of_pair[best]] - 1 + (last[best] & 1),
             rise=rise[best],
