@@ -50,11 +50,9 @@ def test_a_large_server_counts_as_a_crowd_and_a_small_one_as_it_is():
     small = at(week("eclipse", (9, 0, 0, 0, 0, 0, 0)))
     assert small is not None
     assert small.people[2].tolist() == pytest.approx([9.0])
-    assert small.room.tolist() == [9.0]
     factor = 1000
     large = at([*week("eclipse", (9 * factor, 0)), *week("photo", (factor, 10 * factor))])
     assert large is not None
-    assert large.room.max() == pytest.approx(CROWD)
     assert of(large, "usual", "photo") == pytest.approx(CROWD)
     assert large.accounts.tolist() == [9 * factor, 10 * factor]
 
@@ -158,7 +156,7 @@ def test_what_comes_later_changes_nothing(counts, days):
     assert (mine is None) == (alone is None)
     if mine is not None and alone is not None:
         assert (mine.tags, mine.source) == (alone.tags, alone.source)
-        for name in ("people", "usual", "room", "accounts", "day", "rise", "times", "window"):
+        for name in ("people", "usual", "accounts", "day", "rise", "times", "window"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(alone, name))
         assert np.isfinite(mine.people).all()
         assert (mine.people >= 0).all()

@@ -67,11 +67,11 @@ class Outside:
     where it was read after that, so that past days can be imported and asked about as of then. It
     spreads evenly over its day, or the part of it that had passed.
 
-    **Level.** Accounts that used a tag in the last hours. So that a large source and a small one can
-    be compared, a source is scaled to a crowd of `CROWD` accounts on its busiest day of the last
-    week; one that is smaller is left as it is. Servers tell what rises and not how much is posted
-    in all, so accounts are those of the `LISTED` most used tags: a short list and a whole server's
-    counts say the same. Without new counts windows run empty, and the level fades.
+    **Level.** Accounts that used a tag in the last hours. So that large and small sources can be
+    compared, a source is scaled to a crowd of `CROWD` accounts on its busiest day of the last week;
+    one that is smaller is left as it is. Servers tell what rises and not how much is posted in all,
+    so accounts are those of the `LISTED` most used tags: a short list and a whole server's counts
+    say the same. Without new counts windows run empty, and the level fades.
 
     **Lift** is the rate over the mean of the six days before the source's last one; a tag that
     the source does not name on one of its days was not used on it.
