@@ -1,6 +1,6 @@
 """How much oftener the calendar's tags are used in their days than on others, on a log.
 
-    python experiments/calendar_worth.py short-posts.jsonl.gz
+    python -m experiments.calendar_worth short-posts.jsonl.gz
 
 Counted are distinct (tag, person, UTC day) uses. By chance, a tag's uses would fall on days as all
 posts do; in its days its log lift, of year and weekday together, is that of twice the mean or more.

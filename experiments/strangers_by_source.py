@@ -8,7 +8,8 @@ or the proposed hashtags of one of the photo's topics, list it; the thing is any
 them. On photos of people, a word for people is one of `FOR_PEOPLE` or of the photo's own labels of
 people, and absurd or shaming is a word of the lists of `tag_words.toml` that no label of the photo
 has. Photos of ethnic wear, hijab, babies and the old are shown apart: the only stand-ins there are
-for culture and age. Intervals are 95 % of a bootstrap over sources.
+for culture and age. Intervals are 95 % of a bootstrap over sources, over
+photos where all are of one, as those with captions.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def measured(
             continue
         boot = Bootstrap(np.unique(sources[rows], return_inverse=True)[1])
         names = list(scores)[:3] if part == "all" or "concept" in part else list(scores)
-        print(f"{part}: {int(rows.sum())} photos of {boot.n_clusters} sources")
+        print(f"{part}: {int(rows.sum())} photos of {len(np.unique(sources[rows]))} sources")
         for name in names:
             one = boot.over_posts(np.array(scores[name], float)[rows])
             print(f"  {name:20s} {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]")

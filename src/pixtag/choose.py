@@ -129,7 +129,8 @@ class Seen:
     def most_special(self, least: float) -> list[int]:
         """Those of the `things` with at least this expected weight, by it and its lift."""
         sure = self.things[self.says[self.things] >= least]
-        worth = np.log(self.says[sure]) + SPECIFIC * np.log(self.says[sure] / self.usual[sure])
+        says = self.says[sure]
+        worth = np.log(says) + SPECIFIC * _lift(says, self.usual[sure])
         return sure[np.argsort(-worth, kind="stable")].tolist()
 
     @property
@@ -145,9 +146,10 @@ class Seen:
 def history_like(asked: Asked, question: int, seen: Seen, is_own: Bools) -> History:
     """Whether the photo is like what the person has posted: by photos, else by names of things.
 
-    Without photos it is unlike when the person has never used the name that it calls for most; with
-    photos it is `near` then, if they look alike but not the same. What somebody typed is no post:
-    it says which tags, not what they post.
+    Without photos it is unlike when the person has used less than half of the names that it surely
+    calls for, by weight, and unknown where there are none; with photos it is `near` when they look
+    alike, not the same, and its surest name is new. What somebody typed is no post: it says which
+    tags, not what they post.
     """
     memory = asked.own_memory
     keys = memory.keys[question, memory.filled[question] & (memory.rows[question] >= 0)]

@@ -13,7 +13,8 @@ from contextlib import suppress
 import pytest
 
 from archives import jpeg, write_tree, write_zip
-from pixtag.errors import StoreError
+from pixtag.cli.posts import gone_if_empty
+from pixtag.errors import FullError, StoreError
 from pixtag.store import Store
 from pixtag.types import Post
 
@@ -104,6 +105,19 @@ def test_a_failed_import_leaves_no_store(pixtag, tmp_path):
     assert "error: no post came of posts.csv" in empty.stderr
     assert "next:" not in empty.stderr
     assert not list(tmp_path.glob("new.sqlite*"))
+
+
+def test_what_went_wrong_is_told_where_the_new_store_cannot_even_be_opened(tmp_path):
+    path = tmp_path / "new.sqlite"
+
+    def fill() -> None:
+        with gone_if_empty(str(path)):
+            path.write_bytes(b"")  # as far as a full disk let it be written
+            raise FullError("no room left", hint="make room")
+
+    with pytest.raises(FullError, match="no room"):
+        fill()
+    assert not path.exists()
 
 
 def test_the_setting_names_the_person_of_an_import(pixtag, tmp_path):

@@ -87,6 +87,28 @@ def test_labels_named_after_the_whole_photo_hold_one_tag_a_line(tmp_path, import
     assert ("ana", ("sea", "sun")) in {(p.user_id, p.tags) for p in importer.posts}
 
 
+def test_one_list_of_a_program_does_not_make_lists_of_the_other_labels(tmp_path, importer):
+    files = {
+        "a.jpg": jpeg(1),
+        "a.txt": "cat, dog\nana",
+        "b.jpg": jpeg(2),
+        "b.jpg.txt": "sunset\nsea",
+    }
+    importer(write_tree(tmp_path / "pets", files))
+    assert {(p.user_id, p.tags) for p in importer.posts} == {
+        ("ana", ("cat", "dog")),
+        (None, ("sunset", "sea")),
+    }
+
+
+def test_keywords_beside_labels_are_nobodys_where_nobody_is_named(tmp_path, importer):
+    words = "<dc:subject><rdf:Bag><rdf:li>beach</rdf:li></rdf:Bag></dc:subject>"
+    files = {"a.jpg": jpeg(1), "a.txt": "cat\nana", "b.jpg": jpeg(2), "b.xmp": words}
+    root = write_tree(tmp_path / "mixed", files)
+    importer(root, kind="folders")
+    assert {(p.user_id, p.tags) for p in importer.posts} == {("ana", ("cat",)), (None, ("beach",))}
+
+
 def test_beside_labelled_photos_those_with_keywords_are_read(tmp_path, importer):
     words = "<dc:subject><rdf:Bag><rdf:li>{}</rdf:li></rdf:Bag></dc:subject>"
     files = {

@@ -189,6 +189,17 @@ def test_own_comments_within_ten_minutes_are_joined(tmp_path, importer):
     assert importer.tags == [("cap",)]
 
 
+def test_comments_are_true_unicode_too(tmp_path, importer):
+    text = "« #été\u00a0» #CAFÉ\u00a0! #Ñandú"
+    comment = {"id": 1, "created_at": AT + 20, "text": text, "owner": {"username": "ana"}}
+    root = write_tree(
+        tmp_path / "ana",
+        {f"{NAME}.jpg": jpeg(1), f"{NAME}.json": node("#cap"), f"{NAME}_comments.json": [comment]},
+    )
+    importer(root)
+    assert importer.tags == [("cap", "été", "café", "ñandú")]
+
+
 def test_several_profiles_and_folders_of_hashtags(tmp_path, importer):
     root = tmp_path / "downloads"
     write_tree(root / "ana", {f"{NAME}.jpg": jpeg(1), f"{NAME}.txt": "#a"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,25 @@ def test_what_names_nobody_goes_to_the_only_person_of_a_store(tmp_path, importer
     assert [post.user_id for post in importer.posts] == ["ana", "ana", "ben"]
     importer(write_tree(tmp_path / "c", {"c.jpg": jpeg(3), "c.txt": "sea"}))
     assert None in {post.user_id for post in importer.posts}
+
+
+def test_what_was_given_to_somebody_stays_theirs_when_others_have_come(tmp_path, importer):
+    def rows(*given: dict[str, object]) -> Path:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in given))
+        return path
+
+    importer(rows({"post_id": "1", "user_id": "ana", "tags": ["a"]}))
+    nameless = rows({"post_id": "2", "tags": ["b"]}, {"tags": ["c"]})
+    labels = write_tree(tmp_path / "pets", {"x.jpg": jpeg(1), "x.txt": "sea"})
+    importer(nameless)
+    importer(labels)
+    assert [post.user_id for post in importer.posts] == ["ana"] * 4
+    importer(rows({"post_id": "9", "user_id": "ben", "tags": ["d"]}))
+    for again in (nameless, labels):
+        report = importer(again)
+        assert (report.added, report.updated) == (0, 0)
+    assert sorted(str(post.user_id) for post in importer.posts) == ["ana"] * 4 + ["ben"]
 
 
 def test_posts_of_nobody_stay_nobodys_when_they_are_read_again(tmp_path, importer):

@@ -12,9 +12,10 @@ import pytest
 from pixtag.tags import normalise_tag
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import photo_labels  # noqa: E402 - a folder of programs, no package
-from photo_labels import LabelledPhoto, concept_photo, drawn_tags, label_tags, targets_of  # noqa: E402
+sys.path.insert(0, str(ROOT))
+from tools.photo_labels import LabelledPhoto, concept_photo, drawn_tags, label_tags, targets_of  # noqa: E402
+
+from tools import photo_labels  # noqa: E402 - programs, no package
 
 LISTS = ROOT / "src" / "pixtag" / "data" / "tag_words.toml"
 LABELS = sorted(label_tags())

@@ -19,8 +19,8 @@ from pixtag.store import Store
 from pixtag.types import PostLog, Sources
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-from photo_labels import decoded  # noqa: E402 - a folder of programs, no package
+sys.path.insert(0, str(ROOT))
+from tools.photo_labels import decoded  # noqa: E402 - programs, no package
 
 PHOTOS = ROOT.parent / "shared" / "data"
 OLD_LABELS = [

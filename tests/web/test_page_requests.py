@@ -174,6 +174,23 @@ def test_what_was_chosen_is_still_there_when_a_photo_is_too_old(client, monkeypa
     assert f">#{tags[1]} #zoo</textarea>" in page
 
 
+def test_a_photo_whose_file_comes_again_is_published_once_with_it(
+    client, service, monkeypatch
+) -> None:
+    page = client.post("/", files={"photos": ("a.jpg", picture(), "image/jpeg")}).text
+    key, tags = fields_of(page)["photo"][0], tags_shown(page)
+    page = send(client, page, f"take:{key}:{tags[0]}")
+    n_before = service.reader.summary().n_posts
+    monkeypatch.setattr(forms, "LIFE_S", -1.0)
+    data = {**fields_of(page), "do": f"publish:{key}", "person": "ana", "again": key}
+    page = client.post("/", data=data).text
+    assert "data-expired" in page
+    assert service.reader.summary().n_posts == n_before, "its file was not there yet"
+    files = {f"{key}.file": ("a.jpg", picture(), "image/jpeg")}
+    client.post("/", data=data, files=files)
+    assert service.reader.summary().n_posts == n_before + 1
+
+
 def test_a_tag_that_is_reported_as_hidden_is_told_in_the_pages_language(
     client, monkeypatch, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -132,8 +132,9 @@ def gone_if_empty(address: str) -> Generator[None]:
         yield
     except PixtagError:
         if path is not None and is_new and path.exists():
-            with open_store(address, read_only=True) as store:
-                is_filled = store.summary().n_posts or outside_revision(store)
+            is_filled = False  # a new file that cannot be opened holds nothing
+            with suppress(PixtagError), open_store(address, read_only=True) as store:
+                is_filled = bool(store.summary().n_posts or outside_revision(store))
             if not is_filled:
                 for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
                     path.with_name(name).unlink(missing_ok=True)

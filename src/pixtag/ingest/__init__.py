@@ -26,7 +26,7 @@ from pixtag.ingest.context import Context, ImportReport
 from pixtag.ingest.files import Look, encoding
 from pixtag.outputs import replacing
 from pixtag.store import Store
-from pixtag.store.history import own_post_id
+from pixtag.store.history import own_post_id, user_of
 from pixtag.types import Post, iso_time
 
 
@@ -203,10 +203,10 @@ def import_posts(
     nor renames what is another's, and photos come from within archives alone.
 
     `user_id`, `join_comments`, `private` and `keep_copies` as for `Context`; without a `user_id`,
-    what names nobody goes to the person of a store that holds nobody else's posts. Posts after
-    `now` (Unix seconds UTC; the clock when None) are told as a problem. `on_progress` gets posts
-    read and, once known, expected. ArchiveError: a source cannot be read. StoreError: the store
-    cannot be written.
+    what names nobody stays with whom it was given to before, or goes to the person of a store that
+    holds nobody else's posts. Posts after `now` (Unix seconds UTC; the clock when None) are told as
+    a problem. `on_progress` gets posts read and, once known, expected. ArchiveError: a source
+    cannot be read. StoreError: the store cannot be written.
     """
     names = [(", ".join(map(str, source.paths)), source.kind) for source in sources]
     report = ImportReport(sources=tuple(names))
@@ -226,10 +226,15 @@ def import_posts(
     joined = [one.kind for one in sources if one.kind in SERVICES and only_for is None]
     again = {kind: Again(store, kind) for kind in joined}
 
+    # What names nobody stays with whom it was given to when it was read before.
+    has_owners = bool(store.people(at_most=1))
+
     def counted() -> Iterator[Post]:
         for source in sources:
             for read in READERS[source.kind].read(source.paths, context):
                 post = read if only_for is None else _made_own(store, read, only_for)
+                if post.user_id is None and has_owners:
+                    post = replace(post, user_id=user_of(store, post.post_id)[1])
                 report.count(post, now=latest)
                 if source.kind in again:
                     again[source.kind].note(post)

@@ -236,12 +236,25 @@ class Context:
         return given
 
     def own_comment(
-        self, author: object, owner: str | None, text: object, stamp: object, where: str
+        self,
+        author: object,
+        owner: str | None,
+        text: object,
+        stamp: object,
+        where: str,
+        *,
+        is_plain: bool = False,
     ) -> list[Comment]:
-        """Read a comment; none when it is of somebody else, without a hashtag or without a time."""
+        """Read a comment; none when it is of somebody else, without a hashtag or without a time.
+
+        One that `is_plain` is true Unicode, so nothing is repaired.
+        """
         if owner is None or self.clean_name(author).casefold() != owner.casefold():
             return []
-        tags = find_hashtags(self._repaired(text))
+        is_text = isinstance(text, str)
+        tags = find_hashtags(
+            self.plain_text(text) if is_plain and is_text else self._repaired(text)
+        )
         at = self.report.read_time(stamp or None, where) if tags else None
         return [] if at is None else [Comment(at, tuple(tags))]
 

@@ -438,7 +438,9 @@ def _instaloader_post(
     comments: list[Comment] = []
     for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
-        comments += context.own_comment(author, owner, dig(row, "text"), said_at, files.base)
+        comments += context.own_comment(
+            author, owner, dig(row, "text"), said_at, files.base, is_plain=True
+        )
     (joined,) = context.assign_comments([posted_at], comments)
     # A picture with a video's number is its poster: a photo only where there is no other.
     numbers = sorted(files.photos.keys() - files.videos) or sorted(files.photos)

@@ -103,9 +103,10 @@ def read_photos(
             name = PurePosixPath(entry.path or entry.name)
             stamp = next((taken for _, taken in notes if taken), None)
             photo = take_photo(entry, entry.name, context) if is_photo else None
+            where = str(paths[0])
             yield Post(
                 context.post_id("library", name.parent.name, name.name, stamp),
-                context.owner("", str(paths[0])),
+                context.owner("", where) if unlabelled is None else context.person(where),
                 context.report.read_time(stamp, entry.name),
                 tidy_tags(keywords, context.report.tags),
                 () if photo is None else (photo,),

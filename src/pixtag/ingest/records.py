@@ -238,7 +238,7 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
     tags = given_tags(given)
     if not tags and isinstance(caption, str):
         tags = find_hashtags(context.plain_text(caption))
-    user_id = composed(_name(record.get("user_id")) or "") or context.person(where)
+    named = composed(_name(record.get("user_id")) or "") or context.user_id
     posted_at = context.report.read_time(record.get("posted_at"), where)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
@@ -247,12 +247,12 @@ def read_record(record: dict[str, Any], path: Path, where: str, context: Context
             context.report.add(f"{name} not understood", f"{where}: {value!r}")
     post_id = _name(record.get("post_id"))
     if not post_id:
-        post_id = context.post_id("row", json.dumps([user_id, posted_at, images, kept]))
+        post_id = context.post_id("row", json.dumps([named, posted_at, images, kept]))
     for link in (one for one in images if "://" in one):
         context.report.add("photo is a link, not fetched", link)
     paths = [one for one in images if "://" not in one and context.only_for is None]
     photos = tuple(map(context.photo_at, paths))
-    return Post(post_id, user_id, posted_at, kept, photos)
+    return Post(post_id, named or context.person(where), posted_at, kept, photos)
 
 
 def _plain_column(column: Any, path: Path) -> list[Any]:  # noqa: ANN401 - a pyarrow array
@@ -326,16 +326,18 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         context.report.n_expected += len(posts)
         marked = [_label_lines(folder / label, context) for _, label, _ in posts]
         texts = [lines for lines, _ in marked]
-        # A file of three lines or more, the first a single tag, shows that each line is a tag; so
-        # does NAME.jpg.txt, which other programs write.
-        ends = (Path(stem).suffix.lower() for stem, *_ in posts)
-        is_list = any(
-            text and (len(text) > 2 or end in PHOTO_SUFFIXES) and not _SEPARATOR.search(text[0])
-            for end, text in zip(ends, texts, strict=True)
-        )
+        # A file of three lines or more, the first a single tag, shows that each line is a tag.
+        is_list = any(len(text) > 2 and not _SEPARATOR.search(text[0]) for text in texts)
         for (stem, label, photo_names), (text, written) in zip(posts, marked, strict=True):
             n_posts += 1
-            tags, user_id = _label(text, str(folder / label), context, is_list=is_list)
+            where = str(folder / label)
+            # NAME.jpg.txt is written by programs that put each tag on a line.
+            of_program = Path(stem).suffix.lower() in PHOTO_SUFFIXES
+            is_lines = is_list or (of_program and not _SEPARATOR.search("".join(text[:1])))
+            tags, named = _label(text, where, context, is_list=is_lines)
+            user_id = named or context.person(where)
+            if user_id is None:
+                context.report.add("text file without a user", where)
             if written and not (tags := tuple(library.without(tags, written))):
                 context.report.add("only words of Pixtag's own, left out", str(folder / label))
                 continue
@@ -343,7 +345,7 @@ def read_labelled(paths: Sequence[Path], context: Context) -> Iterator[Post]:
             # Named by folder, name and content: the same after a move, and in parent or child;
             # a file that was edited in its place keeps the name that it had.
             digests = (photo.digest for photo in photos)
-            post_id = context.post_id("folder", folder.name, stem, user_id or "", *digests)
+            post_id = context.post_id("folder", folder.name, stem, named or "", *digests)
             source = str(folder / photo_names[0])
             if post_id not in known:
                 post_id = context.known_ids.get(source, post_id)
@@ -400,7 +402,7 @@ def _label_lines(path: Path, context: Context) -> tuple[list[str], list[str]]:
 def _label(
     lines: list[str], where: str, context: Context, *, is_list: bool
 ) -> tuple[tuple[str, ...], str | None]:
-    """Read tags and user: of two lines, of a list with one tag a line, or of a caption."""
+    """Read tags and the user, if named: of two lines, of one tag a line, or of a caption."""
     first, second, *others = (*lines, "", "")
     parts = [
         part.strip()
@@ -417,7 +419,4 @@ def _label(
     tags = find_hashtags(text) if is_caption else split_tags(text if is_list else first)
     if not first:
         context.report.add("text file without tags", where)
-    user_id = composed(second) or context.person(where)
-    if user_id is None:
-        context.report.add("text file without a user", where)
-    return tidy_tags(tags, context.report.tags), user_id
+    return tidy_tags(tags, context.report.tags), composed(second) or context.user_id

@@ -145,9 +145,13 @@ class Imports:
                 job.tell(state="looking", n_done=0, n_total=None, **found)
                 encoder = self._service.predictor.encoder()
                 if not isinstance(encoder, NoEncoder):
-                    embed_missing(
-                        store, encoder, on_progress=lambda n, of: job.tell(n_done=n, n_total=of)
-                    )
+
+                    def tell(n_done: int, n_total: int) -> None:
+                        # How many photos of others wait is nothing that one person's key may read.
+                        seen = (0, None) if job.only_for else (n_done, n_total)
+                        job.tell(n_done=seen[0], n_total=seen[1])
+
+                    embed_missing(store, encoder, on_progress=tell)
             job.progress = replace(job.progress, state="done")
         except _StoppedError:
             job.progress = replace(job.progress, state="stopped")

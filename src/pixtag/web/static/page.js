@@ -78,6 +78,7 @@ function press(action, key) {
       const data = new FormData(form);
       data.delete("photos");
       data.set("do", action);
+      if (files.has(key)) data.set("again", key);
       const page = await ask(data, key);
       const old = [...page.querySelectorAll("[data-expired]")].filter((one) => files.has(one.dataset.key));
       for (const card of old) card.remove();
