@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,10 @@ def test_ray_takes_the_file_of_the_cluster() -> None:
     image = RAY_IMAGE.search((DEPLOY / "Containerfile.ray").read_text())
     assert image
     assert asked == [image[1]]
-    extras = re.findall(r"pixtag\[([\w,]+)\]==([\d.]+)", " ".join(found["setup_commands"]))
-    assert extras == [("ray,train", version("pixtag"))]
+    extras = re.findall(r"/pixtag-clone\[([\w,]+)\]", " ".join(found["setup_commands"]))
+    assert extras == ["ray,train"]
+    assert {"ray", "train"} <= {*metadata("pixtag").get_all("Provides-Extra", [])}
+    assert "~/pixtag-clone" in found["file_mounts"], "the clone goes to every node"
 
 
 def test_kuberay_starts_what_there_is() -> None:
