@@ -5,11 +5,10 @@
 
 Topics, whole repositories apart, and photos with captions. A suggestion fits when the reviewed map,
 or the proposed hashtags of one of the photo's topics, list it; the thing is any name that leads
-them. On photos of people, a word for people is one of `FOR_PEOPLE` or of the photo's own labels of
-people, and absurd or shaming is a word of the lists of `tag_words.toml` that no label of the photo
-has. Photos of ethnic wear, hijab, babies and the old are shown apart: the only stand-ins there are
-for culture and age. Intervals are 95 % of a bootstrap over sources, over
-photos where all are of one, as those with captions.
+them. On photos of people, a word for people is one of `FOR_PEOPLE`, and absurd or shaming is a word
+of the lists of `tag_words.toml` that no label of the photo has. Ethnic wear, hijab, babies and the
+old are shown apart: the only stand-ins that there are for culture and age. Intervals are 95 % of a
+bootstrap over sources, over photos where all are of one, as those with captions.
 """
 
 from __future__ import annotations
@@ -54,12 +53,6 @@ def barred_words() -> set[str]:
     held = tomllib.loads(files("pixtag").joinpath("data/tag_words.toml").read_text("utf-8"))
     tables = ("never_on_people", "on_people_if_seen", "on_people_if_sure")
     return {word for table in tables for text in held[table].values() for word in text.split()}
-
-
-def proposed(folder: Path) -> dict[str, list[str]]:
-    """Proposed hashtags by topic."""
-    with (folder / "topics.csv").open(encoding="utf-8", newline="") as file:
-        return {row["topic"]: row["hashtags"].split() for row in csv.DictReader(file)}
 
 
 def measured(
@@ -118,7 +111,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     given = parser.parse_args()
     bundle, data = load_bundle(given.model), given.shared / "data"
-    by_topic = proposed(data / "topics")
+    by_topic = labelled.tags_by_concept(data / "topics" / "topics.csv")
     with (data / "topics" / "manifest.csv").open(encoding="utf-8", newline="") as file:
         topics = [row["topics"].split(";") for row in csv.DictReader(file)]
     with (data / "photos" / "manifest.csv").open(encoding="utf-8", newline="") as file:

@@ -80,7 +80,7 @@ def read_photos(folder: Path, tags_file: Path | None, bundle: Bundle) -> list[La
     try:
         with manifest.open(encoding="utf-8", newline="") as file:
             records = list(csv.DictReader(file))
-        listed = {} if tags_file is None else _tags_by_concept(tags_file)
+        listed = {} if tags_file is None else tags_by_concept(tags_file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise InputError(f"cannot read the labelled photos: {error}", hint=hint) from error
     embeddings = np.zeros((0, 0), np.float32)
@@ -104,7 +104,8 @@ def read_photos(folder: Path, tags_file: Path | None, bundle: Bundle) -> list[La
     return photos
 
 
-def _tags_by_concept(path: Path) -> dict[str, list[str]]:
+def tags_by_concept(path: Path) -> dict[str, list[str]]:
+    """Tags of each concept: CSV with topic and hashtags, or TOML with a table `tags`."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
         return {r["topic"]: r["hashtags"].split() for r in csv.DictReader(text.splitlines())}

@@ -251,10 +251,8 @@ class Context:
         """
         if owner is None or self.clean_name(author).casefold() != owner.casefold():
             return []
-        is_text = isinstance(text, str)
-        tags = find_hashtags(
-            self.plain_text(text) if is_plain and is_text else self._repaired(text)
-        )
+        said = text if isinstance(text, str) else ""
+        tags = find_hashtags(self.plain_text(said) if is_plain else self._repaired(said))
         at = self.report.read_time(stamp or None, where) if tags else None
         return [] if at is None else [Comment(at, tuple(tags))]
 

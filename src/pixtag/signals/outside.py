@@ -123,16 +123,11 @@ class Heard:
 
         By counting: no network has learned from counts of other servers.
         """
-        out = np.zeros(len(tags), np.float32)
-        mine = np.flatnonzero(self.question == question)
-        times = self.column("times")[mine]
-        rises = times >= LEAST_RISE
-        order = np.argsort(self.tag[mine][rises])
-        known, by = self.tag[mine][rises][order], np.log(times[rises][order])
-        if len(known):
-            place = np.minimum(np.searchsorted(known, tags), len(known) - 1)
-            out = np.where(known[place] == tags, RISE_SHARE * by[place], 0.0).astype(np.float32)
-        return out
+        times = self.column("times")
+        rises = (self.question == question) & (times >= LEAST_RISE)
+        lift = RISE_SHARE * np.log(times[rises])
+        of = dict(zip(self.tag[rises].tolist(), lift.tolist(), strict=True))
+        return np.array([of.get(tag, 0.0) for tag in tags.tolist()], np.float32)
 
     def said(self, question: int, tag: int) -> tuple[Crowd, int] | None:
         """The crowd of a question and the place of a tag in it; None for a tag it doesn't name."""

@@ -148,8 +148,7 @@ class Imports:
 
                     def tell(n_done: int, n_total: int) -> None:
                         # How many photos of others wait is nothing that one person's key may read.
-                        seen = (0, None) if job.only_for else (n_done, n_total)
-                        job.tell(n_done=seen[0], n_total=seen[1])
+                        job.tell(**({} if job.only_for else {"n_done": n_done, "n_total": n_total}))
 
                     embed_missing(store, encoder, on_progress=tell)
             job.progress = replace(job.progress, state="done")
