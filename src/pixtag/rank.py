@@ -11,7 +11,7 @@ questions one by one would get.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -108,22 +108,27 @@ class Candidates:
         return {n: getattr(self, n).astype(np.float32, copy=False) for n in (*names, *flags)}
 
 
-def join_candidates(parts: Sequence[tuple[Ints, Candidates]]) -> Candidates:
+def join_candidates(parts: list[tuple[Ints, Candidates]]) -> Candidates:
     """Put blocks together; those with fewer places for candidates are padded.
+
+    The list is emptied on the way, so that memory is not needed twice.
 
     Args:
         parts: Where the questions of each block belong, `[B]`, and the block.
     """
     n = sum(len(place) for place, _ in parts)
     width = max(part.tag.shape[1] for _, part in parts)
+    places = [place for place, _ in parts]
+    arrays = [dict(vars(part)) for _, part in parts]
+    parts.clear()
 
     def joined(name: str) -> NDArray[Any]:
-        first = getattr(parts[0][1], name)
+        first = arrays[0][name]
         by_candidate = name in {"tag", "filled", "features", "own_member", "near_member"}
         shape = (n, width, *first.shape[2:]) if by_candidate else (n, *first.shape[1:])
-        out = np.full(shape, -1 if name == "tag" else 0, first.dtype)
-        for place, part in parts:
-            values = getattr(part, name)
+        out = np.full(shape, -1, first.dtype) if name == "tag" else np.zeros(shape, first.dtype)
+        for place, part in zip(places, arrays, strict=True):
+            values = part.pop(name)
             if by_candidate:
                 out[place, : values.shape[1]] = values
             else:

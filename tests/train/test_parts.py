@@ -244,7 +244,8 @@ def test_what_training_hides_looks_like_a_tag_that_vocabulary_and_photos_lack():
     found = examples.found
     model = model_of(bundle())
     known = found.filled & (found.tag < len(model.knowledge.vocabulary))
-    batch = {"features": found.features[:20], "near_member": found.near_member[:20]}
+    some = examples.candidates(np.arange(20))
+    batch = {"features": some.features, "near_member": some.near_member}
     hidden = known[:20]
     unknown = hide_known(batch, hidden)["features"]
     unseen = hide_photos(batch, hidden)

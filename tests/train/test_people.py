@@ -52,7 +52,7 @@ def test_every_relation_is_asked_about_and_answered(labelled, relation, monkeypa
 def test_what_somebody_puts_on_everything_is_an_answer(labelled, monkeypatch):
     for relation in ("signed", "one set"):
         found = examples_of(labelled, relation, monkeypatch)
-        own = [part.found.own_member[0].any(axis=1) for part in found]
+        own = [part.candidates(np.arange(1)).own_member[0].any(axis=1) for part in found]
         assert any((part.used[0] & carried).any() for part, carried in zip(found, own, strict=True))
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View, is_first
+from pixtag.evidence import LAST_TICK, Derive, MemoryEvidence, View, distinct, is_first
 from pixtag.signals.head import Head
 from pixtag.signals.topics import Topics
 from pixtag.signals.words import BRIDGE_FLOOR, Bridge, Words
@@ -199,6 +199,22 @@ class Knowledge:
             if bridge is not None:
                 np.maximum(out, bridge.scores(embeddings), out=out)
         return (BRIDGE_FLOOR * np.expm1(out)).astype(np.float32)
+
+    def prior_topics(self, post: Ints) -> Floats:
+        """Topics of posts of the prior that have a photo, `[N, K]`, worked out once for each."""
+        found, is_known = self._prior_topics
+        missing = distinct(post[~is_known[post]])
+        if self.topics is not None and len(missing):
+            view = self.prior.view
+            vectors = view.vectors[view.photo[missing]]
+            found[missing] = self.topics.of_posts(vectors, *view.uses_of(missing))
+            is_known[missing] = True  # last: another thread may look
+        return found[post]
+
+    @cached_property
+    def _prior_topics(self) -> tuple[Floats, Bools]:
+        n = self.prior.n_posts
+        return np.zeros((n, self.n_topics), np.float32), np.zeros(n, np.bool_)
 
     @property
     def derive(self) -> Derive:

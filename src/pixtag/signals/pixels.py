@@ -8,6 +8,7 @@ import numpy as np
 
 from pixtag.evidence import DAY_TICKS, distinct
 from pixtag.signals.asked import Asked, Pairs
+from pixtag.signals.head import products
 from pixtag.signals.memory import Memory, Similar, nearest
 from pixtag.signals.spec import Feature, Signal
 from pixtag.types import Bools, Floats, Ints
@@ -135,7 +136,7 @@ def _prototypes(asked: Asked, pairs: Pairs) -> Floats:
     n = np.bincount(pair, minlength=len(pairs)) + n_prior
     if prior.n_posts:
         known, tag = at_vocabulary(asked, pairs)
-        alike = np.einsum("pj,pj->p", asked.photo[pairs.question], prior.photo_sums[tag])
+        alike = products(asked.photo, prior.photo_sums)[pairs.question, tag]
         total = total + np.where(known, alike, 0.0)
     out[:, 0] = total / (n + SHRINK) * asked.has_photo[pairs.question]
     return out

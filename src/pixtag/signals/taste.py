@@ -162,16 +162,13 @@ def _set_words_fit(asked: Asked, own: Memory) -> None:
 
 
 def _topics_of_neighbours(asked: Asked, near: Memory) -> Floats:
-    view, prior = asked.view, asked.knowledge.prior.view
-    topics = asked.knowledge.topics
-    out = np.zeros((*near.filled.shape, asked.knowledge.n_topics), np.float32)
+    """Topics of the posts in the slots, `[B, N, K]`."""
+    view, knowledge = asked.view, asked.knowledge
+    out = np.zeros((*near.filled.shape, knowledge.n_topics), np.float32)
     ours, others = near.filled & (near.rows >= 0), near.filled & (near.rows < 0)
     if ours.any():
         out[ours] = view.topics[view.photo[near.rows[ours]]]
-    if others.any() and topics is not None:
-        slots, place = np.unique(-1 - near.rows[others], return_inverse=True)
-        found = topics.of_posts(prior.vectors[prior.photo[slots]], *prior.uses_of(slots))
-        out[others] = found[place]
+    out[others] = knowledge.prior_topics(-1 - near.rows[others])
     return out
 
 

@@ -35,7 +35,8 @@ class Examples:
     """Replayed posts with their answers.
 
     Attributes:
-        found: N posts' candidates and their features, as fp16 to save memory.
+        found: N posts' candidates and their features, kept small (`compact`); `candidates` gives
+            some of them as the network reads them.
         used: Whether each of C candidates was used, `[N, C]`.
         n_used: Tags of each post, candidates or not, `[N]`.
         silent: Whether some source, or some of the person's posts, had no say when the post was
@@ -49,6 +50,18 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.used)
+
+    def candidates(self, rows: Ints) -> Candidates:
+        """Candidates of some posts, what the posts in slots carry as flags again."""
+        some = self.found.take(rows)
+        own, near = (
+            np.unpackbits(bits, axis=2, count=filled.shape[1]).view(np.bool_)
+            for bits, filled in (
+                (some.own_member.view(np.uint8), some.own_filled),
+                (some.near_member.view(np.uint8), some.near_filled),
+            )
+        )
+        return replace(some, own_member=own, near_member=near)
 
     @property
     def heard(self) -> Examples:
@@ -228,27 +241,30 @@ def answered(
 
 
 def compact(found: Candidates) -> Candidates:
-    """The same with numbers in fp16: a third of the memory, and enough to learn from."""
+    """The same in a quarter of the memory, and enough to learn from: fp16, and flags as bits."""
     names = ("features", "own_keys", "near_keys")
-    return replace(found, **{name: getattr(found, name).astype(np.float16) for name in names})
+    halfs = {name: getattr(found, name).astype(np.float16) for name in names}
+    own, near = (np.packbits(flags, axis=2) for flags in (found.own_member, found.near_member))
+    return replace(found, **halfs, own_member=own, near_member=near)
 
 
 def _compact_arrays(found: Candidates) -> Arrays:
     return vars(compact(found))
 
 
-def join_examples(parts: Sequence[Examples]) -> Examples:
-    """Put examples one after the other."""
-    if len(parts) == 1:
-        return parts[0]
+def join_examples(parts: list[Examples]) -> Examples:
+    """Put examples one after the other; the list is emptied, as `join_candidates` empties its."""
     stops = np.cumsum([len(part) for part in parts])
     places = np.split(np.arange(stops[-1]), stops[:-1])
-    found = join_candidates([(i, p.found) for i, p in zip(places, parts, strict=True)])
+    answers = [(part.used, part.n_used, part.silent) for part in parts]
+    blocks = [(place, part.found) for place, part in zip(places, parts, strict=True)]
+    parts.clear()
+    found = join_candidates(blocks)
     used = np.zeros(found.filled.shape, np.bool_)
-    for place, part in zip(places, parts, strict=True):
-        used[place, : part.used.shape[1]] = part.used
-    n_used = np.concatenate([part.n_used for part in parts])
-    return Examples(found, used, n_used, np.concatenate([part.silent for part in parts]))
+    for place, (of_part, _, _) in zip(places, answers, strict=True):
+        used[place, : of_part.shape[1]] = of_part
+    n_used = np.concatenate([n_used for _, n_used, _ in answers])
+    return Examples(found, used, n_used, np.concatenate([silent for _, _, silent in answers]))
 
 
 def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:

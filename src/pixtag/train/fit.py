@@ -7,6 +7,8 @@ the rest          never read
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -104,6 +106,8 @@ def fit(
     if on_examples is not None:
         on_examples(train.heard, valid.heard)
     weights = fit_network(plan.config, checkpoints, train, valid.heard, told)
+    del train
+    _release_memory()
     told("calibrating", 0, 1)
     score, context = score_examples(weights, valid), valid.found.context.astype(np.float32)
     grows = [CONTEXT_NAMES.index(name) for name in ("posts_log", "prior_log")]
@@ -145,6 +149,8 @@ def _pixels_and_examples(
         # People made up are of no period, so some are kept to calibrate on.
         train += [part for i, part in enumerate(made_up) if i % CALIBRATED_SHARE]
         valid += made_up[::CALIBRATED_SHARE]
+        del made_up
+        _release_memory()
     told("learning what photos show", len(folds), len(folds) + 1)
     everyone = np.ones(len(fitted), np.bool_)
     pixels = fit_pixels(fitted, table, everyone, config, checkpoints, n_tags=n_tags)
@@ -157,6 +163,12 @@ def _pixels_and_examples(
         valid += replay(other.log, other.to_calibrate, Model(known, config.rank))
     told("learning what photos show", len(folds) + 1, len(folds) + 1)
     return pixels, join_examples(train), join_examples(valid)
+
+
+def _release_memory() -> None:
+    """Give freed memory back: glibc keeps it, in holes between what stays."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another library of C
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _fold_examples(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -47,16 +47,16 @@ def constants(found: Candidates, heard: Bools | None = None) -> dict[str, NDArra
 
     Only the posts `heard` `[N]` count (all by default): a silent source has no values to average.
     """
-    rows = np.ones(len(found), np.bool_) if heard is None else heard
-    filled = found.features[found.filled & rows[:, None]].astype(np.float32)
-    context = found.context[rows].astype(np.float32)
-    mean, std = context.mean(axis=0), _spread(context)
+    rows = np.arange(len(found)) if heard is None else np.flatnonzero(heard)
+    blocks = np.array_split(rows, len(rows) // 256 + 1)
+    mean, std = _moments(found.context[block] for block in blocks)
     std[:3] = np.maximum(std[:3], LEAST_FLAG_STD)
-    feature_std = _spread(filled)
+    by_block = (found.features[block][found.filled[block]] for block in blocks)
+    feature_mean, feature_std = _moments(by_block)
     known = FEATURES.column("head_known")
     feature_std[known] = max(feature_std[known], LEAST_FLAG_STD)
     return {
-        "norm/mean": filled.mean(axis=0),
+        "norm/mean": feature_mean,
         "norm/std": feature_std,
         "norm/context_mean": mean,
         "norm/context_std": std,
@@ -64,21 +64,29 @@ def constants(found: Candidates, heard: Bools | None = None) -> dict[str, NDArra
     }
 
 
-def _spread(values: Floats) -> Floats:
-    """Standard deviations of inputs, so large where one never varied that it always reads as 0.
+def _moments(blocks: Iterable[NDArray[Any]]) -> tuple[Floats, Floats]:
+    """Means and standard deviations of inputs `[n, S]` given in blocks, `[S]` each.
 
-    The network learned nothing of such an input: `prior_log`, say, where every post was replayed
-    without a prior.
+    The spread is so large where an input never varied that it always reads as 0: the network
+    learned nothing of it (`prior_log`, say, where every post was replayed without a prior).
     """
-    varied = (values != values[:1]).any(axis=0)
-    return np.where(varied, values.std(axis=0) + 1e-3, NEVER_STD).astype(np.float32)
+    n, sums = 0, np.zeros((2, 1))
+    least, most = np.array(np.inf), np.array(-np.inf)
+    for block in blocks:
+        values = block.astype(np.float64)
+        n, sums = n + len(values), sums + np.stack([values.sum(axis=0), (values**2).sum(axis=0)])
+        least = np.minimum(least, values.min(axis=0, initial=np.inf))
+        most = np.maximum(most, values.max(axis=0, initial=-np.inf))
+    mean, square = sums / max(n, 1)
+    std = np.sqrt(np.maximum(square - mean**2, 0.0)) + 1e-3
+    return mean.astype(np.float32), np.where(least < most, std, NEVER_STD).astype(np.float32)
 
 
 def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
     """The network's inputs and answers of some posts, in compact types."""
     names = [f.name for f in fields(Candidates) if f.name not in {"tag", "own_rows", "near_rows"}]
-    out = {name: getattr(examples.found, name)[rows] for name in names}
-    return out | {"used": examples.used[rows]}
+    some = examples.candidates(rows)
+    return {name: getattr(some, name) for name in names} | {"used": examples.used[rows]}
 
 
 def hide_known(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArray[Any]]:
@@ -250,7 +258,7 @@ def score_examples(weights: Mapping[str, Any], examples: Examples) -> Floats:
     """The network's scores, `[N, C]`."""
     rows = np.arange(len(examples))
     blocks = [rows[start : start + 256] for start in range(0, len(rows), 256)]
-    return np.concatenate([scores(weights, examples.found.take(b).inputs) for b in blocks])
+    return np.concatenate([scores(weights, examples.candidates(b).inputs) for b in blocks])
 
 
 def precision_at_5(weights: Mapping[str, Any], examples: Examples) -> float:
