@@ -154,8 +154,8 @@ def scores(weights: Weights, inputs: Mapping[str, Any], *, xp: Any = np) -> Any:
     # A silent source contributes the mean of its features: nothing.
     silent = (1.0 - inputs["context"][:, :3])[:, :, None] * weights["source/needed"]
     speaks = xp.prod(1.0 - silent, axis=1)
-    features = (inputs["features"] - weights["norm/mean"]) / weights["norm/std"]
-    features = xp.clip(features, -5.0, 5.0) * speaks[:, None, :]
+    scale = (speaks / weights["norm/std"])[:, None, :]
+    features = xp.clip((inputs["features"] - weights["norm/mean"]) * scale, -5.0, 5.0)
     shares = [
         copy_shares(
             weights,

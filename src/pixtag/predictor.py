@@ -68,6 +68,19 @@ class _Found:
     unsure: bool
 
 
+class _Queue:
+    """Questions with a photo, or without one: these are quick and do not wait for the others.
+
+    Python runs one thread at a time: threads that take turns don't contend for each array.
+    """
+
+    def __init__(self, answer: Callable[[Sequence[_Question]], Sequence[_Found]]) -> None:
+        self.n_asking, self.turn = 0, threading.Lock()
+        self.together = Batches(
+            answer, most=_MOST_TOGETHER, n_threads=1, name="pixtag-rank", patience_s=_PATIENCE_S
+        )
+
+
 class Predictor:
     """Suggests hashtags; made by `Predictor.load`. Threads may share one.
 
@@ -96,13 +109,8 @@ class Predictor:
             self._photos.prepare()  # while the past is read
         self._past = LiveEvidence(bundle, self._store)
         _try(self._past.model)
-        # Python runs one thread at a time: threads that take turns don't contend for each array.
-        self._turn = threading.Lock()
-        self._together: Batches[_Question, _Found] = Batches(
-            self._answer_together, most=_MOST_TOGETHER, n_threads=1, name="pixtag-rank",
-            patience_s=_PATIENCE_S,
-        )  # fmt: skip
-        self._n_asking, self._counting = 0, threading.Condition()
+        self._counting = threading.Condition()
+        self._queues = {has_photo: _Queue(self._answer_together) for has_photo in (False, True)}
         self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
     @classmethod
@@ -130,8 +138,9 @@ class Predictor:
         """Close what was opened here; questions that are being answered are finished first."""
         self._photos.close()
         with self._counting:
-            self._counting.wait_for(lambda: not self._n_asking)
-        self._together.close()
+            self._counting.wait_for(lambda: not any(q.n_asking for q in self._queues.values()))
+        for queue in self._queues.values():
+            queue.together.close()
         self._past.close()
         if self._owns_store:
             self._store.close()
@@ -231,24 +240,29 @@ class Predictor:
             looking = photo
         elif photo is not None:
             looking = self._photos.begin(photo)
+        queue = self._queues[looking is not None]
         with self._counting:
-            self._n_asking += 1
-            is_alone = self._n_asking == 1
+            queue.n_asking += 1
+            is_alone = queue.n_asking == 1
         try:
             if is_alone or wishes.history:
-                found = self._answer_alone(looking, wishes, at)
+                found = self._answer_alone(looking, wishes, at, queue.turn)
             else:
                 row = None if looking is None else looking.result()
-                found = self._together.put(_Question(row, wishes, at)).result()
+                found = queue.together.put(_Question(row, wishes, at)).result()
         finally:
             with self._counting:
-                self._n_asking -= 1
+                queue.n_asking -= 1
                 self._counting.notify_all()
         name = str(photo) if isinstance(photo, (str, Path)) else ""
         return Answer(name, found.at, wishes.user, found.best, unsure=found.unsure)
 
     def _answer_alone(
-        self, looking: Future[Floats] | None, wishes: Wishes, at: datetime | None
+        self,
+        looking: Future[Floats] | None,
+        wishes: Wishes,
+        at: datetime | None,
+        turn: threading.Lock,
     ) -> _Found:
         """Answer one question, whose photo is looked at while the past is read."""
         model, view = self._past.now()
@@ -256,14 +270,14 @@ class Predictor:
         def seen(_: slice) -> Floats:
             if looking is None:
                 return self._nothing
-            self._turn.release()  # nobody waits for a photo of others
+            turn.release()  # nobody waits for a photo of others
             try:
                 return looking.result()[None]
             finally:
-                self._turn.acquire()
+                turn.acquire()
 
         when = moment_of(view, at)
-        with self._turn:
+        with turn:
             (found,) = answered(model, view, [when], [looking is not None], seen, [wishes])
         return _Found(when, *found)
 
@@ -275,7 +289,7 @@ class Predictor:
         rows = [nothing if one.embedding is None else one.embedding for one in questions]
         has_photo = [one.embedding is not None for one in questions]
         seen = np.array(rows, np.float32).__getitem__
-        with self._turn:
+        with self._queues[has_photo[0]].turn:
             wishes = [one.wishes for one in questions]
             found = answered(model, view, when, has_photo, seen, wishes)
         return [_Found(at, *one) for at, one in zip(when, found, strict=True)]

@@ -39,8 +39,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     tags = ("zebra", "safari", "sunrise")
     store.add_posts([Post(f"z{i}", "zoe", NOW + i * 86_400, tags) for i in range(4)])
     store.add_posts([Post("y", "yan", NOW, ("sun",))])  # or the only person would be chosen
-    yield Service(store, handmade.bundle())
-    store.close()
+    with store, Service(store, handmade.bundle()) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,10 @@ import html
 import io
 import json
 import re
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -21,7 +23,7 @@ from pixtag.store.keys import add_key
 from pixtag.store.sets import saved_sets
 from pixtag.store.usage import Kept, kept
 from pixtag.types import Photo, Post
-from pixtag.web import charts, forms
+from pixtag.web import charts, forms, import_page
 from pixtag.web.guard import COOKIE, Rules
 from pixtag.web.service import Service
 from web.page_server import serving
@@ -40,8 +42,8 @@ NOW = 1_790_000_000.0
 def service(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("store")
     store = Store.open(folder / "my.sqlite", create=True)
-    yield Service(store, handmade.bundle())
-    store.close()
+    with store, Service(store, handmade.bundle()) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -429,6 +431,24 @@ def test_a_key_for_one_person_imports_for_that_person_alone(
     mine = list(service.store.posts(user_id="tom"))
     assert sorted(post.tags for post in mine) == [("boat",), ("boat",), ("taken",)]
     assert [post.photos for post in mine] == [()] * 3
+
+
+def test_a_key_for_one_person_imports_one_archive_at_a_time(service: Service, monkeypatch) -> None:
+    key = add_key(service.store, "one at a time", user="tom")
+    go_on, real = threading.Event(), import_page.import_posts
+
+    def waiting(*args: Any, **options: Any) -> Any:
+        assert go_on.wait(60)
+        return real(*args, **options)
+
+    monkeypatch.setattr(import_page, "import_posts", waiting)
+    files = {"archive": ("posts.jsonl", '{"post_id": "a", "tags": ["boat"]}\n', "text/plain")}
+    with serving(beside(service), BEYOND) as place, with_key(place, key) as tom:
+        first = tom.post("/import", files=files).headers["location"]
+        assert tom.post("/import", files=files).headers["location"] == first
+        go_on.set()
+        finished(tom, first)
+        assert tom.post("/import", files=files).headers["location"] != first
 
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.zip", "\u202egpj.zip", "w" * 190])

@@ -141,8 +141,7 @@ def describe_slots(asked: Asked, own: Memory, near: Memory, looks: Looks) -> Non
         own.keys[:, :, OWN_KEYS.index("same_topic")] = interests.same
         since = np.log1p(interests.since) * own.filled
         own.keys[:, :, OWN_KEYS.index("since_in_topic")] = since
-        same = np.einsum("bmk,bk->bm", _topics_of_neighbours(asked, near), looks.topics)
-        near.keys[:, :, NEAR_KEYS.index("same_topic")] = same * near.filled
+        near.keys[:, :, NEAR_KEYS.index("same_topic")] = _same_topic(asked, near, looks.topics)
     if len(near.question) and len(asked.own.tag):
         used = asked.own_pairs.find(near.question, near.tag) < len(asked.own_pairs)
         near.set_mean(NEAR_KEYS.index("asker_uses"), used.astype(np.float32))
@@ -161,14 +160,18 @@ def _set_words_fit(asked: Asked, own: Memory) -> None:
     own.set_mean(OWN_KEYS.index("words_fit"), np.where(says, alike, np.nan))
 
 
-def _topics_of_neighbours(asked: Asked, near: Memory) -> Floats:
-    """Topics of the posts in the slots, `[B, N, K]`."""
-    view, knowledge = asked.view, asked.knowledge
-    out = np.zeros((*near.filled.shape, knowledge.n_topics), np.float32)
-    ours, others = near.filled & (near.rows >= 0), near.filled & (near.rows < 0)
-    if ours.any():
-        out[ours] = view.topics[view.photo[near.rows[ours]]]
-    out[others] = knowledge.prior_topics(-1 - near.rows[others])
+def _same_topic(asked: Asked, near: Memory, topics: Floats) -> Floats:
+    """Chance that the post in a slot has the topic of the photo, of topics `[B, K]`, `[B, N]`."""
+    view, out = asked.view, np.zeros(near.filled.shape, np.float32)
+    for is_prior in (False, True):
+        question, slot = np.nonzero(near.filled & ((near.rows < 0) == is_prior))
+        post = near.rows[question, slot]
+        if not len(post):
+            continue
+        of_post = (
+            asked.knowledge.prior_topics(-1 - post) if is_prior else view.topics[view.photo[post]]
+        )
+        out[question, slot] = np.einsum("nk,nk->n", of_post.astype(np.float32), topics[question])
     return out
 
 

@@ -34,7 +34,7 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        app.state.imports.stop_all()  # what they have read is kept
+        await asyncio.to_thread(app.state.imports.stop_all)  # what they have read is kept
         await asyncio.to_thread(work.close)
         await asyncio.to_thread(service.close)
 

@@ -8,8 +8,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -31,6 +31,7 @@ from pixtag.web.uploads import file_name, read_form
 State = Literal["reading", "looking", "done", "stopped", "failed"]
 
 _SUFFIX = re.compile(r"\.(zip|(jsonl|json|ndjson|csv)(\.gz|\.zst)?|parquet)$", re.IGNORECASE)
+_PATIENCE_S = 10.0  # for which an import that was stopped is waited for
 _KEPT = 20  # finished imports whose report can still be read
 _LEFT_BEHIND_S = 86_400.0  # an upload of that age was left by a process that was killed
 _LOOK_S = 0.25  # how often progress is looked at
@@ -70,6 +71,7 @@ class Job:
     only_for: str | None = None  # whose all posts become, and who alone sees it
     progress: Progress = field(default_factory=Progress)
     key: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    thread: threading.Thread = field(init=False)  # that it runs on
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -90,6 +92,7 @@ class Imports:
         self._service, self._store = service, service.store
         self._jobs: dict[str, Job] = {}
         self._turn = threading.Lock()  # one at a time
+        self._sending: set[str] = set()  # people whose keys send an archive
 
     def place(self) -> Path:
         """A new name beside the store for an upload; what killed processes left there goes."""
@@ -99,6 +102,23 @@ class Imports:
                 if time.time() - old.stat().st_mtime > _LEFT_BEHIND_S:
                     old.unlink()
         return path.with_name(f"{path.name}.upload-{secrets.token_hex(8)}")
+
+    def of(self, person: str) -> Job | None:
+        """The import that a key for one person has under way."""
+        going = (job for job in self._jobs.values() if not job.progress.is_over)
+        return next((job for job in going if job.only_for == person), None)
+
+    @contextmanager
+    def sending(self, person: str | None) -> Generator[None]:
+        """Let a key for one `person` send one archive at a time: the disk is everybody's."""
+        if person in self._sending:
+            raise HTTPException(429)
+        mine = set[str]() if person is None else {person}
+        self._sending |= mine
+        try:
+            yield
+        finally:
+            self._sending -= mine
 
     def begin(self, file: Path, name: str, user: str | None, *, only_for: str | None = None) -> Job:
         """Import a file of ours on a thread; it is removed at the end.
@@ -116,7 +136,8 @@ class Imports:
                 self._run(job, file, user)
             self._service.predictor.now()  # takes over what the store holds
 
-        threading.Thread(target=run, name="pixtag-import", daemon=True).start()
+        job.thread = threading.Thread(target=run, name="pixtag-import", daemon=True)
+        job.thread.start()
         return job
 
     def get(self, key: str) -> Job | None:
@@ -124,9 +145,11 @@ class Imports:
         return self._jobs.get(key)
 
     def stop_all(self) -> None:
-        """End all of them soon."""
+        """End all of them, waiting for a while: the store is closed next."""
         for job in list(self._jobs.values()):
             job.stop()
+        for job in list(self._jobs.values()):
+            job.thread.join(_PATIENCE_S)
 
     def _run(self, job: Job, file: Path, user: str | None) -> None:
         try:
@@ -171,12 +194,18 @@ def import_form(request: Request) -> Response:
 
 @router.post("/import")
 async def begin(request: Request) -> Response:
-    """Take an archive onto the disk, beside the store, and begin to read it."""
+    """Take an archive onto the disk, beside the store, and begin to read it.
+
+    A key for one person has one import at a time: it is led to the one under way.
+    """
     visit, imports = Visit.of(request, "write"), request.app.state.imports
     if visit.service.store.is_in_memory:
         raise HTTPException(400)
-    path, name, form = await _taken(visit, imports)
-    job = imports.begin(path, name, text_of(form, "user") or None, only_for=visit.bound)
+    job = None if visit.bound is None else imports.of(visit.bound)
+    if job is None:
+        with imports.sending(visit.bound):
+            path, name, form = await _taken(visit, imports)
+            job = imports.begin(path, name, text_of(form, "user") or None, only_for=visit.bound)
     return see_other(f"/import/{job.key}")
 
 

@@ -63,9 +63,12 @@ export function completes(box) {
     if (!response?.ok) return;
     const offers = await response.json();
     if (mine !== number) return; // something else was typed in the meantime
+    const wanted = list.children[chosen]?.dataset.tag; // chosen while this answer was on its way
     chosen = -1;
     box.removeAttribute("aria-activedescendant");
     show(offers);
+    const place = offers.findIndex(({ tag }) => tag === wanted);
+    if (place >= 0) mark(place);
   });
   box.addEventListener("keydown", (event) => {
     if (list.hidden || event.isComposing) return;
