@@ -15,10 +15,10 @@ from experiments.harness import Task, arguments, finish, ranker_of, run, setting
 from experiments.signals import replayed
 
 from pixtag.bundle import Bundle
+from pixtag.candidates import Candidates
 from pixtag.evaluate import Figures, References
 from pixtag.evaluate.past import Ranker
 from pixtag.evaluate.tables import SHOWN, means
-from pixtag.rank import Candidates
 from pixtag.train.network import Examples
 from pixtag.types import Floats, Ints, PostLog, Rankings, Sources
 

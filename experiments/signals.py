@@ -16,11 +16,11 @@ from experiments.harness import Task, arguments, finish, ranker_of, run
 
 from pixtag import rank as ranking
 from pixtag.bundle import Bundle, load_bundle
+from pixtag.candidates import Candidates
 from pixtag.evaluate import Comparison, Figures, check_bundle
 from pixtag.evaluate.metrics import RANKS, find_hits, per_post
 from pixtag.evaluate.tables import mean_rows
 from pixtag.model import evidence_of
-from pixtag.rank import Candidates
 from pixtag.signals import FEATURES, SIGNALS
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from asking import TAGS, WIDTH, ask, questions_about, sampled, small_logs
 from pixtag.bundle import anonymous_log
+from pixtag.candidates import Candidates, join_candidates
 from pixtag.errors import ShapeError
 from pixtag.evidence import MemoryEvidence
 from pixtag.model import Model, RankConfig
-from pixtag.rank import Candidates, candidates, join_candidates, questions_of, read, replay
+from pixtag.rank import candidates, questions_of, read, replay
 from pixtag.signals import CONTEXT_NAMES, FEATURES, SOURCES, Knowledge, Questions
 from pixtag.signals.trend import propose_rising
 from pixtag.splits import temporal_split

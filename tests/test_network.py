@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asking import sampled
+from pixtag.candidates import Candidates
 from pixtag.model import model_of
 from pixtag.network import SHAPES, calibrated, copy_shares, initial_weights, log_shares, scores
-from pixtag.rank import Candidates, candidates
+from pixtag.rank import candidates
 from pixtag.signals import CONTEXT_NAMES, FEATURES, SOURCES
 from pixtag.train.network import WIDTHS, constants, hide_known, hide_photos, listwise_loss
 from pixtag.types import Post, PostLog, Sources

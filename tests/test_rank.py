@@ -11,19 +11,11 @@ import pytest
 from asking import ask, questions_about, sampled
 from pixtag import engine
 from pixtag import rank as ranking
+from pixtag.candidates import Candidates
 from pixtag.errors import ShapeError
 from pixtag.evidence import ticks
 from pixtag.model import evidence_of, model_of
-from pixtag.rank import (
-    Candidates,
-    as_served,
-    best_of,
-    candidates,
-    questions_of,
-    rank,
-    replay,
-    timely,
-)
+from pixtag.rank import as_served, best_of, candidates, questions_of, rank, replay, timely
 from pixtag.signals import CONTEXT_NAMES, FEATURES, Questions
 from pixtag.splits import temporal_split
 from pixtag.types import Post, PostLog, Rankings, Sources

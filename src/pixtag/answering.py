@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 
 from pixtag.bursts import burst_chances
+from pixtag.candidates import Candidates
 from pixtag.choose import SET_SIZE, Seen, Wishes, as_a_stranger, names_first, worth_of
 from pixtag.evidence import View
 from pixtag.model import Model
-from pixtag.rank import Candidates, as_served, best_places, block_size, described, moved_by, read
+from pixtag.rank import as_served, best_places, block_size, described, moved_by, read
 from pixtag.reasons import contributions, facts_of, reasons
 from pixtag.signals import FEATURES, REASONS, Asked, Questions
 from pixtag.signals.words import BRIDGE_FLOOR

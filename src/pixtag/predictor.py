@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -21,10 +20,11 @@ from pixtag.bundle import Bundle, fitting, load_bundle
 from pixtag.choose import Wishes, check_k
 from pixtag.encoder import limit_blas
 from pixtag.errors import InputError, PixtagError, ShapeError, StoreError
-from pixtag.evidence import LAST_TICK, View, seconds, ticks
+from pixtag.evidence import LAST_TICK, View
 from pixtag.lists import Lists, global_lists
 from pixtag.live import PART, LiveEvidence
 from pixtag.model import Model
+from pixtag.moments import DAY_S, check_time, moment_of, notes_on_times
 from pixtag.photos import BATCH, PhotoReader, digest_of, sidecar_tags, with_digests
 from pixtag.signals.trend import Rising, rising_tags
 from pixtag.store import Store
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pixtag.encoder import Encoder
     from pixtag.platforms import Platform
 
-DAY_S = 86_400.0
 _MOST_TOGETHER = 16  # questions of a block
 _PATIENCE_S = 0.001  # for which one of several waits for the others
 
@@ -231,7 +230,7 @@ class Predictor:
         Raises:
             ShapeError: The embedding is not of this model's encoder.
         """
-        _check_time(at)
+        check_time(at)
         looking: Future[Floats] | None = None
         if isinstance(photo, np.ndarray):
             looking = Future()
@@ -348,7 +347,7 @@ class Predictor:
             One answer a photo, in order. A photo that cannot be read gives one with its error;
             else errors are raised as for `suggest`.
         """
-        _check_time(at)
+        check_time(at)
         given = accepted, refused, platform, allow_similar, lists, user, history
         wishes = Wishes.of(k, *given)
         paths = [Path(p) for p in photos]
@@ -391,7 +390,7 @@ class Predictor:
                 has no zone.
         """
         check_k(k)
-        _check_time(at)
+        check_time(at)
         _, view = self._past.now()
         if not (self._has_store or view.n_posts or view.outside):
             raise InputError(
@@ -449,7 +448,7 @@ class Predictor:
             blind = "this model was trained without photos: it goes by history and trend alone"
             notes.append(blind)
         if has_posts:
-            notes += _notes_on_times(view, at)
+            notes += notes_on_times(view, at)
             is_embedded = not has_eyes or (view.photo_tick <= LAST_TICK).any()
             if not is_embedded and self._store.summary().n_photos:
                 notes.append(
@@ -482,41 +481,3 @@ def _try(model: Model) -> None:
         (found,) = answered(model, view, [DAY_S * 9], [True], rows[3:].__getitem__, wishes)
         if not all(0 <= one.prob <= 1 for one in found[0]):
             raise ValueError("its chances are not from 0 to 1")
-
-
-def _check_time(at: datetime | None) -> None:
-    if at is not None and at.tzinfo is None:
-        raise InputError(
-            f"the time {at} has no zone", hint="use an aware one: datetime(..., tzinfo=UTC)"
-        )
-
-
-def moment_of(view: View, at: datetime | None) -> float:
-    """Unix seconds UTC that are asked about.
-
-    Without `at` it is now, but after every post that is not more than a day ahead of the clock.
-    """
-    if at is not None:
-        return at.timestamp()
-    now = time.time()
-    tomorrow = int(ticks(np.array([now + DAY_S]))[0])
-    return max(now, seconds(view.latest(tomorrow) + 1))
-
-
-def _notes_on_times(view: View, at: datetime | None) -> list[str]:
-    when = time.time() + DAY_S if at is None else at.timestamp()
-    n, n_before = view.n_timed(ticks(np.array([np.inf, when]))).tolist()
-    n_later, day = n - n_before, minute_of(when)
-    if at is None and n_later:
-        return [
-            f"{n_later:,} of {n:,} posts in the store are later than tomorrow ({day}) and "
-            "do not count; --at asks about another time"
-        ]
-    if n and n_later == n:
-        return [f"every post in the store is later than {day}: nothing counts"]
-    return []
-
-
-def minute_of(at: float) -> str:
-    """Write Unix seconds for a person: "2026-05-01 18:30 UTC"."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixtag import network
-from pixtag.rank import Candidates
+from pixtag.candidates import Candidates
 from pixtag.signals import FEATURES, MEMORIES, OWN_KEYS, REASONS, Asked, Pairs
 from pixtag.signals.calendar import LEAST_LIFT
 from pixtag.signals.trend import LEAST_PEOPLE, LEAST_RISE, LIFT_HOURS

@@ -238,7 +238,7 @@ class _Printer:
         return {tag: text for tag, text in said if text}
 
     def _show_table(self, answer: Answer) -> None:
-        from pixtag.predictor import minute_of
+        from pixtag.moments import minute_of
 
         own, suggestions = answer.own_tags, answer.suggestions
         columns: dict[str, output.Align] = {"hashtag": "left", "prob": "right", "own": "left"}

@@ -120,7 +120,7 @@ def trending(
         pixtag trending --store my.sqlite --at 2026-05-01 -k 5
     """
     from pixtag.evidence import MemoryEvidence, NoModel, Outside
-    from pixtag.predictor import minute_of, moment_of
+    from pixtag.moments import minute_of, moment_of
     from pixtag.signals.trend import LEAST_PEOPLE, rising_tags
     from pixtag.store.outside import outside_counts
     from pixtag.types import iso_time, parse_time
@@ -321,7 +321,7 @@ def _tell(report: TrendReport, store: str, *, json: bool) -> None:
 
 
 def _show_sources(sources: list[SourceSummary], *, json: bool) -> None:
-    from pixtag.predictor import minute_of
+    from pixtag.moments import minute_of
     from pixtag.types import iso_time
 
     if json:

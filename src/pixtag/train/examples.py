@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pixtag.bundle import anonymous_log
+from pixtag.candidates import Candidates, join_candidates
 from pixtag.engine import LOCAL, Arrays, Engine
 from pixtag.evidence import View
 from pixtag.model import Model
-from pixtag.rank import Candidates, join_candidates, questions_of, replay
+from pixtag.rank import questions_of, replay
 from pixtag.signals import Knowledge, Questions
 from pixtag.signals.head import Head
 from pixtag.types import Bools, Ints, PostLog, Sources

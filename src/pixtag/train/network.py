@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from pixtag.candidates import Candidates
 from pixtag.network import SHAPES, Widths, initial_weights, scores
-from pixtag.rank import Candidates
 from pixtag.signals import FEATURES, INPUT_NAMES
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig

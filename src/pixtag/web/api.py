@@ -21,7 +21,7 @@ from starlette.datastructures import FormData
 
 from pixtag.errors import InputError
 from pixtag.evidence import LAST_TICK, NOBODY, View, seconds, ticks
-from pixtag.predictor import moment_of
+from pixtag.moments import moment_of
 from pixtag.signals.trend import LEAST_PEOPLE, WINDOWS_HOURS
 from pixtag.store import Store, requests
 from pixtag.store.history import n_posts_of, own_post_id, tags_of, user_of
