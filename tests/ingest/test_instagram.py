@@ -319,6 +319,7 @@ def test_text_is_repaired_run_by_run(tmp_path, importer):
         (garbled("#a #b🌅")[:-1], ("a",)),
         ("#k\u00c3", ()),
         (garbled("#grün ") + "#été #olé #MANHÃ #ESPAÑA", ("grün", "été", "olé", "manhã", "españa")),
+        (garbled("#grün ") + "#Ñandú #Ñame", ("grün", "ñandú", "ñame")),
         ("#olá #é #MANHÃ #Ângela #voilà\u00a0! #à", ("olá", "é", "manhã", "ângela", "voilà", "à")),
     ],
 )
