@@ -13,6 +13,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import archives
@@ -24,6 +25,8 @@ from pixtag.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from postgres_server import Databases
 
 SHORT, LONG = 2, 35
 FEW_OR_MANY = pytest.mark.parametrize(
@@ -227,3 +230,33 @@ def test_train(victims: Victims, tmp_path: Path) -> None:
     victims.run("train", out)
     assert load_bundle(out).manifest.digest == whole
     assert not out.with_name("broken.partial").exists()
+
+
+def kept(address: str) -> tuple[list[object], dict[str, bytes]]:
+    """What a store in PostgreSQL holds: posts, and the vectors of their photos."""
+    with Store.open(address) as store:
+        posts = [(p.post_id, p.user_id, p.posted_at, p.tags, p.photos) for p in store.posts()]
+        log = store.log(handmade.encoder().digest)
+    vectors = {log.post_ids[i]: log.embeddings[i].tobytes() for i in np.flatnonzero(log.has_photo)}
+    return sorted(names(posts), key=str), vectors
+
+
+@FEW_OR_MANY
+def test_postgresql(
+    posts: Path, victims: Victims, databases: Databases, tmp_path: Path, n_kills: int
+) -> None:
+    """Import, embed and forget, each killed in the middle and begun again, end as unbroken ones."""
+    steps = [("import_posts", posts), ("embed",), ("forget", "u0")]
+    unbroken, broken = databases.new(), databases.new()
+    try:
+        for work, *given in steps:
+            took_s = victims.run(work, unbroken, *given)
+            for _ in range(n_kills):
+                victims.kill(work, broken, *given, within_s=took_s)
+                kept(broken)  # can be opened and read
+            victims.run(work, broken, *given)
+            assert kept(broken) == kept(unbroken)
+            assert bool(kept(broken)[1]) == (work != "import_posts")
+    finally:
+        databases.drop(unbroken)
+        databases.drop(broken)
