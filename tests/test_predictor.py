@@ -16,6 +16,7 @@ import pytest
 
 import handmade
 import pixtag
+import pixtag.predictor as predictor_module
 from pixtag import images
 from pixtag.bundle import hash_post_ids
 from pixtag.errors import ImageError, InputError, ModelError, StoreError
@@ -559,6 +560,31 @@ def test_a_question_without_a_photo_waits_for_nobodys_photos(
         finally:
             go_on.set()
         assert all(one.result() == expected for one in waiting)
+
+
+def test_a_question_without_a_photo_waits_for_no_ranking_of_those_with_one(
+    stranger: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = handmade.photo(tmp_path / "p.jpg", "sky")
+    expected = stranger.suggest(path, at=NOON), stranger.suggest(None, at=NOON)
+    ranking, go_on, real = threading.Event(), threading.Event(), predictor_module.answered
+
+    def blocked(model, view, at, has_photo, seen, wishes):
+        if has_photo[0]:
+            ranking.set()
+            assert go_on.wait(60)
+        return real(model, view, at, has_photo, seen, wishes)
+
+    monkeypatch.setattr(predictor_module, "answered", blocked)
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(stranger.suggest, path, at=NOON) for _ in range(4)]
+        try:
+            assert ranking.wait(60)
+            assert stranger.suggest(None, at=NOON) == expected[1]
+            assert not any(one.done() for one in waiting)
+        finally:
+            go_on.set()
+        assert all(one.result() == expected[0] for one in waiting)
 
 
 def test_while_one_reads_a_large_import_the_others_go_on(
