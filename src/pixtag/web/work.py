@@ -12,8 +12,8 @@ from typing import ParamSpec, TypeVar
 from pixtag.web.metrics import Metrics
 from pixtag.web.problems import ApiError, too_busy
 
-N_THREADS = 16  # questions that wait for their photos each hold one
-MOST_WAITING = 48
+N_THREADS = 32  # questions that wait for their photos each hold one
+MOST_WAITING = 32
 LONGEST_S = 60.0
 
 P = ParamSpec("P")
