@@ -19,6 +19,7 @@ from pixtag.signals.cooccurrence import (
     propose_company,
 )
 from pixtag.signals.popularity import PRIOR_POSTS
+from pixtag.types import Post, PostLog
 from worlds import world
 
 
@@ -141,3 +142,13 @@ def test_companions_of_an_accepted_tag_are_proposed():
     _, tag = propose_company(got.asked, limit=3)
     companions = {got.tags[t] for t in tag}
     assert len([t for t in companions if t.startswith("look3-")]) >= 2
+
+
+def test_posts_with_several_accepted_tags_count_however_old(monkeypatch):
+    monkeypatch.setattr("pixtag.signals.cooccurrence.ACCEPTED_POSTS", 8)
+    sets = [("sea", "dog", "waves")] * 6 + [("sea", "boat")] * 20 + [("dog", "leash")] * 20
+    log = PostLog.of([Post(f"p{i}", f"u{i % 9}", 1e9 + i, tags) for i, tags in enumerate(sets)])
+    question = questions_about(log, [len(log) - 1], shift_s=60.0)
+    got = Asking(log, replace(question, users=(None,), accepted=(("sea", "dog"),)))
+    lift = dict(zip(got.tags, got["goes_with_accepted"][0].tolist(), strict=True))
+    assert lift["waves"] > max(lift["boat"], lift["leash"]) + 0.5

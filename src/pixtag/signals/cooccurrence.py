@@ -26,7 +26,10 @@ SEED_POSTS = 64
 """Last posts of a seed that are looked at."""
 
 ACCEPTED_POSTS = 512
-"""Last posts of an accepted tag that are looked at."""
+"""Last posts of an accepted tag that are looked at, and of those with several of them."""
+
+MATCHED_POSTS = 4_096
+"""Last posts of each of several accepted tags among which those with another one are looked for."""
 
 
 def _given_likely(asked: Asked, pairs: Pairs) -> Floats:
@@ -70,7 +73,7 @@ class Company:
 
     Attributes:
         matched: How many of the accepted tags each carried, `[R]`.
-        carries: Which of them, `[R, accepted]`.
+        carries: Whether it is one of the last posts with each of them, `[R, accepted]`.
         is_own: Whether the asker posted it, `[R]`.
         n_tags: Tags of each post, `[R]`.
         post: Post of each use, `[E]`. tag: `[E]`.
@@ -86,29 +89,32 @@ class Company:
     @classmethod
     def of(cls, asked: Asked, question: int, accepted: Ints) -> Company:
         """Look the posts up."""
-        parts: list[tuple[Bools, Bools, Ints, Ints, Ints]] = []
-        n_posts = 0
+        parts: list[tuple[Bools, Ints, Bools, Ints, Ints, Ints]] = []
+        n_posts, limit = 0, MATCHED_POSTS if len(accepted) > 1 else ACCEPTED_POSTS
         for view, tick in (
             (asked.view, int(asked.tick[question])),
             (asked.knowledge.prior.view, LAST_TICK),
         ):
-            known = accepted[accepted < view.n_tags]
-            pair, slot = view.carrying(known, np.full(len(known), tick), limit=ACCEPTED_POSTS)
-            slots, place = np.unique(slot, return_inverse=True)
+            known = np.flatnonzero(accepted < view.n_tags)
+            pair, slot = view.carrying(accepted[known], np.full(len(known), tick), limit=limit)
+            count = np.bincount(pair, minlength=len(known))
+            is_late = np.cumsum(count)[pair] - np.arange(len(pair)) <= ACCEPTED_POSTS
+            slots, place, matched = np.unique(slot, return_inverse=True, return_counts=True)
             carries = np.zeros((len(slots), len(accepted)), np.bool_)
-            carries[place, np.flatnonzero(accepted < view.n_tags)[pair]] = True
+            carries[place[is_late], known[pair[is_late]]] = True
+            several = np.flatnonzero(matched > 1)[-ACCEPTED_POSTS:]
+            kept = np.union1d(np.flatnonzero(carries.any(axis=1)), several)
+            slots = slots[kept]
             user = view.user[slots]
             own = (user == asked.user[question]) & (user >= 0) & (view.tick[slots] > 0)
             post, tag = view.uses_of(slots)
             lengths = view.n_uses[slots].astype(np.int64)
-            parts.append((carries, own, lengths, post + n_posts, tag))
+            parts.append((carries[kept], matched[kept], own, lengths, post + n_posts, tag))
             n_posts += len(slots)
-        carries = np.concatenate([part[0] for part in parts])
-        own = np.concatenate([part[1] for part in parts])
-        lengths = np.concatenate([part[2] for part in parts])
-        post = np.concatenate([part[3] for part in parts])
-        tag = np.concatenate([part[4] for part in parts])
-        return cls(carries.sum(axis=1), carries, own, lengths, post, tag)
+        carries, matched, own, lengths, post, tag = (
+            np.concatenate(one) for one in zip(*parts, strict=True)
+        )
+        return cls(matched, carries, own, lengths, post, tag)
 
     def shrunk(
         self, rows: Bools, tags: Ints, broader: Doubles, *, back_off: float = BACK_OFF
