@@ -7,6 +7,7 @@ import numpy as np
 from pixtag.types import Floats
 
 FEW_ROWS = 32
+"""Up to which a product takes less time with the long side first."""
 
 
 def products(rows: Floats, matrix: Floats) -> Floats:
