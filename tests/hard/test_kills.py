@@ -247,16 +247,26 @@ def test_postgresql(
 ) -> None:
     """Import, embed and forget, each killed in the middle and begun again, end as unbroken ones."""
     steps = [("import_posts", posts), ("embed",), ("forget", "u0")]
-    unbroken, broken = databases.new(), databases.new()
-    try:
-        for work, *given in steps:
-            took_s = victims.run(work, unbroken, *given)
-            for _ in range(n_kills):
-                victims.kill(work, broken, *given, within_s=took_s)
-                kept(broken)  # can be opened and read
-            victims.run(work, broken, *given)
-            assert kept(broken) == kept(unbroken)
-            assert bool(kept(broken)[1]) == (work != "import_posts")
-    finally:
-        databases.drop(unbroken)
+
+    def before(n: int) -> str:
+        """A new database after the first steps."""
+        address = databases.new()
+        for work, *given in steps[:n]:
+            victims.run(work, address, *given)
+        return address
+
+    unbroken, n_early = before(0), 0
+    for n, (work, *given) in enumerate(steps):
+        took_s, broken = victims.run(work, unbroken, *given), before(n)
+        after = kept(unbroken)
+        assert bool(after[1]) == (work != "import_posts")
+        for _ in range(n_kills):
+            n_early += victims.kill(work, broken, *given, within_s=took_s)
+            if kept(broken) == after:  # it was over: begin anew
+                databases.drop(broken)
+                broken = before(n)
+        victims.run(work, broken, *given)
+        assert kept(broken) == after
         databases.drop(broken)
+    databases.drop(unbroken)
+    assert n_early

@@ -16,6 +16,7 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.exceptions import HTTPException
 
 import handmade
 from pixtag.store import Store
@@ -449,6 +450,19 @@ def test_a_key_for_one_person_imports_one_archive_at_a_time(service: Service, mo
         go_on.set()
         finished(tom, first)
         assert tom.post("/import", files=files).headers["location"] != first
+    names = [thread.name for thread in threading.enumerate()]
+    assert "pixtag-import" not in names, "a server that ends waits for its imports"
+
+
+def test_a_key_for_one_person_sends_one_archive_at_a_time(service: Service) -> None:
+    imports = import_page.Imports(service)
+    with imports.sending("tom"), imports.sending("pia"), imports.sending(None):
+        with imports.sending(None):
+            pass
+        with pytest.raises(HTTPException), imports.sending("tom"):
+            pass
+    with imports.sending("tom"):
+        pass
 
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.zip", "\u202egpj.zip", "w" * 190])

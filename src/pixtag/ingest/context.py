@@ -37,7 +37,7 @@ _PART = "[\u0080-\u009f\u00a1-\u00bf]"
 _GARBLED = regex.compile(rf"{_WHOLE}|[\u00e0-\u00f4][\u0080-\u009f]|[a-z]\u00c3")
 _PIECES = regex.compile(
     rf"({_WHOLE})|[\u00f0-\u00f4]{_PART}{{1,2}}|[\u00e0-\u00ef]{_PART}"
-    # Before a letter the lead byte of Cyrillic is Spanish.
+    # A \u00d1 before a letter is Spanish, no lead byte of Cyrillic that was cut off.
     r"|(?<![A-Z])(?:[\u00c2\u00c3\u00d0]|\u00d1(?![A-Za-z]))"
 )
 _CONTROLS = regex.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

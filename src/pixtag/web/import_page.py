@@ -129,7 +129,6 @@ class Imports:
         over = [key for key, old in self._jobs.items() if old.progress.is_over]
         for key in over[: max(0, len(self._jobs) - _KEPT)]:
             del self._jobs[key]
-        self._jobs[job.key] = job
 
         def run() -> None:
             with self._turn:
@@ -137,6 +136,7 @@ class Imports:
             self._service.predictor.now()  # takes over what the store holds
 
         job.thread = threading.Thread(target=run, name="pixtag-import", daemon=True)
+        self._jobs[job.key] = job
         job.thread.start()
         return job
 
