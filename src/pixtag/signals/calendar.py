@@ -245,14 +245,15 @@ def season_lift(asked: Asked, pairs: Pairs) -> Doubles:
     Expected is the tag's share of others' posts times their posts in those days, so that 0 is
     said where the store has not lived so long.
     """
-    if asked.lived_days.max(initial=0.0) < YEAR_DAYS - SEASON_DAYS:
+    years_lived = int((asked.lived_days.max(initial=0.0) + SEASON_DAYS) // YEAR_DAYS)
+    if not years_lived:
         return np.zeros(len(pairs))
     view, question, tick = asked.view, pairs.question, asked.tick
     own = asked.own if asked.sources.history else view.own(asked.asker, tick)
     own = own.select((own.slot >= 0) & (own.n_tags > 0))
     seen, posts = np.zeros(len(pairs), np.int64), np.zeros(len(asked), np.int64)
     is_mine = np.zeros(len(own.tick), np.bool_)
-    for years in range(1, SEASON_YEARS + 1):
+    for years in range(1, min(years_lived, SEASON_YEARS) + 1):
         ends = [years * YEAR_DAYS + by for by in (SEASON_DAYS, -SEASON_DAYS)]
         since, until = (np.maximum(tick - int(days * DAY_TICKS), 1) for days in ends)
         seen += view.uses_with(pairs.tag, until[question])
