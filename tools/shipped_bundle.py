@@ -4,6 +4,7 @@
     python -m tools.shipped_bundle --shared ../shared --hold-out photos     # to be scored
     python -m tools.shipped_bundle --shared ../shared --hold-out concepts   # whole concepts
     python -m tools.shipped_bundle --shared ../shared --hold-out topics     # whole repositories
+    python -m tools.shipped_bundle --shared ../shared --hold-out topic-photos     # photo by photo
     python -m tools.shipped_bundle --shared ../shared --hold-out people     # score_habits.py
 
 Posts of world keep their people and times; names that the simulation invented (of events, of
@@ -66,7 +67,9 @@ LENT = (0.4, 0.2, 0.4)
 
 N_LOOKS, LEAST_USES, FIRST_POSTS = 100, 3, 20
 N_HELD_CONCEPTS = 36
-HOLD_OUTS = ("photos", "concepts", "inner", "inner-concepts", "topics", "inner-topics")
+HOLD_OUTS = (
+    "photos", "concepts", "inner", "inner-concepts", "topics", "inner-topics", "topic-photos",
+)  # fmt: skip
 PEOPLE = "people"
 HABITS = ("institutions", "city-photos")
 """Logs of real people that may be learned from; with `people`, every second person."""
@@ -132,14 +135,17 @@ def held_out(post_ids: Sequence[str], kind: str) -> set[str]:
     return {p for p in post_ids if concept_of(p) in apart}
 
 
-def sources_apart(photos: Sequence[LabelledPhoto], *, inner: bool) -> set[str]:
+def sources_apart(
+    photos: Sequence[LabelledPhoto], *, inner: bool = False, by_photo: bool = False
+) -> set[str]:
     """Photos of a fifth of the repositories, and a fifth of those with captions.
 
     Args:
         photos: Of the topics, and with captions.
         inner: To choose on: another fifth.
+        by_photo: A fifth of the photos instead, whatever their repository.
     """
-    units = {p.name: p.name if p.source == "captions" else p.source for p in photos}
+    units = {p.name: p.name if by_photo or p.source == "captions" else p.source for p in photos}
     part = 1 if inner else 0
     return {name for name, unit in units.items() if zlib.crc32(unit.encode()) % 5 == part}
 
@@ -202,7 +208,9 @@ def training_log(
     others = [p for p in photos if not p.name.startswith("photo-")]
     apart = set[str]()
     if hold_out in {"topics", "inner-topics"}:
-        apart = held_out(concepts, "photos") | sources_apart(others, inner=False)
+        apart = held_out(concepts, "photos") | sources_apart(others)
+    elif hold_out == "topic-photos":
+        apart = held_out(concepts, "photos") | sources_apart(others, by_photo=True)
     elif hold_out not in (None, PEOPLE):
         apart = held_out(concepts, hold_out)
     if hold_out == "inner":
