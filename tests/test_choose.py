@@ -163,6 +163,19 @@ def test_counts_of_the_last_posts_alone_say_the_same(used: Usage):
     assert np.array_equal(near_synonyms(cut), near_synonyms(used))
 
 
+@pytest.mark.parametrize(
+    ("n_together", "company", "is_same"), [(0, 0.88, False), (0, 0.92, True), (15, 0.88, True)]
+)
+def test_tags_that_never_meet_need_more_company_in_common(
+    n_together: int, company: float, is_same: bool
+):
+    """#rose and #tulips stand beside much the same, and are two things."""
+    together = np.array([[20, n_together], [n_together, 20]], np.float32)
+    beside = company * (1.0 - np.eye(2, dtype=np.float32))
+    found = near_synonyms(Usage(np.full(2, 20.0, np.float32), together, beside))
+    assert found[0, 1] == is_same
+
+
 def test_no_tags_have_no_near_synonyms():
     none = np.zeros((0, 0), np.float32)
     assert near_synonyms(Usage(np.zeros(0), none, none)).shape == (0, 0)

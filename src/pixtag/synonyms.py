@@ -13,6 +13,7 @@ from pixtag.types import Bools, Floats, Ints, Smalls
 
 LAST_POSTS, LAST_PHOTOS = 256, 32  # the last ones of a tag tell how it is used
 LEAST_ALIKE, LEAST_COMPANY = 0.95, 0.85  # cosine of mean photos, and of what stands beside both
+LEAST_APART = 0.9  # the latter for tags that hardly ever meet: #rose and #tulips have .88
 MOSTLY, HARDLY_EVER = 0.5, 0.05  # share of the rarer one's posts with both: at least, or at most
 LEAST_USES, SHRINK = 10, 3.0  # too little is known of rarer tags; posts a share is shrunk by
 
@@ -177,4 +178,5 @@ def near_synonyms(usage: Usage) -> Bools:
     uses, share = usage.uses, usage.together / (usage.together.diagonal()[:, None] + SHRINK)
     rarer, equal = uses[:, None] < uses, uses[:, None] == uses
     share = np.where(rarer, share, np.where(equal, np.maximum(share, share.T), share.T))
-    return found & ((share >= MOSTLY) | (share <= HARDLY_EVER))
+    apart = (share <= HARDLY_EVER) & (usage.company >= LEAST_APART)
+    return found & ((share >= MOSTLY) | apart)
