@@ -4,8 +4,8 @@
 database, `postgresql://USER@HOST/DATABASE` (`postgres`).
 """
 
-from pixtag.store.base import AddResult, Changes, Cursor, Database, Failure, Store, Summary
-from pixtag.store.rows import BundleRecord, ForgetResult
+from pixtag.store.base import AddResult, Changes, Cursor, Failure, Store, Summary
+from pixtag.store.rows import BundleRecord, Database, ForgetResult
 
 __all__ = [
     "AddResult", "BundleRecord", "Changes", "Cursor", "Database", "Failure", "ForgetResult",

@@ -9,56 +9,26 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from pixtag.errors import InputError, StoreError, extra_hint
 from pixtag.lists import ListName, Lists
 from pixtag.places import is_server
 from pixtag.store import rows
 from pixtag.store.batches import LEAST_POSTS, batches
-from pixtag.store.rows import BundleRecord, ForgetResult, is_safe, safe_text
+from pixtag.store.rows import BundleRecord, Database, ForgetResult, is_safe, safe_text
 from pixtag.types import Halfs, Photo, Post, PostLog, microseconds
 
 _READ_POSTS = 1000  # that are read at once
 
+WRONG_LENGTH = (
+    "SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder "
+    "WHERE length(vector) != 2 * width LIMIT 20",
+    "the embedding of photo {0} has the wrong length",
+)  # a query that finds damage in a store, and a sentence for each row
+
 Cursor: TypeAlias = int | str
 """How far a reader has followed a store's changes; to be given back to that store as it is."""
-
-
-class Rows(Protocol):
-    """What a query gave."""
-
-    @property
-    def rowcount(self) -> int:
-        """How many rows a change touched."""
-        ...
-
-    @property
-    def description(self) -> Any:  # noqa: ANN401 - a sequence, the name of each column first
-        """Describe the columns."""
-        ...
-
-    def fetchone(self) -> Any:  # noqa: ANN401 - a tuple of what was selected, or None
-        """Give the next row, if any."""
-        ...
-
-    def fetchall(self) -> list[Any]:
-        """Give all rows."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-class Database(Protocol):
-    """A connection inside a transaction: SQL that all engines understand, `?` for each value."""
-
-    def execute(self, query: str, values: Sequence[Any] = (), /) -> Rows:
-        """Run a statement."""
-        ...
-
-    def executemany(self, query: str, values: Iterable[Sequence[Any]], /) -> object:
-        """Run a statement once for each row of values."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +150,6 @@ class Store(ABC):
         """Close the store. Nothing is lost by not calling it."""
 
     @abstractmethod
-    def reader(self) -> Store:
-        """Give a store for another thread to read from while this one is busy; maybe itself."""
-
-    @abstractmethod
-    def writer(self) -> Store:
-        """Give a store for another thread to write to while this one is busy; maybe itself."""
-
-    @abstractmethod
     def known_posts(self, post_ids: Collection[str]) -> dict[str, Post]:
         """Read those of some posts that the store has."""
 
@@ -260,20 +222,8 @@ class Store(ABC):
         """Find the latest post with the photo whose bytes have this SHA-256, hex."""
 
     @abstractmethod
-    def summary(self) -> Summary:
-        """Count what the store holds."""
-
-    @abstractmethod
-    def people(self, *, at_most: int) -> list[str]:
-        """Name people with posts, by name, but not more than a few of many."""
-
-    @abstractmethod
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """List readable photos without embedding or failure, each digest once, in posts' order."""
-
-    @abstractmethod
-    def damage(self) -> list[str]:
-        """Check what holds the posts, and say in words what is broken. StoreError: it cannot."""
 
     @abstractmethod
     def snapshot_file(self, key: str) -> Path | None:
@@ -286,10 +236,6 @@ class Store(ABC):
     @abstractmethod
     def _all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
         """Run one query."""
-
-    @abstractmethod
-    def _post_rows(self, user_id: str | None) -> list[int]:
-        """Rows of a person's or all posts, in the order of `posts`."""
 
     @abstractmethod
     def _load(self, ids: list[int]) -> list[Post]:
@@ -325,6 +271,14 @@ class Store(ABC):
         return nullcontext()
 
     # What is the same for all
+
+    def reader(self) -> Store:
+        """Give a store for another thread to read from while this one is busy; maybe itself."""
+        return self
+
+    def writer(self) -> Store:
+        """Give a store for another thread to write to while this one is busy; maybe itself."""
+        return self
 
     @property
     def identity(self) -> str:
@@ -394,9 +348,41 @@ class Store(ABC):
 
     def posts(self, *, user_id: str | None = None) -> Iterator[Post]:
         """Read a person's or all posts in time order, ties by post_id, untimed ones first."""
-        ids = self._post_rows(user_id)
+        whose, values = "", []
+        if user_id is not None:
+            whose = "WHERE posts.user = (SELECT id FROM users WHERE name = ?)"
+            values = [safe_text(user_id)]
+        query = f"SELECT id FROM posts {whose} ORDER BY posted_at_us NULLS FIRST, post_id"  # noqa: S608
+        ids = [row for (row,) in self._all(query, *values)]
         for start in range(0, len(ids), _READ_POSTS):
             yield from self._load(ids[start : start + _READ_POSTS])
+
+    def summary(self) -> Summary:
+        """Count what the store holds."""
+        with self.reading() as db:
+            first, last, *counts = db.execute(
+                """SELECT min(posted_at_us), max(posted_at_us), count(*),
+                    count(DISTINCT posts.user), (SELECT count(DISTINCT tag) FROM tag_uses),
+                    (SELECT count(*) FROM tag_uses),
+                    (SELECT count(DISTINCT digest) FROM photos WHERE digest != ''),
+                    (SELECT count(*) FROM embeddings), count(*) - count(posted_at_us) FROM posts"""
+            ).fetchone()
+            query = """SELECT name, count(*) FROM posts JOIN users ON users.id = posts.user
+                GROUP BY users.id ORDER BY count(*) DESC, name"""
+            people = tuple(db.execute(query))
+            span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
+            return Summary(*counts, **span, posts_per_person=people)
+
+    def people(self, *, at_most: int) -> list[str]:
+        """Name people with posts, by name, but not more than a few of many."""
+        query = """SELECT name FROM users
+            WHERE EXISTS (SELECT 1 FROM posts WHERE posts.user = users.id) ORDER BY name LIMIT ?"""
+        return [name for (name,) in self._all(query, at_most)]
+
+    def damage(self) -> list[str]:
+        """Check what holds the posts, and say in words what is broken. StoreError: it cannot."""
+        query, sentence = WRONG_LENGTH
+        return [sentence.format(*row) for row in self._all(query)]
 
     def put_embeddings(
         self, encoder_digest: str, digests: Sequence[str], embeddings: Halfs

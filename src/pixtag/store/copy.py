@@ -10,7 +10,8 @@ import numpy as np
 
 from pixtag.errors import InputError
 from pixtag.store import rows
-from pixtag.store.base import AddResult, Database, Store
+from pixtag.store.base import AddResult, Store
+from pixtag.store.rows import Database
 
 # Besides posts, embeddings, failures and notes of models. Answers to repeated requests stay.
 _TABLES = ("lists", "keys", "served", "sets", "outside", "fetches", "written")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import secrets
 
 from pixtag.errors import InputError
-from pixtag.store.base import Database, Store
+from pixtag.store.base import Store
+from pixtag.store.rows import Database
 
 _ALIVE = (
     "EXISTS (SELECT FROM workers WHERE workers.name = owner AND seen_until > clock_timestamp())"

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from pixtag.errors import ShapeError, StoreError
+from pixtag.errors import StoreError
 from pixtag.places import cache_folder, default_store
 from pixtag.store import rows
-from pixtag.store.base import Changes, Cursor, Store, Summary
-from pixtag.store.rows import ForgetResult, safe_text
+from pixtag.store.base import Changes, Cursor, Store
+from pixtag.store.rows import ForgetResult
 from pixtag.store.server import SCHEMA, CollidedError, Portable, Server, bring_up_to_date
-from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog, microseconds
+from pixtag.types import Bools, Halfs, Photo, Post, PostLog, microseconds
 
 _FEW = 32  # posts that are inserted one by one; more come by COPY
 _TRIES = 4
@@ -70,7 +70,8 @@ _IN_ORDER = "ORDER BY posted_at_us NULLS FIRST, post_id"
 class PostgresStore(Store):
     """A store in a PostgreSQL database; made by `Store.open`.
 
-    Threads have a connection each while they need one. Kept copies of photos and derived files lie
+    Threads have a connection each while they need one. Of damage it finds the length of embeddings;
+    the rest is PostgreSQL's own (`pg_amcheck`). Kept copies of photos and derived files lie
     on the machine that made them, in the user's data and cache folders.
     """
 
@@ -118,14 +119,6 @@ class PostgresStore(Store):
     def close(self) -> None:
         """Close the connections. Nothing is lost by not calling it."""
         self._server.close()
-
-    def reader(self) -> Store:
-        """Itself: each thread has a connection of its own."""
-        return self
-
-    def writer(self) -> Store:
-        """Itself too."""
-        return self
 
     def known_posts(self, post_ids: Collection[str]) -> dict[str, Post]:
         """As `Store.known_posts`."""
@@ -194,8 +187,8 @@ class PostgresStore(Store):
         """Posts as columns, by rows of `_HEADS`, which may be all that there are."""
         shown = [head[4] for head in heads]
         has_photo, embeddings = self._embeddings(encoder_digest, shown, is_all=is_all)
-        users, user_of_post = _numbered([head[1] for head in heads])
-        tags, tag_ids = _numbered(list(chain.from_iterable(head[3] for head in heads)))
+        users, user_of_post = rows.numbered([head[1] for head in heads])
+        tags, tag_ids = rows.numbered(list(chain.from_iterable(head[3] for head in heads)))
         tag_start = np.cumsum([0, *(len(head[3]) for head in heads)], dtype=np.int64)
         at = [-np.inf if head[2] is None else head[2] / 1e6 for head in heads]
         names = [head[0] for head in heads]
@@ -235,30 +228,6 @@ class PostgresStore(Store):
         found = self._rows(query, digest=digest)
         return next(iter(self._load([row for (row,) in found])), None)
 
-    def summary(self) -> Summary:
-        """Count what the store holds."""
-        with self.reading():
-            first, last, *counts = self._rows(
-                """SELECT min(posted_at_us), max(posted_at_us), count(*),
-                    count(DISTINCT "user"),
-                    (SELECT count(DISTINCT tag) FROM tag_uses), (SELECT count(*) FROM tag_uses),
-                    (SELECT count(DISTINCT digest) FROM posts, unnest(digests) AS digest
-                        WHERE digest <> ''),
-                    (SELECT count(*) FROM embeddings), count(*) - count(posted_at_us) FROM posts"""
-            )[0]
-            people = self._rows(
-                """SELECT "user", count(*) FROM posts WHERE "user" IS NOT NULL
-                GROUP BY "user" ORDER BY count(*) DESC, "user" """
-            )
-        span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
-        return Summary(*counts, **span, posts_per_person=tuple(people))
-
-    def people(self, *, at_most: int) -> list[str]:
-        """As `Store.people`."""
-        query = """SELECT name FROM users WHERE EXISTS
-            (SELECT FROM posts WHERE "user" = name) ORDER BY name LIMIT %(at_most)s"""
-        return [name for (name,) in self._rows(query, at_most=at_most)]
-
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """As `Store.missing_photos`."""
         query = """SELECT (array_agg(path ORDER BY path))[1], digest
@@ -271,13 +240,6 @@ class PostgresStore(Store):
             GROUP BY digest ORDER BY min(posts.id), min(position)"""
         found = self._rows(query, encoder=encoder_digest)
         return [Photo(rows.path_from_db(path), digest) for path, digest in found]
-
-    def damage(self) -> list[str]:
-        """Check the length of every embedding; the rest is PostgreSQL's own (`pg_amcheck`)."""
-        query = """SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder
-            WHERE octet_length(vector) <> 2 * width LIMIT 20"""
-        wrong = "the embedding of photo {} has the wrong length"
-        return [wrong.format(digest) for (digest,) in self._rows(query)]
 
     def snapshot_file(self, key: str) -> Path | None:
         """One in the user's cache folder for each key."""
@@ -323,11 +285,6 @@ class PostgresStore(Store):
         with self._server.transaction(b"") as db:
             return psycopg.Cursor(db).execute(query.encode(), values, binary=True).fetchall()
 
-    def _post_rows(self, user_id: str | None) -> list[int]:
-        whose = "" if user_id is None else 'WHERE "user" = %(user)s'
-        query = f"SELECT id FROM posts {whose} ORDER BY posted_at_us NULLS FIRST, post_id"  # noqa: S608
-        return [row for (row,) in self._rows(query, user=safe_text(user_id or ""))]
-
     def _load(self, ids: list[int]) -> list[Post]:
         query = f"SELECT id, {_LIST} FROM posts WHERE id = ANY(%(ids)s)"  # noqa: S608
         found: dict[int, Post] = {}
@@ -368,17 +325,8 @@ class PostgresStore(Store):
         return post.post_id, post.user_id, at_us, seen_at_us, list(post.tags), paths, digests
 
     def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
-        width = vectors.shape[1]
         with self._server.transaction(b"BEGIN") as db:
-            query = "SELECT id, width FROM encoders WHERE digest = %(digest)s"
-            if not (found := self._rows(query, digest=encoder_digest)):
-                made = "INSERT INTO encoders (digest, width) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-                db.execute(made, (encoder_digest, width))
-                found = self._rows(query, digest=encoder_digest)
-            ((encoder, known),) = found
-            if known != width:
-                what = f"embeddings {width} wide from an encoder whose earlier ones"
-                raise ShapeError(f"{what} are {known} wide")
+            encoder = rows.encoder_row(Portable(db), encoder_digest, vectors.shape[1])
             query = """INSERT INTO embeddings (encoder, digest, vector) VALUES (%s, %s, %b)
                 ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector"""
             pairs = sorted(zip(digests, vectors, strict=True), key=lambda pair: pair[0])
@@ -508,13 +456,3 @@ def _copied(db: psycopg.Connection[Any], made: list[tuple[Any, ...]]) -> list[bo
         for place, row in enumerate(made):
             copy.write_row((place, *row))
     return [is_new for (is_new,) in db.execute(_TAKE_OVER.encode()).fetchall()]
-
-
-def _numbered(names: list[str | None]) -> tuple[list[str], Ints]:
-    """Number names in order of first appearance; None gets the number after the last."""
-    order: dict[str, int] = {}
-    for name in names:
-        if name is not None:
-            order.setdefault(name, len(order))
-    numbers = [len(order) if name is None else order[name] for name in names]
-    return [*order], np.array(numbers, np.int64)

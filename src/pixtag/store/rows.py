@@ -6,12 +6,12 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,14 +19,11 @@ from pixtag.errors import InputError, ShapeError
 from pixtag.store.schema import MEMORY, guarded
 from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog, microseconds
 
-if TYPE_CHECKING:
-    from pixtag.store.base import Database
-
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
 
-_HEADS = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
-_IN_ORDER = "ORDER BY posted_at_us, post_id"
+HEADS = "SELECT id, post_id, user, posted_at_us, seen_at_us FROM posts"
+IN_ORDER = "ORDER BY posted_at_us, post_id"
 _CHOSEN = "IN (SELECT value FROM json_each(?))"
 
 # Rows that only the removed posts kept alive, and leftovers of earlier updates.
@@ -36,8 +33,45 @@ _ORPHANS = {
     "users": "id NOT IN (SELECT user FROM posts WHERE user IS NOT NULL)",
     "failures": "target NOT IN (SELECT digest FROM photos UNION SELECT path FROM photos)",
 }
+Name = TypeVar("Name", bound=Hashable)
 _ALL = 2  # of what follows a removal nothing is done yet
 _TRY_LATER = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+
+
+class Rows(Protocol):
+    """What a query gave."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a change touched."""
+        ...
+
+    @property
+    def description(self) -> Any:  # noqa: ANN401 - a sequence, the name of each column first
+        """Describe the columns."""
+        ...
+
+    def fetchone(self) -> Any:  # noqa: ANN401 - a tuple of what was selected, or None
+        """Give the next row, if any."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Give all rows."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Database(Protocol):
+    """A connection inside a transaction: SQL that all engines understand, `?` for each value."""
+
+    def execute(self, query: str, values: Sequence[Any] = (), /) -> Rows:
+        """Run a statement."""
+        ...
+
+    def executemany(self, query: str, values: Iterable[Sequence[Any]], /) -> object:
+        """Run a statement once for each row of values."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +112,7 @@ def write_posts(
     old = [post for post in posts if post.post_id in known]
     row_of: dict[str, int] = {}
     if old:
-        found = _fetch(db, "SELECT post_id, id FROM posts", "post_id", [p.post_id for p in old])
+        found = fetch(db, "SELECT post_id, id FROM posts", "post_id", [p.post_id for p in old])
         row_of = dict(found)
         stale = [(row,) for row in row_of.values()]
         for table in ("tag_uses", "photos"):
@@ -125,87 +159,47 @@ def checked_vectors(digests: Sequence[str], embeddings: Halfs | Sequence[Halfs])
     return vectors
 
 
-def write_vectors(
-    db: sqlite3.Connection, encoder: str, digests: Sequence[str], vectors: Halfs, revision: int
-) -> None:
-    """Keep embeddings of photos, whose posts count as changed by a revision."""
-    width = vectors.shape[1]
-    query = "INSERT OR IGNORE INTO encoders (digest, width) VALUES (?, ?)"
-    db.execute(query, (encoder, width))
+def encoder_row(db: Database, digest: str, width: int) -> int:
+    """The row of an encoder, made where there is none. ShapeError: it gave another width before."""
     query = "SELECT id, width FROM encoders WHERE digest = ?"
-    row, known = db.execute(query, (encoder,)).fetchone()
+    if not (found := db.execute(query, (digest,)).fetchone()):
+        made = "INSERT INTO encoders (digest, width) VALUES (?, ?) ON CONFLICT DO NOTHING"
+        db.execute(made, (digest, width))
+        found = db.execute(query, (digest,)).fetchone()
+    row, known = found
     if known != width:
         what = f"embeddings {width} wide from an encoder whose earlier ones"
         raise ShapeError(f"{what} are {known} wide")
-    query = """INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?)
-        ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector"""
-    made = ((row, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True))
-    db.executemany(query, made)
-    query = "UPDATE posts SET changed = ? WHERE id IN (SELECT post FROM photos WHERE digest = ?)"
-    db.executemany(query, ((revision, digest) for digest in digests))
-
-
-def known_posts(db: sqlite3.Connection, post_ids: Collection[str]) -> dict[str, Post]:
-    """Read those of some posts that the store has."""
-    rows = _fetch(db, "SELECT id FROM posts", "post_id", post_ids)
-    return {post.post_id: post for post in load_posts(db, [row[0] for row in rows])}
-
-
-def seen_at(db: sqlite3.Connection, post_ids: list[str]) -> dict[str, int]:
-    """When the store learned of posts, for those where that is known."""
-    found = _fetch(db, "SELECT post_id, seen_at_us FROM posts", "post_id", post_ids)
-    return {name: at for name, at in found if at is not None}
+    return row
 
 
 def load_posts(db: sqlite3.Connection, rows: list[int]) -> list[Post]:
     """Read whole posts by their row, without those that are gone."""
     tags: dict[int, list[str]] = {}
     uses = "SELECT post, name FROM tag_uses JOIN tags ON tags.id = tag"
-    for post, tag in _fetch(db, uses, "post", rows, "ORDER BY post, position"):
+    for post, tag in fetch(db, uses, "post", rows, "ORDER BY post, position"):
         tags.setdefault(post, []).append(tag)
     photos: dict[int, list[Photo]] = {}
     shown = "SELECT post, path, digest FROM photos"
-    for post, path, digest in _fetch(db, shown, "post", rows, "ORDER BY post, position"):
+    for post, path, digest in fetch(db, shown, "post", rows, "ORDER BY post, position"):
         photos.setdefault(post, []).append(Photo(path_from_db(path), digest))
     heads = "SELECT p.id, post_id, name, posted_at_us FROM posts p LEFT JOIN users u ON u.id = user"
     found = {
         row: Post(post_id, user, seconds(at), tuple(tags.get(row, ())), tuple(photos.get(row, ())))
-        for row, post_id, user, at in _fetch(db, heads, "p.id", rows)
+        for row, post_id, user, at in fetch(db, heads, "p.id", rows)
     }
     return [found[row] for row in rows if row in found]
 
 
-def read_log(
-    db: sqlite3.Connection,
-    encoder_digest: str | None,
-    post_ids: Collection[str] | None = None,
-    *,
-    seen_before: float | None = None,
-) -> PostLog:
-    """Read what `Store.log` gives, inside a transaction."""
-    heads = _fetch(db, _HEADS, "post_id", post_ids, _IN_ORDER)
-    if seen_before is not None:
-        heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
-    is_all = post_ids is None and seen_before is None
-    return _laid_out(db, heads, encoder_digest, is_all=is_all)
-
-
-def read_logs(
-    db: sqlite3.Connection, encoder_digest: str | None, n_posts: int
-) -> Iterator[PostLog]:
-    """Read what `Store.logs` gives, inside a transaction."""
-    heads = db.execute(f"{_HEADS} {_IN_ORDER}")
-    while part := heads.fetchmany(n_posts):
-        yield _laid_out(db, part, encoder_digest, is_all=False)
-
-
-def _laid_out(
+def laid_out(
     db: sqlite3.Connection, heads: list[Any], encoder_digest: str | None, *, is_all: bool
 ) -> PostLog:
-    """Posts as columns, by rows of `_HEADS`, which may be all that there are."""
+    """Posts as columns, by rows of `HEADS`, which may be all that there are."""
     rows = np.fromiter((head[0] for head in heads), np.int64, len(heads))
     only = None if is_all else rows.tolist()
-    users, user_of_post = _users(db, [head[2] for head in heads])
+    people, user_of_post = numbered(head[2] for head in heads)
+    name_of = dict(fetch(db, "SELECT id, name FROM users", "id", people))
+    users = [name_of[row] for row in people]
     tags, tag_start, tag_ids = _tags(db, rows, only)
     has_photo, embeddings = _embeddings(db, rows, encoder_digest, only)
     names = [head[1] for head in heads]
@@ -213,34 +207,29 @@ def _laid_out(
     return PostLog(names, users, tags, user_of_post, at, tag_start, tag_ids, has_photo, embeddings)
 
 
-def _users(db: sqlite3.Connection, user_rows: list[int | None]) -> tuple[list[str], Ints]:
-    """Number people in order of first appearance; nobody gets the number after the last."""
-    order: dict[int, int] = {}
-    for row in user_rows:
-        if row is not None:
-            order.setdefault(row, len(order))
-    name_of = dict(_fetch(db, "SELECT id, name FROM users", "id", order))
-    numbers = [len(order) if row is None else order[row] for row in user_rows]
-    return [name_of[row] for row in order], np.array(numbers, np.int64)
+def numbered(names: Iterable[Name | None]) -> tuple[list[Name], Ints]:
+    """Number names in order of first appearance; None gets the number after the last."""
+    order: dict[Name, int] = {}
+    found = [-1 if name is None else order.setdefault(name, len(order)) for name in names]
+    numbers = np.array(found, np.int64)
+    numbers[numbers < 0] = len(order)
+    return [*order], numbers
 
 
 def _tags(
     db: sqlite3.Connection, rows: Ints, only: list[int] | None
 ) -> tuple[list[str], Ints, Ints]:
     """Lay tag uses out post by post, tags numbered in order of first appearance."""
-    uses = _fetch(db, "SELECT post, tag FROM tag_uses", "post", only, "ORDER BY post, position")
+    uses = fetch(db, "SELECT post, tag FROM tag_uses", "post", only, "ORDER BY post, position")
     pairs = _pairs(uses)
     place = _places(rows, pairs[:, 0])
     order = np.argsort(place, kind="stable")
     counts = np.bincount(place, minlength=len(rows))
     tag_start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    tag_rows, first, inverse = np.unique(pairs[order, 1], return_index=True, return_inverse=True)
-    by_first = np.argsort(first, kind="stable")
-    number = np.empty(len(tag_rows), np.int64)
-    number[by_first] = np.arange(len(tag_rows))
-    named = None if only is None else tag_rows.tolist()
-    name_of = dict(_fetch(db, "SELECT id, name FROM tags", "id", named))
-    return [name_of[row] for row in tag_rows[by_first].tolist()], tag_start, number[inverse]
+    tag_rows, numbers = numbered(pairs[order, 1].tolist())
+    named = None if only is None else tag_rows
+    name_of = dict(fetch(db, "SELECT id, name FROM tags", "id", named))
+    return [name_of[row] for row in tag_rows], tag_start, numbers
 
 
 def _embeddings(
@@ -251,9 +240,9 @@ def _embeddings(
     encoder, width = db.execute(query, (encoder_digest,)).fetchone() or (None, 0)
     if encoder is None:
         return np.zeros(len(rows), np.bool_), np.zeros((len(rows), 0), np.float16)
-    photos = _fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
+    photos = fetch(db, "SELECT post, digest FROM photos", "post", only, "ORDER BY post, position")
     query = f"SELECT digest, vector FROM (SELECT * FROM embeddings WHERE encoder = {int(encoder)})"  # noqa: S608
-    found = _fetch(db, query, "digest", None if only is None else {name for _, name in photos})
+    found = fetch(db, query, "digest", None if only is None else {name for _, name in photos})
     number = {digest: i for i, (digest, _) in enumerate(found)}
     vectors = np.frombuffer(b"".join(row[1] for row in found), "<f2").reshape(-1, width)
     known = _pairs([(post, number[digest]) for post, digest in photos if digest in number])
@@ -397,7 +386,7 @@ def _size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def _fetch(
+def fetch(
     db: sqlite3.Connection, query: str, column: str, only: Collection[Any] | None, order: str = ""
 ) -> list[tuple[Any, ...]]:
     """Run a query for all rows, or for those whose column holds one of some values."""
@@ -423,11 +412,11 @@ def _places(rows: Ints, wanted: Ints) -> Ints:
 def _ids(db: sqlite3.Connection, table: str, names: set[str]) -> dict[str, int]:
     """Look names up in `users` or `tags`, adding those that are new."""
     query = f"SELECT name, id FROM {table}"  # noqa: S608
-    found = dict(_fetch(db, query, "name", names))
+    found = dict(fetch(db, query, "name", names))
     if new := sorted(names - found.keys()):
         made = ((name,) for name in new)
         db.executemany(f"INSERT INTO {table} (name) VALUES (?)", made)  # noqa: S608
-        found |= dict(_fetch(db, query, "name", new))
+        found |= dict(fetch(db, query, "name", new))
     return found
 
 

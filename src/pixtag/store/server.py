@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from pixtag.errors import UPDATE, StoreError
 from pixtag.places import printable
-from pixtag.store.base import Rows
+from pixtag.store.rows import Rows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -18,19 +18,15 @@ from typing import Any, Self
 from pixtag.errors import StoreError
 from pixtag.lists import Lists
 from pixtag.store import rows
-from pixtag.store.base import Changes, Cursor, Store, Summary
-from pixtag.store.rows import ForgetResult, safe_text
+from pixtag.store.base import WRONG_LENGTH, Changes, Cursor, Store
+from pixtag.store.rows import ForgetResult
 from pixtag.store.schema import MEMORY, connect, consistent, guarded, transaction
 from pixtag.types import Halfs, Photo, Post, PostLog
 
 _DAMAGE = (
     ("PRAGMA integrity_check(20)", "SQLite reports: {0}"),
     ("PRAGMA foreign_key_check", "table {0}, row {1} points to nothing in {2}"),
-    (
-        "SELECT embeddings.digest FROM embeddings JOIN encoders ON encoders.id = encoder "
-        "WHERE length(vector) != 2 * width LIMIT 20",
-        "the embedding of photo {0} has the wrong length",
-    ),
+    WRONG_LENGTH,
 )  # queries that find damage in a store, and a sentence for each row
 
 
@@ -82,7 +78,8 @@ class SqliteStore(Store):
     def known_posts(self, post_ids: Collection[str]) -> dict[str, Post]:
         """As `Store.known_posts`."""
         with self.reading() as db:
-            return rows.known_posts(db, post_ids)
+            found = rows.fetch(db, "SELECT id FROM posts", "post_id", post_ids)
+            return {post.post_id: post for post in self._load([row for (row,) in found])}
 
     @property
     def mark(self) -> tuple[int, int]:
@@ -129,39 +126,24 @@ class SqliteStore(Store):
     ) -> PostLog:
         """As `Store.log`."""
         with self.reading() as db:
-            return rows.read_log(db, encoder_digest, post_ids, seen_before=seen_before)
+            heads = rows.fetch(db, rows.HEADS, "post_id", post_ids, rows.IN_ORDER)
+            if seen_before is not None:
+                heads = [head for head in heads if (head[4] or 0) < seen_before * 1e6]
+            is_all = post_ids is None and seen_before is None
+            return rows.laid_out(db, heads, encoder_digest, is_all=is_all)
 
     def logs(self, encoder_digest: str | None = None, *, n_posts: int) -> Generator[PostLog]:
         """As `Store.logs`."""
         with self.reading() as db:
-            yield from rows.read_logs(db, encoder_digest, n_posts)
+            heads = db.execute(f"{rows.HEADS} {rows.IN_ORDER}")
+            while part := heads.fetchmany(n_posts):
+                yield rows.laid_out(db, part, encoder_digest, is_all=False)
 
     def find_post_by_digest(self, digest: str) -> Post | None:
         """As `Store.find_post_by_digest`."""
         query = """SELECT post FROM photos JOIN posts ON posts.id = post
             WHERE digest = ? AND digest != '' ORDER BY posted_at_us DESC, post_id DESC LIMIT 1"""
         return next(iter(self._load([row for (row,) in self._all(query, digest)])), None)
-
-    def summary(self) -> Summary:
-        """Count what the store holds."""
-        with self.reading() as db:
-            first, last, *counts = db.execute(
-                """SELECT min(posted_at_us), max(posted_at_us), count(*), count(DISTINCT user),
-                    (SELECT count(DISTINCT tag) FROM tag_uses), (SELECT count(*) FROM tag_uses),
-                    (SELECT count(DISTINCT digest) FROM photos WHERE digest != ''),
-                    (SELECT count(*) FROM embeddings), count(*) - count(posted_at_us) FROM posts"""
-            ).fetchone()
-            query = """SELECT name, count(*) FROM posts JOIN users ON users.id = user
-                GROUP BY user ORDER BY count(*) DESC, name"""
-            people = tuple(db.execute(query))
-            span = {"first_at": rows.seconds(first), "last_at": rows.seconds(last)}
-            return Summary(*counts, **span, posts_per_person=people)
-
-    def people(self, *, at_most: int) -> list[str]:
-        """As `Store.people`."""
-        query = """SELECT name FROM users WHERE EXISTS
-            (SELECT 1 FROM posts WHERE user = users.id) ORDER BY name LIMIT ?"""
-        return [name for (name,) in self._all(query, at_most)]
 
     def missing_photos(self, encoder_digest: str) -> list[Photo]:
         """As `Store.missing_photos`."""
@@ -256,19 +238,13 @@ class SqliteStore(Store):
         with consistent(self.path):
             return super()._lists_of(entries)
 
-    def _post_rows(self, user_id: str | None) -> list[int]:
-        whose = "" if user_id is None else "WHERE user = (SELECT id FROM users WHERE name = ?)"
-        query = f"SELECT id FROM posts {whose} ORDER BY posted_at_us, post_id"  # noqa: S608
-        values = [] if user_id is None else [safe_text(user_id)]
-        return [row for (row,) in self._all(query, *values)]
-
     def _load(self, ids: list[int]) -> list[Post]:
         with self.reading() as db:
             return rows.load_posts(db, ids)
 
     def _add_batch(self, batch: list[Post], seen_at: Mapping[str, int]) -> Counter[str]:
         with consistent(self.path):
-            stored = rows.known_posts(self._db, [post.post_id for post in batch])
+            stored = self.known_posts([post.post_id for post in batch])
         latest = dict(stored)
         counts: Counter[str] = Counter()
         for post in batch:
@@ -281,7 +257,15 @@ class SqliteStore(Store):
         return counts
 
     def _write_vectors(self, encoder_digest: str, digests: Sequence[str], vectors: Halfs) -> None:
-        rows.write_vectors(self._db, encoder_digest, digests, vectors, self._next_revision())
+        encoder = rows.encoder_row(self._db, encoder_digest, vectors.shape[1])
+        query = """INSERT INTO embeddings (encoder, digest, vector) VALUES (?, ?, ?)
+            ON CONFLICT (digest, encoder) DO UPDATE SET vector = excluded.vector"""
+        made = ((encoder, d, v.tobytes()) for d, v in zip(digests, vectors, strict=True))
+        self._db.executemany(query, made)
+        revision = self._next_revision()
+        shown = "id IN (SELECT post FROM photos WHERE digest = ?)"
+        query = f"UPDATE posts SET changed = ? WHERE {shown}"  # noqa: S608
+        self._db.executemany(query, ((revision, digest) for digest in digests))
 
     def _remove(self, *, user_id: str | None, post_ids: Collection[str]) -> ForgetResult:
         with self._lock:
@@ -295,7 +279,8 @@ class SqliteStore(Store):
     def seen_at(self, post_ids: list[str]) -> dict[str, int]:
         """As `Store.seen_at`."""
         with self.reading() as db:
-            return rows.seen_at(db, post_ids)
+            found = rows.fetch(db, "SELECT post_id, seen_at_us FROM posts", "post_id", post_ids)
+            return {name: at for name, at in found if at is not None}
 
     def _next_revision(self) -> int:
         self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'")
