@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from pixtag.ingest.context import NOBODY, ImportReport
 from pixtag.store import Store
-from pixtag.store.people import owner_of, posts_at, rename_person
+from pixtag.store.history import posts_at, rename_person, user_of
 from pixtag.types import Post
 
 SERVICES = {"instagram": True, "instaloader": True, "activitypub": False, "flickr": False}
@@ -33,7 +33,7 @@ class Again:
 
     def note(self, post: Post) -> None:
         """Note a post before it is written."""
-        before = owner_of(self._store, post.post_id)
+        _, before = user_of(self._store, post.post_id)
         if before and post.user_id and before != post.user_id:
             self._renamed[before, post.user_id] += 1
         self._read[post.post_id] = post
