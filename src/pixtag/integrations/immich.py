@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError, ServerError
 from pixtag.ingest.files import as_dict, as_list, dig
 from pixtag.ingest.library import key_of
@@ -182,7 +181,7 @@ class Record:
         """Note what the person took away, put there again, or confirms; how many are confirmed."""
         changes: dict[State, list[tuple[str, str]]] = {"removed": [], "confirmed": []}
         for asset, words in self._states.items():
-            there = {key_of(_word(value)) for value in self._there.get(asset, ())}
+            there = self.there(asset)
             for word, state in words.items():
                 is_there = key_of(_word(word)) in there
                 if state == "written" and word and not is_there:
@@ -276,18 +275,13 @@ def _suggested(
 ) -> Outcome:  # fmt: skip
     own = tidy_tags(record.own(asset.name))
     removed = record.removed(asset.name)
-    wishes = Wishes.of(rules.k + len(own), own, removed, lists=rules.lists, user=rules.user)
     try:
-        answer = predictor.answer(immich.thumbnail(asset.name), wishes)
-    except ServerError as error:
-        if error.status != 404:
+        likely = rules.likely(predictor, immich.thumbnail(asset.name), own, removed)
+    except PixtagError as error:
+        if isinstance(error, ServerError) and error.status != 404:
             raise
         return Outcome(asset.name, asset.file, error=error)
-    except PixtagError as error:
-        return Outcome(asset.name, asset.file, error=error)
     barred = record.there(asset.name) | set(map(key_of, removed))
-    always = set(wishes.always)
-    likely = [s.tag for s in answer.suggestions if s.prob >= rules.min_prob or s.tag in always]
     words = [spelt.get(tag, tag) for tag in likely if tag not in barred]
     return Outcome(asset.name, asset.file, tuple(words))
 

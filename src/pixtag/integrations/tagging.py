@@ -53,6 +53,17 @@ class Rules:
     confirm: bool = False  # make the person's own what Pixtag wrote, and write nothing else
     dry_run: bool = False
 
+    def likely(
+        self, predictor: Predictor, photo: Path | bytes, own: Sequence[str], removed: Sequence[str]
+    ) -> list[str]:
+        """The likeliest tags for a photo beside the person's own, and those that are always added.
+
+        PixtagError: the photo cannot be looked at.
+        """
+        wishes = Wishes.of(self.k + len(own), own, removed, lists=self.lists, user=self.user)
+        always, found = set(wishes.always), predictor.answer(photo, wishes).suggestions
+        return [one.tag for one in found if one.prob >= self.min_prob or one.tag in always]
+
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
@@ -194,25 +205,14 @@ class Tagger:
 
     def _words(self, plan: _Plan) -> list[Word] | PixtagError:
         """The likeliest words for a photo, beside those that it has."""
-        rules = self._rules
-        own = tidy_tags([*(w.text for w in plan.notes.own), *keywords_in(plan.photo)])
-        wishes = Wishes.of(
-            rules.k + len(own), own, plan.notes.removed, lists=rules.lists, user=rules.user
-        )
+        notes, photo = plan.notes, plan.photo
+        own = tidy_tags([*(w.text for w in notes.own), *keywords_in(photo)])
         try:
-            answer = self._predictor.answer(plan.photo, wishes)
+            tags = self._rules.likely(self._predictor, photo, own, notes.removed)
         except PixtagError as error:
             return error
-        always = set(wishes.always)
-        return [
-            self._spelling(one.tag)
-            for one in answer.suggestions
-            if one.prob >= rules.min_prob or one.tag in always
-        ]
-
-    def _spelling(self, tag: str) -> Word:
-        known = self._spelt.get(tag)
-        return known.most_common(1)[0][0] if known else Word.of(tag)
+        spelt = ((tag, self._spelt.get(tag)) for tag in tags)
+        return [words.most_common(1)[0][0] if words else Word.of(tag) for tag, words in spelt]
 
     def _written(self, plan: _Plan, words: Sequence[Word]) -> Tagged:
         """Bring one sidecar up to date."""
