@@ -17,6 +17,7 @@ from pixtag.places import is_server
 from pixtag.store import rows
 from pixtag.store.batches import LEAST_POSTS, batches
 from pixtag.store.rows import BundleRecord, Database, ForgetResult, is_safe, safe_text
+from pixtag.store.schema import MEMORY
 from pixtag.types import Halfs, Photo, Post, PostLog, microseconds
 
 _READ_POSTS = 1000  # that are read at once
@@ -126,7 +127,7 @@ class Store(ABC):
             )
         from pixtag.store.sqlite import SqliteStore
 
-        return SqliteStore.of_file(
+        return SqliteStore(
             Path(address), create=create, read_only=read_only, busy_timeout_s=busy_timeout_s
         )
 
@@ -135,7 +136,7 @@ class Store(ABC):
         """Make an empty store that is in no file and goes with the object."""
         from pixtag.store.sqlite import SqliteStore
 
-        return SqliteStore.of_memory()
+        return SqliteStore(MEMORY, create=True)
 
     def __enter__(self) -> Self:
         return self

@@ -86,30 +86,26 @@ class PostgresStore(Store):
         try:
             bring_up_to_date(self._server, create=create, read_only=read_only)
             self._identity = str(self._meta("identity"))
+            name = f"{self._server.database.replace('/', '_')}-{self._identity[:8]}"
+            path = default_store().with_name(f"postgresql-{name}")
+            super().__init__(self._server.address, path, read_only=read_only)
+            if not read_only:
+                with suppress(OSError):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                self._catch_up_with_removals()
         except BaseException:
-            self._server.close()
+            self.close()
             raise
-        name = f"{self._server.database.replace('/', '_')}-{self._identity[:8]}"
-        path = default_store().with_name(f"postgresql-{name}")
-        super().__init__(self._server.address, path, read_only=read_only)
-        if not read_only:
-            with suppress(OSError):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._catch_up_with_removals()
 
     def _catch_up_with_removals(self) -> None:
         """Delete copies whose posts went elsewhere, or here by a process that was killed then.
 
         Snapshots of the posts go when they are read next (`LiveEvidence`).
         """
-        try:
-            if (last := self.last_removal) and not (
-                self._noted.exists() and self._noted.read_text(encoding="ascii") == str(last)
-            ):
-                self._remove_copies()
-        except BaseException:
-            self.close()
-            raise
+        if (last := self.last_removal) and not (
+            self._noted.exists() and self._noted.read_text(encoding="ascii") == str(last)
+        ):
+            self._remove_copies()
 
     @property
     def _noted(self) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pixtag.errors import InputError, ShapeError
 from pixtag.store.schema import MEMORY, guarded
-from pixtag.types import Bools, Halfs, Ints, Photo, Post, PostLog, microseconds
+from pixtag.types import Bools, Halfs, Ints, Post, PostLog, microseconds
 
 MAX_SECONDS = 2.0**33
 """Within this of 1970 (1698 to 2242) a float of Unix seconds tells every microsecond apart."""
@@ -173,24 +173,6 @@ def encoder_row(db: Database, digest: str, width: int) -> int:
     return row
 
 
-def load_posts(db: sqlite3.Connection, rows: list[int]) -> list[Post]:
-    """Read whole posts by their row, without those that are gone."""
-    tags: dict[int, list[str]] = {}
-    uses = "SELECT post, name FROM tag_uses JOIN tags ON tags.id = tag"
-    for post, tag in fetch(db, uses, "post", rows, "ORDER BY post, position"):
-        tags.setdefault(post, []).append(tag)
-    photos: dict[int, list[Photo]] = {}
-    shown = "SELECT post, path, digest FROM photos"
-    for post, path, digest in fetch(db, shown, "post", rows, "ORDER BY post, position"):
-        photos.setdefault(post, []).append(Photo(path_from_db(path), digest))
-    heads = "SELECT p.id, post_id, name, posted_at_us FROM posts p LEFT JOIN users u ON u.id = user"
-    found = {
-        row: Post(post_id, user, seconds(at), tuple(tags.get(row, ())), tuple(photos.get(row, ())))
-        for row, post_id, user, at in fetch(db, heads, "p.id", rows)
-    }
-    return [found[row] for row in rows if row in found]
-
-
 def laid_out(
     db: sqlite3.Connection, heads: list[Any], encoder_digest: str | None, *, is_all: bool
 ) -> PostLog:
@@ -294,37 +276,30 @@ def remove_rows(
 
 
 def finish_removal(db: sqlite3.Connection, path: Path, what: int) -> tuple[int, bool]:
-    """Do what follows when rows were removed: files, then `compact`; files gone, and its answer.
+    """Do what follows when rows were removed: files, then the space that rows had in the store's.
 
-    `what` is the store's `needs_compacting`: `_ALL`, or less when the files are gone already.
+    The file is rewritten without what was deleted, and the write-ahead log emptied. `what` is the
+    store's `needs_compacting`: `_ALL`, or less when the files are gone already.
+
+    Gives how many files went; and False when another process has the store open or the disk has no
+    room: the next opening for writing tries again.
     """
     n_files = 0
-    if what == _ALL:
-        with guarded(path):
+    with guarded(path):
+        if what == _ALL:
             used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
             n_files = 0 if path == MEMORY else _remove_files(path, used)
             db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
-    return n_files, compact(db, path)
-
-
-def compact(db: sqlite3.Connection, path: Path) -> bool:
-    """Rewrite the file without what was deleted, and empty the write-ahead log.
-
-    False when another process has the store open or the disk has no room; the next opening for
-    writing tries again.
-    """
-    with guarded(path):
         try:
             db.execute("VACUUM")
             is_busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _TRY_LATER:
                 raise
-            return False
-        if is_busy:
-            return False
-        db.execute("UPDATE meta SET value = 0 WHERE name = 'needs_compacting'")
-    return True
+            return n_files, False
+        if not is_busy:
+            db.execute("UPDATE meta SET value = 0 WHERE name = 'needs_compacting'")
+    return n_files, not is_busy
 
 
 def _delete_rows(

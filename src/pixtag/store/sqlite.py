@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pixtag.errors import StoreError
 from pixtag.lists import Lists
@@ -38,29 +38,26 @@ class SqliteStore(Store):
 
     _most_at_once = 32_000
 
-    def __init__(self, db: sqlite3.Connection, path: Path, *, read_only: bool = False) -> None:
-        super().__init__(str(path), path, read_only=read_only)
-        self._db, self._lock = db, threading.RLock()
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        busy_timeout_s: float = 5.0,
+    ) -> None:
         self.is_in_memory = path == MEMORY
-
-    @classmethod
-    def of_file(cls, path: Path, *, create: bool, read_only: bool, busy_timeout_s: float) -> Self:
-        """Open a store's file as `Store.open` does."""
-        file = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
-        db = connect(file, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
-        store = cls(db, file, read_only=read_only)
+        if not self.is_in_memory:
+            path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link
+        super().__init__(str(path), path, read_only=read_only)
+        self._lock = threading.RLock()
+        self._db = connect(path, create=create, read_only=read_only, busy_timeout_s=busy_timeout_s)
         try:
-            if not read_only and (what := store._meta("needs_compacting")):
-                rows.finish_removal(db, file, what)  # of a forgetting that was interrupted
+            if not read_only and (what := self._meta("needs_compacting")):
+                rows.finish_removal(self._db, path, what)  # of a forgetting that was interrupted
         except BaseException:
-            store.close()
+            self.close()
             raise
-        return store
-
-    @classmethod
-    def of_memory(cls) -> Self:
-        """Make an empty store as `Store.in_memory` does."""
-        return cls(connect(MEMORY, create=True), MEMORY)
 
     def close(self) -> None:
         """Close the file. Nothing is lost by not calling it."""
@@ -240,7 +237,24 @@ class SqliteStore(Store):
 
     def _load(self, ids: list[int]) -> list[Post]:
         with self.reading() as db:
-            return rows.load_posts(db, ids)
+            tags: dict[int, list[str]] = {}
+            uses = "SELECT post, name FROM tag_uses JOIN tags ON tags.id = tag"
+            in_order = "ORDER BY post, position"
+            for post, tag in rows.fetch(db, uses, "post", ids, in_order):
+                tags.setdefault(post, []).append(tag)
+            photos: dict[int, list[Photo]] = {}
+            shown = "SELECT post, path, digest FROM photos"
+            for post, path, digest in rows.fetch(db, shown, "post", ids, in_order):
+                photos.setdefault(post, []).append(Photo(rows.path_from_db(path), digest))
+            heads = """SELECT p.id, post_id, name, posted_at_us
+                FROM posts p LEFT JOIN users u ON u.id = user"""
+            found = {
+                row: Post(
+                    name, user, rows.seconds(at), (*tags.get(row, ()),), (*photos.get(row, ()),)
+                )
+                for row, name, user, at in rows.fetch(db, heads, "p.id", ids)
+            }
+            return [found[row] for row in ids if row in found]
 
     def _add_batch(self, batch: list[Post], seen_at: Mapping[str, int]) -> Counter[str]:
         with consistent(self.path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -151,13 +151,9 @@ def most_alike(
         query += " ORDER BY position"
         tags = [tuple(t for (t,) in db.execute(query, (rows[i][0],))) for i in best]
     return [
-        Earlier(*_head(rows[i]), names, path_from_db(rows[i][4]), float(cosine[i]))
+        Earlier(rows[i][1], seconds(rows[i][2]), names, path_from_db(rows[i][4]), float(cosine[i]))
         for i, names in zip(best, tags, strict=True)
     ]
-
-
-def _head(row: tuple[Any, ...]) -> tuple[str, float | None]:
-    return row[1], seconds(row[2])
 
 
 def photo_of(store: Store, post_id: str, *, user: str | None) -> str | None:
