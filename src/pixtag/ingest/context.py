@@ -333,7 +333,7 @@ class Context:
         """Make the folder and sweep away what killed runs left half-written."""
         self.photos_folder.mkdir(0o700, exist_ok=True)
         for file in self.photos_folder.glob("*.part"):
-            if not (file.stem.isdecimal() and _is_running(int(file.stem))):
+            if not is_running(file.stem):
                 file.unlink(missing_ok=True)
         return self.photos_folder / f"{os.getpid()}.part"
 
@@ -356,9 +356,10 @@ def _as_on_disk(path: str) -> str:
     return next(filter(os.path.isfile, forms), path)
 
 
-def _is_running(process_id: int) -> bool:
+def is_running(process_id: str) -> bool:
+    """Whether a process of this number runs; no number counts as none."""
     try:
-        os.kill(process_id, 0)
-    except (OSError, OverflowError) as error:
+        os.kill(int(process_id), 0)
+    except (OSError, OverflowError, ValueError) as error:
         return isinstance(error, PermissionError)  # it is somebody else's
     return True

@@ -12,7 +12,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -49,6 +48,11 @@ _NEW = (
     "</x:xmpmeta>\n"
     '<?xpacket end="w"?>\n'
 ).encode()
+_FORMS = (
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+)
 _START_TAG = re.compile(rb"""<([^\s/>]+)(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([^"']*)""")
 _BLANKS_BEFORE = re.compile(rb"\s*\Z")
@@ -226,7 +230,7 @@ class Xmp:
         before = self._text[self._blank(last.start) : last.start] if last else None
         if before is None:
             before = self._line(container.start) + b" "
-        new = b"".join(before + b"<%b>%b</%b>" % (li, _escaped(text), li) for text in texts)
+        new = b"".join(before + b"<%b>%b</%b>" % (li, escape(text).encode(), li) for text in texts)
         if container.is_empty:
             head = self._text[container.start : container.inside - 2].rstrip() + b">"
             tail = self._line(container.start) + b"</" + raw + b">"
@@ -420,36 +424,21 @@ def _leaf(text: str, mark: str) -> str:
     return key_of(text.rpartition(mark)[2] if mark else text)
 
 
-def _escaped(text: str) -> bytes:
-    return escape(text).encode()
-
-
 def _decoded(data: bytes, name: str) -> tuple[bytes, Callable[[bytes], bytes]]:
     """Give a text as UTF-8 without its mark, and how to bring it back into its own form."""
     if len(data) > MAX_BYTES:
         what = f"{name} has {len(data):,} bytes, too many for a sidecar"
         raise SidecarError(what, hint="it is left as it is")
-    for mark, form in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
-        if data.startswith(mark):
-            try:
-                text = data[2:].decode(form).encode()
-            except UnicodeError as error:
-                raise _foreign(name) from error
-            return text, partial(_as_utf_16, mark, form)
-    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
-    text = data[len(mark) :]
-    declared = _DECLARED.match(text)
+    unmarked = (b"", "utf-8")
+    mark, form = next((one for one in _FORMS if data.startswith(one[0])), unmarked)
     try:
-        text.decode()
+        text = data[len(mark) :].decode(form).encode()
     except UnicodeError as error:
         raise _foreign(name) from error
+    declared = _DECLARED.match(text) if form == "utf-8" else None
     if declared and declared[1].lower() not in {b"utf-8", b"utf8"}:
         raise _foreign(name)
-    return text, lambda new: mark + new
-
-
-def _as_utf_16(mark: bytes, form: str, text: bytes) -> bytes:
-    return mark + text.decode().encode(form)
+    return text, lambda new: mark + new.decode().encode(form)
 
 
 def _foreign(name: str) -> SidecarError:

@@ -23,6 +23,7 @@ from pixtag import images
 from pixtag.choose import Wishes
 from pixtag.errors import InputError, PixtagError
 from pixtag.formats import PHOTO_SUFFIXES
+from pixtag.ingest.context import is_running
 from pixtag.ingest.library import key_of, keywords_in
 from pixtag.integrations.sidecars import MAX_BYTES, Notes, Revision, SidecarError, Text, Word, Xmp
 from pixtag.lists import Lists
@@ -110,7 +111,9 @@ def find(paths: Iterable[Path], kind: Kind = "xmp") -> Folder:
             for name in sorted(names):
                 stem, suffix = os.path.splitext(name)  # noqa: PTH122 - as text
                 if name.startswith(".pixtag-") and suffix == ".part":
-                    _sweep(here / name)
+                    if not is_running(stem.rpartition("-")[2]):  # who wrote it
+                        with suppress(OSError):
+                            (here / name).unlink()
                 elif name.startswith("."):
                     continue
                 elif suffix.lower() in PHOTO_SUFFIXES:
@@ -304,18 +307,6 @@ def _replaced(path: Path, revise: Callable[[bytes | None], Revision], *, dry_run
             part.unlink(missing_ok=True)
     what = f"{path} is being changed by another program"
     raise SidecarError(what, hint="run it again when that program is done")
-
-
-def _sweep(part: Path) -> None:
-    """Remove a part whose writer is gone."""
-    writer = part.stem.rpartition("-")[2]
-    try:
-        os.kill(int(writer), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        with suppress(OSError):
-            part.unlink()
-    except OSError:
-        return
 
 
 class Watch:
