@@ -72,9 +72,9 @@ class TagTally:
         self.changed[reason] += 1
         self.examples.setdefault(reason, f"{_shortened(raw)} -> {_shortened(tag)}")
 
-    def drop(self, reason: str, raw: str, n_tags: int = 1) -> None:
-        """Count tags that were left out."""
-        self.dropped[reason] += n_tags
+    def drop(self, reason: str, raw: str) -> None:
+        """Count a tag that was left out."""
+        self.dropped[reason] += 1
         self.examples.setdefault(reason, _shortened(raw))
 
 

@@ -232,7 +232,10 @@ def import_posts(
     def counted() -> Iterator[Post]:
         for source in sources:
             for read in READERS[source.kind].read(source.paths, context):
-                post = read if only_for is None else _made_own(store, read, only_for)
+                post = read
+                if only_for is not None:
+                    own = own_post_id(store, read.post_id, only_for)
+                    post = replace(read, post_id=own, user_id=only_for)
                 if post.user_id is None and has_owners:
                     post = replace(post, user_id=user_of(store, post.post_id)[1])
                 report.count(post, now=latest)
@@ -249,10 +252,6 @@ def import_posts(
     for one in again.values():
         one.settle(report)
     return report
-
-
-def _made_own(store: Store, post: Post, user: str) -> Post:
-    return replace(post, post_id=own_post_id(store, post.post_id, user), user_id=user)
 
 
 def _only_person(store: Store) -> str | None:

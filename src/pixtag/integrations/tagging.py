@@ -152,7 +152,12 @@ class Tagger:
         self, folder: Folder, on_progress: Callable[[int, int], None] | None = None
     ) -> Iterator[Tagged]:
         """Tag photos, a batch at a time; each is done when it is told."""
-        n_done, n = 0, len(folder.photos)
+        for n_done, one in enumerate(self._each(folder), 1):
+            yield one
+            if on_progress is not None:
+                on_progress(n_done, len(folder.photos))
+
+    def _each(self, folder: Folder) -> Iterator[Tagged]:
         self._moved = self._by_digest(folder.orphans)
         todo: list[_Plan] = []
         plans = list(map(self._plan, folder.photos))  # all, so that every spelling is known
@@ -161,18 +166,14 @@ class Tagger:
                 todo.append(plan)
                 continue
             yield plan if isinstance(plan, Tagged) else self._written(plan, ())
-            n_done += 1
-            if on_progress is not None:
-                on_progress(n_done, n)
         with ThreadPoolExecutor(2, thread_name_prefix="pixtag-tag") as workers:
             for start in range(0, len(todo), BATCH):
                 batch = todo[start : start + BATCH]
                 for plan, words in zip(batch, workers.map(self._words, batch), strict=True):
-                    is_error = isinstance(words, PixtagError)
-                    yield _failed(plan, words) if is_error else self._written(plan, words)
-                    n_done += 1
-                    if on_progress is not None:
-                        on_progress(n_done, n)
+                    if isinstance(words, PixtagError):
+                        yield _failed(plan.photo, plan.sidecar, words)
+                    else:
+                        yield self._written(plan, words)
 
     def _is_due(self, plan: _Plan) -> bool:
         rules = self._rules
@@ -198,10 +199,8 @@ class Tagger:
                         orphan.rename(sidecar)
                     return Tagged(str(photo), str(sidecar), "moved")
             notes = _read(sidecar, rules.kind).notes
-        except PixtagError as error:
-            return Tagged(str(photo), str(sidecar), "failed", error=error)
-        except OSError as error:
-            return Tagged(str(photo), str(sidecar), "failed", error=_why(sidecar, error))
+        except (PixtagError, OSError) as error:
+            return _failed(photo, sidecar, error)
         for word in notes.own:
             self._spelt[key_of(word.text)][word] += 1
         return _Plan(photo, sidecar, notes)
@@ -226,10 +225,8 @@ class Tagger:
                 confirmed = plan.notes.written
             revise = partial(_revised, plan, words, digest, rules)
             found = _replaced(plan.sidecar, revise, dry_run=rules.dry_run)
-        except PixtagError as error:
-            return _failed(plan, error)
-        except OSError as error:
-            return _failed(plan, _why(plan.sidecar, error))
+        except (PixtagError, OSError) as error:
+            return _failed(plan.photo, plan.sidecar, error)
         state: State = "nothing"
         if found.added or confirmed:
             state = "confirmed" if confirmed else "tagged"
@@ -241,14 +238,12 @@ class Tagger:
         return Tagged(str(plan.photo), str(plan.sidecar), state, words_told, found.taken_away)
 
 
-def _failed(plan: _Plan, error: object) -> Tagged:
-    known = error if isinstance(error, PixtagError) else None
-    return Tagged(str(plan.photo), str(plan.sidecar), "failed", error=known)
-
-
-def _why(sidecar: Path, error: OSError) -> SidecarError:
-    what = f"{sidecar} cannot be written: {error.strerror or error}"
-    return SidecarError(what, hint="check who owns the folder and whether the disk has room")
+def _failed(photo: Path, sidecar: Path, error: PixtagError | OSError) -> Tagged:
+    if isinstance(error, OSError):
+        what = f"{sidecar} cannot be written: {error.strerror or error}"
+        hint = "check who owns the folder and whether the disk has room"
+        error = SidecarError(what, hint=hint)
+    return Tagged(str(photo), str(sidecar), "failed", error=error)
 
 
 def _revised(

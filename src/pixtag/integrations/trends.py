@@ -157,8 +157,8 @@ def _records(path: Path, report: ImportReport) -> Iterator[tuple[str, Mapping[st
     with open_text(path) as file:
         numbered = lines(file, path, report)
         head = next((line for _, line in numbered if line.strip()), "").lstrip("\ufeff")
-        mark = max(",;\t|", key=lambda m: len(_places(next(csv.reader([head], delimiter=m), []))))
-        places = _places(next(csv.reader([head], delimiter=mark), []))
+        tables = {m: _places(next(csv.reader([head], delimiter=m), [])) for m in ",;\t|"}
+        mark, places = max(tables.items(), key=lambda one: len(one[1]))
         if missing := [column for column in _NEEDED if column not in places]:
             what = f"{path} has no column {' or '.join(missing)} in its first line"
             what += f": {head[:60].strip()!r}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pixtag.errors import InputError
 from pixtag.store import Store
-from pixtag.store.rows import is_safe
+from pixtag.store.rows import is_safe, seconds
 from pixtag.tags import normalise_tag
 from pixtag.types import OutsideCount, microseconds
 
@@ -106,6 +106,6 @@ def outside_sources(store: Store) -> list[SourceSummary]:
     for source in sorted(found.keys() | fetches.keys()):
         _, n_tags, n_counts, first, last = found.get(source, (source, 0, 0, None, None))
         tried, fetched, problem = fetches.get(source, (None, None, ""))
-        tried, fetched = (None if us is None else us / 1e6 for us in (tried, fetched))
-        out.append(SourceSummary(source, n_tags, n_counts, first, last, tried, fetched, problem))
+        times = seconds(tried), seconds(fetched)
+        out.append(SourceSummary(source, n_tags, n_counts, first, last, *times, problem))
     return out

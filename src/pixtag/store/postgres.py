@@ -373,10 +373,8 @@ class PostgresStore(Store):
         alive = "SELECT job FROM workers WHERE seen_until > clock_timestamp()"
         self._change(f"DELETE FROM shards WHERE job NOT IN ({alive})")  # noqa: S608
         digests = list({*chain.from_iterable(row[2] for row in gone)} - {""})
-        unshown = "NOT EXISTS (SELECT FROM posts WHERE digests @> ARRAY[name])"
-        query = (
-            f"""SELECT name FROM unnest(%(names)s::text[]) AS name WHERE {unshown.format("name")}"""  # noqa: S608
-        )
+        query = """SELECT name FROM unnest(%(names)s::text[]) AS name
+            WHERE NOT EXISTS (SELECT FROM posts WHERE digests @> ARRAY[name])"""
         photos = [name for (name,) in self._rows(query, names=digests)]
         # Of a person every trace: photos of earlier forms of their posts too.
         whole = "digest NOT IN (SELECT unnest(digests) FROM posts)" if user_id else "false"
@@ -388,12 +386,13 @@ class PostgresStore(Store):
             AND NOT EXISTS (SELECT FROM posts WHERE target = ANY(paths))""", targets=targets,
         )  # fmt: skip
         tags, users = [*chain.from_iterable(row[0] for row in gone)], [row[3] for row in gone]
-        query = "DELETE FROM tags WHERE id = ANY(%(tags)s)"
-        unused = "NOT EXISTS (SELECT FROM tag_uses WHERE tag = tags.id)"
-        self._change(f"{query} AND {unused}", tags=list({*tags}))
-        query = "DELETE FROM users WHERE id = ANY(%(users)s::text[])"
-        unused = 'NOT EXISTS (SELECT FROM posts WHERE "user" = users.id)'
-        self._change(f"{query} AND {unused}", users=list({*users}))
+        for table, names, uses in (
+            ("tags", tags, "tag_uses WHERE tag = tags.id"),
+            ("users", users, 'posts WHERE "user" = users.id'),
+        ):
+            query = f"""DELETE FROM {table} WHERE id = ANY(%(names)s::text[])
+                AND NOT EXISTS (SELECT FROM {uses})"""  # noqa: S608
+            self._change(query, names=list({*names}))
         with self.writing() as db:
             n_lists = rows.delete_records(db, user_id)
         return {

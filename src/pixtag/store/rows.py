@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import sqlite3
@@ -288,7 +289,8 @@ def finish_removal(db: sqlite3.Connection, path: Path, what: int) -> tuple[int, 
     with guarded(path):
         if what == _ALL:
             used: set[str] = {row[0] for row in db.execute("SELECT DISTINCT digest FROM photos")}
-            n_files = 0 if path == MEMORY else _remove_files(path, used)
+            derived = path.parent.glob(glob.escape(path.name) + ".snapshot*")
+            n_files = 0 if path == MEMORY else remove_all([*copies_beside(path), *derived], used)
             db.execute("UPDATE meta SET value = 1 WHERE name = 'needs_compacting'")
         try:
             db.execute("VACUUM")
@@ -331,12 +333,6 @@ def delete_records(db: Database, user_id: str | None) -> int:
     for table in ("keys", "requests", "served", "sets", "written"):
         db.execute(f"DELETE FROM {table} WHERE user_name = ?", (user_id,))  # noqa: S608
     return db.execute("DELETE FROM lists WHERE user_name = ?", (user_id,)).rowcount
-
-
-def _remove_files(path: Path, used: set[str]) -> int:
-    """Delete derived files, and copies of photos that no post shows."""
-    derived = [f for f in path.parent.iterdir() if f.name.startswith(path.name + ".snapshot")]
-    return remove_all([*copies_beside(path), *derived], used)
 
 
 def copies_beside(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -237,28 +237,25 @@ class SqliteStore(Store):
 
     def _load(self, ids: list[int]) -> list[Post]:
         with self.reading() as db:
-            tags: dict[int, list[str]] = {}
+            tags = defaultdict[int, list[str]](list)
             uses = "SELECT post, name FROM tag_uses JOIN tags ON tags.id = tag"
             in_order = "ORDER BY post, position"
             for post, tag in rows.fetch(db, uses, "post", ids, in_order):
-                tags.setdefault(post, []).append(tag)
-            photos: dict[int, list[Photo]] = {}
+                tags[post].append(tag)
+            photos = defaultdict[int, list[Photo]](list)
             shown = "SELECT post, path, digest FROM photos"
             for post, path, digest in rows.fetch(db, shown, "post", ids, in_order):
-                photos.setdefault(post, []).append(Photo(rows.path_from_db(path), digest))
+                photos[post].append(Photo(rows.path_from_db(path), digest))
             heads = """SELECT p.id, post_id, name, posted_at_us
                 FROM posts p LEFT JOIN users u ON u.id = user"""
             found = {
-                row: Post(
-                    name, user, rows.seconds(at), (*tags.get(row, ()),), (*photos.get(row, ()),)
-                )
+                row: Post(name, user, rows.seconds(at), tuple(tags[row]), tuple(photos[row]))
                 for row, name, user, at in rows.fetch(db, heads, "p.id", ids)
             }
             return [found[row] for row in ids if row in found]
 
     def _add_batch(self, batch: list[Post], seen_at: Mapping[str, int]) -> Counter[str]:
-        with consistent(self.path):
-            stored = self.known_posts([post.post_id for post in batch])
+        stored = self.known_posts([post.post_id for post in batch])
         latest = dict(stored)
         counts: Counter[str] = Counter()
         for post in batch:
