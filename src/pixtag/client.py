@@ -13,10 +13,11 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx2
@@ -218,7 +219,7 @@ def _unreachable(error: httpx2.TransportError, url: str) -> UnreachableError:
     return UnreachableError(what, hint="is `pixtag serve` running there?")
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """One server's API. Threads may share it; close it, or use it in a `with`.
 
     Every method raises a `ServiceError` with a hint where the server does not do it. What it is
@@ -241,9 +242,6 @@ class Client:
     def close(self) -> None:
         """Close its connections."""
         self._http.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -292,7 +290,7 @@ class Client:
         raise AssertionError
 
 
-class AsyncClient:
+class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
     """As `Client`, to await."""
 
     def __init__(
@@ -305,9 +303,6 @@ class AsyncClient:
     async def close(self) -> None:
         """Close its connections."""
         await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         await self.close()

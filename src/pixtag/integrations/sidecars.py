@@ -55,7 +55,6 @@ _FORMS = (
 )
 _START_TAG = re.compile(rb"""<([^\s/>]+)(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _DECLARED = re.compile(rb"""<\?xml[^>]*encoding\s*=\s*["']([^"']*)""")
-_BLANKS_BEFORE = re.compile(rb"\s*\Z")
 
 
 class SidecarError(PixtagError):

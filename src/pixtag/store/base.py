@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 from pixtag.errors import InputError, StoreError, extra_hint
 from pixtag.lists import ListName, Lists
@@ -78,7 +78,7 @@ class Failure:
     message: str
 
 
-class Store(ABC):
+class Store(AbstractContextManager["Store"]):
     """Posts, photos and embeddings in an SQLite file or a PostgreSQL database; see `Store.open`.
 
     One object may be shared by threads. Reads see what was committed when they began.
@@ -137,9 +137,6 @@ class Store(ABC):
         from pixtag.store.sqlite import SqliteStore
 
         return SqliteStore(MEMORY, create=True)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
