@@ -253,7 +253,6 @@ def suggest(
             for word in one.words:
                 words[word].append(one.asset)
         if not rules.dry_run:
-            record.put([(asset, w) for w, assets in words.items() for asset in assets], "begun")
             _add(immich, record, words)
             seen = [(one.asset, "") for one in found if not (one.words or one.error)]
             record.put(seen, "written")
@@ -265,8 +264,10 @@ def suggest(
 
 def _add(immich: Immich, record: Record, words: dict[str, list[str]]) -> None:
     if words:
+        rows = [(asset, word) for word, assets in words.items() for asset in assets]
+        record.put(rows, "begun")
         immich.add_tags(words)
-        record.put([(asset, w) for w, assets in words.items() for asset in assets], "written")
+        record.put(rows, "written")
 
 
 def _suggested(

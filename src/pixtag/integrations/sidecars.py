@@ -22,6 +22,9 @@ from pixtag.tags import find_hashtags
 
 MAX_BYTES = 16 * 2**20
 _MOST_DEEP = 200
+_LEFT = "it is left as it is"
+_HARM = f"{_LEFT}; somebody may mean harm by it"
+_AGAIN = "let the program that made it write it again"
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _SUBJECT = "http://purl.org/dc/elements/1.1/ subject"
@@ -250,10 +253,7 @@ class Xmp:
         """A new property with a list, at the end of the first description."""
         home = self._description
         if home is None:
-            raise SidecarError(
-                f"{self._name} has no rdf:Description to write into",
-                hint="let the program that made it write it again",
-            )
+            raise self._fault("has no rdf:Description to write into", _AGAIN)
         namespace, _, local = one.partition(" ")
         prefix, kind, _ = _PROPERTIES[one]
         rdf = next(p for p, uri in home.scope.items() if uri == _RDF)
@@ -307,17 +307,15 @@ class Xmp:
         try:
             parser.Parse(self._text, True)
         except expat.ExpatError as error:
-            what = f"{self._name} is no XMP: {error}"
-            raise SidecarError(
-                what, hint="it is left as it is; let the program that made it write it again"
-            ) from error
+            raise self._fault(f"is no XMP: {error}", f"{_LEFT}; {_AGAIN}") from error
         if not self._is_xmp:
-            what = f"{self._name} is XML without rdf:RDF, so no XMP"
-            raise SidecarError(what, hint="it is left as it is")
+            raise self._fault("is XML without rdf:RDF, so no XMP", _LEFT)
+
+    def _fault(self, what: str, hint: str) -> SidecarError:
+        return SidecarError(f"{self._name} {what}", hint=hint)
 
     def _refuse(self, *_: object) -> None:
-        what = f"{self._name} has a document type, which no XMP has"
-        raise SidecarError(what, hint="it is left as it is; somebody may mean harm by it")
+        raise self._fault("has a document type, which no XMP has", _HARM)
 
     def _open(self, name: str, at: int) -> None:
         above, upper = [*(one.name for one in self._stack[:-3:-1]), "", ""][:2]
@@ -327,8 +325,7 @@ class Xmp:
         is_list = above in self._found and name in _CONTAINERS
         is_item = above in _CONTAINERS and name == f"{_RDF} li"
         if len(self._stack) >= _MOST_DEEP:
-            what = f"{self._name} is nested more than {_MOST_DEEP} deep"
-            raise SidecarError(what, hint="it is left as it is; somebody may mean harm by it")
+            raise self._fault(f"is nested more than {_MOST_DEEP} deep", _HARM)
         if not (is_home or is_list or is_item or (in_home and name in self._found)):
             self._stack.append(_Element(name))
             return
@@ -349,8 +346,7 @@ class Xmp:
         one.close = one.inside if one.is_empty else at
         one.end = one.inside if one.is_empty else self._text.find(b">", at) + 1
         if one.name in self._found and not one.inner and "".join(one.text).strip():
-            what = f"{self._name} has keywords in a form that XMP does not have"
-            raise SidecarError(what, hint="let the program that made it write it again")
+            raise self._fault("has keywords in a form that XMP does not have", _AGAIN)
 
     def _heard(self, text: str) -> None:
         if self._stack:
@@ -427,7 +423,7 @@ def _decoded(data: bytes, name: str) -> tuple[bytes, Callable[[bytes], bytes]]:
     """Give a text as UTF-8 without its mark, and how to bring it back into its own form."""
     if len(data) > MAX_BYTES:
         what = f"{name} has {len(data):,} bytes, too many for a sidecar"
-        raise SidecarError(what, hint="it is left as it is")
+        raise SidecarError(what, hint=_LEFT)
     unmarked = (b"", "utf-8")
     mark, form = next((one for one in _FORMS if data.startswith(one[0])), unmarked)
     try:
@@ -441,5 +437,5 @@ def _decoded(data: bytes, name: str) -> tuple[bytes, Callable[[bytes], bytes]]:
 
 
 def _foreign(name: str) -> SidecarError:
-    hint = "it is left as it is; XMP is UTF-8 or UTF-16"
+    hint = f"{_LEFT}; XMP is UTF-8 or UTF-16"
     return SidecarError(f"{name} is in another encoding than Unicode", hint=hint)
