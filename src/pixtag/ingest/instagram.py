@@ -354,7 +354,7 @@ def looks_like_instaloader(look: Look) -> Path | None:
 
 
 def _is_metadata(path: Path) -> bool:
-    return bool(dig(_json_file(path, Context(ImportReport(), path)), "instaloader"))
+    return bool(dig(_json_file(path, ImportReport()), "instaloader"))
 
 
 def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
@@ -370,7 +370,7 @@ def read_instaloader(paths: Sequence[Path], context: Context) -> Iterator[Post]:
         n_groups += len(groups)
         context.report.n_expected += len(groups)
         for files in groups:
-            document = as_dict(_json_file(files.metadata, context))
+            document = as_dict(_json_file(files.metadata, context.report))
             node = as_dict(document.get("node")) or document
             node_type = dig(document, "instaloader", "node_type")
             if node_type == "StoryItem" or folder.name.endswith(":stories"):
@@ -436,7 +436,8 @@ def _instaloader_post(
         owner = folder.name
     owner = owner or context.person(files.base)
     comments: list[Comment] = []
-    for row in as_list(_json_file(files.comments, context) if context.join_comments else None):
+    beside = files.comments if context.join_comments else None
+    for row in as_list(_json_file(beside, context.report)):
         author, said_at = dig(row, "owner", "username"), dig(row, "created_at")
         comments += context.own_comment(
             author, owner, dig(row, "text"), said_at, files.base, is_plain=True
@@ -458,19 +459,19 @@ def _texts(files: _PostFiles, node: dict[str, object], context: Context) -> list
     caption = node.get("caption")
     found.append(dig(caption, "text") if isinstance(caption, dict) else caption)
     if not any(isinstance(text, str) for text in found):
-        raws = (_read(path, context) or b"" for path in files.texts)
+        raws = (_read(path, context.report) or b"" for path in files.texts)
         found = [text_of(raw, files.base) for raw in raws]
     # True Unicode, where É and a space that does not break are two characters.
     plain = (context.plain_text(text) for text in found if isinstance(text, str))
     return list(dict.fromkeys(filter(None, plain)))
 
 
-def _json_file(path: Path | None, context: Context) -> object:
-    raw = None if path is None else _read(path, context)
-    return read_json(raw, str(path), context.report)
+def _json_file(path: Path | None, report: ImportReport) -> object:
+    raw = None if path is None else _read(path, report)
+    return read_json(raw, str(path), report)
 
 
-def _read(path: Path, context: Context) -> bytes | None:
+def _read(path: Path, report: ImportReport) -> bytes | None:
     """Read a small file whole, unpacking .xz; None (counted) when it is too large or damaged."""
     opener = lzma.open if path.suffix == ".xz" else open
-    return read_all(lambda: opener(path, "rb"), str(path), context.report)
+    return read_all(lambda: opener(path, "rb"), str(path), report)

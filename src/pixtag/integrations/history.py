@@ -21,6 +21,9 @@ from pixtag.photos import BATCH
 from pixtag.store import Store
 from pixtag.types import Halfs, Photo, Post
 
+OnProgress = Callable[[int, int | None], None]
+"""Told how many are done, and how many there are where that is known."""
+
 
 class Picture(NamedTuple):
     """A photo of a post: its address, and how to fetch it."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from pixtag.errors import InputError, PixtagError, ServerError
 from pixtag.ingest.files import as_dict, as_list, dig
 from pixtag.ingest.library import key_of
-from pixtag.integrations.history import Keeper, Picture
+from pixtag.integrations.history import Keeper, OnProgress, Picture
 from pixtag.integrations.http import Client, NotThereError
 from pixtag.integrations.tagging import Rules
 from pixtag.predictor import Predictor
@@ -28,7 +28,6 @@ from pixtag.types import Post
 OLDEST = (1, 113)  # the first version with tags
 PAGE = 250
 BATCH = 16
-OnProgress = Callable[[int, int | None], None]
 
 
 class ImmichConfig(BaseModel):

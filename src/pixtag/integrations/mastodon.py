@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from pixtag.errors import InputError, ServerError
 from pixtag.ingest.files import as_dict, as_list, dig
 from pixtag.ingest.services import reach_of, read_note
-from pixtag.integrations.history import Keeper, Picture
+from pixtag.integrations.history import Keeper, OnProgress, Picture
 from pixtag.integrations.http import Client, KeyRefusedError, NotThereError
 from pixtag.types import Post
 
 PAGE = 40  # the most that Mastodon gives at once
 _HANDLE = re.compile(r"@?([^@/\s]+)@([^@/\s]+)")
 _PATH = re.compile(r"/(?:@|users/|profile/|i/)?([^@/\s]+)/?")
-OnProgress = Callable[[int, int | None], None]
 
 
 class MastodonConfig(BaseModel):
