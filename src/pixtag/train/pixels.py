@@ -141,9 +141,7 @@ def fit_head(
         "tags": rng.normal(0, 0.1, (n_tags, joint)).astype(np.float32),
         "bias": np.log((uses + 1.0) / (uses.sum() + n_tags)).astype(np.float32),
     }
-    # A small log needs steps too, about as many an epoch as a large one.
-    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
-    steps = n // batch
+    steps, batch = _steps(n)
     seen = jnp.asarray(embeddings - center, jnp.float32)
     data = (seen, jnp.asarray(ids, jnp.int32), jnp.asarray(mask))
     state = (params, _head_optimizer(epochs * steps).init(params))
@@ -162,30 +160,21 @@ def _head_optimizer(n_steps: int) -> Any:
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _head_epoch(n_steps: int, steps: int, batch: int, data: Any, state: Any, key: Any) -> Any:
     embeddings, ids, mask = data
-    optimizer = _head_optimizer(n_steps)
     order_key, drop_key = jax.random.split(key)
     order = jax.random.permutation(order_key, embeddings.shape[0])[: steps * batch]
 
-    def step(state: Any, inputs: Any) -> Any:
+    def loss(params: Any, inputs: Any) -> Any:
         rows, step_key = inputs
-        params, memory = state
+        kept = jax.random.bernoulli(step_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
+        seen = embeddings[rows] * kept / (1 - HEAD_DROPOUT)
+        joint = seen @ params["projection"]
+        joint = joint * jax.lax.rsqrt(jnp.sum(joint**2, axis=1, keepdims=True) + 1e-12)
+        log_probs = jax.nn.log_softmax(joint @ params["tags"].T + params["bias"])
+        picked = jnp.take_along_axis(log_probs, ids[rows], axis=1) * mask[rows]
+        return -jnp.mean(picked.sum(axis=1) / mask[rows].sum(axis=1))
 
-        def loss(params: Any) -> Any:
-            kept = jax.random.bernoulli(step_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
-            seen = embeddings[rows] * kept / (1 - HEAD_DROPOUT)
-            joint = seen @ params["projection"]
-            joint = joint * jax.lax.rsqrt(jnp.sum(joint**2, axis=1, keepdims=True) + 1e-12)
-            log_probs = jax.nn.log_softmax(joint @ params["tags"].T + params["bias"])
-            picked = jnp.take_along_axis(log_probs, ids[rows], axis=1) * mask[rows]
-            return -jnp.mean(picked.sum(axis=1) / mask[rows].sum(axis=1))
-
-        gradient = jax.grad(loss)(params)
-        updates, memory = optimizer.update(gradient, memory, params)
-        return (optax.apply_updates(params, updates), memory), None
-
-    keys = jax.random.split(drop_key, steps)
-    state, _ = jax.lax.scan(step, state, (order.reshape(steps, batch), keys))
-    return state
+    inputs = (order.reshape(steps, batch), jax.random.split(drop_key, steps))
+    return _descend(loss, _head_optimizer(n_steps), state, inputs)
 
 
 def fit_topics(
@@ -237,22 +226,16 @@ def _maximise(seen: Any, has: Any, shares: Any) -> Any:
         chance = shares.T @ has + SHRINK_POSTS * usual
         return jnp.clip(chance / (shares.sum(axis=0)[:, None] + SHRINK_POSTS), 1e-4, 0.99)
 
-    def step(state: Any, _: Any, *, shares: Any) -> Any:
-        params, memory = state
+    def turn(state: Any, _: Any) -> Any:
+        params, memory, shares = state
+        chance = chances(shares)
 
-        def loss(params: Any) -> Any:
+        def loss(params: Any, _: Any) -> Any:
             log_chance = jax.nn.log_softmax(seen @ params[0] + params[1])
             decay = TOPIC_WEIGHT_DECAY * (params[0] ** 2).sum()
             return -(shares * log_chance).sum(1).mean() + decay
 
-        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
-        return (optax.apply_updates(params, updates), memory), None
-
-    def turn(state: Any, _: Any) -> Any:
-        params, memory, shares = state
-        chance = chances(shares)
-        moved = jax.lax.scan(partial(step, shares=shares), (params, memory), None, length=STEPS)
-        params, memory = moved[0]
+        params, memory = _descend(loss, optimizer, (params, memory), None, length=STEPS)
         absent = jnp.log1p(-chance)
         by_tags = has @ (jnp.log(chance) - absent).T + absent.sum(axis=1)
         by_pixels = jax.nn.log_softmax(seen @ params[0] + params[1])
@@ -307,8 +290,7 @@ def fit_kinds(
         jnp.zeros((embeddings.shape[1], len(kinds))),
         jnp.asarray(np.log(base / (1 - base)), jnp.float32),
     )
-    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
-    steps = n // batch
+    steps, batch = _steps(n)
     data = (jnp.asarray((embeddings - center) / scale), jnp.asarray(targets), jnp.asarray(cells))
     state = (params, _kinds_optimizer(KIND_EPOCHS * steps).init(params))
     for epoch in range(KIND_EPOCHS):
@@ -333,22 +315,32 @@ def _kinds_optimizer(n_steps: int) -> Any:
 @partial(jax.jit, static_argnums=(0, 1))
 def _kinds_epoch(steps: int, batch: int, data: Any, state: Any, key: Any) -> Any:
     embeddings, targets, cells = data
-    optimizer = _kinds_optimizer(KIND_EPOCHS * steps)
     order = jax.random.permutation(key, embeddings.shape[0])[: steps * batch]
 
-    def step(state: Any, rows: Any) -> Any:
-        params, memory = state
+    def loss(params: Any, rows: Any) -> Any:
         drop_key = jax.random.fold_in(key, rows[0])
+        kept = jax.random.bernoulli(drop_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
+        logits = (embeddings[rows] * kept / (1 - HEAD_DROPOUT)) @ params[0] + params[1]
+        each = optax.sigmoid_binary_cross_entropy(logits, targets[rows].astype(jnp.float32))
+        decay = KIND_WEIGHT_DECAY * (params[0] ** 2).sum()
+        return (each * cells[rows]).sum() / batch + decay
 
-        def loss(params: Any) -> Any:
-            kept = jax.random.bernoulli(drop_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
-            logits = (embeddings[rows] * kept / (1 - HEAD_DROPOUT)) @ params[0] + params[1]
-            each = optax.sigmoid_binary_cross_entropy(logits, targets[rows].astype(jnp.float32))
-            decay = KIND_WEIGHT_DECAY * (params[0] ** 2).sum()
-            return (each * cells[rows]).sum() / batch + decay
+    optimizer = _kinds_optimizer(KIND_EPOCHS * steps)
+    return _descend(loss, optimizer, state, order.reshape(steps, batch))
 
-        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
+
+def _steps(n: int) -> tuple[int, int]:
+    """Steps of an epoch and the posts of each: a small log needs many steps too."""
+    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
+    return n // batch, batch
+
+
+def _descend(loss: Any, optimizer: Any, state: Any, inputs: Any, length: int | None = None) -> Any:
+    """Follow `loss(params, input)` downhill, a step an input; the state after the last one."""
+
+    def step(state: Any, one: Any) -> Any:
+        params, memory = state
+        updates, memory = optimizer.update(jax.grad(loss)(params, one), memory, params)
         return (optax.apply_updates(params, updates), memory), None
 
-    state, _ = jax.lax.scan(step, state, order.reshape(steps, batch))
-    return state
+    return jax.lax.scan(step, state, inputs, length=length)[0]
