@@ -17,7 +17,7 @@ import numpy as np
 
 from pixtag import splits
 from pixtag.evaluate import metrics as m
-from pixtag.evaluate.metrics import Bootstrap, Comparison, Interval, metric_names, numbered_as
+from pixtag.evaluate.metrics import Bootstrap, Comparison, metric_names, numbered_as
 from pixtag.splits import Split
 from pixtag.types import Bools, Doubles, Ints, PostLog
 
@@ -72,11 +72,6 @@ class Row:
     over: Over = "posts"
     kind: Kind = "mean"
     other: str = ""
-
-    @classmethod
-    def of(cls, segment: str, method: str, metric: str, found: Interval, *rest: Any) -> Row:  # noqa: ANN401
-        """From an interval; the rest from `n` on."""
-        return cls(segment, method, metric, found.mean, found.low, found.high, *rest)
 
 
 @dataclass(frozen=True)
@@ -140,12 +135,12 @@ def mean_rows(
     rest = (bootstrap.n_posts, bootstrap.n_people, over)
     (first, ours), *others = found.items()
     rows = [
-        Row.of(segment, name, metric, average(values[metric]), *rest)
+        Row(segment, name, metric, *average(values[metric]), *rest)
         for name, values in found.items()
         for metric in metrics
     ]
     return rows + [
-        Row.of(segment, first, k, average(ours[k] - theirs[k]), *rest, "difference", name)
+        Row(segment, first, k, *average(ours[k] - theirs[k]), *rest, "difference", name)
         for name, theirs in others
         if against is None or name in against
         for k in metrics
@@ -279,11 +274,10 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
             hits = {name: np.isin(ranks[:, :k], labels) for name, ranks in found_in.items()}
             recalled = {name: hit.sum(axis=1).astype(np.float64) for name, hit in hits.items()}
             for name, values in recalled.items():
-                share = boot.ratio(values, total)
-                rows.append(Row.of(group, name, f"r@{k}", share, *rest))
+                rows.append(Row(group, name, f"r@{k}", *boot.ratio(values, total), *rest))
                 if name != first:
                     gain = boot.ratio(recalled[first] - values, total)
-                    rows.append(Row.of(group, first, f"r@{k}", gain, *rest, "difference", name))
+                    rows.append(Row(group, first, f"r@{k}", *gain, *rest, "difference", name))
     return rows
 
 
