@@ -231,7 +231,7 @@ def _known_by(compared: Comparison, start: int) -> Ints:
     """
     log, label = compared.log, np.full(int(compared.n_relevant.sum()), -1, np.int64)
     is_new = _uses_before(log, start) == 0
-    person, rows_of = log.person_of_post, _posts_by_tag(log)
+    person, rows_of = log.person_of_post, splits.posts_of_tags(log)
     asked = np.repeat(compared.rows, compared.n_relevant)
     for i, tag in enumerate(log.uses_of(compared.rows).tolist()):
         if is_new[tag]:
@@ -240,15 +240,6 @@ def _known_by(compared: Comparison, start: int) -> Ints:
             is_own = person[asked[i]] in people
             label[i] = 2 * (len(people) - is_own < LEAST_OTHERS) + (not is_own)
     return label
-
-
-def _posts_by_tag(log: PostLog, stop: int | None = None) -> list[Ints]:
-    """Positions of the posts with each tag, of those before `stop`."""
-    tag_ids = log.tag_ids[: None if stop is None else log.tag_start[stop]]
-    post = log.post_of_use[: len(tag_ids)]
-    order = np.argsort(tag_ids, kind="stable")
-    start = np.searchsorted(tag_ids[order], np.arange(1, len(log.tags)))
-    return np.split(post[order], start)
 
 
 def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, ...]]) -> list[Row]:
@@ -326,7 +317,7 @@ def breadth(compared: Comparison, split: Split) -> list[Row]:
     order = np.argsort(np.argsort(uses, kind="stable"), kind="stable")
     percentile = np.where(uses > 0, (order + 1) / max(len(uses), 1), 0.0)
     n_known = len(np.unique(log.tag_ids[: log.tag_start[compared.rows[-1] + 1]]))
-    posts = _posts_by_tag(log, split.train_stop)
+    posts = splits.posts_of_tags(log, split.train_stop)
     sets = {
         name: [row[row < len(log.tags)] for row in numbered_as(log, scored.rankings)[:, :5]]
         for name, scored in compared.methods.items()

@@ -229,12 +229,8 @@ def _bundle(plan: Plan, weights: Arrays, head: Head, title: str) -> Bundle:
         extras["bridge"] = plan.matrix
     if plan.config.words and plan.own_words is not None:
         extras |= {f"words/{name}": array for name, array in plan.own_words.items()}
-    kinds = plan.kinds(np.ones(len(plan.fitted), np.bool_))
-    if kinds is not None:
-        extras["kinds/weight"] = kinds.weight.astype(np.float16)
-        extras["kinds/bias"] = kinds.bias
-        extras["kinds/matrix"] = kinds.matrix
-        extras["kinds/person"] = np.array(kinds.person, np.int64)
+    for name, array in plan.kinds(np.ones(len(plan.fitted), np.bool_)).items():
+        extras[f"kinds/{name}"] = array.astype(np.float16) if name == "weight" else array
     seen = [*log.post_ids, *(post_id for other in plan.elsewhere for post_id in other.asked)]
     return Bundle(
         manifest=manifest,

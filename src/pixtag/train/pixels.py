@@ -10,20 +10,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from pixtag.network import SHAPES
 from pixtag.signals.head import Head
 from pixtag.signals.topics import TAGS_COUNT, Topics
-from pixtag.signals.words import Bridge, Classifier, class_tag_matrix
-from pixtag.train.checkpoints import Checkpoints
+from pixtag.signals.words import class_tag_matrix
+from pixtag.train.checkpoints import Arrays, Checkpoints
 from pixtag.train.config import TrainConfig
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
@@ -50,16 +49,16 @@ class Pixels:
     topics: Topics | None
 
     @classmethod
-    def of(cls, arrays: dict[str, NDArray[Any]]) -> Pixels:
+    def of(cls, arrays: Arrays) -> Pixels:
         """The opposite of `arrays`."""
         head = Head(*(arrays[f"head/{name}"] for name in HEAD_ARRAYS))
         if "topics/weight" not in arrays:
             return cls(head, None)
         return cls(head, Topics(*(arrays[f"topics/{n}"].astype(np.float32) for n in TOPIC_ARRAYS)))
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """By the names of a model's weights."""
-        out: dict[str, NDArray[Any]] = {f"head/{n}": getattr(self.head, n) for n in HEAD_ARRAYS}
+        out: Arrays = {f"head/{n}": getattr(self.head, n) for n in HEAD_ARRAYS}
         if self.topics is not None:
             out |= {f"topics/{name}": getattr(self.topics, name) for name in TOPIC_ARRAYS}
             out["topics/chance"] = self.topics.chance.astype(np.float16)
@@ -246,30 +245,13 @@ def _maximise(seen: Any, has: Any, shares: Any) -> Any:
     return (*params, chances(shares), shares.mean(axis=0))
 
 
-class Kinds(NamedTuple):
-    """A multi-label classifier of photos, `[K, D]`, and its label-to-tag matrix `[K, V]`.
-
-    `person` holds the label of photos that show somebody, if there is one.
-    """
-
-    weight: Floats
-    bias: Floats
-    matrix: NDArray[np.uint8]
-    person: tuple[int, ...]
-
-    def bridge(self) -> Bridge:
-        """The signal."""
-        layer = Classifier(self.weight, self.bias, is_multi_label=True)
-        return Bridge(self.matrix, layer, person=next(iter(self.person), None))
-
-
 def fit_kinds(
     embeddings: Floats,
     targets: Halfs,
     weight: Halfs,
     tags_of_kind: Mapping[str, Sequence[str]],
     vocabulary: Sequence[str],
-) -> Kinds:
+) -> Arrays:
     """Fit a second bridge by logistic regressions, one a label, on what is known of each photo.
 
     Args:
@@ -279,6 +261,9 @@ def fit_kinds(
             one without a photo here is never named.
         tags_of_kind: Tags that people put on photos of each label, best first.
         vocabulary: Tags, V of them.
+
+    Returns:
+        What `model.bridge_of_labels` reads.
     """
     kinds, n = sorted(tags_of_kind), len(embeddings)
     said = (targets * weight).sum(axis=0, dtype=np.float32)
@@ -300,12 +285,12 @@ def fit_kinds(
     absent = said == 0
     bias[absent] = -10.0
     fitted[absent] = 0.0
-    return Kinds(
-        weight=fitted.astype(np.float32),
-        bias=bias.astype(np.float32),
-        matrix=class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
-        person=tuple(i for i, kind in enumerate(kinds) if kind == PERSON),
-    )
+    return {
+        "weight": fitted.astype(np.float32),
+        "bias": bias.astype(np.float32),
+        "matrix": class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
+        "person": np.array([i for i, kind in enumerate(kinds) if kind == PERSON], np.int64),
+    }
 
 
 def _kinds_optimizer(n_steps: int) -> Any:

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder
 from pixtag.engine import LOCAL, Engine
 from pixtag.errors import ModelError
-from pixtag.model import readers_of_classes
+from pixtag.model import bridge_of_labels, readers_of_classes
 from pixtag.signals import Knowledge
 from pixtag.signals.head import Head
 from pixtag.signals.words import class_tag_matrix
 from pixtag.splits import Split, temporal_split
+from pixtag.train.checkpoints import Arrays
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import choose_vocabulary, prior_of, replay_examples
 from pixtag.train.people import Elsewhere
-from pixtag.train.pixels import Kinds, Pixels, fit_kinds
+from pixtag.train.pixels import Pixels, fit_kinds
 from pixtag.types import Bools, Halfs, Ints, PostLog, Sources
 
 LEAST_POSTS = 200  # posts with a time and a tag below which nothing worth having is learned
@@ -122,7 +123,7 @@ class Plan:
             own_words=self.own_words,
         )  # fmt: skip
         cuts = ((other, temporal_split(other, use_all=use_all)) for other in auxiliary.others)
-        self._kinds: dict[bytes, Kinds] = {}
+        self._kinds: dict[bytes, Arrays] = {}
         self.elsewhere = [Elsewhere.of(other, cut, config) for other, cut in cuts]
 
     def _chosen_tags(self) -> list[str]:
@@ -153,11 +154,11 @@ class Plan:
             "jax": jax.__version__,
         }
 
-    def kinds(self, chosen: Bools) -> Kinds | None:
-        """The classifier of labelled photos among the chosen posts of the fit period."""
+    def kinds(self, chosen: Bools) -> Arrays:
+        """The classifier of labelled photos among the chosen posts of the fit period, if any."""
         targets, weight = self.auxiliary.targets, self.auxiliary.target_weight
         if targets is None or weight is None:
-            return None
+            return {}
         key = chosen.tobytes()
         if key not in self._kinds:
             rows = np.flatnonzero(chosen & weight[: len(chosen)].any(axis=1))
@@ -187,12 +188,11 @@ class Plan:
 
     def knowledge(self, pixels: Pixels, chosen: Bools) -> Knowledge:
         """What was fitted on the chosen posts, with what serving will also have, no prior."""
-        kinds = self.kinds(chosen)
         return Knowledge.of(
             self.vocabulary,
             pixels.head,
             bridge=self.bridge,
-            kinds=None if kinds is None else kinds.bridge(),
+            kinds=bridge_of_labels(self.kinds(chosen)),
             topics=pixels.topics,
             words=self.words,
         )
