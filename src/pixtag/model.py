@@ -102,29 +102,33 @@ def model_of(bundle: Bundle) -> Model:
         has_words=bundle.manifest.config.get("words") is True,
         own_words=bundle.group("words"),
     )
-    kinds, topics = bundle.group("kinds"), bundle.group("topics")
+    topics = bundle.group("topics")
     knowledge = Knowledge.of(
         bundle.vocabulary,
         Head(**bundle.group("head")),
         prior=bundle.prior,
         prior_people=bundle.extras["prior_people"].astype(np.float64),
         bridge=bridge,
-        kinds=None
-        if not kinds
-        else Bridge(
-            kinds["matrix"],
-            Classifier(
-                kinds["weight"].astype(np.float32),
-                kinds["bias"].astype(np.float32),
-                is_multi_label="person" in kinds,
-            ),
-            person=next(iter(kinds.get("person", np.zeros(0)).tolist()), None),
-        ),
+        kinds=bridge_of_labels(bundle.group("kinds")),
         topics=Topics(**{n: a.astype(np.float32) for n, a in topics.items()}) if topics else None,
         words=words,
     )
     config = RankConfig(**bundle.manifest.config.get("rank", {}))
     return Model(knowledge, config, bundle.weights)
+
+
+def bridge_of_labels(kinds: Mapping[str, NDArray[Any]]) -> Bridge | None:
+    """Make the signal of a classifier of labels from the arrays of a model; None without any.
+
+    `weight` `[K, D]`, `bias` `[K]`, `matrix` `[K, V]`, and in `person` the label of photos that
+    show somebody, if there is one: a photo then may have several.
+    """
+    if not kinds:
+        return None
+    weight, bias = (kinds[name].astype(np.float32) for name in ("weight", "bias"))
+    classifier = Classifier(weight, bias, is_multi_label="person" in kinds)
+    person = next(iter(kinds.get("person", np.zeros(0)).tolist()), None)
+    return Bridge(kinds["matrix"], classifier, person=person)
 
 
 def readers_of_classes(

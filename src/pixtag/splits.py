@@ -130,6 +130,15 @@ def posts_of_people(log: PostLog) -> dict[int, Ints]:
     return {u: p for u, p in zip(people.tolist(), parts, strict=True) if u < len(log.users)}
 
 
+def posts_of_tags(log: PostLog, stop: int | None = None) -> list[Ints]:
+    """Positions of the posts with each tag, ascending, of those before `stop`."""
+    tag_ids = log.tag_ids[: None if stop is None else log.tag_start[stop]]
+    post = log.post_of_use[: len(tag_ids)]
+    order = np.argsort(tag_ids, kind="stable")
+    start = np.searchsorted(tag_ids[order], np.arange(1, len(log.tags)))
+    return np.split(post[order], start)
+
+
 def subject_novelty(log: PostLog, asked: Ints) -> Ints:
     """Tell which posts are on something that their person never posted, by photos and tags.
 

@@ -193,6 +193,7 @@ def test_a_fixed_label_set_is_all_that_is_learned_and_offered(tmp_path):
     log = world()
     fixed = fit(log, out=tmp_path / "fixed", config=QUICK, labels=labels)
     assert fixed.vocabulary == labels
+    assert fixed.extras["prior_people"][labels.index("never")] == 0
     found = ranked(load_bundle(tmp_path / "fixed"), log, np.arange(500, 560), k=10)
     offered = {found.tags[t] for row in found.tag_ids for t in row if t < len(found.tags)}
     assert offered <= set(labels)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixtag.train.pixels import PERSON, Kinds, fit_kinds
+from pixtag.model import bridge_of_labels
+from pixtag.train.pixels import PERSON, fit_kinds
 
 VOCABULARY = ["love", "tea", "cup", "car", "boat"]
 TAGS = {"boat": ["boat"], "car": ["car"], PERSON: [], "tea": ["tea", "cup"]}
@@ -22,20 +23,20 @@ def _photos(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return looks + rng.normal(0, 0.2, (n, 8)).astype(np.float32), targets
 
 
-def _fitted(weight: np.ndarray | None = None) -> Kinds:
+def _fitted(weight: np.ndarray | None = None) -> dict[str, np.ndarray]:
     embeddings, targets = _photos(600, 0)
     weight = np.ones_like(targets) if weight is None else weight
     return fit_kinds(embeddings, targets, weight, TAGS, VOCABULARY)
 
 
 @pytest.fixture(scope="module")
-def kinds() -> Kinds:
+def kinds() -> dict[str, np.ndarray]:
     return _fitted()
 
 
 def test_a_photo_with_two_labels_leads_to_the_tags_of_both_in_order(kinds):
     embeddings, targets = _photos(40, 1)
-    for row, has in zip(kinds.bridge().scores(embeddings), targets > 0, strict=True):
+    for row, has in zip(bridge_of_labels(kinds).scores(embeddings), targets > 0, strict=True):
         love, tea, cup, car, _ = row
         assert love == 0
         assert tea > cup
@@ -47,15 +48,15 @@ def test_a_photo_with_two_labels_leads_to_the_tags_of_both_in_order(kinds):
 
 def test_whether_somebody_is_shown_is_a_chance_of_its_own(kinds):
     embeddings, targets = _photos(40, 1)
-    bridge = kinds.bridge()
+    bridge = bridge_of_labels(kinds)
     chances = np.array([bridge.person_chance(photo) for photo in embeddings])
     assert ((chances > 0.5) == (targets[:, SOMEBODY] > 0)).mean() > 0.95
-    nobody = kinds._replace(person=()).bridge()
+    nobody = bridge_of_labels({**kinds, "person": np.zeros(0)})
     assert nobody.person_chance(embeddings[0]) is None
 
 
 def test_a_label_without_a_photo_is_never_named(kinds):
-    assert (kinds.bridge().scores(_photos(20, 1)[0])[:, 4] < 0.5).all()
+    assert (bridge_of_labels(kinds).scores(_photos(20, 1)[0])[:, 4] < 0.5).all()
 
 
 def test_what_is_not_known_is_no_no():
@@ -69,5 +70,5 @@ def test_what_is_not_known_is_no_no():
     asked = embeddings[missed]
     said_no = fit_kinds(embeddings, lacking, np.ones_like(targets), TAGS, VOCABULARY)
     unknown = fit_kinds(embeddings, lacking, open_, TAGS, VOCABULARY)
-    scores = [k.bridge().scores(asked)[:, 3].mean() for k in (said_no, unknown)]
+    scores = [bridge_of_labels(k).scores(asked)[:, 3].mean() for k in (said_no, unknown)]
     assert scores[1] > scores[0] + 0.2

@@ -6,7 +6,7 @@ Shapes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from zlib import crc32
@@ -14,8 +14,8 @@ from zlib import crc32
 import numpy as np
 
 from pixtag.errors import InputError
-from pixtag.evaluate.past import Ranker, Uses, posts_before, ranker_of, totals_before
-from pixtag.splits import occurrence, posts_of_people
+from pixtag.evaluate.past import Ranker, Scores, Uses, posts_before, ranker_of, totals_before
+from pixtag.splits import occurrence, posts_of_people, posts_of_tags
 from pixtag.types import Bools, Doubles, Floats, Ints, PostLog
 
 DAY_S = 86_400.0
@@ -23,15 +23,13 @@ WEEK_S = 7 * DAY_S
 PUBLIC_PEOPLE = 3
 """People who must have used a tag before it is offered to others."""
 
-Scored = Iterator[tuple[Ints, Doubles]]
-
 # ------------------------------------------------------------------ everyone's tags
 
 
 def random_tags(*, seed: int = 0) -> Ranker:
     """Rank the tags seen so far at random: the floor."""
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         n_seen = np.maximum.accumulate(np.append(log.tag_ids, 0)) + 1
         for row, before in enumerate(posts_before(log, start, stop), start):
             uses = int(log.tag_start[before])
@@ -53,7 +51,7 @@ popularity = ranker_of(
 def popularity_within(window_s: float) -> Ranker:
     """Rank tags by their uses in the last seconds, ties and the rest by all uses."""
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         since = log.tag_start[np.searchsorted(log.at, log.at[start:stop] - window_s, side="left")]
         for first, (until, totals) in zip(since, totals_before(log, start, stop), strict=True):
             ids, n = np.unique(log.tag_ids[first:until], return_counts=True)
@@ -70,7 +68,7 @@ def popularity_of_others(window_s: float) -> Ranker:
     of all time.
     """
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         n_tags, uses = len(log.tags), Uses(log)
         person, previous, public = _persons(log)
         askers = log.person_of_post[start:stop]
@@ -120,7 +118,7 @@ def by_history(score: HistoryScore, *, popularity_share: float = 0.0) -> Ranker:
             summed scores; 0 ranks own tags first and lets popularity only fill up.
     """
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         uses = Uses(log)
         for row, (until, totals) in enumerate(totals_before(log, start, stop), start):
             at = float(log.at[row])
@@ -194,7 +192,7 @@ def co_occurrence(n_posts: int = 3, *, own_share: float = 1.0) -> Ranker:
         own_share: What a given tag's co-occurrence with itself counts; 0 suggests others first.
     """
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         counts, own = _PairCounts(log), posts_of_people(log)
         total = np.zeros(len(log.tags))
         for row, before in enumerate(posts_before(log, start, stop).tolist(), start):
@@ -216,15 +214,12 @@ class _PairCounts:
     """How many posts carry each pair of tags, counted further as the queries move on in time."""
 
     def __init__(self, log: PostLog) -> None:
-        self._log = log
-        order = np.argsort(log.tag_ids, kind="stable")
-        self._rows = log.post_of_use[order]
-        self._start = np.searchsorted(log.tag_ids[order], np.arange(len(log.tags) + 1))
+        self._log, self._posts = log, posts_of_tags(log)
         self._known: dict[int, tuple[Ints, Ints, int]] = {}
 
     def beside(self, tag: int, before: int) -> tuple[Ints, Ints, int]:
         """Tags beside one in posts at positions below `before`, their posts, and its posts."""
-        posts = self._rows[self._start[tag] : self._start[tag + 1]]
+        posts = self._posts[tag]
         stop = int(np.searchsorted(posts, before))
         nothing = np.zeros(0, np.int64)
         ids, counts, done = self._known.get(tag, (nothing, nothing, 0))
@@ -248,7 +243,7 @@ def image_neighbours(n_neighbours: int = 40) -> Ranker:
     its similarity. The rest, and posts without a photo, get the most popular tags.
     """
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         _need_embeddings(log, "image neighbours")
         stops = posts_before(log, start, stop)
         # The centre is fixed before the first query, so that no later photo moves it.
@@ -315,7 +310,7 @@ def linear_probe(
         l2=1e-4,
     )  # fmt: skip
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Scored:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         nothing = np.zeros(0, np.int64), np.zeros(0)
         for row in range(start, stop):
             scaled = (log.embeddings[row].astype(np.float32) - centre) / spread

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from pixtag.model import model_of
 from pixtag.photos import BATCH, PhotoReader
 from pixtag.predictor import DAY_S
 from pixtag.tags import normalise_tag
-from pixtag.types import Doubles, Floats, Post, PostLog
+from pixtag.types import Floats, Post, PostLog
 
 AT = 1_780_000_000.0  # when photos are asked about: a fixed moment, so that figures repeat
 THING, FITS = "the thing", "fitting of five"
@@ -124,17 +123,16 @@ class Asker:
 
     def __init__(self, bundle: Bundle, photos: Sequence[LabelledPhoto]) -> None:
         self._model = model_of(bundle)
-        self.embeddings: list[Floats] = []
         reader = PhotoReader(bundle, None)
-        for start in range(0, len(photos), BATCH):
-            batch = photos[start : start + BATCH]
-            paths = [photo.path for photo in batch if photo.embedding is None]
-            looked = iter(reader.look_at(paths) if paths else ())
-            for photo in batch:
-                found = next(looked) if photo.embedding is None else photo.embedding
-                if isinstance(found, PixtagError):
-                    raise found
-                self.embeddings.append(found)
+        paths = [photo.path for photo in photos if photo.embedding is None]
+        batches = (paths[start : start + BATCH] for start in range(0, len(paths), BATCH))
+        looked = (found for batch in batches for found in reader.look_at(batch))
+        self.embeddings: list[Floats] = []
+        for photo in photos:
+            found = next(looked) if photo.embedding is None else photo.embedding
+            if isinstance(found, PixtagError):
+                raise found
+            self.embeddings.append(found)
         reader.close()
 
     def fives(
@@ -248,11 +246,14 @@ def histories_of(
     photo = photos[asked]
     telling = set(photo.tags[:N_TELLING])
     others = [p for p in photos if not telling & set(p.tags[:N_TELLING])]
+    concepts = sorted({p.concept for p in others})
+
+    def of(concept: str) -> list[int]:
+        return [i for i, p in enumerate(photos) if p.concept == concept]
+
     yield NOTHING, History()
     if others:
-        concept = rng.choice(sorted({p.concept for p in others}))
-        pool = [i for i, p in enumerate(photos) if p.concept == concept]
-        shown = rng.choice(pool, N_POSTS).tolist()
+        shown = rng.choice(of(rng.choice(concepts)), N_POSTS).tolist()
         tags = [_drawn(photos[i].tags, rng) for i in shown]
         unknown = [tuple(f"{tag[::-1]}qz" for tag in one) for one in tags]
         for name, written in (
@@ -264,18 +265,16 @@ def histories_of(
         ):
             yield f"{N_POSTS} {name}", History(written)
             yield f"{N_POSTS} {name}, photos too", History(written, shown)
-    same = [i for i, p in enumerate(photos) if p.concept == photo.concept and i != asked]
+    same = [i for i in of(photo.concept) if i != asked]
     if same:
         shown = rng.choice(same, N_POSTS).tolist()
         tags = [_drawn(photos[i].tags, rng) for i in shown]
         yield f"{N_POSTS} on the same subject, photos too", History(tags, shown)
     apart = rng.spawn(1)[0]  # so that the draws of the others stay what they were
-    concepts = sorted({p.concept for p in others})
     if len(concepts) > 1:
         tags, shown = [], []
         for concept in apart.choice(concepts, 2, replace=False).tolist():
-            pool = [i for i, p in enumerate(photos) if p.concept == concept]
-            for i in apart.choice(pool, N_POSTS).tolist():
+            for i in apart.choice(of(concept), N_POSTS).tolist():
                 own = (f"{concept[::-1]}qz",) * int(apart.random() < OWN_NAME)
                 tags.append((*_drawn(photos[i].tags, apart), *own))
                 shown.append(i)
@@ -284,7 +283,7 @@ def histories_of(
         tags, shown = [tags[i] for i in order], [shown[i] for i in order]
         yield name, History(tags)
         yield f"{name}, photos too", History(tags, shown)
-        beside = _beside(photos, others, apart)
+        beside = _beside(photos, concepts, apart)
         for about, written in ((NOTHING, ()), (name, tags)):
             yield f"{about}, beside others", History(written, others=beside)
     yield "typed: the right tag", History(typed=photo.tags[:1])
@@ -296,10 +295,9 @@ def histories_of(
 
 
 def _beside(
-    photos: Sequence[LabelledPhoto], others: Sequence[LabelledPhoto], rng: np.random.Generator
+    photos: Sequence[LabelledPhoto], concepts: Sequence[str], rng: np.random.Generator
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Posts of other people, on other subjects than the photo asked about."""
-    concepts = sorted({photo.concept for photo in others})
+    """Posts of other people on some subjects."""
     found: list[tuple[str, tuple[str, ...]]] = []
     for person in range(N_OTHERS):
         liked = rng.choice(concepts, min(3, len(concepts)), replace=False).tolist()
@@ -342,17 +340,17 @@ def evaluate_histories(
     for name, scores in found.items():
         boot = _over_concepts([photos[place] for place in scores])
         rest = (len(scores), boot.n_clusters)
-        values = {m: _values(scores, m) for m in next(iter(scores.values()))}
-        stranger = {m: _values(found[NOTHING], m, scores) for m in (THING, FITS)}
-        rows += [Row.of(ALL, name, m, boot.over_posts(v), *rest) for m, v in values.items()]
+        values = {
+            m: np.array([score[m] for score in scores.values()])
+            for m in next(iter(scores.values()))
+        }
+        stranger = {m: np.array([found[NOTHING][p][m] for p in scores]) for m in (THING, FITS)}
+        rows += [Row(ALL, name, m, *boot.over_posts(v), *rest) for m, v in values.items()]
         share = boot.ratio(values[THING], stranger[THING])
-        rows.append(Row.of(ALL, name, OF_STRANGER, share, *rest))
-        if name != NOTHING:
-            rows += [
-                Row.of(ALL, name, m, boot.over_posts(values[m] - theirs), *rest, "posts",
-                       "difference", NOTHING)
-                for m, theirs in stranger.items()
-            ]  # fmt: skip
+        rows.append(Row(ALL, name, OF_STRANGER, *share, *rest))
+        for m, theirs in stranger.items() if name != NOTHING else ():
+            less = boot.over_posts(values[m] - theirs)
+            rows.append(Row(ALL, name, m, *less, *rest, "posts", "difference", NOTHING))
     title = (
         f"{len(asked):,} photos of {len({photos[i].concept for i in asked})} concepts after "
         "made-up histories: how much of a stranger's answer is left"
@@ -377,7 +375,3 @@ def _scored(photo: LabelledPhoto, history: History, five: Sequence[str]) -> dict
     if history.typed == photo.tags[:1]:
         found[FIRST] = list(five[:1]) == list(history.typed)
     return {name: float(value) for name, value in found.items()}
-
-
-def _values(scores: dict[int, dict[str, float]], metric: str, places: Any = None) -> Doubles:  # noqa: ANN401
-    return np.array([scores[place][metric] for place in (scores if places is None else places)])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -108,8 +109,7 @@ def ceilings(n_relevant: Ints) -> dict[str, Doubles]:
     return per_post(np.arange(width) < n_relevant[:, None], n_relevant)
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """A mean with its 95 % interval."""
 
     mean: float

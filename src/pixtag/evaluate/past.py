@@ -112,7 +112,7 @@ def pointwise(method: Callable[[Past, Query], Mapping[str, float]]) -> Ranker:
     are ranked by the order in which tags were first seen.
     """
 
-    def each(log: PostLog, start: int, stop: int, k: int) -> Iterator[tuple[Ints, Doubles]]:
+    def each(log: PostLog, start: int, stop: int, k: int) -> Scores:
         index, uses = {tag: i for i, tag in enumerate(log.tags)}, Uses(log)
         for row in range(start, stop):
             query = query_at(log, row)
@@ -152,11 +152,11 @@ class Uses:
 
 # ------------------------------------------------------------------ rankings from scores
 
-Each = Callable[[PostLog, int, int, int], Iterator[tuple[Ints, Doubles]]]
-"""Yields for each post the tags `[n]` that it scores and their scores `[n]`, higher is likelier."""
+Scores = Iterator[tuple[Ints, Doubles]]
+"""For each post the tags `[n]` that are scored and their scores `[n]`, higher is likelier."""
 
 
-def ranker_of(each: Each, *, fills_up: bool = True) -> Ranker:
+def ranker_of(each: Callable[[PostLog, int, int, int], Scores], *, fills_up: bool = True) -> Ranker:
     """Rank by scores, ties by first appearance; then, if wished, by popularity so far.
 
     No probabilities are claimed.

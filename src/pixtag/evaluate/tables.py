@@ -17,7 +17,7 @@ import numpy as np
 
 from pixtag import splits
 from pixtag.evaluate import metrics as m
-from pixtag.evaluate.metrics import Bootstrap, Comparison, Interval, metric_names, numbered_as
+from pixtag.evaluate.metrics import Bootstrap, Comparison, metric_names, numbered_as
 from pixtag.splits import Split
 from pixtag.types import Bools, Doubles, Ints, PostLog
 
@@ -72,11 +72,6 @@ class Row:
     over: Over = "posts"
     kind: Kind = "mean"
     other: str = ""
-
-    @classmethod
-    def of(cls, segment: str, method: str, metric: str, found: Interval, *rest: Any) -> Row:  # noqa: ANN401
-        """From an interval; the rest from `n` on."""
-        return cls(segment, method, metric, found.mean, found.low, found.high, *rest)
 
 
 @dataclass(frozen=True)
@@ -140,12 +135,12 @@ def mean_rows(
     rest = (bootstrap.n_posts, bootstrap.n_people, over)
     (first, ours), *others = found.items()
     rows = [
-        Row.of(segment, name, metric, average(values[metric]), *rest)
+        Row(segment, name, metric, *average(values[metric]), *rest)
         for name, values in found.items()
         for metric in metrics
     ]
     return rows + [
-        Row.of(segment, first, k, average(ours[k] - theirs[k]), *rest, "difference", name)
+        Row(segment, first, k, *average(ours[k] - theirs[k]), *rest, "difference", name)
         for name, theirs in others
         if against is None or name in against
         for k in metrics
@@ -236,7 +231,7 @@ def _known_by(compared: Comparison, start: int) -> Ints:
     """
     log, label = compared.log, np.full(int(compared.n_relevant.sum()), -1, np.int64)
     is_new = _uses_before(log, start) == 0
-    person, rows_of = log.person_of_post, _posts_by_tag(log)
+    person, rows_of = log.person_of_post, splits.posts_of_tags(log)
     asked = np.repeat(compared.rows, compared.n_relevant)
     for i, tag in enumerate(log.uses_of(compared.rows).tolist()):
         if is_new[tag]:
@@ -245,15 +240,6 @@ def _known_by(compared: Comparison, start: int) -> Ints:
             is_own = person[asked[i]] in people
             label[i] = 2 * (len(people) - is_own < LEAST_OTHERS) + (not is_own)
     return label
-
-
-def _posts_by_tag(log: PostLog, stop: int | None = None) -> list[Ints]:
-    """Positions of the posts with each tag, of those before `stop`."""
-    tag_ids = log.tag_ids[: None if stop is None else log.tag_start[stop]]
-    post = log.post_of_use[: len(tag_ids)]
-    order = np.argsort(tag_ids, kind="stable")
-    start = np.searchsorted(tag_ids[order], np.arange(1, len(log.tags)))
-    return np.split(post[order], start)
 
 
 def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, ...]]) -> list[Row]:
@@ -279,11 +265,10 @@ def _recalls(compared: Comparison, label: Ints, groups: Mapping[str, tuple[int, 
             hits = {name: np.isin(ranks[:, :k], labels) for name, ranks in found_in.items()}
             recalled = {name: hit.sum(axis=1).astype(np.float64) for name, hit in hits.items()}
             for name, values in recalled.items():
-                share = boot.ratio(values, total)
-                rows.append(Row.of(group, name, f"r@{k}", share, *rest))
+                rows.append(Row(group, name, f"r@{k}", *boot.ratio(values, total), *rest))
                 if name != first:
                     gain = boot.ratio(recalled[first] - values, total)
-                    rows.append(Row.of(group, first, f"r@{k}", gain, *rest, "difference", name))
+                    rows.append(Row(group, first, f"r@{k}", *gain, *rest, "difference", name))
     return rows
 
 
@@ -332,7 +317,7 @@ def breadth(compared: Comparison, split: Split) -> list[Row]:
     order = np.argsort(np.argsort(uses, kind="stable"), kind="stable")
     percentile = np.where(uses > 0, (order + 1) / max(len(uses), 1), 0.0)
     n_known = len(np.unique(log.tag_ids[: log.tag_start[compared.rows[-1] + 1]]))
-    posts = _posts_by_tag(log, split.train_stop)
+    posts = splits.posts_of_tags(log, split.train_stop)
     sets = {
         name: [row[row < len(log.tags)] for row in numbered_as(log, scored.rankings)[:, :5]]
         for name, scored in compared.methods.items()

@@ -227,11 +227,11 @@ def _shares(compared: Comparison) -> list[Row]:
     for m in (f"{m}@{k}" for m in ("p", "r", "hit", "ndcg") for k in (1, 3, 5, 10)):
         ours, best = methods[first].values[m], methods[ORACLE].values[m]
         share = boot.ratio(ours, best)
-        rows.append(Row.of(ALL, first, m, share, *rest, "share of the oracle", ORACLE))
+        rows.append(Row(ALL, first, m, *share, *rest, "share of the oracle", ORACLE))
         if BASE in methods:
             low = methods[BASE].values[m]
             share = boot.ratio(ours - low, best - low)
-            rows.append(Row.of(ALL, first, m, share, *rest, "share above base_level", ORACLE))
+            rows.append(Row(ALL, first, m, *share, *rest, "share above base_level", ORACLE))
     return rows
 
 
@@ -363,24 +363,22 @@ def evaluate_first_users(
     popular = [bundle.prior.tags[t] for t in most.tolist()]
     counted = (log.at > -np.inf) & (np.arange(len(log)) < stop)
     is_tagged = np.diff(log.tag_start) > 0
-    parts: list[dict[str, Values]] = []
+    lists: dict[str, list[list[str]]] = {}
     asked: list[Ints] = []
     for done, one in enumerate(people, 1):
         mine = np.flatnonzero(counted & (log.user_of_post == one))[:LAST]
         if is_tagged[mine].any():
-            parts.append(_replayed(log.select(mine), model, popular))
+            for name, ranked in _replayed(log.select(mine), model, popular).items():
+                lists.setdefault(name, []).extend(ranked)
             asked.append(np.stack([mine, np.arange(1, len(mine) + 1)])[:, is_tagged[mine]])
         if on_progress:
             on_progress(done, len(people), "people")
-    if not parts:
+    if not asked:
         raise InputError(
             f"nobody has {LEAST_POSTS} posts with tags", hint="import the posts of more people"
         )
-    found = {
-        name: {m: np.concatenate([part[name][m] for part in parts]) for m in FIRST_SHOWN}
-        for name in parts[0]
-    }
     row, which = np.concatenate(asked, axis=1)
+    found = score_lists(lists, [log.tags_of(one) for one in row.tolist()], k=RANKS)
     who = log.user_of_post[row]
     best = max(OWN, key=lambda name: float(found[name]["p@5"].mean()))
     found[BEST_OF_EACH] = _best_of_each(found, who)
@@ -394,7 +392,7 @@ def evaluate_first_users(
             part = {n: {m: v[mask] for m, v in values.items()} for n, values in found.items()}
             table += mean_rows(part, Bootstrap(who[mask]), name, metrics=FIRST_SHOWN,
                               against=(best, BEST_OF_EACH, STRANGER, NO_TREND))  # fmt: skip
-    title = f"From the first post on: {len(who):,} posts of {len(parts)} people"
+    title = f"From the first post on: {len(who):,} posts of {len(asked)} people"
     about = {"best_baseline": best, "bundle": bundle.manifest.digest}
     return Figures("first-user", title, table, FIRST_SHOWN, about=about)
 
@@ -411,8 +409,8 @@ def _refuse_what_was_seen(bundle: Bundle, log: PostLog, split: Split, people: In
             )
 
 
-def _replayed(log: PostLog, model: models.Model, popular: list[str]) -> dict[str, Values]:
-    """Every method over one person's posts, each with what lies before it; tagged ones count.
+def _replayed(log: PostLog, model: models.Model, popular: list[str]) -> dict[str, list[list[str]]]:
+    """What every method lists for one person's tagged posts, each with what lies before it.
 
     The baselines on the person's own posts are filled up with popular tags.
     """
@@ -427,7 +425,7 @@ def _replayed(log: PostLog, model: models.Model, popular: list[str]) -> dict[str
     for name, ranker in OWN.items():
         own = ranker(log, 0, len(log), RANKS)
         lists[name] = [[*dict.fromkeys([*own.list_of(row)[0], *popular])] for row in rows.tolist()]
-    return score_lists(lists, [log.tags_of(row) for row in rows.tolist()], k=RANKS)
+    return lists
 
 
 def _best_of_each(found: Mapping[str, Values], person: Ints) -> dict[str, Doubles]:

@@ -6,16 +6,17 @@ Shapes:
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from pixtag.errors import ModelError
 from pixtag.splits import cold_people, temporal_split
 from pixtag.store import Store
-from pixtag.types import Bools, Floats, Ints, Photo, Post, PostLog
+from pixtag.types import Floats, Ints, Post
 
 LEAST_USES = 5  # posts with a tag below which it is not learned
 LEAST_POSTS = 50  # posts with photos and learned tags below which nothing worth having is learned
@@ -33,15 +34,35 @@ class Examples:
         vocabulary: Tags that are learned, `[V]`.
         train: Posts to learn from.
         validation: Posts of the same people, later, to judge by; perhaps none.
-        share: Share of the posts to learn from that carry each tag, `[V]`.
     """
 
     vocabulary: list[str]
     train: list[Post]
     validation: list[Post]
-    share: Floats
-    _index: dict[str, int]
-    _cells: dict[str | None, tuple[Ints, Ints]]
+
+    @cached_property
+    def share(self) -> Floats:
+        """Share of the posts to learn from that carry each tag, `[V]`."""
+        uses = Counter(tag for post in self.train for tag in post.tags)
+        return np.array([uses[tag] / len(self.train) for tag in self.vocabulary], np.float32)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {tag: i for i, tag in enumerate(self.vocabulary)}
+
+    @cached_property
+    def _cells(self) -> dict[str | None, tuple[Ints, Ints]]:
+        """Tags of each person that are learned, and those that they put on nearly everything."""
+        uses: dict[str | None, Counter[int]] = defaultdict(Counter)
+        for post in self.train:
+            uses[post.user_id].update(self._index[tag] for tag in post.tags if tag in self._index)
+        n_posts = Counter(post.user_id for post in self.train)
+        cells: dict[str | None, tuple[Ints, Ints]] = {}
+        for user in uses.keys() - {None}:
+            often = n_posts[user] * SIGNATURE_SHARE if n_posts[user] >= SIGNATURE_POSTS else np.inf
+            signature = [tag for tag, n in uses[user].items() if n > often]
+            cells[user] = (np.array([*uses[user]], np.int64), np.array(signature, np.int64))
+        return cells
 
     def targets(self, posts: Sequence[Post]) -> tuple[Floats, Floats]:
         """Whether posts carry each tag and how much that counts, `[N, V]` each.
@@ -75,13 +96,22 @@ def read_examples(store: Store, *, most_tags: int, use_all: bool) -> Examples:
     log = store.log()
     split = temporal_split(log, use_all=use_all)
     posts = {post.post_id: post for post in store.posts()}
-    held_out = set() if use_all else _names(log, cold_people(log))
-    train = _of(posts, log.post_ids[: split.train_stop], held_out)
-    later = _of(posts, log.post_ids[split.train_stop : split.valid_stop], held_out)
+    cold = () if use_all else np.flatnonzero(cold_people(log))
+    held_out = {log.users[person] for person in cold}
+
+    def read(start: int, stop: int) -> Iterator[Post]:
+        """Posts in order, with those of their photos that lie here, without the people held out."""
+        for post in (posts.get(post_id) for post_id in log.post_ids[start:stop]):
+            if post is not None and post.user_id not in held_out:
+                here = tuple(p for p in post.photos if p.digest and "://" not in p.path)
+                if here:
+                    yield replace(post, photos=here)
+
+    train = list(read(0, split.train_stop))
     uses = Counter(tag for post in train for tag in post.tags)
     vocabulary = [tag for tag, n in uses.most_common(most_tags) if n >= LEAST_USES]
-    index = {tag: i for i, tag in enumerate(vocabulary)}
-    train = [post for post in train if any(tag in index for tag in post.tags)]
+    learned = set(vocabulary)
+    train = [post for post in train if learned & set(post.tags)]
     if len(train) < LEAST_POSTS:
         raise ModelError(
             f"too little to learn from: {len(train)} posts with a photo and a tag that is on "
@@ -89,42 +119,6 @@ def read_examples(store: Store, *, most_tags: int, use_all: bool) -> Examples:
             "some thousands",
             hint="use the encoder as it is: `pixtag encoder NAME --out FILE.onnx`",
         )
-    later = [post for post in later if any(tag in index for tag in post.tags)]
+    later = [p for p in read(split.train_stop, split.valid_stop) if learned & set(p.tags)]
     every = np.linspace(0, max(len(later) - 1, 0), min(len(later), MOST_VALIDATION)).astype(int)
-    share = np.array([uses[tag] / len(train) for tag in vocabulary], np.float32)
-    judges = [later[i] for i in every]
-    return Examples(vocabulary, train, judges, share, index, _cells_of(train, index))
-
-
-def _cells_of(train: Sequence[Post], index: dict[str, int]) -> dict[str | None, tuple[Ints, Ints]]:
-    """Tags of each person that are learned, and those that they put on nearly everything."""
-    uses: dict[str | None, Counter[int]] = {}
-    n_posts = Counter(post.user_id for post in train)
-    for post in train:
-        if post.user_id is not None:
-            mine = uses.setdefault(post.user_id, Counter())
-            mine.update(index[tag] for tag in post.tags if tag in index)
-    cells: dict[str | None, tuple[Ints, Ints]] = {}
-    for user, mine in uses.items():
-        often = n_posts[user] * SIGNATURE_SHARE if n_posts[user] >= SIGNATURE_POSTS else np.inf
-        signature = [tag for tag, n in mine.items() if n > often]
-        cells[user] = (np.array([*mine], np.int64), np.array(signature, np.int64))
-    return cells
-
-
-def _names(log: PostLog, people: Bools) -> set[str]:
-    return {log.users[i] for i in np.flatnonzero(people)}
-
-
-def _of(posts: dict[str, Post], ids: Sequence[str], held_out: set[str]) -> list[Post]:
-    """Posts in order, with those of their photos that lie here, without the people held out."""
-    found = (posts[post_id] for post_id in ids if post_id in posts)
-    return [
-        Post(post.post_id, post.user_id, post.posted_at, post.tags, photos)
-        for post in found
-        if (photos := tuple(filter(_is_here, post.photos))) and post.user_id not in held_out
-    ]
-
-
-def _is_here(photo: Photo) -> bool:
-    return bool(photo.digest) and "://" not in photo.path
+    return Examples(vocabulary, train, [later[i] for i in every])

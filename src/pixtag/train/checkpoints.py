@@ -73,11 +73,9 @@ class Checkpoints:
 def draw_curves(points: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Plot loss, and `validation_p@5` where it was measured, by epoch into a PNG."""
     # The plot needs no window and leaves no state behind.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure: Any = Figure(figsize=(8, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for stage in dict.fromkeys(p["stage"] for p in points):
         mine = [p for p in points if p["stage"] == stage]

@@ -17,7 +17,7 @@ from pixtag.engine import LOCAL, Arrays, Engine
 from pixtag.evidence import View
 from pixtag.model import Model
 from pixtag.rank import questions_of, replay
-from pixtag.signals import Knowledge, Questions
+from pixtag.signals import Questions
 from pixtag.signals.head import Head
 from pixtag.types import Bools, Ints, PostLog, Sources
 
@@ -56,10 +56,10 @@ class Examples:
         """Candidates of some posts, what the posts in slots carry as flags again."""
         some = self.found.take(rows)
         own, near = (
-            np.unpackbits(bits, axis=2, count=filled.shape[1]).view(np.bool_)
+            np.unpackbits(bits.view(np.uint8), axis=2, count=filled.shape[1]).view(np.bool_)
             for bits, filled in (
-                (some.own_member.view(np.uint8), some.own_filled),
-                (some.near_member.view(np.uint8), some.near_filled),
+                (some.own_member, some.own_filled),
+                (some.near_member, some.near_filled),
             )
         )
         return replace(some, own_member=own, near_member=near)
@@ -100,12 +100,6 @@ def _parts_used(log: PostLog) -> Ints:
     parts = np.bincount(keys % max(n_tags, 1), minlength=n_tags)
     parts[log.tag_ids[~timed]] = 8
     return parts
-
-
-def people_of_tags(log: PostLog, vocabulary: Sequence[str]) -> Ints:
-    """How many people used each tag of a vocabulary, `[V]`; posts of nobody count one each."""
-    people = dict(zip(log.tags, log.people_of_tags().tolist(), strict=True))
-    return np.array([people.get(tag, 0) for tag in vocabulary], np.int64)
 
 
 def deal_folds(
@@ -212,7 +206,7 @@ def ask(
 ) -> Examples:
     """Answer questions with candidates, and mark those that the posts at `rows` used."""
     found = replay(
-        model, view, questions, then=_compact_arrays, name="compact", sources=sources, engine=engine
+        model, view, questions, then=compact, name="compact", sources=sources, engine=engine
     )
     parts = [(index, Candidates(**arrays)) for index, arrays in found]
     return answered(join_candidates(parts), log, rows, view, accepted=questions.accepted)
@@ -241,16 +235,11 @@ def answered(
     return Examples(replace(found, filled=filled), used, n_used, np.zeros(len(rows), np.bool_))
 
 
-def compact(found: Candidates) -> Candidates:
-    """The same in a quarter of the memory, and enough to learn from: fp16, and flags as bits."""
-    names = ("features", "own_keys", "near_keys")
-    halfs = {name: getattr(found, name).astype(np.float16) for name in names}
-    own, near = (np.packbits(flags, axis=2) for flags in (found.own_member, found.near_member))
-    return replace(found, **halfs, own_member=own, near_member=near)
-
-
-def _compact_arrays(found: Candidates) -> Arrays:
-    return vars(compact(found))
+def compact(found: Candidates) -> Arrays:
+    """The columns in a quarter of the memory, and enough to learn from: fp16, flags as bits."""
+    halfs = {n: vars(found)[n].astype(np.float16) for n in ("features", "own_keys", "near_keys")}
+    bits = {n: np.packbits(vars(found)[n], axis=2) for n in ("own_member", "near_member")}
+    return {**vars(found), **halfs, **bits}
 
 
 def join_examples(parts: list[Examples]) -> Examples:
@@ -279,16 +268,3 @@ def prior_of(log: PostLog, vocabulary: Sequence[str], head: Head) -> PostLog:
         embeddings[~log.has_photo[kept]] = 0.0
     tag_lists = [lists[i] for i in kept]
     return anonymous_log(vocabulary, tag_lists, embeddings, has_photo=log.has_photo[kept])
-
-
-def with_prior(knowledge: Knowledge, log: PostLog, people: Ints) -> Knowledge:
-    """The same knowledge with a prior made of a log, and the people behind each tag, `[V]`."""
-    vocabulary, head = knowledge.vocabulary, knowledge.head
-    made = Knowledge.of(
-        vocabulary,
-        head,
-        prior=prior_of(log, vocabulary, head),
-        prior_people=people.astype(np.float64),
-        topics=knowledge.topics,
-    )
-    return replace(knowledge, prior=made.prior)

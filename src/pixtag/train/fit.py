@@ -36,7 +36,7 @@ from pixtag.signals.head import Head
 from pixtag.train.calibrate import fit_calibration
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import Examples, deal_folds, join_examples, prior_of, replay_examples
+from pixtag.train.examples import Examples, deal_folds, join_examples
 from pixtag.train.network import OnStage, fit_network, score_examples
 from pixtag.train.people import first_users, people_elsewhere, people_with_histories
 from pixtag.train.pixels import Pixels, fit_pixels, tag_table
@@ -59,7 +59,7 @@ def fit(
     title: str = "",
     sources: Sources | None = None,
     engine: Engine = LOCAL,
-    on_stage: OnStage | None = None,
+    on_stage: OnStage = lambda stage, done, total: None,
     on_examples: Callable[[Examples, Examples], None] | None = None,
 ) -> Bundle:
     """Train a model on a log, write it, and return it as written.
@@ -89,7 +89,6 @@ def fit(
         InputError: `out` holds something that is not a model.
     """
     check_replaceable(out)
-    told = on_stage or _tell_nobody
     plan = Plan(
         log,
         config or TrainConfig(),
@@ -102,13 +101,13 @@ def fit(
         engine=engine,
     )
     checkpoints = Checkpoints(out.with_name(out.name + ".partial"), plan.identity)
-    pixels, train, valid = _pixels_and_examples(plan, checkpoints, told)
+    pixels, train, valid = _pixels_and_examples(plan, checkpoints, on_stage)
     if on_examples is not None:
         on_examples(train.heard, valid.heard)
-    weights = fit_network(plan.config, checkpoints, train, valid.heard, told)
+    weights = fit_network(plan.config, checkpoints, train, valid.heard, on_stage)
     del train
     _release_memory()
-    told("calibrating", 0, 1)
+    on_stage("calibrating", 0, 1)
     score, context = score_examples(weights, valid), valid.found.context.astype(np.float32)
     grows = [CONTEXT_NAMES.index(name) for name in ("posts_log", "prior_log")]
     weights |= fit_calibration(
@@ -116,12 +115,8 @@ def fit(
     )
     saved = save_bundle(out, _bundle(plan, weights | pixels.arrays(), pixels.head, title))
     checkpoints.finish(out)
-    told("calibrating", 1, 1)
+    on_stage("calibrating", 1, 1)
     return saved
-
-
-def _tell_nobody(stage: str, done: int, total: int) -> None:
-    """Where nobody follows the progress."""
 
 
 def _pixels_and_examples(
@@ -142,10 +137,9 @@ def _pixels_and_examples(
     valid: list[Examples] = []
     for step, left_out in enumerate(folds):
         told("learning what photos show", step, len(folds) + 1)
-        hidden = fold == left_out
-        seen = ~hidden if fitted.has_photo.any() else np.zeros(len(fitted), np.bool_)
+        seen = fold != left_out
         pixels = fit_pixels(fitted, table, seen, config, checkpoints, n_tags=n_tags, fold=left_out)
-        made_up = _fold_examples(plan, plan.knowledge(pixels, seen), hidden, len(folds), train)
+        made_up = _fold_examples(plan, plan.knowledge(pixels, seen), ~seen, len(folds), train)
         # People made up are of no period, so some are kept to calibrate on.
         train += [part for i, part in enumerate(made_up) if i % CALIBRATED_SHARE]
         valid += made_up[::CALIBRATED_SHARE]
@@ -180,11 +174,9 @@ def _fold_examples(
         What people are asked whose history is made up.
     """
     fitted, config, asked = plan.fitted, plan.config, plan.rows_to_fit
-    model = Model(knowledge, config.rank_to_fit)
-    speaks, engine = plan.sources, plan.engine
-    replay = partial(replay_examples, seed=config.seed, sources=speaks, engine=engine)
-    anew, silent = config.new_subjects, config.drop_sources
-    train += [replay(fitted, asked[hidden[asked]], model, silent_share=silent, new_share=anew)]
+    model, shares = Model(knowledge, config.rank_to_fit), (config.drop_sources, config.new_subjects)
+    asked = asked[hidden[asked]]
+    train += [plan.replay(fitted, asked, model, silent_share=shares[0], new_share=shares[1])]
     kinds = plan.auxiliary.kinds[: len(fitted)] if config.histories else ()
     if config.first_users or kinds:
         rows = np.flatnonzero(hidden)
@@ -203,9 +195,7 @@ def _calibration_examples(plan: Plan, knowledge: Knowledge) -> list[Examples]:
     """Replay the calibration period; whatever may be silent in life is calibrated too."""
     log, config, asked = plan.log, plan.config, plan.rows_to_calibrate
     model = Model(knowledge, config.rank)
-    speaks, engine = plan.sources, plan.engine
-    replay = partial(replay_examples, seed=config.seed, sources=speaks, engine=engine)
-    parts = [replay(log, asked, model, accepts=False, silent_share=1.0)]
+    parts = [plan.replay(log, asked, model, accepts=False, silent_share=1.0)]
     if config.first_users:
         people = np.unique(log.user_of_post[asked])[::2]
         hidden = np.isin(log.user_of_post, people) & (log.user_of_post < len(log.users))
@@ -233,24 +223,20 @@ def _bundle(plan: Plan, weights: Arrays, head: Head, title: str) -> Bundle:
         encoder_width=log.embeddings.shape[1],
         trained=trained,
     )
-    people = plan.people(log)
+    prior, people = plan.prior(log, head)
     extras: dict[str, NDArray[Any]] = {"prior_people": people.astype(np.float32)}
     if plan.matrix is not None:
         extras["bridge"] = plan.matrix
     if plan.config.words and plan.own_words is not None:
         extras |= {f"words/{name}": array for name, array in plan.own_words.items()}
-    kinds = plan.kinds(np.ones(len(plan.fitted), np.bool_))
-    if kinds is not None:
-        extras["kinds/weight"] = kinds.weight.astype(np.float16)
-        extras["kinds/bias"] = kinds.bias
-        extras["kinds/matrix"] = kinds.matrix
-        extras["kinds/person"] = np.array(kinds.person, np.int64)
+    for name, array in plan.kinds(np.ones(len(plan.fitted), np.bool_)).items():
+        extras[f"kinds/{name}"] = array.astype(np.float16) if name == "weight" else array
     seen = [*log.post_ids, *(post_id for other in plan.elsewhere for post_id in other.asked)]
     return Bundle(
         manifest=manifest,
         vocabulary=plan.vocabulary,
         weights=weights,
-        prior=prior_of(plan.kept(log), plan.vocabulary, head),
+        prior=prior,
         extras=extras,
         seen=hash_post_ids(seen, salt=manifest.salt),
         card=write_card(manifest, n_tags=len(plan.vocabulary), title=title),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ from pixtag.signals import FEATURES, INPUT_NAMES
 from pixtag.train.checkpoints import Checkpoints
 from pixtag.train.config import TrainConfig
 from pixtag.train.examples import Examples
-from pixtag.types import Bools, Floats, Ints
+from pixtag.types import Bools, Floats
 
 OnStage = Callable[[str, int, int], None]
 Weights = dict[str, NDArray[np.float32]]
@@ -80,13 +79,6 @@ def _moments(blocks: Iterable[NDArray[Any]]) -> tuple[Floats, Floats]:
     mean, square = sums / max(n, 1)
     std = np.sqrt(np.maximum(square - mean**2, 0.0)) + 1e-3
     return mean.astype(np.float32), np.where(least < most, std, NEVER_STD).astype(np.float32)
-
-
-def batch_of(examples: Examples, rows: Ints) -> dict[str, NDArray[Any]]:
-    """The network's inputs and answers of some posts, in compact types."""
-    names = [f.name for f in fields(Candidates) if f.name not in {"tag", "own_rows", "near_rows"}]
-    some = examples.candidates(rows)
-    return {name: getattr(some, name) for name in names} | {"used": examples.used[rows]}
 
 
 def hide_known(batch: dict[str, NDArray[Any]], hidden: Bools) -> dict[str, NDArray[Any]]:
@@ -210,7 +202,9 @@ def batches(
     order = rng.permutation(len(examples))
     for start in range(0, len(order) - size + 1, size):
         rows = order[start : start + size]
-        batch = batch_of(examples, rows)
+        some = vars(examples.candidates(rows)).items()
+        batch = {n: a for n, a in some if n not in {"tag", "own_rows", "near_rows"}}
+        batch["used"] = examples.used[rows]
         drawn = rng.random(batch["filled"].shape)
         all_own = rng.random(len(rows))[:, None] < OWN_HIDDEN_SHARE
         is_own = batch["features"][:, :, FEATURES.column("own_uses_log")] > 0

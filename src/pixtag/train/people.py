@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pixtag.candidates import Candidates
 from pixtag.model import Model
 from pixtag.rank import described, questions_of, read
 from pixtag.signals import CONTEXT_NAMES, Questions
@@ -110,6 +111,14 @@ def people_with_histories(
     return [_with_history(lender, row, model) for row in asked.tolist()]
 
 
+class _History(NamedTuple):
+    """Photos that somebody posted with their tags; what they put on everything; what they type."""
+
+    posts: list[tuple[int, list[str]]]
+    generic: Sequence[str] = ()
+    typed: Sequence[str] = ()
+
+
 @dataclass(frozen=True)
 class _Lender:
     """Labelled photos by kind, and tags that people put on everything."""
@@ -164,49 +173,39 @@ class _Lender:
         used = [tag for tag in foreign if self.happens(TYPED_SHARE)]
         return [tag for tag, n in zip(typed, repeats, strict=True) for _ in range(n)], used
 
-
-class _History(NamedTuple):
-    """Photos that somebody posted with their tags; what they put on everything; what they type."""
-
-    posts: list[tuple[int, list[str]]]
-    generic: list[str]
-    typed: list[str]
-
-    @classmethod
-    def of(cls, lender: _Lender, row: int, relation: str) -> _History:
+    def history(self, row: int, relation: str) -> _History:
         """Draw one that relates so to the photo at `row`."""
-        rng = lender.rng
+        rng = self.rng
         n = int(np.exp(rng.uniform(0.0, np.log(MOST_HISTORY))))
-        other, unknown = lender.other_subject(row), lender.happens(UNKNOWN_SHARE)
+        other, unknown = self.other_subject(row), self.happens(UNKNOWN_SHARE)
         lent: list[int] = rng.choice(other, n).tolist()
         if relation == "typed":
-            typed, used = lender.typed(row)
-            return cls([], used, typed)
-        if relation == "untagged":
-            return cls([(post, []) for post in lent], [], [])
-        if relation == "signed":
-            return cls([(post, []) for post in lent], [f"by{rng.integers(1_000_000)}"], [])
+            typed, used = self.typed(row)
+            return _History([], used, typed)
+        if relation in {"untagged", "signed"}:
+            signed = [f"by{rng.integers(1_000_000)}"] if relation == "signed" else []
+            return _History([(post, []) for post in lent], signed)
         if relation == "one set":
-            pasted = lender.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
-            if lender.happens(0.5):  # on photos of its own subject alone, so it tells that subject
-                return cls([(post, pasted) for post in lent], [], [])
-            anything = [int(rng.choice(lender.other_subject(row))) for _ in range(n)]
-            return cls([(post, []) for post in anything], pasted, [])
-        same, pools = lender.of_kind[lender.kinds[row]], [other]
+            pasted = self.tags(int(rng.choice(other)), unknown=unknown)[:LARGEST_SET]
+            if self.happens(0.5):  # on photos of its own subject alone, so it tells that subject
+                return _History([(post, pasted) for post in lent])
+            anything = [int(rng.choice(self.other_subject(row))) for _ in range(n)]
+            return _History([(post, []) for post in anything], pasted)
+        same, pools = self.of_kind[self.kinds[row]], [other]
         if relation == "the same subject":
             pools, unknown = [same], False
         elif relation == "several subjects":
-            pools += [lender.other_subject(row) for _ in range(int(rng.integers(3)))]
-            pools, unknown = pools + [same] * lender.happens(0.5), False
+            pools += [self.other_subject(row) for _ in range(int(rng.integers(3)))]
+            pools, unknown = pools + [same] * self.happens(0.5), False
         lent = [int(rng.choice(pools[rng.integers(len(pools))])) for _ in range(n)]
-        posts = [(post, lender.tags(post, unknown=unknown)) for post in lent if post != row]
-        return cls(posts, lender.generic(row), [])
+        posts = [(post, self.tags(post, unknown=unknown)) for post in lent if post != row]
+        return _History(posts, self.generic(row))
 
 
 def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
     log, rng, now, person = lender.log, lender.rng, 1.7e9, "somebody"
     relation = [*RELATIONS][rng.choice(len(RELATIONS), p=[*RELATIONS.values()])]
-    history = _History.of(lender, row, relation)
+    history = lender.history(row, relation)
     at = now - np.cumsum(rng.exponential(2.0 * 86_400.0, len(history.posts)))
     posts = [
         Post(f"h{i}", person, float(at[i]), tuple(dict.fromkeys([*tags, *history.generic])))
@@ -221,10 +220,10 @@ def _with_history(lender: _Lender, row: int, model: Model) -> Examples:
         users=(person,),
         embeddings=log.embeddings[[row]].astype(np.float32),
         has_photo=np.array([True]),
-        history=(tuple(history.typed),) if history.typed else (),
+        history=(tuple(history.typed),),
     )
     asked = read(model, view, questions)
-    found = compact(described(model, asked))
+    found = Candidates(**compact(described(model, asked)))
     answer = {*log.tags_of(row), *history.generic}
     used = np.isin(found.tag, [i for t in answer if (i := asked.id_of(t)) >= 0]) & found.filled
     return Examples(found, used, np.array([len(answer)]), np.zeros(1, np.bool_))

@@ -10,20 +10,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from pixtag.network import SHAPES
 from pixtag.signals.head import Head
 from pixtag.signals.topics import TAGS_COUNT, Topics
-from pixtag.signals.words import Bridge, Classifier, class_tag_matrix
-from pixtag.train.checkpoints import Checkpoints
+from pixtag.signals.words import class_tag_matrix
+from pixtag.train.checkpoints import Arrays, Checkpoints
 from pixtag.train.config import TrainConfig
 from pixtag.types import Bools, Floats, Halfs, Ints, PostLog
 
@@ -50,16 +49,16 @@ class Pixels:
     topics: Topics | None
 
     @classmethod
-    def of(cls, arrays: dict[str, NDArray[Any]]) -> Pixels:
+    def of(cls, arrays: Arrays) -> Pixels:
         """The opposite of `arrays`."""
         head = Head(*(arrays[f"head/{name}"] for name in HEAD_ARRAYS))
         if "topics/weight" not in arrays:
             return cls(head, None)
         return cls(head, Topics(*(arrays[f"topics/{n}"].astype(np.float32) for n in TOPIC_ARRAYS)))
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """By the names of a model's weights."""
-        out: dict[str, NDArray[Any]] = {f"head/{n}": getattr(self.head, n) for n in HEAD_ARRAYS}
+        out: Arrays = {f"head/{n}": getattr(self.head, n) for n in HEAD_ARRAYS}
         if self.topics is not None:
             out |= {f"topics/{name}": getattr(self.topics, name) for name in TOPIC_ARRAYS}
             out["topics/chance"] = self.topics.chance.astype(np.float16)
@@ -141,9 +140,7 @@ def fit_head(
         "tags": rng.normal(0, 0.1, (n_tags, joint)).astype(np.float32),
         "bias": np.log((uses + 1.0) / (uses.sum() + n_tags)).astype(np.float32),
     }
-    # A small log needs steps too, about as many an epoch as a large one.
-    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
-    steps = n // batch
+    steps, batch = _steps(n)
     seen = jnp.asarray(embeddings - center, jnp.float32)
     data = (seen, jnp.asarray(ids, jnp.int32), jnp.asarray(mask))
     state = (params, _head_optimizer(epochs * steps).init(params))
@@ -162,30 +159,21 @@ def _head_optimizer(n_steps: int) -> Any:
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _head_epoch(n_steps: int, steps: int, batch: int, data: Any, state: Any, key: Any) -> Any:
     embeddings, ids, mask = data
-    optimizer = _head_optimizer(n_steps)
     order_key, drop_key = jax.random.split(key)
     order = jax.random.permutation(order_key, embeddings.shape[0])[: steps * batch]
 
-    def step(state: Any, inputs: Any) -> Any:
+    def loss(params: Any, inputs: Any) -> Any:
         rows, step_key = inputs
-        params, memory = state
+        kept = jax.random.bernoulli(step_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
+        seen = embeddings[rows] * kept / (1 - HEAD_DROPOUT)
+        joint = seen @ params["projection"]
+        joint = joint * jax.lax.rsqrt(jnp.sum(joint**2, axis=1, keepdims=True) + 1e-12)
+        log_probs = jax.nn.log_softmax(joint @ params["tags"].T + params["bias"])
+        picked = jnp.take_along_axis(log_probs, ids[rows], axis=1) * mask[rows]
+        return -jnp.mean(picked.sum(axis=1) / mask[rows].sum(axis=1))
 
-        def loss(params: Any) -> Any:
-            kept = jax.random.bernoulli(step_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
-            seen = embeddings[rows] * kept / (1 - HEAD_DROPOUT)
-            joint = seen @ params["projection"]
-            joint = joint * jax.lax.rsqrt(jnp.sum(joint**2, axis=1, keepdims=True) + 1e-12)
-            log_probs = jax.nn.log_softmax(joint @ params["tags"].T + params["bias"])
-            picked = jnp.take_along_axis(log_probs, ids[rows], axis=1) * mask[rows]
-            return -jnp.mean(picked.sum(axis=1) / mask[rows].sum(axis=1))
-
-        gradient = jax.grad(loss)(params)
-        updates, memory = optimizer.update(gradient, memory, params)
-        return (optax.apply_updates(params, updates), memory), None
-
-    keys = jax.random.split(drop_key, steps)
-    state, _ = jax.lax.scan(step, state, (order.reshape(steps, batch), keys))
-    return state
+    inputs = (order.reshape(steps, batch), jax.random.split(drop_key, steps))
+    return _descend(loss, _head_optimizer(n_steps), state, inputs)
 
 
 def fit_topics(
@@ -237,22 +225,16 @@ def _maximise(seen: Any, has: Any, shares: Any) -> Any:
         chance = shares.T @ has + SHRINK_POSTS * usual
         return jnp.clip(chance / (shares.sum(axis=0)[:, None] + SHRINK_POSTS), 1e-4, 0.99)
 
-    def step(state: Any, _: Any, *, shares: Any) -> Any:
-        params, memory = state
+    def turn(state: Any, _: Any) -> Any:
+        params, memory, shares = state
+        chance = chances(shares)
 
-        def loss(params: Any) -> Any:
+        def loss(params: Any, _: Any) -> Any:
             log_chance = jax.nn.log_softmax(seen @ params[0] + params[1])
             decay = TOPIC_WEIGHT_DECAY * (params[0] ** 2).sum()
             return -(shares * log_chance).sum(1).mean() + decay
 
-        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
-        return (optax.apply_updates(params, updates), memory), None
-
-    def turn(state: Any, _: Any) -> Any:
-        params, memory, shares = state
-        chance = chances(shares)
-        moved = jax.lax.scan(partial(step, shares=shares), (params, memory), None, length=STEPS)
-        params, memory = moved[0]
+        params, memory = _descend(loss, optimizer, (params, memory), None, length=STEPS)
         absent = jnp.log1p(-chance)
         by_tags = has @ (jnp.log(chance) - absent).T + absent.sum(axis=1)
         by_pixels = jax.nn.log_softmax(seen @ params[0] + params[1])
@@ -263,30 +245,13 @@ def _maximise(seen: Any, has: Any, shares: Any) -> Any:
     return (*params, chances(shares), shares.mean(axis=0))
 
 
-class Kinds(NamedTuple):
-    """A multi-label classifier of photos, `[K, D]`, and its label-to-tag matrix `[K, V]`.
-
-    `person` holds the label of photos that show somebody, if there is one.
-    """
-
-    weight: Floats
-    bias: Floats
-    matrix: NDArray[np.uint8]
-    person: tuple[int, ...]
-
-    def bridge(self) -> Bridge:
-        """The signal."""
-        layer = Classifier(self.weight, self.bias, is_multi_label=True)
-        return Bridge(self.matrix, layer, person=next(iter(self.person), None))
-
-
 def fit_kinds(
     embeddings: Floats,
     targets: Halfs,
     weight: Halfs,
     tags_of_kind: Mapping[str, Sequence[str]],
     vocabulary: Sequence[str],
-) -> Kinds:
+) -> Arrays:
     """Fit a second bridge by logistic regressions, one a label, on what is known of each photo.
 
     Args:
@@ -296,6 +261,9 @@ def fit_kinds(
             one without a photo here is never named.
         tags_of_kind: Tags that people put on photos of each label, best first.
         vocabulary: Tags, V of them.
+
+    Returns:
+        What `model.bridge_of_labels` reads.
     """
     kinds, n = sorted(tags_of_kind), len(embeddings)
     said = (targets * weight).sum(axis=0, dtype=np.float32)
@@ -307,8 +275,7 @@ def fit_kinds(
         jnp.zeros((embeddings.shape[1], len(kinds))),
         jnp.asarray(np.log(base / (1 - base)), jnp.float32),
     )
-    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
-    steps = n // batch
+    steps, batch = _steps(n)
     data = (jnp.asarray((embeddings - center) / scale), jnp.asarray(targets), jnp.asarray(cells))
     state = (params, _kinds_optimizer(KIND_EPOCHS * steps).init(params))
     for epoch in range(KIND_EPOCHS):
@@ -318,12 +285,12 @@ def fit_kinds(
     absent = said == 0
     bias[absent] = -10.0
     fitted[absent] = 0.0
-    return Kinds(
-        weight=fitted.astype(np.float32),
-        bias=bias.astype(np.float32),
-        matrix=class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
-        person=tuple(i for i, kind in enumerate(kinds) if kind == PERSON),
-    )
+    return {
+        "weight": fitted.astype(np.float32),
+        "bias": bias.astype(np.float32),
+        "matrix": class_tag_matrix([tags_of_kind[kind] for kind in kinds], vocabulary),
+        "person": np.array([i for i, kind in enumerate(kinds) if kind == PERSON], np.int64),
+    }
 
 
 def _kinds_optimizer(n_steps: int) -> Any:
@@ -333,22 +300,32 @@ def _kinds_optimizer(n_steps: int) -> Any:
 @partial(jax.jit, static_argnums=(0, 1))
 def _kinds_epoch(steps: int, batch: int, data: Any, state: Any, key: Any) -> Any:
     embeddings, targets, cells = data
-    optimizer = _kinds_optimizer(KIND_EPOCHS * steps)
     order = jax.random.permutation(key, embeddings.shape[0])[: steps * batch]
 
-    def step(state: Any, rows: Any) -> Any:
-        params, memory = state
+    def loss(params: Any, rows: Any) -> Any:
         drop_key = jax.random.fold_in(key, rows[0])
+        kept = jax.random.bernoulli(drop_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
+        logits = (embeddings[rows] * kept / (1 - HEAD_DROPOUT)) @ params[0] + params[1]
+        each = optax.sigmoid_binary_cross_entropy(logits, targets[rows].astype(jnp.float32))
+        decay = KIND_WEIGHT_DECAY * (params[0] ** 2).sum()
+        return (each * cells[rows]).sum() / batch + decay
 
-        def loss(params: Any) -> Any:
-            kept = jax.random.bernoulli(drop_key, 1 - HEAD_DROPOUT, (batch, embeddings.shape[1]))
-            logits = (embeddings[rows] * kept / (1 - HEAD_DROPOUT)) @ params[0] + params[1]
-            each = optax.sigmoid_binary_cross_entropy(logits, targets[rows].astype(jnp.float32))
-            decay = KIND_WEIGHT_DECAY * (params[0] ** 2).sum()
-            return (each * cells[rows]).sum() / batch + decay
+    optimizer = _kinds_optimizer(KIND_EPOCHS * steps)
+    return _descend(loss, optimizer, state, order.reshape(steps, batch))
 
-        updates, memory = optimizer.update(jax.grad(loss)(params), memory)
+
+def _steps(n: int) -> tuple[int, int]:
+    """Steps of an epoch and the posts of each: a small log needs many steps too."""
+    batch = min(LARGEST_BATCH, n, max(LEAST_BATCH, n // 32))
+    return n // batch, batch
+
+
+def _descend(loss: Any, optimizer: Any, state: Any, inputs: Any, length: int | None = None) -> Any:
+    """Follow `loss(params, input)` downhill, a step an input; the state after the last one."""
+
+    def step(state: Any, one: Any) -> Any:
+        params, memory = state
+        updates, memory = optimizer.update(jax.grad(loss)(params, one), memory, params)
         return (optax.apply_updates(params, updates), memory), None
 
-    state, _ = jax.lax.scan(step, state, order.reshape(steps, batch))
-    return state
+    return jax.lax.scan(step, state, inputs, length=length)[0]

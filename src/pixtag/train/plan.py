@@ -7,21 +7,26 @@ import importlib.metadata
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
+from numpy.typing import NDArray
 
 from pixtag.encoder import SHIPPED_DIGEST, OnnxEncoder
 from pixtag.engine import LOCAL, Engine
 from pixtag.errors import ModelError
-from pixtag.model import readers_of_classes
+from pixtag.model import bridge_of_labels, readers_of_classes
 from pixtag.signals import Knowledge
+from pixtag.signals.head import Head
 from pixtag.signals.words import class_tag_matrix
 from pixtag.splits import Split, temporal_split
+from pixtag.train.checkpoints import Arrays
 from pixtag.train.config import TrainConfig
-from pixtag.train.examples import choose_vocabulary, people_of_tags, with_prior
+from pixtag.train.examples import choose_vocabulary, prior_of, replay_examples
 from pixtag.train.people import Elsewhere
-from pixtag.train.pixels import Kinds, Pixels, fit_kinds
+from pixtag.train.pixels import Pixels, fit_kinds
 from pixtag.types import Bools, Halfs, Ints, PostLog, Sources
 
 LEAST_POSTS = 200  # posts with a time and a tag below which nothing worth having is learned
@@ -71,7 +76,7 @@ class Plan:
         elsewhere: The other logs and which of their posts are asked about.
         encoder: ONNX bytes for the model's file; None for the shipped one.
         own_words: Words in that encoder's space, if it has some.
-        engine: What replays many posts side by side.
+        replay: `replay_examples` as the run does it.
     """
 
     def __init__(
@@ -87,7 +92,7 @@ class Plan:
         use_all: bool,
         engine: Engine = LOCAL,
     ) -> None:
-        self.engine = engine
+        self.replay = partial(replay_examples, seed=config.seed, sources=sources, engine=engine)
         if encoder is not None and encoder.digest != encoder_digest:
             raise ModelError(
                 f"the embeddings are of the encoder {encoder_digest[:12] or 'without a name'}, "
@@ -118,7 +123,7 @@ class Plan:
             own_words=self.own_words,
         )  # fmt: skip
         cuts = ((other, temporal_split(other, use_all=use_all)) for other in auxiliary.others)
-        self._kinds: dict[bytes, Kinds] = {}
+        self._kinds: dict[bytes, Arrays] = {}
         self.elsewhere = [Elsewhere.of(other, cut, config) for other, cut in cuts]
 
     def _chosen_tags(self) -> list[str]:
@@ -131,7 +136,6 @@ class Plan:
     @property
     def identity(self) -> dict[str, object]:
         """Everything that decides the result."""
-        matrix = b"" if self.matrix is None else self.matrix.tobytes()
         return {
             "config": self.config.model_dump(mode="json"),
             "posts": digest_of_posts(self.log),
@@ -143,24 +147,18 @@ class Plan:
             "groups": list(self.auxiliary.groups),
             "kinds": list(self.auxiliary.kinds),
             "withheld": sorted(self.auxiliary.withheld),
-            "targets": self._digest_of_targets(),
+            "targets": _digest(self.auxiliary.targets, self.auxiliary.target_weight),
             "kind_tags": dict(self.auxiliary.kind_tags),
-            "bridge": hashlib.sha256(matrix).hexdigest(),
+            "bridge": _digest(self.matrix),
             "pixtag": importlib.metadata.version("pixtag"),
             "jax": jax.__version__,
         }
 
-    def _digest_of_targets(self) -> str:
-        digest = hashlib.sha256()
-        for cells in (self.auxiliary.targets, self.auxiliary.target_weight):
-            digest.update(b"" if cells is None else np.ascontiguousarray(cells).tobytes())
-        return digest.hexdigest()
-
-    def kinds(self, chosen: Bools) -> Kinds | None:
-        """The classifier of labelled photos among the chosen posts of the fit period."""
+    def kinds(self, chosen: Bools) -> Arrays:
+        """The classifier of labelled photos among the chosen posts of the fit period, if any."""
         targets, weight = self.auxiliary.targets, self.auxiliary.target_weight
         if targets is None or weight is None:
-            return None
+            return {}
         key = chosen.tobytes()
         if key not in self._kinds:
             rows = np.flatnonzero(chosen & weight[: len(chosen)].any(axis=1))
@@ -169,29 +167,32 @@ class Plan:
             self._kinds[key] = fit_kinds(embeddings, said, counts, tags, self.vocabulary)
         return self._kinds[key]
 
-    def kept(self, log: PostLog) -> PostLog:
-        """Posts as a prior may hold them: without the photos that are withheld."""
+    def prior(self, log: PostLog, head: Head) -> tuple[PostLog, Ints]:
+        """A prior made of a log, and the people behind each tag, `[V]`; nobody's posts count one.
+
+        Photos that are withheld are not in it, and make nothing popular.
+        """
         held = np.array([p not in self.auxiliary.withheld for p in log.post_ids], np.bool_)
         embeddings = np.where(held[:, None], log.embeddings, np.float16(0.0))
-        return replace(log, has_photo=log.has_photo & held, embeddings=embeddings)
-
-    def people(self, log: PostLog) -> Ints:
-        """People behind each tag, `[V]`; whose photos are withheld make nothing popular."""
-        rows = np.array([p not in self.auxiliary.withheld for p in log.post_ids], np.bool_)
-        return people_of_tags(log.select(rows), self.vocabulary)
+        kept = replace(log, has_photo=log.has_photo & held, embeddings=embeddings)
+        people = dict(zip(log.tags, log.select(held).people_of_tags().tolist(), strict=True))
+        counts = np.array([people.get(tag, 0) for tag in self.vocabulary], np.int64)
+        return prior_of(kept, self.vocabulary, head), counts
 
     def with_prior(self, knowledge: Knowledge, log: PostLog) -> Knowledge:
         """The same knowledge with a prior made of a log, as the model's own will be."""
-        return with_prior(knowledge, self.kept(log), self.people(log))
+        head = knowledge.head
+        posts, people = self.prior(log, head)
+        made = Knowledge.of(self.vocabulary, head, prior=posts, prior_people=people.astype(float))
+        return replace(knowledge, prior=made.prior)
 
     def knowledge(self, pixels: Pixels, chosen: Bools) -> Knowledge:
         """What was fitted on the chosen posts, with what serving will also have, no prior."""
-        kinds = self.kinds(chosen)
         return Knowledge.of(
             self.vocabulary,
             pixels.head,
             bridge=self.bridge,
-            kinds=None if kinds is None else kinds.bridge(),
+            kinds=bridge_of_labels(self.kinds(chosen)),
             topics=pixels.topics,
             words=self.words,
         )
@@ -221,9 +222,15 @@ def digest_of_posts(log: PostLog) -> str:
     users = [*log.users, None]
     rows = enumerate(zip(log.post_ids, log.user_of_post, strict=True))
     posts = [(post_id, users[user], log.tags_of(row)) for row, (post_id, user) in rows]
-    digest = hashlib.sha256(json.dumps(posts).encode())
-    for values in (log.at, log.has_photo, log.embeddings):
-        digest.update(np.ascontiguousarray(values).tobytes())
+    written = np.frombuffer(json.dumps(posts).encode(), np.uint8)
+    return _digest(written, log.at, log.has_photo, log.embeddings)
+
+
+def _digest(*arrays: NDArray[Any] | None) -> str:
+    """SHA-256 in hex of arrays, one after the other; None is nothing."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(b"" if array is None else array.tobytes())
     return digest.hexdigest()
 
 
