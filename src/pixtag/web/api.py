@@ -53,7 +53,7 @@ from pixtag.web.schemas import (
     Wanted,
 )
 from pixtag.web.service import Service
-from pixtag.web.uploads import files_of, media_type, read_form, texts_of
+from pixtag.web.uploads import MOST_PHOTOS, files_of, media_type, read_form, texts_of
 
 _PHOTO = {"type": "string", "format": "binary"}
 _LISTS = ("tags", "history", "accepted", "refused")
@@ -76,9 +76,9 @@ health = APIRouter(tags=["health"])
 def _body(model: type[BaseModel], *, is_image: bool = False) -> dict[str, Any]:
     """Describe a body that comes as JSON, as a form with photos, or as a photo alone."""
     plain = {"$ref": f"#/components/schemas/{model.__name__}"}
-    photos: dict[str, Any] = (
-        {"photo": _PHOTO} if is_image else {"photos": {"type": "array", "items": _PHOTO}}
-    )
+    photos: dict[str, Any] = {"photo": _PHOTO}
+    if not is_image:
+        photos = {"photos": {"type": "array", "items": _PHOTO, "maxItems": MOST_PHOTOS}}
     form = {"allOf": [plain, {"type": "object", "properties": photos}]}
     content = {"application/json": {"schema": plain}, "multipart/form-data": {"schema": form}}
     if is_image:
@@ -99,7 +99,11 @@ async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
         return cast("dict[str, object]", value), []
     if kind == "multipart/form-data":
         form = await read_form(request)
-        return _fields(form), [photo for _, photo in await files_of(form) if photo]
+        photos = [photo for _, photo in await files_of(form)]
+        if len(photos) > MOST_PHOTOS:
+            what = f"{len(photos)} photos, but {MOST_PHOTOS} are the most of a form"
+            raise ApiError(422, what, hint="send fewer photos at once", kind="input")
+        return _fields(form), photos
     if kind.startswith("image/") or kind in {"", "application/octet-stream"}:
         photo = await request.body()
         return {}, [photo] if photo or kind.startswith("image/") else []

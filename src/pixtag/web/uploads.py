@@ -15,16 +15,34 @@ from pixtag.web.problems import ApiError
 MOST_PHOTOS = 20
 MOST_NAME = 200  # letters of a file's name
 _MOST_FIELDS = 3000
+_MOST_FILES = 1000  # of a form, with empty choices
 _MOST_BYTES_WITHOUT_FILES = 2**20
 
 
-class _InMemory(MultiPartParser):
+class _Whole(MultiPartParser):
+    """Takes a form with its last boundary alone: what was cut off would be lost unseen."""
+
+    _is_whole = False
+
+    def on_end(self) -> None:
+        self._is_whole = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self._is_whole:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("its last boundary is missing.")
+        return form
+
+
+class _InMemory(_Whole):
     """Keeps files in memory, whatever their size; the guard bounds the whole body."""
 
     spool_max_size = 0  # the parser's word for never on a disk
 
 
-class _OnDisk(MultiPartParser):
+class _OnDisk(_Whole):
     """Writes one file to a place of ours; there are no others."""
 
     def __init__(self, request: Request, file: IO[bytes]) -> None:
@@ -59,8 +77,7 @@ async def read_form(request: Request, *, to: IO[bytes] | None = None) -> FormDat
     if to is not None:
         parser: MultiPartParser = _OnDisk(request, to)
     else:
-        # One more than photos: browsers send an empty file where none was chosen.
-        limits = {"max_files": MOST_PHOTOS + 1, "max_fields": _MOST_FIELDS}
+        limits = {"max_files": _MOST_FILES, "max_fields": _MOST_FIELDS}
         parser = _InMemory(request.headers, request.stream(), **limits)
     try:
         return await parser.parse()

@@ -1,0 +1,72 @@
+"""Bodies of the API's requests: what is lost of them is told, never left out unseen."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+import handmade
+from pixtag.store import Store
+from pixtag.types import Post
+from pixtag.web.app import create_app
+from pixtag.web.service import Service
+
+SUGGEST, POSTS = "/api/v1/suggest", "/api/v1/posts"
+NONE_CHOSEN = ("", b"", "application/octet-stream")  # as browsers send it
+
+
+def jpeg() -> bytes:
+    buffer = io.BytesIO()
+    handmade.picture("sky").save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+SKY = jpeg()
+
+
+@pytest.fixture
+def client(tmp_path: Path):
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        store.add_posts(Post(f"ana-{i}", "ana", 1e9 + i, ("coffee",)) for i in range(9))
+        app = create_app(Service(store, handmade.bundle()))
+        with TestClient(app, base_url="http://localhost") as client:
+            yield client
+
+
+def test_a_photo_of_no_bytes_is_no_photo_left_out(client: TestClient) -> None:
+    empty = ("empty.jpg", b"", "image/jpeg")
+    for path, given in ((SUGGEST, {"user": "ana"}), (POSTS, {"user": "ana", "tags": "sea"})):
+        found = client.post(path, files={"photo": empty}, data=given)
+        assert found.status_code == 422
+        assert "empty" in found.json()["detail"]
+        assert client.post(path, files={"photo": NONE_CHOSEN}, data=given).is_success
+    assert client.get("/api/v1/users/ana/history").json()["n_posts"] == 10
+
+
+@pytest.mark.parametrize("path", [SUGGEST, POSTS, "/"])
+def test_a_form_that_was_cut_is_refused_wherever_it_was(client: TestClient, path: str) -> None:
+    fields = ((b'name="user"', b"ana"), (b'name="photos"; filename="a.jpg"', SKY))
+    head = b"--x\r\ncontent-disposition: form-data; "
+    whole = b"".join(head + of + b"\r\n\r\n" + value + b"\r\n" for of, value in fields) + b"--x--"
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    parts_end = [whole.index(b"--x", 1), whole.rindex(b"--x")]
+    for length in (0, 20, *parts_end, len(whole) // 2, len(whole) - 1):
+        cut = client.post(path, content=whole[:length], headers=form)
+        assert cut.status_code == 400, length
+    assert client.post(path, content=whole, headers=form).is_success
+
+
+def test_twenty_photos_are_the_most_of_a_post(client: TestClient) -> None:
+    photos = [("photos", ("a.jpg", SKY))] * 20
+    more = [("more", NONE_CHOSEN)] * 3
+    assert client.post(POSTS, files=photos + more).json()["n_photos"] == 20
+    for n in (21, 25, 50):
+        refused = client.post(POSTS, files=[*photos, *[("photos", ("b.jpg", SKY))] * (n - 20)])
+        assert refused.status_code == 422
+        assert refused.json()["detail"] == f"{n} photos, but 20 are the most of a form"
+    page = client.post("/", files=[*photos, ("photos", ("b.jpg", SKY))] * 2).text
+    assert page.count('name="photo"') == 20
+    assert "20 photos are the most at a time" in page
