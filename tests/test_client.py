@@ -75,6 +75,7 @@ def test_accepting_and_refusing_change_the_rest(client: Client, sky: Path) -> No
     found = client.suggest(sky, accepted=["blue"], refused=["sky"], k=4)
     assert not {"blue", "sky"} & set(found.tags)
     assert len(found.tags) == 3
+    assert len(client.suggest(sky, accepted=["New York, Bronx", "mine"], k=4).tags) == 2  # of two
 
 
 def test_what_is_published_is_in_the_next_answer(client: Client, sky: Path) -> None:

@@ -128,7 +128,7 @@ def _suggest(photo: Photo | None, wanted: Wanted) -> _Call[Suggested]:
     if photo is None:
         return _Call("POST", "suggest", read, {"json": fields})
     headers = {"Content-Type": "application/octet-stream"}
-    params = {name: value for name, value in fields.items() if value is not None}
+    params = {name: _told(value) for name, value in fields.items() if value is not None}
     body = {"content": _bytes(photo), "headers": headers, "params": params}
     return _Call("POST", "suggest", read, body)
 
@@ -179,6 +179,11 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     return value if isinstance(value, str | int | float | None) else list(value)  # type: ignore[call-overload]
+
+
+def _told(value: object) -> object:
+    """A value for a query, whose texts are split where lists are wanted."""
+    return [json.dumps([one]) for one in value] if isinstance(value, list) else value
 
 
 def _bytes(photo: Photo) -> bytes:

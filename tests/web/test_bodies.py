@@ -70,3 +70,34 @@ def test_twenty_photos_are_the_most_of_a_post(client: TestClient) -> None:
     page = client.post("/", files=[*photos, ("photos", ("b.jpg", SKY))] * 2).text
     assert page.count('name="photo"') == 20
     assert "20 photos are the most at a time" in page
+
+
+@pytest.mark.parametrize(
+    "texts", [["#sea #dusk"], ["sea,dusk"], ["sea dusk"], ['["sea", "dusk"]'], ["sea", "#dusk"]]
+)
+def test_lists_of_tags_are_read_alike_wherever_they_stand(
+    client: TestClient, texts: list[str]
+) -> None:
+    service, asked = client.app.state.service, []
+    plain = service.suggest
+
+    def noted(*photo, **wanted):
+        asked.append([tuple(wanted[name]) for name in ("history", "accepted", "refused")])
+        return plain(*photo, **wanted)
+
+    service.suggest = noted
+    lists = {"history": texts, "accepted": texts, "refused": [*texts, "a,b"]}
+    for more in ({"params": lists}, {"params": lists, "content": SKY}, {"data": lists}):
+        form = {"files": {"photo": NONE_CHOSEN}} if "data" in more else {}
+        assert client.post(SUGGEST, **more, **form).status_code == 200
+    pair = ("sea", "dusk")
+    assert asked == [[pair, pair, (*pair, "a", "b")]] * 3
+    made = client.post(POSTS, data={"tags": texts}, files={"photos": NONE_CHOSEN})
+    assert made.json()["tags"] == ["sea", "dusk"]
+
+
+def test_many_texts_are_no_way_past_the_most_tags(client: TestClient) -> None:
+    many = ",".join(f"t{i}" for i in range(201))
+    for more in ({"params": {"accepted": many}}, {"data": {"accepted": many}}):
+        form = {"files": {"photo": NONE_CHOSEN}} if "data" in more else {}
+        assert client.post(SUGGEST, **more, **form).status_code == 422

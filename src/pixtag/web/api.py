@@ -6,7 +6,7 @@ import hashlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -112,19 +112,24 @@ async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
 
 
 def _fields(form: FormData) -> dict[str, object]:
-    """A form's fields as JSON would give them: tags parted, an embedding as numbers."""
+    """A form's fields as JSON would give them: tags split, an embedding as numbers."""
     found: dict[str, object] = {}
     for name in form:
         if not (texts := texts_of(form, name)):
             continue
         if name in _LISTS:
-            found[name] = texts if len(texts) > 1 else split_tags(texts[0])
+            found[name] = _split(texts)
         elif name == "embedding":
             with suppress(ValueError):
                 found[name] = from_json(texts[-1])
         elif texts[-1]:
             found[name] = texts[-1]
     return found
+
+
+def _split(texts: Iterable[str]) -> list[str]:
+    """The tags of every text of a query or a form."""
+    return [tag for text in texts for tag in split_tags(text)]
 
 
 def _checked(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
@@ -164,7 +169,9 @@ async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Respo
     principal = principal_of(request)
     principal.require("read")
     values, photos = await _given(request)
-    asked = _checked(SuggestIn, {**wanted.model_dump(exclude_unset=True), **values})
+    query = wanted.model_dump(exclude_unset=True)
+    query |= {name: _split(query[name]) for name in _LISTS if name in query}
+    asked = _checked(SuggestIn, {**query, **values})
     if len(photos) + (asked.embedding is not None) + (asked.post_id is not None) > 1:
         raise ApiError(422, "more than one photo was given", hint="ask about one at a time")
     service: Service = request.app.state.service
