@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -101,3 +102,17 @@ def test_many_texts_are_no_way_past_the_most_tags(client: TestClient) -> None:
     for more in ({"params": {"accepted": many}}, {"data": {"accepted": many}}):
         form = {"files": {"photo": NONE_CHOSEN}} if "data" in more else {}
         assert client.post(SUGGEST, **more, **form).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x7f", "a\x85", ".", "..", "", "\0", "x" * 201])
+def test_a_name_that_no_path_can_hold_is_not_taken(client: TestClient, name: str) -> None:
+    post = {"user": "eve", "post_id": "e", "tags": ["sea"]}
+    for field in ("user", "post_id"):
+        found = client.post(POSTS, json=post | {field: name})
+        assert found.status_code == 422
+        assert found.json()["hint"]
+        assert client.post(SUGGEST, json={field: name}).status_code == 422
+    assert client.post(SUGGEST, params={"user": name}).status_code == 422
+    for fine in ("a b", "...", ".a", "a/b", "ä@ö"):
+        assert client.post(POSTS, json=post | {"user": fine}).status_code == 201
+        assert client.get(f"/api/v1/users/{quote(fine, safe='')}/history").is_success

@@ -38,7 +38,7 @@ from pixtag.web.schemas import (
     HealthOut,
     HistoryOut,
     Instant,
-    Name,
+    KnownName,
     PostIn,
     PostOut,
     ProblemOut,
@@ -338,7 +338,7 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
 @router.get("/users/{user:path}/history", response_model=HistoryOut, summary="What a person uses")
 async def history(
     request: Request,
-    user: Annotated[Name, Path()],
+    user: Annotated[KnownName, Path()],
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Response:
     """List the tags of a person, most used first. 404 for whom this key does not reach."""
@@ -368,7 +368,7 @@ def _time(at: float | None) -> datetime | None:
 
 
 @router.delete("/users/{user:path}", response_model=ForgetOut, summary="Forget a person")
-async def forget(request: Request, user: Annotated[Name, Path()]) -> ForgetOut:
+async def forget(request: Request, user: Annotated[KnownName, Path()]) -> ForgetOut:
     """Remove a person: posts, embeddings, lists, copies of photos, suggestions, their keys."""
     principal = principal_of(request)
     principal.person(user)

@@ -5,6 +5,7 @@ The OpenAPI document is made of them, and `pixtag.client` gives them to its call
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,23 @@ _POST: JsonDict = {
     "tags": ["sunset", "beach"],
     "posted_at": "2026-05-01T18:30:00+00:00",
 }
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _can_be_asked_for(value: str) -> str:
+    if value in {".", ".."} or not re.fullmatch(_NO_CONTROLS[1:-1], value):
+        raise ValueError("a name holds no control characters and is neither . nor ..")
+    return value
+
+
+KnownName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+"""One that may be in the store already."""
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": _NO_CONTROLS}),
+    AfterValidator(_can_be_asked_for),
+]
+"""One that paths can hold: no line break, nor what clients fold away."""
 Tag = Annotated[str, Field(max_length=5000)]
 
 
