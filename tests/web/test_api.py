@@ -403,6 +403,22 @@ def test_too_many_requests_are_told_how_many_are_left(store: Store) -> None:
     assert int(found[3].headers["retry-after"]) > 0
 
 
+def test_wrong_keys_are_counted_by_their_address_and_keep_no_key_out(store: Store) -> None:
+    ana = bearer(add_key(store, "phone", user="ana"))
+    rules = Rules(needs_key=True, hosts=None, requests_per_minute=3)
+    app = create_app(Service(store, handmade.bundle()), rules)
+    with TestClient(app, base_url=HERE) as client:
+
+        def asked(headers: dict[str, str]) -> int:
+            return client.get("/api/v1/trending", headers=headers).status_code
+
+        found = [asked(wrong) for wrong in ({}, bearer("pixtag_1"), bearer("pixtag_2"), {})]
+        assert found == [401, 401, 401, 429]
+        assert asked(bearer("pixtag_3")) == 429
+        assert client.get("/healthz").status_code == 429
+        assert asked(ana) == 200
+
+
 def test_what_did_not_change_is_not_sent_again(client: TestClient) -> None:
     for path in ("/api/v1/users/ana/history", "/api/v1/trending"):
         first = client.get(path)
@@ -490,7 +506,7 @@ def test_who_goes_away_amid_a_photo_is_no_error(
 
         scope = posting("/api/v1/suggest", host="localhost", **{"content-type": kind})
         client.portal.call(client.app, scope, receive, send)
-        assert sent == []
+        assert sent[0]["status"] == 400  # which nobody reads
     assert caplog.text == ""
     assert 'route="/api/v1/suggest",status="499"} 3.0' in client.get("/metrics").text
 

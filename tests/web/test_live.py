@@ -177,6 +177,24 @@ def test_a_connection_that_sends_nothing_is_closed(tmp_path: Path, bundle: Path)
         assert begun.recv(1) == b""
 
 
+@pytest.mark.parametrize(
+    "sent", ["Transfer-Encoding: chunked\r\n\r\nzz\r\n", "Content-Length: 9\r\n\r\nabc"]
+)
+def test_who_still_reads_is_told_of_a_body_that_broke_off(
+    tmp_path: Path, bundle: Path, sent: str
+) -> None:
+    head = "POST /api/v1/suggest HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+    with (
+        servers.running(tmp_path / "s.sqlite", "--model", bundle) as server,
+        connected(server, f"{head}X-Request-Id: mine-1\r\n{sent}".encode()) as connection,
+    ):
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            said = answer.read().decode()
+    assert said.startswith("HTTP/1.1 400 ")
+    assert "\r\ncontent-type: application/problem+json\r\nx-request-id: mine-1\r\n" in said
+
+
 def test_connections_leave_files_to_the_store_where_the_system_allows_few() -> None:
     said = """import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (300, {hard}))
