@@ -554,7 +554,15 @@ def test_counters_tell_routes_and_no_names(client: TestClient) -> None:
     assert "/ana" not in text
     assert "pixtag_suggested_total 1.0" in text
     assert "pixtag_batch_photos_count 1.0" in text
-    assert "pixtag_store_revision" in text
+    assert "\npixtag_store_revision 2" in text
+
+
+def test_counters_are_told_while_the_store_cannot_be_read(client: TestClient) -> None:
+    client.app.state.service.reader.close()
+    found = client.get("/metrics")
+    assert found.status_code == 200
+    assert "pixtag_requests_total" in found.text
+    assert "pixtag_store_revision" not in found.text
 
 
 def test_it_is_ready_when_it_can_answer(client: TestClient) -> None:

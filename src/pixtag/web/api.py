@@ -70,7 +70,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _USUAL = _problems(400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 500, 503, 507)
 router = APIRouter(prefix="/api/v1", tags=["api"], responses=_USUAL)
-health = APIRouter(tags=["health"])
+health = APIRouter(tags=["health"], responses=_problems(421, 429, 500))
 
 
 def _body(model: type[BaseModel], *, is_image: bool = False) -> dict[str, Any]:
@@ -457,13 +457,16 @@ async def readyz(request: Request, response: Response) -> HealthOut:
     return HealthOut(status="not ready" if reasons else "ready", reasons=reasons)
 
 
-@health.get("/metrics", response_class=Response, summary="Counters, for Prometheus")
+@health.get(
+    "/metrics", response_class=Response, summary="Counters, for Prometheus",
+    responses=_problems(401, 403, 503),
+)  # fmt: skip
 async def metrics(request: Request) -> Response:
-    """Counters of this process in Prometheus' text format."""
+    """Counters of this process in Prometheus' text format; the store's where it can be read."""
     principal_of(request).require("admin")
     state = request.app.state
-    state.metrics.revision.set(await state.work.run(lambda: state.service.reader.revision))
-    return Response(state.metrics.text(), media_type=CONTENT_TYPE)
+    revision = await state.work.run(state.service.revision)
+    return Response(state.metrics.text(revision), media_type=CONTENT_TYPE)
 
 
 def described(schema: dict[str, Any]) -> dict[str, Any]:
