@@ -45,6 +45,11 @@ def test_a_photo_of_no_bytes_is_no_photo_left_out(client: TestClient) -> None:
         assert "empty" in found.json()["detail"]
         assert client.post(path, files={"photo": NONE_CHOSEN}, data=given).is_success
     assert client.get("/api/v1/users/ana/history").json()["n_posts"] == 10
+    for kind in ("image/jpeg", "application/octet-stream"):
+        assert client.post(SUGGEST, headers={"content-type": kind}).status_code == 422
+    for embedding, status in (("", 200), ("[1, 2", 422), ("1", 422)):
+        form = {"data": {"embedding": embedding}, "files": {"photo": NONE_CHOSEN}}
+        assert client.post(SUGGEST, **form).status_code == status
 
 
 @pytest.mark.parametrize("path", [SUGGEST, POSTS, "/"])
@@ -116,3 +121,29 @@ def test_a_name_that_no_path_can_hold_is_not_taken(client: TestClient, name: str
     for fine in ("a b", "...", ".a", "a/b", "ä@ö"):
         assert client.post(POSTS, json=post | {"user": fine}).status_code == 201
         assert client.get(f"/api/v1/users/{quote(fine, safe='')}/history").is_success
+
+
+@pytest.mark.parametrize(
+    "post", [{}, {"user": "eve"}, {"tags": []}, {"tags": ["2026", "!!!"]}, {"caption": " "}]
+)
+def test_a_post_of_nothing_is_not_taken(client: TestClient, post: dict) -> None:
+    found = client.post(POSTS, json=post | {"post_id": "e"})
+    assert found.status_code == 422
+    assert found.json()["hint"] == "a post has at least one of tags, caption and photos"
+    if len(post.get("tags", ())) > 1:
+        assert "'2026', '!!!'" in found.json()["detail"]
+    for more in ({"tags": ["2026", "sea"]}, {"caption": "dusk"}, {"caption": "#dusk"}):
+        assert client.post(POSTS, json=post | more).status_code == 201
+    photo = {"files": {"photos": ("a.jpg", SKY)}}
+    assert client.post(POSTS, data=post, **photo).status_code == 201
+
+
+@pytest.mark.parametrize("path", [SUGGEST, POSTS, "/api/v1/feedback"])
+def test_other_types_of_bodies_are_told_which_are_taken(client: TestClient, path: str) -> None:
+    kinds = ["text/plain", "application/x-www-form-urlencoded", "application/xml"]
+    if path.endswith("feedback"):
+        kinds += ["multipart/form-data; boundary=x", "image/jpeg", ""]
+    for kind in kinds:
+        found = client.post(path, content=b"id=x", headers={"content-type": kind})
+        assert found.status_code == 415
+        assert "application/json" in found.json()["hint"]

@@ -285,8 +285,9 @@ def test_nothing_is_logged_when_it_is_told_not_to(tmp_path: Path, bundle: Path) 
     path = tmp_path / "s.sqlite"
     with servers.running(path, "--model", bundle, "--no-log") as server, Client(server.url) as c:
         found = c.suggest()
-        with pytest.raises(MissingError):
+        with pytest.raises(MissingError, match="--no-log") as missing:
             c.feedback(found.id, accepted=["sky"])
+        assert "without --no-log" in missing.value.hint
         server.stop(signal.SIGTERM)
     with Store.open(path, read_only=True) as store:
         assert served_report(store).n_served == 0

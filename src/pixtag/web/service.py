@@ -81,6 +81,7 @@ class Service:
         self._known = LastKnown(self._revision_and_lists)
         self.find_key = LastKnown[KeyRecord | None](partial(find_key, self.reader))
         self._log = _ServedLog(store, n_logged) if is_logging else None
+        self.is_logging = is_logging
         self._is_closed = False
         self._not_ready: str | None = "the model is being loaded"
         self._warming = threading.Thread(target=self._warm_up, name="pixtag-warm-up")
