@@ -7,6 +7,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import handmade
@@ -19,7 +20,7 @@ from pixtag.client import (
     RefusedError,
     UnreachableError,
 )
-from pixtag.errors import ServerError
+from pixtag.errors import InputError, ServerError
 from pixtag.store import Store
 from pixtag.types import Post
 
@@ -71,10 +72,45 @@ def test_a_photo_by_file_bytes_or_embedding_is_the_same(client: Client, sky: Pat
     assert again.id != found.id
 
 
+def test_what_callers_have_is_taken_as_it_is(client: Client, sky: Path) -> None:
+    at = NOW + timedelta(hours=1)
+    found = client.suggest(str(sky), k=3, at=at, with_embedding=True)
+    assert set(found.tags[:2]) == set(handmade.LOOKS["sky"])
+    row = np.array(found.embedding, np.float32)
+    for embedding in (row, list(row), tuple(map(float, row)), row.astype(np.float16)):
+        assert client.suggest(embedding=embedding, k=3, at=at).tags == found.tags
+    assert len(client.suggest(sky, accepted="#one #two,three", k=4).tags) == 1
+    for photos in ([], [str(sky)]):
+        done = client.post("coffee, New York, #dusk", user="zed", photos=photos)
+        assert done.tags == ("coffee", "newyork", "dusk")
+    client.forget("zed")
+    found = client.suggest(accepted="sky", history="sky", refused="dusk")
+    client.feedback(found.id, accepted="sky", refused="dusk", added="a b")
+
+
+def test_what_cannot_be_sent_is_told_with_a_hint(url: str, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    for photo in (b"", tmp_path / "empty.jpg", tmp_path / "none.jpg", "none.jpg", "a\0b", tmp_path):
+        for ask in (client.suggest, lambda photo: client.post("sea", photos=[photo])):
+            with pytest.raises(InputError, match=r"the photo (is empty|cannot be read)") as refused:
+                ask(photo)
+            assert refused.value.hint
+    for kind in (Client, AsyncClient):
+        for key in ("pixtag_ü", "pixtag_\n1", "pixtag_\0"):
+            with pytest.raises(InputError, match="the key holds") as refused:
+                kind(url, key)
+            assert "pixtag_" not in refused.value.message
+    with pytest.raises(InputError, match="idempotency key"):
+        client.post("sea", idempotency_key="ü")
+    with pytest.raises(RefusedError, match="nothing in this post"):
+        client.post()
+
+
 def test_accepting_and_refusing_change_the_rest(client: Client, sky: Path) -> None:
     found = client.suggest(sky, accepted=["blue"], refused=["sky"], k=4)
     assert not {"blue", "sky"} & set(found.tags)
     assert len(found.tags) == 3
+    assert len(client.suggest(sky, accepted=["New York, Bronx", "mine"], k=4).tags) == 2  # of two
 
 
 def test_what_is_published_is_in_the_next_answer(client: Client, sky: Path) -> None:

@@ -12,17 +12,18 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import quote
 
 import httpx2
 
-from pixtag.errors import ServerError
+from pixtag.errors import InputError, ServerError
+from pixtag.tags import split_tags
 from pixtag.web.schemas import (
     HistoryOut,
     PostOut,
@@ -35,7 +36,8 @@ from pixtag.web.schemas import (
 
 TIMEOUT_S = 60.0
 RETRIES = 2
-Photo = Path | bytes
+Photo = Path | str | bytes  # its file, or what is in it
+_LISTS = ("history", "accepted", "refused")
 T = TypeVar("T")
 
 
@@ -78,17 +80,17 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
 
 
 class Wanted(TypedDict, total=False):
-    """What may be said of a question."""
+    """What may be said of a question; lists of tags also as one text, as `#sea #dusk`."""
 
     user: str  # whose photo it is
-    history: Sequence[str]  # further tags that the person uses
-    accepted: Sequence[str]
-    refused: Sequence[str]
-    k: int  # how many in all
+    history: str | Sequence[str]  # further tags that the person uses
+    accepted: str | Sequence[str]
+    refused: str | Sequence[str]
+    k: int  # how many in all; the accepted ones count, and are not told again
     platform: str
     at: datetime  # with a zone
     post_id: str  # in place of a photo: a post of the store
-    embedding: Sequence[float]  # in place of a photo: what it looks like
+    embedding: Iterable[float]  # in place of a photo: what it looks like
     with_embedding: bool  # give that
 
 
@@ -124,33 +126,38 @@ class _Call(Generic[T]):
 
 
 def _suggest(photo: Photo | None, wanted: Wanted) -> _Call[Suggested]:
-    fields = {name: _plain(value) for name, value in wanted.items()}
+    fields = {name: _plain(name, value) for name, value in wanted.items()}
     read = SuggestOut.model_validate_json
     if photo is None:
         return _Call("POST", "suggest", read, {"json": fields})
     headers = {"Content-Type": "application/octet-stream"}
-    params = {name: value for name, value in fields.items() if value is not None}
+    params = {name: _told(value) for name, value in fields.items() if value is not None}
     body = {"content": _bytes(photo), "headers": headers, "params": params}
     return _Call("POST", "suggest", read, body)
 
 
-def _post(tags: Sequence[str], said: Said) -> _Call[Published]:
-    given = {name: _plain(value) for name, value in said.items() if value is not None}
-    given.pop("photos", None)
-    headers = {"Idempotency-Key": given.pop("idempotency_key", None) or uuid.uuid4().hex}
+def _post(tags: str | Sequence[str], said: Said) -> _Call[Published]:
+    own = ("photos", "idempotency_key")
+    given = {
+        name: _plain(name, value)
+        for name, value in said.items()
+        if value is not None and name not in own
+    }
+    key = said.get("idempotency_key") or uuid.uuid4().hex
+    headers = {"Idempotency-Key": _header("the idempotency key", key)}
     if not (photos := said.get("photos")):
-        body: dict[str, Any] = {"json": {"tags": list(tags), **given}}
+        body: dict[str, Any] = {"json": {"tags": _tags(tags), **given}}
     else:
         texts = {name: str(value) for name, value in given.items()}
         files = [("photos", ("photo", _bytes(one))) for one in photos]
-        body = {"data": {"tags": json.dumps(list(tags)), **texts}, "files": files}
+        body = {"data": {"tags": json.dumps(_tags(tags)), **texts}, "files": files}
     return _Call("POST", "posts", PostOut.model_validate_json, body | {"headers": headers})
 
 
 def _feedback(
-    id: str, accepted: Sequence[str], refused: Sequence[str], added: Sequence[str]
+    id: str, accepted: str | Sequence[str], refused: str | Sequence[str], added: str | Sequence[str]
 ) -> _Call[None]:
-    said = {"accepted": list(accepted), "refused": list(refused), "added": list(added)}
+    said = {"accepted": _tags(accepted), "refused": _tags(refused), "added": _tags(added)}
     return _Call("POST", "feedback", lambda _: None, {"json": {"id": id, **said}})
 
 
@@ -176,14 +183,42 @@ def _tag(tag: str) -> _Call[TagInUse]:
     return _Call("GET", f"tags/{quote(tag, safe='')}", TagOut.model_validate_json)
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value if isinstance(value, str | int | float | None) else list(value)  # type: ignore[call-overload]
+def _plain(name: str, value: object) -> object:
+    """A value as JSON has it; an embedding may be numpy's."""
+    if name in _LISTS and value is not None:
+        return _tags(cast("Sequence[str]", value))
+    if name == "embedding" and value is not None:
+        return [float(x) for x in cast("Iterable[float]", value)]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _tags(tags: str | Sequence[str]) -> list[str]:
+    """Tags of a list as they are; of one text split as on the command line."""
+    return split_tags(tags) if isinstance(tags, str) else list(tags)
+
+
+def _told(value: object) -> object:
+    """A value for a query, whose texts are split where lists are wanted."""
+    return [json.dumps([one]) for one in value] if isinstance(value, list) else value
 
 
 def _bytes(photo: Photo) -> bytes:
-    return photo.read_bytes() if isinstance(photo, Path) else photo
+    hint = "give the path of a photo, or what is in its file"
+    if isinstance(photo, Path | str):
+        try:
+            photo = Path(photo).read_bytes()
+        except (OSError, ValueError) as error:
+            raise InputError(f"the photo cannot be read: {error}", hint=hint) from error
+    if not photo:
+        raise InputError("the photo is empty", hint=hint)
+    return photo
+
+
+def _header(what: str, value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        hint = "give printable letters of ASCII alone; `pixtag keys add` makes keys of such"
+        raise InputError(f"{what} holds what no header can", hint=hint)
+    return value
 
 
 def _read(answer: httpx2.Response, call: _Call[T]) -> T:
@@ -210,7 +245,9 @@ def _wait_s(answer: httpx2.Response) -> float | None:
 
 
 def _settings(url: str, key: str | None, timeout_s: float) -> dict[str, Any]:
-    headers = {"User-Agent": "pixtag-client"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    headers = {"User-Agent": "pixtag-client"}
+    if key:
+        headers["Authorization"] = f"Bearer {_header('the key', key.strip())}"
     return {"base_url": f"{url.rstrip('/')}/api/v1/", "headers": headers, "timeout": timeout_s}
 
 
@@ -222,8 +259,11 @@ def _unreachable(error: httpx2.TransportError, url: str) -> UnreachableError:
 class Client(AbstractContextManager["Client"]):
     """One server's API. Threads may share it; close it, or use it in a `with`.
 
-    Every method raises a `ServiceError` with a hint where the server does not do it. What it is
-    too busy for is tried again; a post that is sent twice is kept once.
+    Every method raises a `ServiceError` with a hint where the server does not do it, and an
+    `InputError` where it need not be asked: a photo that is empty or cannot be read, a key that
+    can be none. What it is too busy for is tried again; a post that is sent twice is kept once.
+    Where tags are wanted, one text is split as on the command line (`#sea #dusk`, `sea, dusk`);
+    a list holds one tag a text.
 
     Args:
         url: Where the server is.
@@ -247,16 +287,16 @@ class Client(AbstractContextManager["Client"]):
         self.close()
 
     def suggest(self, photo: Photo | None = None, **wanted: Unpack[Wanted]) -> Suggested:
-        """Suggest hashtags for a photo, by its file, its bytes, or as `wanted` names it."""
+        """Suggest hashtags for a photo, by its path, its bytes, or as `wanted` names it."""
         return self._send(_suggest(photo, wanted))
 
-    def post(self, tags: Sequence[str] = (), **said: Unpack[Said]) -> Published:
+    def post(self, tags: str | Sequence[str] = (), **said: Unpack[Said]) -> Published:
         """Publish a post: it is on the server's disk, and in its next answer, on return."""
         return self._send(_post(tags, said))
 
     def feedback(
-        self, id: str, *, accepted: Sequence[str] = (), refused: Sequence[str] = (),
-        added: Sequence[str] = (),
+        self, id: str, *, accepted: str | Sequence[str] = (), refused: str | Sequence[str] = (),
+        added: str | Sequence[str] = (),
     ) -> None:  # fmt: skip
         """Say what became of suggestions, and what the person added."""
         self._send(_feedback(id, accepted, refused, added))
@@ -311,13 +351,13 @@ class AsyncClient(AbstractAsyncContextManager["AsyncClient"]):
         """As `Client.suggest`."""
         return await self._send(_suggest(photo, wanted))
 
-    async def post(self, tags: Sequence[str] = (), **said: Unpack[Said]) -> Published:
+    async def post(self, tags: str | Sequence[str] = (), **said: Unpack[Said]) -> Published:
         """As `Client.post`."""
         return await self._send(_post(tags, said))
 
     async def feedback(
-        self, id: str, *, accepted: Sequence[str] = (), refused: Sequence[str] = (),
-        added: Sequence[str] = (),
+        self, id: str, *, accepted: str | Sequence[str] = (), refused: str | Sequence[str] = (),
+        added: str | Sequence[str] = (),
     ) -> None:  # fmt: skip
         """As `Client.feedback`."""
         await self._send(_feedback(id, accepted, refused, added))

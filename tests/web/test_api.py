@@ -37,6 +37,7 @@ def jpeg(look: str = "sky", seed: int = 0) -> bytes:
 
 SKY = jpeg()
 IMAGE = {"content-type": "image/jpeg"}
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -236,7 +237,7 @@ def test_bodies_are_bounded_whether_they_say_their_size_or_not(store: Store) -> 
             asked(b"x" * 200_001, **IMAGE),
             asked((b"x" * 10_000 for _ in range(21)), **IMAGE),
             asked(iter([head, *(b"x" * 10_000 for _ in range(21))]), **form),
-            client.post("/api/v1/feedback", content=(b" " for _ in range(1001))),
+            client.post("/api/v1/feedback", content=(b" " for _ in range(1001)), headers=JSON),
         ):
             assert answer.status_code == 413
             assert answer.headers["content-type"] == "application/problem+json"
@@ -317,7 +318,8 @@ def test_a_post_that_is_sent_twice_is_made_once(client: TestClient, store: Store
     assert client.get("/api/v1/users/ana/history").json()["n_posts"] == 11
     # The caller's own name for a post does the same for good.
     for _ in range(2):
-        assert client.post("/api/v1/posts", json={"post_id": "mine", "user": "ana"}).is_success
+        own = {"post_id": "mine", "user": "ana", "tags": ["once"]}
+        assert client.post("/api/v1/posts", json=own).is_success
     assert client.get("/api/v1/users/ana/history").json()["n_posts"] == 12
     # Nobody finds the answer to a request of somebody who was forgotten.
     client.delete("/api/v1/users/ana")
@@ -403,12 +405,32 @@ def test_too_many_requests_are_told_how_many_are_left(store: Store) -> None:
     assert int(found[3].headers["retry-after"]) > 0
 
 
+def test_wrong_keys_are_counted_by_their_address_and_keep_no_key_out(store: Store) -> None:
+    ana = bearer(add_key(store, "phone", user="ana"))
+    rules = Rules(needs_key=True, hosts=None, requests_per_minute=3)
+    app = create_app(Service(store, handmade.bundle()), rules)
+    with TestClient(app, base_url=HERE) as client:
+
+        def asked(headers: dict[str, str]) -> int:
+            return client.get("/api/v1/trending", headers=headers).status_code
+
+        found = [asked(wrong) for wrong in ({}, bearer("pixtag_1"), bearer("pixtag_2"), {})]
+        assert found == [401, 401, 401, 429]
+        assert asked(bearer("pixtag_3")) == 429
+        assert client.get("/healthz").status_code == 429
+        assert asked(ana) == 200
+
+
 def test_what_did_not_change_is_not_sent_again(client: TestClient) -> None:
     for path in ("/api/v1/users/ana/history", "/api/v1/trending"):
         first = client.get(path)
         known = {"if-none-match": first.headers["etag"]}
-        again = client.get(path, headers=known)
-        assert (again.status_code, again.content) == (304, b"")
+        tag = known["if-none-match"].removeprefix("W/")
+        for same in (f"W/{tag}", tag, f'"a", W/"b",{tag}', f'"a" , W/{tag}', "*"):
+            again = client.get(path, headers={"if-none-match": same})
+            assert (again.status_code, again.content) == (304, b"")
+        for other in ('"a"', tag.strip('"'), f"{tag}x", ""):
+            assert client.get(path, headers={"if-none-match": other}).status_code == 200
     client.post("/api/v1/posts", json={"user": "ana", "tags": ["new"]})
     tag = client.get("/api/v1/users/ana/history").headers["etag"]
     assert client.get("/api/v1/users/ana/history").headers["etag"] == tag
@@ -490,7 +512,7 @@ def test_who_goes_away_amid_a_photo_is_no_error(
 
         scope = posting("/api/v1/suggest", host="localhost", **{"content-type": kind})
         client.portal.call(client.app, scope, receive, send)
-        assert sent == []
+        assert sent[0]["status"] == 400  # which nobody reads
     assert caplog.text == ""
     assert 'route="/api/v1/suggest",status="499"} 3.0' in client.get("/metrics").text
 
@@ -538,7 +560,15 @@ def test_counters_tell_routes_and_no_names(client: TestClient) -> None:
     assert "/ana" not in text
     assert "pixtag_suggested_total 1.0" in text
     assert "pixtag_batch_photos_count 1.0" in text
-    assert "pixtag_store_revision" in text
+    assert "\npixtag_store_revision 2" in text
+
+
+def test_counters_are_told_while_the_store_cannot_be_read(client: TestClient) -> None:
+    client.app.state.service.reader.close()
+    found = client.get("/metrics")
+    assert found.status_code == 200
+    assert "pixtag_requests_total" in found.text
+    assert "pixtag_store_revision" not in found.text
 
 
 def test_it_is_ready_when_it_can_answer(client: TestClient) -> None:

@@ -6,9 +6,14 @@ import json
 import random
 import re
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -141,6 +146,69 @@ def test_it_ends_when_it_is_told_to_after_what_is_being_answered(
         assert served_report(store).n_served == 5  # the last ones too
 
 
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def connected(server: servers.Running, sent: bytes, patience_s: float = 60.0) -> socket.socket:
+    """A connection that has sent something, and nothing since."""
+    place = "127.0.0.1", int(server.url.rpartition(":")[2])
+    connection = socket.create_connection(place, patience_s)
+    connection.sendall(sent)
+    return connection
+
+
+@pytest.mark.parametrize("sent", [GET, b"", GET[:9]], ids=["answered", "nothing", "a part"])
+def test_idle_connections_keep_nobody_out(tmp_path: Path, bundle: Path, sent: bytes) -> None:
+    with servers.running(tmp_path / "s.sqlite", "--model", bundle) as server, ExitStack() as idle:
+        for _ in range(400):
+            idle.enter_context(connected(server, sent, 10.0))  # a full server frees a place later
+        with urlopen(f"{server.url}/healthz", timeout=10) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.slow
+def test_a_connection_that_sends_nothing_is_closed(tmp_path: Path, bundle: Path) -> None:
+    with (
+        servers.running(tmp_path / "s.sqlite", "--model", bundle) as server,
+        connected(server, b"") as bare,
+        connected(server, GET[:9]) as begun,
+    ):
+        assert bare.recv(1) == b""
+        assert begun.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "sent", ["Transfer-Encoding: chunked\r\n\r\nzz\r\n", "Content-Length: 9\r\n\r\nabc"]
+)
+def test_who_still_reads_is_told_of_a_body_that_broke_off(
+    tmp_path: Path, bundle: Path, sent: str
+) -> None:
+    head = "POST /api/v1/suggest HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+    with (
+        servers.running(tmp_path / "s.sqlite", "--model", bundle) as server,
+        connected(server, f"{head}X-Request-Id: mine-1\r\n{sent}".encode()) as connection,
+    ):
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            said = answer.read().decode()
+    assert said.startswith("HTTP/1.1 400 ")
+    assert "\r\ncontent-type: application/problem+json\r\nx-request-id: mine-1\r\n" in said
+
+
+def test_connections_leave_files_to_the_store_where_the_system_allows_few() -> None:
+    said = """import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, {hard}))
+from pixtag.web.server import _room_for_connections
+print(_room_for_connections(), *resource.getrlimit(resource.RLIMIT_NOFILE))"""
+
+    def room(hard: int) -> list[int]:
+        command = [sys.executable, "-c", said.format(hard=hard)]
+        return [int(n) for n in subprocess.check_output(command, text=True).split()]
+
+    assert room(1200) == [688, 1200, 1200]
+    assert room(600) == [300, 600, 600]
+
+
 def test_a_port_that_is_taken_is_told(tmp_path: Path, bundle: Path, pixtag) -> None:
     with servers.running(tmp_path / "s.sqlite", "--model", bundle) as server:
         port = server.url.rpartition(":")[2]
@@ -217,8 +285,9 @@ def test_nothing_is_logged_when_it_is_told_not_to(tmp_path: Path, bundle: Path) 
     path = tmp_path / "s.sqlite"
     with servers.running(path, "--model", bundle, "--no-log") as server, Client(server.url) as c:
         found = c.suggest()
-        with pytest.raises(MissingError):
+        with pytest.raises(MissingError, match="--no-log") as missing:
             c.feedback(found.id, accepted=["sky"])
+        assert "without --no-log" in missing.value.hint
         server.stop(signal.SIGTERM)
     with Store.open(path, read_only=True) as store:
         assert served_report(store).n_served == 0

@@ -7,17 +7,15 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
-from starlette.datastructures import FormData
+from pydantic_core import to_json
 
 from pixtag.errors import InputError
 from pixtag.evidence import LAST_TICK, NOBODY, View, seconds, ticks
@@ -26,7 +24,7 @@ from pixtag.signals.trend import LEAST_PEOPLE, WINDOWS_HOURS
 from pixtag.store import Store, requests
 from pixtag.store.history import n_posts_of, own_post_id, tags_of, user_of
 from pixtag.store.served import Verdict
-from pixtag.tags import find_hashtags, normalise_tag, split_tags, tidy_tags
+from pixtag.tags import find_hashtags, normalise_tag, tidy_tags
 from pixtag.types import Floats, Post, Suggestion, as_datetime
 from pixtag.web.guard import Principal, principal_of
 from pixtag.web.metrics import CONTENT_TYPE
@@ -38,7 +36,7 @@ from pixtag.web.schemas import (
     HealthOut,
     HistoryOut,
     Instant,
-    Name,
+    KnownName,
     PostIn,
     PostOut,
     ProblemOut,
@@ -53,10 +51,9 @@ from pixtag.web.schemas import (
     Wanted,
 )
 from pixtag.web.service import Service
-from pixtag.web.uploads import files_of, media_type, read_form, texts_of
+from pixtag.web.uploads import LISTS, MOST_PHOTOS, read_body, read_json, split_all
 
 _PHOTO = {"type": "string", "format": "binary"}
-_LISTS = ("tags", "history", "accepted", "refused")
 _LAST_POSTS, _SHOWN_BESIDE = 500, 10  # posts with a tag, and how many tags on them are told
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -70,57 +67,25 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _USUAL = _problems(400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 500, 503, 507)
 router = APIRouter(prefix="/api/v1", tags=["api"], responses=_USUAL)
-health = APIRouter(tags=["health"])
+health = APIRouter(tags=["health"], responses=_problems(421, 429, 500))
 
 
-def _body(model: type[BaseModel], *, is_image: bool = False) -> dict[str, Any]:
-    """Describe a body that comes as JSON, as a form with photos, or as a photo alone."""
+def _body(
+    model: type[BaseModel], *, is_image: bool = False, is_json: bool = False
+) -> dict[str, Any]:
+    """Describe a body that comes as JSON, as a form with photos too, or as a photo alone too."""
     plain = {"$ref": f"#/components/schemas/{model.__name__}"}
-    photos: dict[str, Any] = (
-        {"photo": _PHOTO} if is_image else {"photos": {"type": "array", "items": _PHOTO}}
-    )
+    if is_json:
+        content = {"application/json": {"schema": plain}}
+        return {"requestBody": {"content": content, "required": True}}
+    photos: dict[str, Any] = {"photo": _PHOTO}
+    if not is_image:
+        photos = {"photos": {"type": "array", "items": _PHOTO, "maxItems": MOST_PHOTOS}}
     form = {"allOf": [plain, {"type": "object", "properties": photos}]}
     content = {"application/json": {"schema": plain}, "multipart/form-data": {"schema": form}}
     if is_image:
         content["image/*"] = {"schema": _PHOTO}
     return {"requestBody": {"content": content, "required": not is_image}}
-
-
-async def _given(request: Request) -> tuple[Mapping[str, object], list[bytes]]:
-    """The fields and photos of a body of any of the kinds that are taken."""
-    kind = media_type(request)
-    if kind == "application/json":
-        try:
-            value: object = from_json(await request.body())
-        except ValueError as error:
-            raise ApiError(400, f"this is no JSON: {error}", hint="send one JSON object") from None
-        if not isinstance(value, dict):
-            raise ApiError(422, "a JSON object is needed", hint="send one JSON object")
-        return cast("dict[str, object]", value), []
-    if kind == "multipart/form-data":
-        form = await read_form(request)
-        return _fields(form), [photo for _, photo in await files_of(form) if photo]
-    if kind.startswith("image/") or kind in {"", "application/octet-stream"}:
-        photo = await request.body()
-        return {}, [photo] if photo or kind.startswith("image/") else []
-    hint = "send a photo (image/*), a form (multipart/form-data) or application/json"
-    raise ApiError(415, f"a body of type {kind[:100]} is not taken", hint=hint)
-
-
-def _fields(form: FormData) -> dict[str, object]:
-    """A form's fields as JSON would give them: tags parted, an embedding as numbers."""
-    found: dict[str, object] = {}
-    for name in form:
-        if not (texts := texts_of(form, name)):
-            continue
-        if name in _LISTS:
-            found[name] = texts if len(texts) > 1 else split_tags(texts[0])
-        elif name == "embedding":
-            with suppress(ValueError):
-                found[name] = from_json(texts[-1])
-        elif texts[-1]:
-            found[name] = texts[-1]
-    return found
 
 
 def _checked(model: type[ModelT], values: Mapping[str, object]) -> ModelT:
@@ -140,8 +105,9 @@ def _tagged(request: Request, out: BaseModel, of: object = None) -> Response:
     body = out.model_dump_json().encode()
     told = body if of is None else to_json(of)
     tag = f'W/"{hashlib.sha256(told).hexdigest()[:20]}"'
-    known = [one.strip() for one in request.headers.get("if-none-match", "").split(",")]
-    if tag in known or "*" in known:
+    # Compared weakly (RFC 9110, 13.1.2): with W/ or without.
+    known = ",".join(request.headers.getlist("if-none-match")).split(",")
+    if {tag.removeprefix("W/"), "*"} & {one.strip().removeprefix("W/") for one in known}:
         return Response(None, 304, {"ETag": tag})
     return Response(body, 200, {"ETag": tag}, "application/json")
 
@@ -159,8 +125,10 @@ async def suggest(request: Request, wanted: Annotated[Wanted, Query()]) -> Respo
     """
     principal = principal_of(request)
     principal.require("read")
-    values, photos = await _given(request)
-    asked = _checked(SuggestIn, {**wanted.model_dump(exclude_unset=True), **values})
+    values, photos = await read_body(request)
+    query = wanted.model_dump(exclude_unset=True)
+    query |= {name: split_all(query[name]) for name in LISTS if name in query}
+    asked = _checked(SuggestIn, {**query, **values})
     if len(photos) + (asked.embedding is not None) + (asked.post_id is not None) > 1:
         raise ApiError(422, "more than one photo was given", hint="ask about one at a time")
     service: Service = request.app.state.service
@@ -228,7 +196,7 @@ async def post(
     """
     principal = principal_of(request)
     principal.require("write")
-    values, photos = await _given(request)
+    values, photos = await read_body(request)
     given = _checked(PostIn, values)
     service, running = request.app.state.service, request.app.state.running
     once = None
@@ -271,6 +239,9 @@ def _publish(
     """Put a post, or find it done before; gives what is answered, and whether it is new."""
     user = principal.person(given.user)
     tags = tidy_tags([*given.tags, *find_hashtags(given.caption)])
+    if not (tags or given.caption.strip() or photos or given.embedding is not None):
+        what = f"no hashtag among {given.tags}" if given.tags else "there is nothing in this post"
+        raise InputError(what, hint="a post has at least one of tags, caption and photos")
     at = time.time() if given.posted_at is None else given.posted_at.timestamp()
     post = Post(_post_id(service, given.post_id, principal), user, at, tags)
     embedding = None if given.embedding is None else _row(given.embedding, service)
@@ -306,11 +277,15 @@ def _post_id(service: Service, given: str | None, principal: Principal) -> str:
     return own_post_id(service.reader, given, principal.user)
 
 
-@router.post("/feedback", response_model=FeedbackOut, summary="Say what became of suggestions")
-async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
+@router.post(
+    "/feedback", response_model=FeedbackOut, openapi_extra=_body(FeedbackIn, is_json=True),
+    summary="Say what became of suggestions",
+)  # fmt: skip
+async def feedback(request: Request) -> FeedbackOut:
     """Say which suggestions were taken or refused, and which tags the person added."""
     principal = principal_of(request)
     principal.require("write")
+    given = _checked(FeedbackIn, await read_json(request))
     said: dict[str, Verdict] = dict.fromkeys(tidy_tags(given.added), "added")
     said |= dict.fromkeys(tidy_tags(given.refused), "refused")
     said |= dict.fromkeys(tidy_tags(given.accepted), "accepted")
@@ -320,14 +295,18 @@ async def feedback(request: Request, given: FeedbackIn) -> FeedbackOut:
             service.feedback, given.id, list(said.items()), user=principal.user
         )
     except InputError:
-        raise nobody() from None
+        if service.is_logging:
+            raise nobody() from None
+        hint = "start it without --no-log, and suggestions are kept for their feedback"
+        what = "this server keeps no suggestions (--no-log)"
+        raise ApiError(404, what, hint=hint, kind="missing") from None
     return FeedbackOut(n_kept=len(said))
 
 
 @router.get("/users/{user:path}/history", response_model=HistoryOut, summary="What a person uses")
 async def history(
     request: Request,
-    user: Annotated[Name, Path()],
+    user: Annotated[KnownName, Path()],
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> Response:
     """List the tags of a person, most used first. 404 for whom this key does not reach."""
@@ -357,7 +336,7 @@ def _time(at: float | None) -> datetime | None:
 
 
 @router.delete("/users/{user:path}", response_model=ForgetOut, summary="Forget a person")
-async def forget(request: Request, user: Annotated[Name, Path()]) -> ForgetOut:
+async def forget(request: Request, user: Annotated[KnownName, Path()]) -> ForgetOut:
     """Remove a person: posts, embeddings, lists, copies of photos, suggestions, their keys."""
     principal = principal_of(request)
     principal.person(user)
@@ -446,13 +425,16 @@ async def readyz(request: Request, response: Response) -> HealthOut:
     return HealthOut(status="not ready" if reasons else "ready", reasons=reasons)
 
 
-@health.get("/metrics", response_class=Response, summary="Counters, for Prometheus")
+@health.get(
+    "/metrics", response_class=Response, summary="Counters, for Prometheus",
+    responses=_problems(401, 403, 503),
+)  # fmt: skip
 async def metrics(request: Request) -> Response:
-    """Counters of this process in Prometheus' text format."""
+    """Counters of this process in Prometheus' text format; the store's where it can be read."""
     principal_of(request).require("admin")
     state = request.app.state
-    state.metrics.revision.set(await state.work.run(lambda: state.service.reader.revision))
-    return Response(state.metrics.text(), media_type=CONTENT_TYPE)
+    revision = await state.work.run(state.service.revision)
+    return Response(state.metrics.text(revision), media_type=CONTENT_TYPE)
 
 
 def described(schema: dict[str, Any]) -> dict[str, Any]:
@@ -460,7 +442,7 @@ def described(schema: dict[str, Any]) -> dict[str, Any]:
     own = ("/api/", "/healthz", "/readyz", "/metrics")
     schema["paths"] = {p: found for p, found in schema["paths"].items() if p.startswith(own)}
     models = schema.setdefault("components", {}).setdefault("schemas", {})
-    for model in (SuggestIn, PostIn, ProblemOut):
+    for model in (SuggestIn, PostIn, FeedbackIn, ProblemOut):
         found = model.model_json_schema(ref_template="#/components/schemas/{model}")
         models |= found.pop("$defs", {})
         models[model.__name__] = found

@@ -181,11 +181,11 @@ class Guard:
                 if scope["method"] == "HEAD":
                     scope["method"] = "GET"  # `_Answer` leaves the body out
                 await self.app(scope, body, answer)
-            except ClientDisconnect:
-                answer.status = 499  # nobody waits for an answer
             except Exception as error:  # noqa: BLE001 - the last stop before the network
                 if not answer.is_begun:
                     await response(Request(scope), error)(scope, receive, answer)
+                if isinstance(error, ClientDisconnect):
+                    answer.status = 499  # mostly nobody waits for an answer
             except _SignIn:
                 to = f"/sign-in?next={quote(scope['path'])}"
                 await RedirectResponse(to, 303)(scope, receive, answer)
@@ -201,9 +201,11 @@ class Guard:
         if is_forged(method, headers):
             hint = "send forms from this server's own pages; programs leave out Origin"
             raise ApiError(403, "this came from another site's page", hint=hint, kind="origin")
-        if rules.needs_key:
-            scope["state"]["principal"] = await self._principal(scope, headers)
-        self._count_in(scope, answer)
+        try:
+            if rules.needs_key:
+                scope["state"]["principal"] = await self._principal(scope, headers)
+        finally:
+            self._count_in(scope, answer)  # one without a known key too, by its address
         limit, length = self._limit(scope), headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)

@@ -124,12 +124,12 @@ def _answered(
     if later is None or later.embedding is not None or later.error:
         _act(page, form)
     only = visit.request.headers.get("pixtag-part")  # the photo that a script asks about
-    new = [Shown(new_key(), name) for name, _ in files]
-    for photo, (_, data) in zip(new, files, strict=True):
-        _look(visit, photo, data)
     room = MOST_PHOTOS - len(page.photos)
-    page.photos += new[:room]
-    if len(new) > room:
+    new = [Shown(new_key(), name) for name, _ in files[:room]]
+    for photo, (_, data) in zip(new, files, strict=False):
+        _look(visit, photo, data)
+    page.photos += new
+    if len(files) > room:
         page.note = visit.texts("home.too_many", n=MOST_PHOTOS)
     if only is not None:
         kept = {one.key for one in new} if only == "new" else {only}

@@ -32,7 +32,6 @@ class Metrics:
         self.refused = Counter(
             "pixtag_too_busy", "Requests refused for want of room", registry=registry
         )
-        self.revision = Gauge("pixtag_store_revision", "Last change", registry=registry)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answer, by the pattern of its path: paths themselves hold names."""
@@ -40,6 +39,10 @@ class Metrics:
         self._requests.labels(scope["method"], route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def text(self) -> bytes:
-        """Write them all in Prometheus' own format."""
-        return generate_latest(self._registry)
+    def text(self, revision: int | None) -> bytes:
+        """Write them all in Prometheus' own format, with the store's revision where it is known."""
+        if revision is None:
+            return generate_latest(self._registry)
+        known = CollectorRegistry()
+        Gauge("pixtag_store_revision", "Last change", registry=known).set(revision)
+        return generate_latest(self._registry) + generate_latest(known)

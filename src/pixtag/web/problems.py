@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from pixtag.errors import FullError, ImageError, InputError, PixtagError, StoreError
@@ -61,6 +61,9 @@ def as_api_error(error: Exception, request_id: str = "") -> ApiError:
         hints = {404: "/api/v1/openapi.json lists what is there", 405: "see the header Allow"}
         hint = hints.get(error.status_code, "")
         return ApiError(error.status_code, error.detail, hint=hint, headers=error.headers)
+    if isinstance(error, ClientDisconnect):  # who closed only their half of it reads this
+        what = "the body broke off, or is not sent as HTTP has it"
+        return ApiError(400, what, hint="send it again, whole")
     if isinstance(error, ImageError):
         status = 413 if error.fault == str(Fault.TOO_LARGE) else 422
         return ApiError(status, error.message, hint=error.hint, kind=error.kind)

@@ -5,6 +5,7 @@ The OpenAPI document is made of them, and `pixtag.client` gives them to its call
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,23 @@ _POST: JsonDict = {
     "tags": ["sunset", "beach"],
     "posted_at": "2026-05-01T18:30:00+00:00",
 }
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _can_be_asked_for(value: str) -> str:
+    if value in {".", ".."} or not re.fullmatch(_NO_CONTROLS[1:-1], value):
+        raise ValueError("a name holds no control characters and is neither . nor ..")
+    return value
+
+
+KnownName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+"""One that may be in the store already."""
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": _NO_CONTROLS}),
+    AfterValidator(_can_be_asked_for),
+]
+"""One that paths can hold: no line break, nor what clients fold away."""
 Tag = Annotated[str, Field(max_length=5000)]
 
 
@@ -31,6 +48,7 @@ def _in_range(value: datetime) -> datetime:
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_range)]
 Embedding = Annotated[list[float], Field(max_length=8192)]
+_SPLIT = "In a query or a form each text is split: `#a #b`, `a,b`, `a b` or a JSON list."
 Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS)]
 
 
@@ -46,10 +64,17 @@ class Wanted(_Taken):
     """What is wanted of the suggestions for a photo."""
 
     user: Name | None = Field(None, description="Whose photo it is; nobody known is a stranger.")
-    history: Tags = Field([], description="Further tags that the person uses, repeated if often.")
-    accepted: Tags = Field([], description="Chosen already; they draw in what goes with them.")
-    refused: Tags = Field([], description="Not wanted.")
-    k: int = Field(5, ge=1, le=100, description="How many in all, accepted ones included.")
+    history: Tags = Field(
+        [], description=f"Further tags that the person uses, repeated if often. {_SPLIT}"
+    )
+    accepted: Tags = Field(
+        [], description=f"Chosen already; they draw in what goes with them. {_SPLIT}"
+    )
+    refused: Tags = Field([], description=f"Not wanted. {_SPLIT}")
+    k: int = Field(
+        5, ge=1, le=100,
+        description="How many in all: the answer holds so many fewer as were accepted.",
+    )  # fmt: skip
     platform: Annotated[str, Field(max_length=100)] | None = Field(
         None, description="Where it will be posted; its cap on tags holds."
     )
@@ -135,7 +160,7 @@ class PostIn(_Taken):
         None, description="Yours for it; a known one is replaced. Made up when missing."
     )
     user: Name | None = None
-    tags: Tags = []
+    tags: Tags = Field([], description=_SPLIT)
     caption: str = Field("", max_length=20_000)
     posted_at: Instant | None = Field(None, description="Now when missing.")
     keep_photos: bool = Field(

@@ -11,12 +11,16 @@ import sys
 from collections.abc import Callable
 
 from fastapi import FastAPI
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from pixtag.errors import InputError
 
 _GRACE_S = 10  # for what is being answered when the server is stopped
+MOST_CONNECTIONS = 4096  # open at once; as many again wait in the system's queue
+_IDLE_S = 15  # a connection without a whole head of a request, from its start or last answer
+_OTHER_FILES = 512  # that may be open beside connections: the store's, its database's, libraries
 _HINT = "choose another one: --port 0 takes any that is free"
 
 
@@ -43,6 +47,9 @@ def url_of(host: str, port: int) -> str:
 async def _serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     server = Server(
         app, host, port, interface=Interfaces.ASGI, log_enabled=False, websockets=False,
+        backlog=MOST_CONNECTIONS, backpressure=_room_for_connections(),
+        # Only HTTP/1 alone closes connections that have sent nothing at all.
+        http=HTTPModes.http1, http1_settings=HTTP1Settings(header_read_timeout=_IDLE_S * 1000),
     )  # fmt: skip
     server.workers_kill_timeout = _GRACE_S
     loop = asyncio.get_running_loop()
@@ -55,6 +62,21 @@ async def _serve(app: FastAPI, host: str, port: int, on_ready: Callable[[str], N
         told.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await told
+
+
+def _room_for_connections() -> int:
+    """How many connections may be open, of as many files as the system lets this process open."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(soft - _OTHER_FILES, soft // 2)
+    return MOST_CONNECTIONS
 
 
 async def _tell(host: str, port: int, on_ready: Callable[[str], None]) -> None:

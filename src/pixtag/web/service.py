@@ -81,6 +81,7 @@ class Service:
         self._known = LastKnown(self._revision_and_lists)
         self.find_key = LastKnown[KeyRecord | None](partial(find_key, self.reader))
         self._log = _ServedLog(store, n_logged) if is_logging else None
+        self.is_logging = is_logging
         self._is_closed = False
         self._not_ready: str | None = "the model is being loaded"
         self._warming = threading.Thread(target=self._warm_up, name="pixtag-warm-up")
@@ -113,13 +114,18 @@ class Service:
             log.warning("the model cannot be used: %s", error)
             self._not_ready = "the model cannot be used"
 
+    def revision(self) -> int | None:
+        """The store's last change; None while the store cannot be read."""
+        try:
+            return self.reader.revision
+        except StoreError as error:
+            log.warning("the store cannot be read: %s", error.message)
+            return None
+
     def problems(self) -> list[str]:
         """Why questions cannot be answered now, for anybody to read; nothing when they can."""
         found = [self._not_ready] if self._not_ready else []
-        try:
-            _ = self.reader.revision
-        except StoreError as error:
-            log.warning("not ready: %s", error.message)
+        if self.revision() is None:
             found.append("the store cannot be read")
         return found
 
