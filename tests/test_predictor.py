@@ -136,6 +136,25 @@ def test_a_private_tag_stays_private(store: Path) -> None:
         assert "secretproject" not in tags(predictor.suggest(None, user=user, at=NOON, k=50))
 
 
+@pytest.mark.parametrize(
+    ("users", "is_public"),
+    [((None,) * 9, False), (("x", "y") * 4 + (None,), False), ("xyz" * 3, True)],
+)
+def test_posts_of_nobody_make_no_tag_public(
+    tmp_path: Path, users: tuple[str | None, ...], is_public: bool
+) -> None:
+    """They may all be of one person."""
+    lively = [post(f"s-{i}", user, days(0.1 + i / 1000), "wedding") for i, user in enumerate(users)]
+    usual = [post(f"o-{i}", f"u{i % 4}", days(i / 10), "calm") for i in range(90)]
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        store.add_posts([*usual, *lively])
+        predictor = Predictor.load(handmade.bundle(), store)
+        assert ("wedding" in [r.tag for r in predictor.trending(NOON)]) == is_public
+        for user in (None, "u1"):
+            offered = tags(predictor.suggest(None, user=user, at=NOON, k=50))
+            assert ("wedding" in offered) == is_public
+
+
 def test_a_rising_tag_is_offered_while_it_rises(store: Path) -> None:
     predictor = Predictor.load(handmade.bundle(), store)
     found = predictor.suggest(None, at=NOON)

@@ -171,7 +171,7 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
     every = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
     kept = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
-    kept |= asked.is_public(pairs.tag, every, least_people=config.least_people)
+    kept |= asked.is_public(pairs, every, least_people=config.least_people)
     # The calendar's tags come from a reviewed table and are nobody's secret.
     kept |= is_among(pairs.tag, distinct(asked.season[1]))
     if asked.heard is not None:

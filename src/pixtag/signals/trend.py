@@ -90,6 +90,7 @@ def _rising_here(view: Evidence, at: float) -> Found:
     ratio = (people + SHRINK) / (expected + SHRINK)
     sigma = (people - expected) / np.sqrt(expected + 1.0)
     sigma[(people < LEAST_PEOPLE) | (ratio < LEAST_RISE)] = -np.inf
+    sigma[:, view.named_with(tags, moments) < LEAST_PEOPLE] = -np.inf  # nobody's may be one's own
     window = np.argmax(sigma, axis=0)
     column = np.arange(len(tags))
     best, ratio, people = sigma[window, column], ratio[window, column], people[window, column]
