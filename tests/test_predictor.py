@@ -284,6 +284,15 @@ def test_a_platform_cuts_k(store: Path) -> None:
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))
 
 
+def test_what_is_typed_and_surely_not_in_the_photo_does_not_come_first() -> None:
+    photos = {path.stem: path for path in SAMPLES}
+    with Predictor.load() as predictor:
+        flower = predictor.suggest(photos["flower"], history=["cats"] * 3)
+        assert "flowers" in tags(flower)
+        assert "cats" not in tags(flower)
+        assert tags(predictor.suggest(photos["cat"], history=["cats"] * 3))[0] == "cats"
+
+
 @pytest.fixture(scope="module")
 def invented(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     """The demo's people, who post without photos, with the shipped model."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from pixtag.bursts import burst_chances
 from pixtag.candidates import Candidates
-from pixtag.choose import SET_SIZE, Seen, Wishes, as_a_stranger, names_first, worth_of
+from pixtag.choose import LOG_FOREIGN, SET_SIZE, Seen, Wishes, as_a_stranger, names_first, worth_of
 from pixtag.evidence import View
 from pixtag.model import Model
 from pixtag.rank import as_served, best_places, block_size, described, moved_by, read
@@ -98,9 +98,13 @@ def _chosen(
     burst, before = burst_chances(asked, row, features), np.maximum(probs, 1e-6)
     if asked.heard is not None:
         probs = moved_by(probs, asked.heard.lifts(row, tags))
+    seen = None if shown is None else shown.take(places)
+    if seen is not None and wishes.history:
+        # What somebody types says what they use, not that it is in this photo.
+        is_typed = np.array([name in wishes.history for name in names], np.bool_)
+        probs = moved_by(probs, 2.0 * LOG_FOREIGN * (is_typed & seen.is_elsewhere))
     probs = np.maximum(probs, burst)
     raised = np.log(np.maximum(probs / before, 1.0))
-    seen = None if shown is None else shown.take(places)
     worth = worth_of(probs, seen, floor=BRIDGE_FLOOR)
     is_own = features[:, FEATURES.column("own_uses_log")] > 0
     first = names_first(worth, seen)

@@ -18,7 +18,14 @@ from pixtag.signals import FEATURES, OWN_KEYS, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
 from pixtag.tags import tidy_tags
 from pixtag.types import Bools, Floats, Ints
-from pixtag.wording import MOST_GENERAL, barred_on_people, is_general, is_vague, same_word
+from pixtag.wording import (
+    MOST_GENERAL,
+    barred_on_people,
+    is_general,
+    is_vague,
+    names_theme,
+    same_word,
+)
 
 if TYPE_CHECKING:
     from pixtag.platforms import Platform
@@ -44,6 +51,7 @@ N_UNLIKE, SURE_UNLIKE = 1, 0.15  # places kept then for the thing, from this exp
 MOST_OWN = 2  # of the person's tags that nothing in the photo calls for
 # What the person uses counts so much less there if what it belongs to has less expected weight
 LOG_FOREIGN, NOT_SEEN, ON_MOST = float(np.log(0.2)), 0.03, 0.5  # but for what is on most posts
+REFUTED = 0.003  # and below which something else is surely shown instead of what was typed
 N_NAMES = 2  # places kept for names of things by worth, and again by what the classes call for
 FAR_BEHIND = 1.0  # below the best in worth, from where a name keeps no place
 LEAST_OF_KIND, LEAST_OF_CLASS = 0.25, 0.5  # of the weight of what kinds, or classes, call for most
@@ -76,6 +84,7 @@ class Seen:
     is_general: Bools | bool = False  # which are general nouns
     # Which are no signature: of things that the photo does not show, general nouns, used by many
     is_common: Bools | bool = False
+    is_elsewhere: Bools | bool = False  # which name what is surely not seen in this photo
     # Which are on few of the person's posts and of things that the photo does not show, or called
     # for by nothing where it is sure what it shows
     is_foreign: Bools | bool = False
@@ -100,10 +109,13 @@ class Seen:
         share = features[:, FEATURES.column("own_share")]
         uncalled = seen.says < NOT_SEEN
         elsewhere = np.asarray(uncalled & (asked.at_prior(knowledge.covers, tags) > 0))
-        general = is_general([asked.names[tag] for tag in tags.tolist()])
+        refuted = elsewhere & (seen.says < REFUTED) & (len(seen.things) > 0)
+        names = [asked.names[tag] for tag in tags.tolist()]
+        general = is_general(names)
         seen = replace(seen, is_general=general)
         return replace(
             seen,
+            is_elsewhere=refuted & ~names_theme(names),
             is_common=elsewhere | general | (asked.at_prior(knowledge.prior.people, tags) > 0),
             is_foreign=(uncalled if len(seen.things) else elsewhere) & (share < ON_MOST),
             history=history_like(asked, question, seen, share > 0),
@@ -111,7 +123,8 @@ class Seen:
 
     def take(self, index: Ints) -> Seen:
         """The same of some of the candidates."""
-        of_each = ("usual", "classes", "kinds", "is_name", "is_general", "is_common", "is_foreign")
+        of_each = ("usual", "classes", "kinds", "is_name", "is_general")
+        of_each += ("is_common", "is_elsewhere", "is_foreign")
         return replace(self, **{name: getattr(self, name)[index] for name in of_each})
 
     @property
