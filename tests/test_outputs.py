@@ -35,6 +35,11 @@ def test_the_same_file_by_any_name_is_refused(source: Path, tmp_path: Path, monk
     assert source.read_bytes() == b"posts"
 
 
+def test_an_output_without_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        check_outputs([tmp_path / "missing" / "out.json"], [])
+
+
 def test_others_may_be_written(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     check_outputs([out, None, tmp_path / "out.html"], [source, None])

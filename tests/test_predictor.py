@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -19,7 +20,8 @@ import pixtag
 import pixtag.predictor as predictor_module
 from pixtag import images
 from pixtag.bundle import hash_post_ids
-from pixtag.errors import ImageError, InputError, ModelError, StoreError
+from pixtag.choose import Wishes
+from pixtag.errors import ImageError, InputError, ModelError, ShapeError, StoreError
 from pixtag.evaluate.model import model_of
 from pixtag.evidence import MemoryEvidence, NoModel
 from pixtag.images import digest
@@ -644,12 +646,53 @@ def test_while_one_reads_a_large_import_the_others_go_on(
 def test_closing_closes_what_was_opened(store: Path) -> None:
     with Predictor.load(handmade.bundle(), store) as predictor:
         predictor.suggest(None, at=NOON)
-    with pytest.raises(StoreError):
-        predictor.suggest(None, at=NOON)
+    for asked in (None, b"a photo"):
+        with pytest.raises(StoreError, match="was closed") as caught:
+            predictor.suggest(asked, at=NOON)
+        assert "Predictor.load" in caught.value.hint
     with Store.open(store) as mine:
         with Predictor.load(handmade.bundle(), mine) as predictor:
             predictor.suggest(None, at=NOON)
         assert mine.summary().n_posts, "a store that was given stays open"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # newer Pythons warn of such a fork
+def test_a_forked_process_is_told_to_make_its_own(store: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(handmade.bundle(), store)
+    photo = handmade.photo(tmp_path / "p.jpg", "sky")
+    predictor.suggest(photo, at=NOON)
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+
+    def child() -> None:
+        try:
+            predictor.suggest(photo, at=NOON)
+        except StoreError as error:
+            told.put(error.hint)
+
+    process = context.Process(target=child)
+    process.start()
+    process.join(30)
+    try:
+        assert process.exitcode == 0
+        assert "in each process" in told.get()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e38, -7e4])
+def test_an_embedding_holds_numbers_that_can_be_kept(stranger: Predictor, number: float) -> None:
+    rows = np.zeros(stranger._bundle.manifest.encoder_width, np.float64)
+    rows[0] = number
+    with pytest.raises(ShapeError, match="far too large"):
+        stranger.answer(rows, Wishes.of(5))
+
+
+def test_one_text_of_tags_is_split_as_on_the_command_line(stranger: Predictor) -> None:
+    for history in ("#coffee, latteart", ["coffee", "latteart"]):
+        wishes = Wishes.of(5, "dusk sea", "#rain", history=history)
+        assert wishes.history == ("coffee", "latteart")
+        assert (wishes.accepted, wishes.refused) == (("dusk", "sea"), frozenset({"rain"}))
 
 
 def test_asking_while_others_change_the_store(store: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pixtag.errors import InputError
 from pixtag.lists import Lists
 from pixtag.signals import FEATURES, OWN_KEYS, Asked
 from pixtag.signals.words import BRIDGE_FLOOR
-from pixtag.tags import tidy_tags
+from pixtag.tags import split_tags, tidy_tags
 from pixtag.types import Bools, Floats, Ints
 from pixtag.wording import (
     MOST_GENERAL,
@@ -366,6 +366,8 @@ class Wishes:
     ) -> Wishes:
         """Tidy the tags and fit them into `k`, accepted and always-added ones included.
 
+        One text in the place of a list of tags is split as on the command line.
+
         The platform's cap cuts `k`; what is denied or refused is not added either.
 
         Raises:
@@ -379,12 +381,16 @@ class Wishes:
         if platform is not None and platform.cap is not None:
             k = min(k, platform.cap)
         lists = lists or Lists()
+        accepted, refused, history = (
+            split_tags(one) if isinstance(one, str) else one or ()
+            for one in (accepted, refused, history)
+        )
         chosen, unwanted = tidy_tags(accepted), frozenset(tidy_tags(refused))
         room, out = max(0, k - len(chosen)), unwanted.union(chosen, lists.deny)
         always = tuple(tag for tag in lists.always if tag not in out)[:room]
         allowed, n_new = frozenset(lists.allow), room - len(always)
         out = out.union(always)
-        typed = tuple(tag for raw in history or () for tag in tidy_tags([raw]))
+        typed = tuple(tag for raw in history for tag in tidy_tags([raw]))
         return cls(n_new, chosen, unwanted, always, out, allowed, allow_similar, user, typed)
 
     def chosen(

@@ -17,7 +17,9 @@ _BESIDE = ("", "-wal", "-shm")  # a store is these files together
 def check_outputs(
     files: Iterable[Path | None], inputs: Iterable[Path | None], *, folder: Path | None = None
 ) -> None:
-    """Raise `InputError` for outputs that would replace an input, each other, or no plain file.
+    """Raise `InputError` for outputs that cannot be written or would replace what they must not.
+
+    That is an input, each other, or no plain file.
 
     Inputs are files, stores and folders, each None left out; `folder` will be replaced as a whole.
     """
@@ -27,6 +29,8 @@ def check_outputs(
         if out.exists() and not out.is_file():
             what = "a folder" if out.is_dir() else "not a plain file"
             raise InputError(f"{out} is {what}", hint="name a new file to write to")
+        if not out.parent.is_dir():
+            raise InputError(f"{out}: there is no folder {out.parent}", hint="make it first")
         _refuse_any(one for one in taken if _is_same(out, one))
         taken.append(out)
     if folder is not None:

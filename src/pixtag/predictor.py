@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from pixtag.platforms import Platform
 
 _MOST_TOGETHER = 16  # questions of a block
+LARGEST = float(np.finfo(np.float16).max)  # number of an embedding, as a store keeps them
 _PATIENCE_S = 0.001  # for which one of several waits for the others
 
 
@@ -108,7 +110,7 @@ class Predictor:
             self._photos.prepare()  # while the past is read
         self._past = LiveEvidence(bundle, self._store)
         _try(self._past.model)
-        self._counting = threading.Condition()
+        self._counting, self._is_closed, self._process = threading.Condition(), False, os.getpid()
         self._queues = {has_photo: _Queue(self._answer_together) for has_photo in (False, True)}
         self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
 
@@ -135,11 +137,12 @@ class Predictor:
 
     def close(self) -> None:
         """Close what was opened here; questions that are being answered are finished first."""
-        self._photos.close()
         with self._counting:
+            self._is_closed = True
             self._counting.wait_for(lambda: not any(q.n_asking for q in self._queues.values()))
         for queue in self._queues.values():
             queue.together.close()
+        self._photos.close()
         self._past.close()
         if self._owns_store:
             self._store.close()
@@ -213,7 +216,7 @@ class Predictor:
         Raises:
             InputError: `k` is not positive, `at` has no zone, or nobody knows the platform.
             ImageError: The photo cannot be read.
-            StoreError: The store cannot be read.
+            StoreError: The store cannot be read, this was closed, or the process has forked since.
         """
         given = accepted, refused, platform, allow_similar, lists, user, history
         return list(self.answer(photo, Wishes.of(k, *given), at=at).suggestions)
@@ -231,19 +234,13 @@ class Predictor:
             ShapeError: The embedding is not of this model's encoder.
         """
         check_time(at)
-        looking: Future[Floats] | None = None
-        if isinstance(photo, np.ndarray):
-            looking = Future()
-            looking.set_result(self.checked(photo))
-        elif isinstance(photo, Future):
-            looking = photo
-        elif photo is not None:
-            looking = self._photos.begin(photo)
-        queue = self._queues[looking is not None]
+        queue = self._queues[photo is not None]
         with self._counting:
+            self._check_usable()
             queue.n_asking += 1
             is_alone = queue.n_asking == 1
         try:
+            looking = self._looking(photo)
             if is_alone or wishes.history:
                 found = self._answer_alone(looking, wishes, at, queue.turn)
             else:
@@ -255,6 +252,26 @@ class Predictor:
                 self._counting.notify_all()
         name = str(photo) if isinstance(photo, (str, Path)) else ""
         return Answer(name, found.at, wishes.user, found.best, unsure=found.unsure)
+
+    def _looking(
+        self, photo: Path | str | bytes | Floats | Future[Floats] | None
+    ) -> Future[Floats] | None:
+        """The embedding of a photo, now or to come; None without a photo."""
+        if photo is None or isinstance(photo, Future):
+            return photo
+        if not isinstance(photo, np.ndarray):
+            return self.begin(photo)
+        looking: Future[Floats] = Future()
+        looking.set_result(self.checked(photo))
+        return looking
+
+    def _check_usable(self) -> None:
+        """Raise `StoreError` when closed, or in another process, where its threads are not."""
+        if self._is_closed:
+            raise StoreError("this Predictor was closed", hint="make another: Predictor.load(...)")
+        if os.getpid() != self._process:
+            what = "this Predictor was made before the process forked"
+            raise StoreError(what, hint="make one in each process: Predictor.load(...)")
 
     def _answer_alone(
         self,
@@ -316,11 +333,12 @@ class Predictor:
     def checked(self, embedding: Floats) -> Floats:
         """The embedding `[D]`, or ShapeError where this model's encoder gives no such one."""
         width = self._bundle.manifest.encoder_width
-        if embedding.shape != (width,) or not np.isfinite(embedding).all():
-            what = (
-                f"an embedding of shape {embedding.shape} where this model's have {width} numbers"
-            )
-            raise ShapeError(what, hint="give what `Predictor.embed` gives, with this model")
+        hint = "give what `Predictor.embed` gives, with this model"
+        if embedding.shape != (width,):
+            what = f"an embedding of shape {embedding.shape}, this model's have {width} numbers"
+            raise ShapeError(what, hint=hint)
+        if not (np.abs(embedding) <= LARGEST).all():
+            raise ShapeError("an embedding with numbers that are none or far too large", hint=hint)
         return embedding.astype(np.float32)
 
     def answers(

@@ -190,6 +190,21 @@ def test_a_store_of_few_posts_says_what_to_do(tmp_path, pixtag):
     assert alone.returncode == 0, alone.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("leakcheck", "--times", "0"),
+        ("leakcheck", "--last", "-5"),
+        ("evaluate", "--protocol", "given", "--given", "0"),
+        ("evaluate", "--seed", "-1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(pixtag, words):
+    done = pixtag(*words, "--store", "any.sqlite")
+    assert done.returncode == 2
+    assert "must be >=" in done.stderr.replace("Must", "must")
+
+
 def test_an_unknown_person_and_a_missing_store_are_errors(store, pixtag):
     done = pixtag("evaluate", "--store", store, "--user", "nobody", "--baselines-only")
     assert done.returncode == 2

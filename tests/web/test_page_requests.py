@@ -313,8 +313,9 @@ def test_lists_sets_export_and_forget(client, service: Service) -> None:
 def test_an_archive_is_read_and_gone(client, service: Service, tmp_path: Path) -> None:
     lines = [
         {"post_id": f"i{i}", "user_id": "kim", "posted_at": "2026-05-01", "tags": ["boat"]}
-        for i in range(3)
+        for i in range(2)
     ]
+    lines.append({"post_id": "i2", "user_id": "kim", "posted_at": "<May>", "tags": ["boat"]})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     answer = client.post("/import", files={"archive": ("posts.jsonl", text, "text/plain")})
     with client.stream("GET", f"{answer.url.path}/events") as events:
@@ -322,6 +323,10 @@ def test_an_archive_is_read_and_gone(client, service: Service, tmp_path: Path) -
     assert told[-1]["over"]
     assert "3" in told[-1]["line"]
     assert len(list(service.store.posts(user_id="kim"))) == 3
+    page = client.get(answer.url.path).text
+    assert "without a time, so in no history: 1 of 3 posts" in page
+    assert "unreadable time: 1 (such as " in page
+    assert "&lt;May&gt;" in page
     bad = client.post("/import", files={"archive": ("x.zip", b"PK\3\4no", "application/zip")})
     for _ in range(100):
         page = client.get(bad.url.path).text

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
-Seed = Annotated[int, Number(gte=0)]
+Seed = Annotated[int, Parameter(validator=Number(gte=0))]
 _WITHOUT_POSTS = {"strangers", "histories"}
 
 
 def evaluate(
     *, store: str | None = None, bundle: Model = None, encoder: Path | None = None,
     user: str | None = None, period: Period = "test", protocol: Protocol = "temporal",
-    n_given: Annotated[int, Parameter("--given"), Number(gte=1, lte=10)] = 1,
+    n_given: Annotated[int, Parameter("--given", validator=Number(gte=1, lte=10))] = 1,
     photos: Path | None = None, photo_tags: Path | None = None, new_subjects: Path | None = None,
     cold: Annotated[bool, Parameter(negative="--no-cold")] = True,
     ablation: Annotated[bool, Parameter(negative="--no-ablation")] = True,
@@ -171,8 +171,9 @@ def _long_json(found: Figures) -> str:
 
 def leakcheck(
     *, store: str | None = None, bundle: Model = None,
-    times: Annotated[int, Number(gte=1, lte=1000)] = 12,
-    last: Annotated[int, Number(gte=50)] = 3000, seed: Seed = 0, json: bool = False,
+    times: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 12,
+    last: Annotated[int, Parameter(validator=Number(gte=50))] = 3000, seed: Seed = 0,
+    json: bool = False,
 ) -> int:  # fmt: skip
     """Change what lies after many query times and demand the same scores.
 

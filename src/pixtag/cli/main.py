@@ -72,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_stdout()
+    if code == INTERRUPTED:
+        # All was put away; threads of libraries that still work crash while Python ends.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -63,7 +63,7 @@ def add_key(
         raise InputError(f"unknown scope {min(unknown)!r}", hint=hint)
     if not wanted:
         raise InputError("a key without a scope allows nothing", hint="give read, write or admin")
-    for text in (name, user or "someone"):
+    for text in (name, "someone" if user is None else user):
         if not text.strip() or not is_safe(text):
             raise InputError(f"{text!r} is no name", hint="give a name in valid Unicode")
     key = new_key()

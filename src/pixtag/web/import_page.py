@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 
 from pixtag.errors import InputError, PixtagError
 from pixtag.ingest import find_sources, import_posts
+from pixtag.ingest.context import ImportReport
 from pixtag.photos import NoEncoder, embed_missing
 from pixtag.web.forms import text_of
 from pixtag.web.frame import Visit, page_router, see_other
@@ -32,6 +33,7 @@ State = Literal["reading", "looking", "done", "stopped", "failed"]
 
 _SUFFIX = re.compile(r"\.(zip|(jsonl|json|ndjson|csv)(\.gz|\.zst)?|parquet)$", re.IGNORECASE)
 _PATIENCE_S = 10.0  # for which an import that was stopped is waited for
+_MOST_NOTED = 8  # kinds of oddities that a page lists
 _KEPT = 20  # finished imports whose report can still be read
 _LEFT_BEHIND_S = 86_400.0  # an upload of that age was left by a process that was killed
 _LOOK_S = 0.25  # how often progress is looked at
@@ -49,6 +51,7 @@ class Progress:
     n_posts: int = 0
     n_new: int = 0
     people: tuple[str, ...] = ()
+    noted: tuple[str, ...] = ()  # what was odd about the posts, as the command line says it
     kind: str = ""  # of the error that it failed by
     message: str = ""  # what the error says
     hint: str = ""
@@ -164,7 +167,10 @@ class Imports:
                     on_progress=lambda n, of: job.tell(n_done=n, n_total=of, n_posts=n),
                 )  # fmt: skip
                 people = tuple(report.people[:20])
-                found = {"n_posts": report.n_posts, "n_new": report.added, "people": people}
+                found = {
+                    "n_posts": report.n_posts, "n_new": report.added, "people": people,
+                    "noted": _noted(report),
+                }  # fmt: skip
                 job.tell(state="looking", n_done=0, n_total=None, **found)
                 encoder = self._service.predictor.encoder()
                 if not isinstance(encoder, NoEncoder):
@@ -271,6 +277,14 @@ async def events(
         if now.is_over:
             return
         await asyncio.sleep(_LOOK_S)
+
+
+def _noted(report: ImportReport) -> tuple[str, ...]:
+    """What was odd about posts, the most frequent first."""
+    untimed = f"without a time, so in no history: {report.n_untimed:,} of {report.n_posts:,} posts"
+    counts = report.problems.most_common(_MOST_NOTED)
+    odd = [f"{what}: {n:,} (such as {report.examples[what]})" for what, n in counts]
+    return (*([untimed] if report.n_untimed else []), *odd)
 
 
 def _said(progress: Progress, t: Texts) -> dict[str, object]:
