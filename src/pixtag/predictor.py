@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pixtag.platforms import Platform
 
 _MOST_TOGETHER = 16  # questions of a block
-LARGEST = float(np.finfo(np.float16).max)  # number of an embedding, as a store keeps them
 _PATIENCE_S = 0.001  # for which one of several waits for the others
 
 
@@ -337,7 +336,7 @@ class Predictor:
         if embedding.shape != (width,):
             what = f"an embedding of shape {embedding.shape}, this model's have {width} numbers"
             raise ShapeError(what, hint=hint)
-        if not (np.abs(embedding) <= LARGEST).all():
+        if not (np.abs(embedding) <= np.finfo(np.float16).max).all():  # what a store can keep
             raise ShapeError("an embedding with numbers that are none or far too large", hint=hint)
         return embedding.astype(np.float32)
 

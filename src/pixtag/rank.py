@@ -35,7 +35,7 @@ from pixtag.signals.popularity import propose_popular
 from pixtag.signals.reuse import propose_own
 from pixtag.signals.taste import Interests, describe_slots
 from pixtag.signals.trend import propose_rising
-from pixtag.types import Bools, Floats, Ints, PostLog, Rankings, Sources
+from pixtag.types import Bools, Doubles, Floats, Ints, PostLog, Rankings, Sources
 
 OnProgress = Callable[[int, int], None]
 
@@ -171,7 +171,7 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     people = asked.view.people_with(pairs.tag, asked.tick[pairs.question])
     every = people + asked.at_prior(asked.knowledge.prior.people, pairs.tag)
     kept = asked.own_pairs.find(pairs.question, pairs.tag) < len(asked.own_pairs)
-    kept |= asked.is_public(pairs, every, least_people=config.least_people)
+    kept |= _is_public(asked, pairs, every, least_people=config.least_people)
     # The calendar's tags come from a reviewed table and are nobody's secret.
     kept |= is_among(pairs.tag, distinct(asked.season[1]))
     if asked.heard is not None:
@@ -179,6 +179,20 @@ def propose(asked: Asked, config: RankConfig) -> tuple[Pairs, Ints, Ints]:
     n_own = np.bincount(asked.proposed[0][0], minlength=len(asked))
     limit = config.max_candidates + np.maximum(n_own - config.own_candidates, 0)
     return pairs.some(kept), people[kept], limit
+
+
+def _is_public(asked: Asked, pairs: Pairs, people: Doubles, *, least_people: int) -> Bools:
+    """Which tags may be offered to people who never used them, `[P]`.
+
+    What the model knows, and what several of the `people [P]` who used it have a name: three posts
+    of nobody may all be of one person.
+    """
+    public = asked.at_prior(asked.knowledge.covers, pairs.tag) > 0
+    at = np.flatnonzero(~public & (people >= least_people))
+    tag = pairs.tag[at]
+    named = asked.view.named_with(tag, asked.tick[pairs.question[at]])
+    public[at] = named + asked.at_prior(asked.knowledge.prior.people, tag) >= least_people
+    return public
 
 
 def _cut(asked: Asked, pairs: Pairs, people: Ints, limit: Ints) -> tuple[Pairs, Ints, Ints]:

@@ -255,19 +255,6 @@ class Asked:
             return np.zeros(len(tag))
         return np.where(tag < len(values), values.take(tag, mode="clip"), 0.0)
 
-    def is_public(self, pairs: Pairs, people: Doubles, *, least_people: int) -> Bools:
-        """Which tags may be offered to people who never used them, `[P]`.
-
-        What the model knows, and what several of the `people [P]` who used it have a name: three
-        posts of nobody may all be of one person.
-        """
-        public = self.at_prior(self.knowledge.covers, pairs.tag) > 0
-        at = np.flatnonzero(~public & (people >= least_people))
-        tag = pairs.tag[at]
-        named = self.view.named_with(tag, self.tick[pairs.question[at]])
-        public[at] = named + self.at_prior(self.knowledge.prior.people, tag) >= least_people
-        return public
-
     def facts(self, pairs: Pairs, *, people: Ints | None = None) -> Facts:
         """Counts at the pairs, kept for all signals of the block; `people [P]` where known."""
         if self._facts is not None and self._facts[0] is pairs:
