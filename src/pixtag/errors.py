@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 UPDATE = "update Pixtag: `git pull`, then `pip install .`, in your clone of it"
@@ -10,6 +11,16 @@ UPDATE = "update Pixtag: `git pull`, then `pip install .`, in your clone of it"
 def extra_hint(extra: str) -> str:
     """Say how to get the packages of one of Pixtag's extras."""
     return f"`pip install '.[{extra}]'` in your clone of Pixtag"
+
+
+def did_you_mean(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = 0.6) -> str:
+    """Ask for the n known names most like a mistyped one, or that begin with it; "" if none is."""
+    from difflib import get_close_matches
+
+    names = [*known]
+    close = get_close_matches(name, names, n=n, cutoff=cutoff)
+    close += [one for one in names if name and one.startswith(name) and one not in close]
+    return f"did you mean {', '.join(close[:n])}?" if close else ""
 
 
 class PixtagError(Exception):

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pixtag.errors import ConfigError, InputError
+from pixtag.errors import ConfigError, InputError, did_you_mean
 from pixtag.places import config_folder, read_toml
 from pixtag.tags import normalise_tag
 
@@ -74,9 +73,8 @@ def find_platform(name: str, path: Path | None = None) -> Platform:
     known = platforms(path)
     found = known.get(name.strip().casefold())
     if found is None:
-        close = get_close_matches(name.casefold(), known, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
-        raise InputError(f"unknown platform {name!r}", hint=f"{guess}known: {', '.join(known)}")
+        hint = f"{did_you_mean(name.casefold(), known)} known: {', '.join(known)}".strip()
+        raise InputError(f"unknown platform {name!r}", hint=hint)
     return found
 
 

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
-from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
@@ -20,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from pixtag.errors import ConfigError
+from pixtag.errors import ConfigError, did_you_mean
 from pixtag.places import PREFIX, default_files, default_store, is_server, printable, read_toml
 
 _PREDICT = ("predict",)
@@ -220,8 +219,8 @@ def _require_known(name: str, known: Iterable[str], tables: set[str], place: str
         siblings = {n[len(table) :].partition(".")[0] for n in names if n.startswith(table)}
         siblings |= set() if depth else tables
         if part not in siblings:
-            close = get_close_matches(part, sorted(siblings), n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]}?" if close else "`pixtag config` lists the settings"
+            guess = did_you_mean(part, sorted(siblings), cutoff=0.5)
+            hint = guess or "`pixtag config` lists the settings"
             where = f"{place} [{table[:-1]}]" if depth else place
             raise ConfigError(f"unknown setting {part!r} in {where}", hint=hint)
     raise ConfigError(f"{name} in {place} is a table, not a value", hint=f"write [{name}]")

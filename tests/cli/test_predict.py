@@ -150,6 +150,7 @@ def test_an_unknown_person_is_told_and_treated_as_new(
     done = pixtag(*known, "--user", "anna")
     assert done.returncode == 0
     assert "nobody called 'anna' in the store" in done.stderr
+    assert "did you mean ana?" in done.stderr
     assert done.stdout == pixtag(*known).stdout
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, person_in, standard_input
+from pixtag.errors import did_you_mean
 from pixtag.places import config_folder, default_store
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "txt"]
 
+_MOST_GUESSED = 1000  # people of a store among whom a mistyped name is looked for
 _SHOWN_REASONS = 3
 _SHOWN_SHARE = 0.1  # of what the strongest reason adds: what adds less is not shown
 
@@ -86,6 +88,10 @@ def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
             return user, None
         store = str(default_store())
     with open_store(store, read_only=True) as opened:
+        people = opened.people(at_most=_MOST_GUESSED) if user is not None else []
+        is_sure = len(people) < _MOST_GUESSED and user not in people
+        if user is not None and is_sure and (guess := did_you_mean(user, people, n=3)):
+            output.say(f"note: {guess}")
         return person_in(opened, user), store
 
 

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, person_in, standard_input, your_store
-from pixtag.errors import ArchiveError, InputError, PixtagError
+from pixtag.errors import ArchiveError, InputError, PixtagError, did_you_mean
 from pixtag.places import is_server, printable, store_file
 
 if TYPE_CHECKING:
@@ -451,13 +451,10 @@ def _kind_of(path: Path | None) -> str:
 
 
 def _require_person(store: Store, user: str) -> None:
-    from difflib import get_close_matches
-
     people = [name for name, _ in store.summary().posts_per_person]
     if user in people:
         return
-    close = ", ".join(get_close_matches(user, people, n=3))
-    hint = f"did you mean {close}?" if close else "`pixtag posts` lists the people"
+    hint = did_you_mean(user, people, n=3) or "`pixtag posts` lists the people"
     raise InputError(f"{user!r} has no posts in {store.address}", hint=hint)
 
 

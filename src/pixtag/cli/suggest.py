@@ -177,8 +177,8 @@ def _show_usual(when: float, *, k: int, json: bool) -> None:
             output.print_json_line({**asdict(one), "at": iso_time(when)})
         return
     output.say("usual at this time of the year, anywhere:")
-    rows = [(f"#{one.tag}", one.occasion, f"{one.times_usual:.0f} times") for one in found]
-    output.print_table({"hashtag": "left", "for": "left", "its yearly mean": "right"}, rows)
+    rows = [(f"#{one.tag}", one.occasion, f"{one.times_usual:.0f}") for one in found]
+    output.print_table({"hashtag": "left", "for": "left", "times its yearly mean": "right"}, rows)
 
 
 def lists(
