@@ -139,8 +139,16 @@ def test_a_photo_that_is_none_says_so_beside_the_others(client) -> None:
     ]
     page = client.post("/", files=files, headers={"Accept-Language": "de"}).text
     assert page.count("<article") == 3
-    assert "Das ist kein Foto." in page
+    n_wrong = page.count("Das ist kein Foto.")
+    assert n_wrong
     assert len(tags_shown(page)) == 5
+    # A tap on another photo's chip leaves it at that.
+    key = fields_of(page)["photo"][0]
+    data = {**fields_of(page), "do": f"take:{key}:{tags_shown(page)[0]}"}
+    page = client.post("/", data=data, headers={"Accept-Language": "de"}).text
+    assert page.count('role="alert"') == 2
+    assert page.count("Das ist kein Foto.") == n_wrong
+    assert "zehn Minuten" not in page
 
 
 def test_what_was_tampered_with_is_not_looked_at(client) -> None:

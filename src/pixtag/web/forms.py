@@ -103,6 +103,8 @@ class Shown:
             ("things", self.things),
             ("why", self.why),
             ("post", self.post),
+            ("error", self.error),
+            ("hint", self.hint),
             *((name, f"{tag} {by}") for name, of in pairs.items() for tag, by in of.items()),
         ]
 
@@ -118,7 +120,8 @@ def shown_in(form: FormData, secret: bytes) -> list[Shown]:
             return next(iter(texts_of(form, f"{key}.{name}")), "")[:most]
 
         token = one("token", 64 * 1024)
-        embedding = unsigned(token, key, secret)
+        embedding, order = unsigned(token, key, secret), tidy_tags(one("order").split())
+        was_looked_at = bool(token or order)  # else it is no photo, and stays none
         found.append(
             Shown(
                 key=key,
@@ -127,12 +130,14 @@ def shown_in(form: FormData, secret: bytes) -> list[Shown]:
                 embedding=embedding,
                 taken=_pairs(texts_of(form, f"{key}.taken")),
                 refused=_pairs(texts_of(form, f"{key}.refused")),
-                order=tidy_tags(one("order").split()),
+                order=order,
                 served=one("served", 64),
                 caption=one("caption"),
                 things=one("things", MOST_NAME),
                 why=next(iter(tidy_tags([one("why", MOST_NAME)])), ""),
                 post=one("post", MOST_NAME),
+                error="" if was_looked_at else one("error", MOST_NAME),
+                hint="" if was_looked_at else one("hint", MOST_NAME),
             )
         )
     return found

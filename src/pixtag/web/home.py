@@ -149,6 +149,7 @@ def _look(visit: Visit, photo: Shown, data: bytes) -> None:
     try:
         photo.embedding = visit.service.embed(data)
         photo.things = _things(visit, photo.embedding)
+        photo.error = photo.hint = ""
     except PixtagError as error:
         photo.error, photo.hint = visit.explained(error)
 
