@@ -109,7 +109,8 @@ class Seen:
         share = features[:, FEATURES.column("own_share")]
         uncalled = seen.says < NOT_SEEN
         elsewhere = np.asarray(uncalled & (asked.at_prior(knowledge.covers, tags) > 0))
-        refuted = elsewhere & (seen.says < REFUTED) & (len(seen.things) > 0)
+        is_sure = len(seen.things) > 0 and not seen.is_unsure
+        refuted = elsewhere & (seen.says < REFUTED) & is_sure
         names = [asked.names[tag] for tag in tags.tolist()]
         general = is_general(names)
         seen = replace(seen, is_general=general)
