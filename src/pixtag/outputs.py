@@ -17,11 +17,10 @@ _BESIDE = ("", "-wal", "-shm")  # a store is these files together
 def check_outputs(
     files: Iterable[Path | None], inputs: Iterable[Path | None], *, folder: Path | None = None
 ) -> None:
-    """Raise `InputError` for outputs that cannot be written or would replace what they must not.
+    """Raise `InputError` for outputs that would replace an input, each other, or no plain file.
 
-    That is an input, each other, or no plain file.
-
-    Inputs are files, stores and folders, each None left out; `folder` will be replaced as a whole.
+    So it does for one in a folder that does not exist. Inputs are files, stores and folders, each
+    None left out; `folder` will be replaced as a whole.
     """
     read = [one for one in inputs if one is not None]
     taken = [one.with_name(one.name + end) for one in read if one.name for end in _BESIDE]

@@ -259,18 +259,16 @@ class Predictor:
         if photo is None or isinstance(photo, Future):
             return photo
         if not isinstance(photo, np.ndarray):
-            return self.begin(photo)
+            return self._photos.begin(photo)
         looking: Future[Floats] = Future()
         looking.set_result(self.checked(photo))
         return looking
 
     def _check_usable(self) -> None:
-        """Raise `StoreError` when closed, or in another process, where its threads are not."""
-        if self._is_closed:
-            raise StoreError("this Predictor was closed", hint="make another: Predictor.load(...)")
-        if os.getpid() != self._process:
-            what = "this Predictor was made before the process forked"
-            raise StoreError(what, hint="make one in each process: Predictor.load(...)")
+        """Raise `StoreError` when closed, or in a forked process, where its threads are not."""
+        if self._is_closed or os.getpid() != self._process:
+            what = "was closed" if self._is_closed else "was made before a fork"
+            raise StoreError(f"this Predictor {what}", hint="use Predictor.load in each process")
 
     def _answer_alone(
         self,
@@ -315,6 +313,7 @@ class Predictor:
 
     def begin(self, photo: Path | str | bytes) -> Future[Floats]:
         """Begin to look at a photo: what `embed` gives, when it is there."""
+        self._check_usable()
         return self._photos.begin(photo)
 
     def watch_batches(self, told: Callable[[int], object]) -> None:
@@ -364,6 +363,7 @@ class Predictor:
             One answer a photo, in order. A photo that cannot be read gives one with its error;
             else errors are raised as for `suggest`.
         """
+        self._check_usable()
         check_time(at)
         given = accepted, refused, platform, allow_similar, lists, user, history
         wishes = Wishes.of(k, *given)

@@ -91,7 +91,7 @@ def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
         people = opened.people(at_most=_MOST_GUESSED) if user is not None else []
         is_sure = len(people) < _MOST_GUESSED and user not in people
         if user is not None and is_sure and (guess := did_you_mean(user, people, n=3)):
-            output.say(f"note: {guess}")
+            output.say(f"note: --user {user}: {guess}")
         return person_in(opened, user), store
 
 

@@ -120,13 +120,14 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    head = Text(printable(title), style="bold") if title else None
-    made = Table(title=head, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    made, stdout = Table(box=box.SIMPLE_HEAD, pad_edge=False), stdout_console()
     for heading, side in columns.items():
         made.add_column(heading, justify=side, overflow="fold")
     for row in rows:
         made.add_row(*("" if cell is None else Text(printable(str(cell))) for cell in row))
-    stdout_console().print(made)
+    if title:  # above the table, not wrapped to its width
+        stdout.print(Text(printable(title), style="bold"), soft_wrap=True)
+    stdout.print(made)
 
 
 class progress:  # noqa: N801 - used as a function

@@ -51,6 +51,7 @@ class Progress:
     n_posts: int = 0
     n_new: int = 0
     people: tuple[str, ...] = ()
+    n_untimed: int = 0
     noted: tuple[str, ...] = ()  # what was odd about the posts, as the command line says it
     kind: str = ""  # of the error that it failed by
     message: str = ""  # what the error says
@@ -166,10 +167,11 @@ class Imports:
                     sources, store, user_id=user, only_for=job.only_for,
                     on_progress=lambda n, of: job.tell(n_done=n, n_total=of, n_posts=n),
                 )  # fmt: skip
+                report.call({str(file): job.name})  # where it lies is nobody's business
                 people = tuple(report.people[:20])
                 found = {
                     "n_posts": report.n_posts, "n_new": report.added, "people": people,
-                    "noted": _noted(report),
+                    "n_untimed": report.n_untimed, "noted": _noted(report),
                 }  # fmt: skip
                 job.tell(state="looking", n_done=0, n_total=None, **found)
                 encoder = self._service.predictor.encoder()
@@ -281,10 +283,8 @@ async def events(
 
 def _noted(report: ImportReport) -> tuple[str, ...]:
     """What was odd about posts, the most frequent first."""
-    untimed = f"without a time, so in no history: {report.n_untimed:,} of {report.n_posts:,} posts"
     counts = report.problems.most_common(_MOST_NOTED)
-    odd = [f"{what}: {n:,} (such as {report.examples[what]})" for what, n in counts]
-    return (*([untimed] if report.n_untimed else []), *odd)
+    return tuple(f"{what}: {n:,} (such as {report.examples[what]})" for what, n in counts)
 
 
 def _said(progress: Progress, t: Texts) -> dict[str, object]:
