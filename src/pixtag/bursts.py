@@ -47,6 +47,8 @@ def burst_chances(asked: Asked, question: int, features: Floats) -> Floats:
         return features[:, FEATURES.column(name)].astype(np.float64)
 
     people = np.expm1(np.array([of(f"trend_people_{int(hours)}h") for hours in HOURS]))
+    if people.max(initial=0.0) <= LEAST_PEOPLE - 0.5:
+        return out
     today = np.exp(of("daily_rate_log") + np.maximum(of("weekday_lift"), 0.0))
     usual = today * np.array(HOURS)[:, None] / 24.0
     posts = asked.lately_posted[: len(HOURS), question, None]

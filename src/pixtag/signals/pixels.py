@@ -136,7 +136,10 @@ def _prototypes(asked: Asked, pairs: Pairs) -> Floats:
     n = np.bincount(pair, minlength=len(pairs)) + n_prior
     if prior.n_posts:
         known, tag = at_vocabulary(asked, pairs)
-        alike = products(asked.photo, prior.photo_sums)[pairs.question, tag]
+        if len(pairs) < len(prior.photo_sums):  # less to read than all of them
+            alike = np.einsum("pj,pj->p", prior.photo_sums[tag], asked.photo[pairs.question])
+        else:
+            alike = products(asked.photo, prior.photo_sums)[pairs.question, tag]
         total = total + np.where(known, alike, 0.0)
     out[:, 0] = total / (n + SHRINK) * asked.has_photo[pairs.question]
     return out
