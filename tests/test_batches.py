@@ -15,12 +15,12 @@ def test_what_waits_is_worked_on_together() -> None:
     is_begun, is_free, sizes = threading.Event(), threading.Event(), list[int]()
 
     def work(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
         is_begun.set()
         is_free.wait(10)
         return [2 * item for item in items]
 
-    batches = Batches(work, most=4, n_threads=1, name="test")
-    batches.on_batch = sizes.append
+    batches = Batches(work, most=4, name="test")
     first = batches.put(0)
     is_begun.wait(10)
     rest = [batches.put(n) for n in range(1, 10)]
@@ -36,7 +36,7 @@ def test_what_is_wrong_with_one_is_not_wrong_with_others() -> None:
             raise ValueError("seven")
         return [InputError("three", hint="") if item == 3 else item for item in items]
 
-    batches = Batches(work, most=9, n_threads=2, name="test", patience_s=0.01)
+    batches = Batches(work, most=9, name="test")
     found = [batches.put(n) for n in range(9)]
     assert [f.result() for n, f in enumerate(found) if n not in {3, 7}] == [0, 1, 2, 4, 5, 6, 8]
     with pytest.raises(InputError, match="three"):
@@ -44,3 +44,22 @@ def test_what_is_wrong_with_one_is_not_wrong_with_others() -> None:
     with pytest.raises(ValueError, match="seven"):
         found[7].result()
     batches.close()
+
+
+def test_half_of_those_who_ask_are_waited_for_and_nobody_who_does_not_come() -> None:
+    sizes = list[int]()
+
+    def work(items: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(items))
+        return items
+
+    coming = Batches(work, most=16, name="test", n_asking=lambda: 200)
+    found = [coming.put(n) for n in range(1_008)]
+    assert [one.result() for one in found] == list(range(1_008))
+    assert max(sizes) == 16
+    sizes.clear()
+    absent = Batches(work, most=16, name="test", n_asking=lambda: 8)
+    assert absent.put(1).result() == 1
+    assert sizes == [1]
+    coming.close()
+    absent.close()

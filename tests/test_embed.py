@@ -180,7 +180,7 @@ def test_photos_are_scaled_as_the_encoder_wants(tmp_path: Path, how: images.Inte
     known = handmade.bundle()
     manifest = replace(known.manifest, encoder_digest=First.digest, encoder_width=First.width)
     reader = PhotoReader(replace(known, manifest=manifest), First())
-    assert np.array_equal(reader.begin(tmp_path / "noise.png").result(), expected)
+    assert np.array_equal(reader.look(tmp_path / "noise.png"), expected)
     assert np.array_equal(reader.look_at([tmp_path / "noise.png"])[0], expected)
     reader.close()
 

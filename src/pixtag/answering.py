@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -29,12 +28,12 @@ def answered(
     view: View,
     at: list[float],
     has_photo: list[bool],
-    seen: Callable[[slice], Floats],
+    embeddings: Floats,
     wishes: Sequence[Wishes],
 ) -> list[tuple[tuple[Suggestion, ...], bool]]:
     """Suggestions for one question a photo, and whether it is unsure; from one view, no lock.
 
-    `seen` gives the embeddings of some of the photos, zeros without one, when they are there.
+    The photos' embeddings are `[N, D]`, zeros for a question without one.
     """
     out: list[tuple[tuple[Suggestion, ...], bool]] = []
     size, width = block_size(view), model.knowledge.encoder_width
@@ -44,12 +43,12 @@ def answered(
         block = Questions(
             at=np.array(at[part]),
             users=tuple(one.user for one in wishes[part]),
-            embeddings=np.zeros((n, width), np.float32),
+            embeddings=embeddings[part],
             has_photo=np.array(has_photo[part], np.bool_) & (width > 0),
             accepted=tuple(one.accepted for one in wishes[part]),
             history=tuple(one.history for one in wishes[part]),
         )
-        asked = read(model, view, block, embeddings=partial(seen, part))
+        asked = read(model, view, block)
         found = described(model, asked)
         shown = [_seen(asked, found, row) for row in range(n)]
         is_new = np.array([one is not None and one.history == "unlike" for one in shown])

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
+
+PATIENCE_S = 0.002
+"""For each that wants a result: a block of several costs a third, which is worth the wait."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Batches(Generic[Item, Result]):
-    """A queue in front of some threads: a batch is what waits when one of them is free.
+    """A queue in front of a thread: a batch is what waits when it is free.
 
-    Its threads end with it, also where nobody closes it.
+    The thread ends with it, also where nobody closes it.
 
     Args:
         work: Gives the result of each item of a batch, or what is wrong with it.
         most: Items of a batch; more make the first one wait for the last.
-        n_threads: Batches at once.
-        name: Of the threads.
-        patience_s: How long the first of a batch waits for company.
+        name: Of the thread.
+        n_asking: How many want a result now: the first of a batch waits until half of them are
+            there, up to 2 ms for each. Two or fewer never wait.
     """
 
     def __init__(
@@ -30,39 +33,37 @@ class Batches(Generic[Item, Result]):
         work: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
         most: int,
-        n_threads: int,
         name: str,
-        patience_s: float = 0.0,
+        n_asking: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._work, self._most, self._patience_s = work, most, patience_s
-        self.on_batch: Callable[[int], object] = lambda _: None  # told the size of each
+        self._work, self._most, self._n_asking = work, most, n_asking
+        self._came, self._enough = threading.Condition(), 0
         self._waiting: deque[tuple[Item, Future[Result]]] = deque()
-        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def close(self) -> None:
         """Work on what waits, then end."""
-        self._threads.shutdown()
+        self._thread.shutdown()
 
     def put(self, item: Item) -> Future[Result]:
         """Let an item wait; what is wrong with it is raised with its result."""
         future: Future[Result] = Future()
-        self._waiting.append((item, future))
-        self._threads.submit(self._run)
+        with self._came:
+            self._waiting.append((item, future))
+            if len(self._waiting) >= self._enough:
+                self._came.notify()
+        self._thread.submit(self._run)
         return future
 
     def _run(self) -> None:
         """Work on the next batch; others may have taken all of it, since each item asks for one."""
-        if self._patience_s:
-            time.sleep(self._patience_s)
-        batch: list[tuple[Item, Future[Result]]] = []
-        while self._waiting and len(batch) < self._most:
-            try:
-                batch.append(self._waiting.popleft())
-            except IndexError:  # another thread was quicker
-                break
-        if not batch:
-            return
-        self.on_batch(len(batch))
+        with self._came:
+            if not self._waiting:
+                return
+            n = self._n_asking()
+            self._enough = min(n // 2, self._most)
+            self._came.wait_for(lambda: len(self._waiting) >= self._enough, PATIENCE_S * n)
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
         found = self._results([item for item, _ in batch])
         for (_, future), result in zip(batch, found, strict=True):
             if isinstance(result, Exception):

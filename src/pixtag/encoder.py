@@ -105,6 +105,8 @@ class OnnxEncoder:
 
     def with_threads(self, n_threads: int) -> OnnxEncoder:
         """The same encoder with another number of threads for one call."""
+        if n_threads == self._n_threads:
+            return self
         return OnnxEncoder(self.model, name=self._name, n_threads=n_threads)
 
 

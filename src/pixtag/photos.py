@@ -9,7 +9,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -19,9 +19,8 @@ from typing import TypeVar
 import numpy as np
 
 from pixtag import images
-from pixtag.batches import Batches
 from pixtag.bundle import Bundle
-from pixtag.encoder import Encoder, OnnxEncoder
+from pixtag.encoder import Encoder, OnnxEncoder, n_processors
 from pixtag.engine import LOCAL, Arrays, Engine, Shard, in_order
 from pixtag.errors import ArchiveError, ImageError, ModelError, PixtagError
 from pixtag.formats import PHOTO_NAMES, PHOTO_SUFFIXES
@@ -35,7 +34,6 @@ N_AT_ONCE = min(4, os.cpu_count() or 1)
 embedded at once: more would only crowd out questions that need neither."""
 
 _MAX_SIDECAR_BYTES = 65_536
-_MOST_BEGUN = 8  # photos that single questions wait for, looked at together
 NOT_KEPT = "not-kept://"  # begins the path of a photo that was looked at and left out on purpose
 _OUT_OF_REACH = {images.Fault.MISSING, images.Fault.UNREADABLE, images.Fault.CHANGED}
 
@@ -118,30 +116,28 @@ def _decoded(photo: Path | str | bytes, encoder: Encoder) -> images.Pixels:
 
 
 class PhotoReader:
-    """Decodes photos on threads of its own and embeds them by the encoder, loaded when needed.
+    """Decodes and embeds photos, a few at once, by the encoder, loaded when needed.
 
-    Photos that wait at the same time are looked at together; `begun.on_batch` is told how many.
+    A photo alone is embedded on all processors; several at once share them, a few threads each,
+    which costs less than all processors for one after the other or for a batch. The numbers are
+    the same.
     """
 
     def __init__(self, bundle: Bundle, encoder: Encoder | None) -> None:
         self._bundle, self._given = bundle, encoder
         self._encoder: Encoder | None = None
-        self._loading = threading.Lock()
-        self._encoding = threading.BoundedSemaphore(N_AT_ONCE)
-        self._decoders = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="pixtag-decode")
-        # One batch is decoded while another is embedded.
-        self.begun: Batches[Path | str | bytes, Floats] = Batches(
-            self.look_at, most=_MOST_BEGUN, n_threads=2, name="pixtag-look"
-        )
+        self._sharing: Encoder | None = None  # the same with fewer threads
+        self._loading, self._counting, self._n_busy = threading.Lock(), threading.Lock(), 0
+        self._room = threading.BoundedSemaphore(N_AT_ONCE)
+        self._threads = ThreadPoolExecutor(N_AT_ONCE, thread_name_prefix="pixtag-look")
 
     def close(self) -> None:
-        """Finish what is being loaded or decoded."""
-        self.begun.close()
-        self._decoders.shutdown()
+        """Finish what is being loaded or looked at."""
+        self._threads.shutdown()
 
     def prepare(self) -> None:
         """Begin to load the encoder; what is wrong is said when somebody waits for it."""
-        self._decoders.submit(self.ready)
+        self._threads.submit(self.ready)
 
     def ready(self) -> Encoder:
         """The encoder, when it is loaded; `NoEncoder` for a model without photos."""
@@ -155,25 +151,39 @@ class PhotoReader:
             return self._encoder
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
-        """Embed photos together: for each its embedding `[D]`, or why there is none."""
-        encoder = self.ready()
+        """Embed photos: for each its embedding `[D]`, or why there is none."""
+        self.ready()
 
-        def decoded(photo: Path | str | bytes) -> images.Pixels | PixtagError:
+        def looked(photo: Path | str | bytes) -> Floats | PixtagError:
             try:
-                return _decoded(photo, encoder)
+                return self.look(photo)
             except PixtagError as error:
                 return error
 
-        # One alone needs no other thread.
-        results = list((map if len(photos) == 1 else self._decoders.map)(decoded, photos))
-        pixels = [p for p in results if not isinstance(p, PixtagError)]
-        with self._encoding:
-            rows = iter(encoder.embed(np.stack(pixels)) if pixels else ())
-        return [p if isinstance(p, PixtagError) else next(rows) for p in results]
+        return list((map if len(photos) == 1 else self._threads.map)(looked, photos))
 
-    def begin(self, photo: Path | str | bytes) -> Future[Floats]:
-        """Embed a photo on a thread while the caller does something else: its embedding `[D]`."""
-        return self.begun.put(photo)
+    def look(self, photo: Path | str | bytes) -> Floats:
+        """Embed a photo, `[D]`, on the caller's own thread: to wait for another costs 2 ms."""
+        encoder = self.ready()
+        with self._room:
+            with self._counting:
+                self._n_busy += 1
+            try:
+                pixels = _decoded(photo, encoder)
+                return (self._shared() if self._n_busy > 1 else encoder).embed(pixels[None])[0]
+            finally:
+                with self._counting:
+                    self._n_busy -= 1
+
+    def _shared(self) -> Encoder:
+        """The encoder for several calls at once."""
+        encoder = self.ready()
+        with self._loading:
+            if self._sharing is None:
+                is_ours = isinstance(encoder, OnnxEncoder)
+                n_threads = max(1, n_processors() // N_AT_ONCE)
+                self._sharing = encoder.with_threads(n_threads) if is_ours else encoder
+            return self._sharing
 
     def look_at_posts(self, posts: Sequence[Post]) -> dict[str, Floats]:
         """Embeddings `[D]` of those photos of posts that can be read, by path."""

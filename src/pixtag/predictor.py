@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from pixtag.platforms import Platform
 
 _MOST_TOGETHER = 16  # questions of a block
-_PATIENCE_S = 0.001  # for which one of several waits for the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ class Answer:
     is_trained_on: bool = False  # whether the model learned from this post, which flatters it
     error: PixtagError | None = None  # why there are no suggestions
     unsure: bool = False  # whether it is not sure what the photo shows; strangers get few then
+    embedding: Floats | None = field(default=None, compare=False, repr=False)  # of one asked alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +60,16 @@ class _Question:
     at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    at: float  # Unix seconds UTC
-    best: tuple[Suggestion, ...]
-    unsure: bool
-
-
 class _Queue:
     """Questions with a photo, or without one: these are quick and do not wait for the others.
 
     Python runs one thread at a time: threads that take turns don't contend for each array.
     """
 
-    def __init__(self, answer: Callable[[Sequence[_Question]], Sequence[_Found]]) -> None:
+    def __init__(self, answer: Callable[[Sequence[_Question]], Sequence[Answer]]) -> None:
         self.n_asking, self.turn = 0, threading.Lock()
         self.together = Batches(
-            answer, most=_MOST_TOGETHER, n_threads=1, name="pixtag-rank", patience_s=_PATIENCE_S
+            answer, most=_MOST_TOGETHER, name="pixtag-rank", n_asking=lambda: self.n_asking
         )
 
 
@@ -110,8 +102,9 @@ class Predictor:
         self._past = LiveEvidence(bundle, self._store)
         _try(self._past.model)
         self._counting, self._is_closed, self._process = threading.Condition(), False, os.getpid()
-        self._queues = {has_photo: _Queue(self._answer_together) for has_photo in (False, True)}
-        self._nothing = np.zeros((1, bundle.manifest.encoder_width), np.float32)
+        self._queues = {has_photo: _Queue(self._found) for has_photo in (False, True)}
+        self._nothing = np.zeros(bundle.manifest.encoder_width, np.float32)
+        self.on_batch: Callable[[int], object] = lambda _: None  # told of photos answered together
 
     @classmethod
     def load(
@@ -222,12 +215,12 @@ class Predictor:
 
     def answer(
         self,
-        photo: Path | str | bytes | Floats | Future[Floats] | None,
+        photo: Path | str | bytes | Floats | None,
         wishes: Wishes,
         *,
         at: datetime | None = None,
     ) -> Answer:
-        """Answer one question as `suggest`; a photo may be its embedding `[D]`, now or to come.
+        """Answer one question as `suggest`; a photo may be its embedding `[D]`.
 
         Raises:
             ShapeError: The embedding is not of this model's encoder.
@@ -237,32 +230,21 @@ class Predictor:
         with self._counting:
             self._check_usable()
             queue.n_asking += 1
-            is_alone = queue.n_asking == 1
         try:
-            looking = self._looking(photo)
-            if is_alone or wishes.history:
-                found = self._answer_alone(looking, wishes, at, queue.turn)
+            question = _Question(None if photo is None else self._look(photo), wishes, at)
+            if queue.n_asking == 1 or wishes.history:
+                (found,) = self._found([question])
             else:
-                row = None if looking is None else looking.result()
-                found = queue.together.put(_Question(row, wishes, at)).result()
+                found = queue.together.put(question).result()
         finally:
             with self._counting:
                 queue.n_asking -= 1
                 self._counting.notify_all()
         name = str(photo) if isinstance(photo, (str, Path)) else ""
-        return Answer(name, found.at, wishes.user, found.best, unsure=found.unsure)
+        return replace(found, photo=name)
 
-    def _looking(
-        self, photo: Path | str | bytes | Floats | Future[Floats] | None
-    ) -> Future[Floats] | None:
-        """The embedding of a photo, now or to come; None without a photo."""
-        if photo is None or isinstance(photo, Future):
-            return photo
-        if not isinstance(photo, np.ndarray):
-            return self._photos.begin(photo)
-        looking: Future[Floats] = Future()
-        looking.set_result(self.checked(photo))
-        return looking
+    def _look(self, photo: Path | str | bytes | Floats) -> Floats:
+        return self.checked(photo) if isinstance(photo, np.ndarray) else self._photos.look(photo)
 
     def _check_usable(self) -> None:
         """Raise `StoreError` when closed, or in a forked process, where its threads are not."""
@@ -270,58 +252,30 @@ class Predictor:
             what = "was closed" if self._is_closed else "was made before a fork"
             raise StoreError(f"this Predictor {what}", hint="use Predictor.load in each process")
 
-    def _answer_alone(
-        self,
-        looking: Future[Floats] | None,
-        wishes: Wishes,
-        at: datetime | None,
-        turn: threading.Lock,
-    ) -> _Found:
-        """Answer one question, whose photo is looked at while the past is read."""
-        model, view = self._past.now()
-
-        def seen(_: slice) -> Floats:
-            if looking is None:
-                return self._nothing
-            turn.release()  # nobody waits for a photo of others
-            try:
-                return looking.result()[None]
-            finally:
-                turn.acquire()
-
-        when = moment_of(view, at)
-        with turn:
-            (found,) = answered(model, view, [when], [looking is not None], seen, [wishes])
-        return _Found(when, *found)
-
-    def _answer_together(self, questions: Sequence[_Question]) -> list[_Found]:
-        """Answer questions that wait at the same time as one block, which costs a third."""
+    def _found(self, questions: Sequence[_Question]) -> list[Answer]:
+        """Answer questions as one block, which costs a third for those after the first."""
         model, view = self._past.now()
         when = [moment_of(view, one.at) for one in questions]
-        nothing = self._nothing[0]
-        rows = [nothing if one.embedding is None else one.embedding for one in questions]
+        rows = [self._nothing if one.embedding is None else one.embedding for one in questions]
         has_photo = [one.embedding is not None for one in questions]
-        seen = np.array(rows, np.float32).__getitem__
+        if has_photo[0]:  # as all of them
+            self.on_batch(len(questions))
         with self._queues[has_photo[0]].turn:
-            wishes = [one.wishes for one in questions]
-            found = answered(model, view, when, has_photo, seen, wishes)
-        return [_Found(at, *one) for at, one in zip(when, found, strict=True)]
+            found = answered(
+                model, view, when, has_photo, np.array(rows), [one.wishes for one in questions]
+            )
+        return [
+            Answer("", at, one.wishes.user, best, unsure=unsure, embedding=one.embedding)
+            for at, one, (best, unsure) in zip(when, questions, found, strict=True)
+        ]
 
     def embed(self, photo: Path | str | bytes) -> Floats:
         """Look at a photo: its embedding `[D]`, which `answer` takes in its place."""
-        return self.begin(photo).result()
-
-    def begin(self, photo: Path | str | bytes) -> Future[Floats]:
-        """Begin to look at a photo: what `embed` gives, when it is there."""
         self._check_usable()
-        return self._photos.begin(photo)
-
-    def watch_batches(self, told: Callable[[int], object]) -> None:
-        """Let somebody be told how many photos are looked at together each time."""
-        self._photos.begun.on_batch = told
+        return self._photos.look(photo)
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
-        """Look at photos together: for each its embedding `[D]`, or why there is none."""
+        """Look at photos side by side: for each its embedding `[D]`, or why there is none."""
         return self._photos.look_at(photos)
 
     def now(self) -> View:
@@ -385,10 +339,8 @@ class Predictor:
             times = [as_posted.get(path, now) for path in batch]
             looked = self._photos.look_at(batch)
             has_photo = [not isinstance(row, PixtagError) for row in looked]
-            nothing = self._nothing[0]
-            rows = [nothing if isinstance(row, PixtagError) else row for row in looked]
-            seen = np.array(rows, np.float32).__getitem__
-            found = answered(model, view, times, has_photo, seen, [wishes] * len(batch))
+            rows = [self._nothing if isinstance(row, PixtagError) else row for row in looked]
+            found = answered(model, view, times, has_photo, np.array(rows), [wishes] * len(batch))
             for path, at_s, row, (best, unsure) in zip(batch, times, looked, found, strict=True):
                 post, error = known.get(path), row if isinstance(row, PixtagError) else None
                 own_tags = post.tags if post else sidecar_tags(path)
@@ -495,6 +447,6 @@ def _try(model: Model) -> None:
     none = Wishes.of(5, (), (), None, False, None)
     for user in ("ana", None):
         wishes = [replace(none, user=user)]
-        (found,) = answered(model, view, [DAY_S * 9], [True], rows[3:].__getitem__, wishes)
+        (found,) = answered(model, view, [DAY_S * 9], [True], rows[3:], wishes)
         if not all(0 <= one.prob <= 1 for one in found[0]):
             raise ValueError("its chances are not from 0 to 1")

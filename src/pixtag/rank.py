@@ -83,18 +83,9 @@ def questions_of(log: PostLog, rows: Ints, *, width: int) -> Questions:
 
 
 def read(
-    model: Model,
-    view: Evidence,
-    questions: Questions,
-    sources: Sources | None = None,
-    *,
-    embeddings: Callable[[], Floats] | None = None,
+    model: Model, view: Evidence, questions: Questions, sources: Sources | None = None
 ) -> Asked:
-    """Read all that is needed of the past for a block of questions, but for the candidates.
-
-    Where the photos are still being looked at, `embeddings` waits for them, after everything that
-    can be read without.
-    """
+    """Read all that is needed of the past for a block of questions, but for the candidates."""
     asked = ask(model.knowledge, view, questions, sources)
     config = model.config
     asked.own_pairs = Pairs.of(
@@ -105,10 +96,6 @@ def read(
     )
     asked.company = companies(asked)
     asked.proposed = _propose_unseen(asked, config)
-    if embeddings is not None:
-        rows = embeddings()
-        if asked.has_photo.any():
-            asked.see(rows)
     if asked.has_photo.any():
         asked.similar = Similar(view, asked.photo, asked.tick)
         if asked.hidden is not None:

@@ -142,7 +142,7 @@ class Asker:
         seen = np.array([self.embeddings[place] for place in places], np.float32)
         view, n = self._model.evidence(past).view(), len(seen)
         wishes = [Wishes.of(5, user=ME, history=typed)] * n
-        found = answered(self._model, view, [AT] * n, [True] * n, seen.__getitem__, wishes)
+        found = answered(self._model, view, [AT] * n, [True] * n, seen, wishes)
         return [[suggestion.tag for suggestion in five] for five, _ in found]
 
 

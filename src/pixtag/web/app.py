@@ -49,7 +49,7 @@ def create_app(service: Service, rules: Rules | None = None) -> FastAPI:
     )
     metrics = Metrics()
     work = Work(metrics)
-    service.predictor.watch_batches(metrics.photos.observe)
+    service.predictor.on_batch = metrics.photos.observe
 
     async def find(key: str) -> KeyRecord | None:
         return await asyncio.to_thread(service.find_key, key)

@@ -26,7 +26,7 @@ class Metrics:
         self.in_flight = Gauge("pixtag_in_flight", "Requests being answered", registry=registry)
         self.suggested = Counter("pixtag_suggested", "Questions answered", registry=registry)
         self.photos = Histogram(
-            "pixtag_batch_photos", "Photos looked at together", registry=registry,
+            "pixtag_batch_photos", "Photos of questions answered together", registry=registry,
             buckets=(1, 2, 4, 8, 16),
         )  # fmt: skip
         self.refused = Counter(

@@ -8,7 +8,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -108,7 +107,7 @@ class Service:
     def _warm_up(self) -> None:
         """Look at nothing in particular once, so that nobody's first question waits for it."""
         try:
-            self.predictor.answer(_look_at_nothing(self.predictor), Wishes.of(5))
+            self.predictor.answer(_grey_photo(), Wishes.of(5))
             self._not_ready = None
         except Exception as error:  # noqa: BLE001 - told by `problems`, and in full here
             log.warning("the model cannot be used: %s", error)
@@ -157,16 +156,13 @@ class Service:
             platform: Its cap on tags holds.
             at: The time to suggest for; now by default.
         """
-        # A photo is looked at while the past is read.
-        seen = self.predictor.begin(photo) if isinstance(photo, bytes) else photo
         revision, lists = self._known(user or "")
         lists = global_lists().joined(lists)
         wishes = Wishes.of(k, accepted, refused, platform, lists=lists, user=user, history=history)
-        answer = self.predictor.answer(seen, wishes, at=at)
-        embedding = seen.result() if isinstance(seen, Future) else seen
+        answer = self.predictor.answer(photo, wishes, at=at)
         served = Served(
             secrets.token_urlsafe(12), answer.at, answer.suggestions, answer.unsure,
-            self.predictor.model_digest, revision, user, embedding,
+            self.predictor.model_digest, revision, user, answer.embedding,
         )  # fmt: skip
         if self._log is not None:
             self._log.add(served)
@@ -200,9 +196,8 @@ class Service:
         Raises:
             ImageError: One of the photos is none; then nothing is put.
         """
-        looks = [self.predictor.begin(photo) for photo in photos]
         names = [hashlib.sha256(photo).hexdigest() for photo in photos]
-        rows = [look.result() for look in looks]
+        rows = [self.predictor.embed(photo) for photo in photos]
         if embedding is not None and not photos:
             names, rows = [hashlib.sha256(embedding.tobytes()).hexdigest()], [embedding]
         copies: list[tuple[Path, bytes]] = []
@@ -248,14 +243,6 @@ def _keep(path: Path, photo: bytes) -> None:
         path.parent.mkdir(0o700, exist_ok=True)
         with replacing(path) as out:
             out.write(photo)
-
-
-def _look_at_nothing(predictor: Predictor) -> Floats:
-    """Embedding of a grey photo, which no batch counts."""
-    (seen,) = predictor.look_at([_grey_photo()])
-    if isinstance(seen, PixtagError):
-        raise seen
-    return seen
 
 
 def _grey_photo() -> bytes:
