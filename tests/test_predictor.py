@@ -653,6 +653,8 @@ def test_closing_closes_what_was_opened(store: Path) -> None:
         list(predictor.answers([SAMPLES[0]]))
     with pytest.raises(StoreError, match="was closed"):
         predictor.embed(SAMPLES[0])
+    with pytest.raises(StoreError, match="was closed"):
+        predictor.look_at([SAMPLES[0]])
     with Store.open(store) as mine:
         with Predictor.load(handmade.bundle(), mine) as predictor:
             predictor.suggest(None, at=NOON)

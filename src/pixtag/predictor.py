@@ -276,6 +276,7 @@ class Predictor:
 
     def look_at(self, photos: Sequence[Path | str | bytes]) -> list[Floats | PixtagError]:
         """Look at photos side by side: for each its embedding `[D]`, or why there is none."""
+        self._check_usable()
         return self._photos.look_at(photos)
 
     def now(self) -> View:
