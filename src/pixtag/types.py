@@ -259,8 +259,11 @@ NO_ZONE = "time without a zone, read as UTC"
 UNREADABLE = "unreadable time"
 OUT_OF_RANGE = "time out of range"
 DOUBTFUL = "doubtful time, left out: neither a date nor Unix time since September 2001"
+TWO_DATES = "time that may be two dates, left out: write it as 2026-05-01"
 
 _DATE = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})?)?(?:\.0+)?|([0-9]{4})-([0-9]{2})")
+# The German point says that the day comes first; slashes and dashes don't say.
+_NUMBERS = re.compile(r"([0-9]{1,2})([./-])([0-9]{1,2})\2([0-9]{4})(?:,?[ T]\s*([0-9].*))?")
 # What counts thousandths or millionths of a second is told by its size: as seconds the smallest
 # of each would lie after the year 5138.
 _UNITS_US = ((1e14, 1.0), (1e11, 1e3), (0.0, 1e6))
@@ -268,19 +271,23 @@ _UNITS_US = ((1e14, 1.0), (1e11, 1e3), (0.0, 1e6))
 _FORMS = (
     *("%a %b %d %H:%M:%S %z %Y", "%Y:%m:%d %H:%M:%S", "%Y-%m-%d %H:%M:%S %Z"),
     *("%b %d, %Y, %I:%M %p", "%b %d, %Y %I:%M %p"),
+    *("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p"),
+    *("%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S"),
 )
 _PLAUSIBLE_US = 10**9 * 10**6  # Unix time with ten digits, nearly all that cameras and sites made
 
 
-def read_time(value: object) -> tuple[float | None, str]:
+def read_time(value: object, *, day_first: bool | None = None) -> tuple[float | None, str]:
     """Read an instant: ISO 8601 text (UTC unless it names a zone), a number, or a datetime.
 
     Digits alone of 4, 6 or 8 places are a date, as text or number, never seconds. Other numbers
-    are Unix seconds, milliseconds or microseconds, told apart by size.
+    are Unix seconds, milliseconds or microseconds, told apart by size. Of 13/1/2026 and 1/13/2026
+    it is clear which is the day; of 1/2/2026 `day_first` says it.
 
     Returns:
         Unix seconds UTC or None, and what is odd: `NO_ZONE` with an instant; `UNREADABLE`,
-        `OUT_OF_RANGE`, `DOUBTFUL` without one; "" for nothing odd, also where no value was given.
+        `OUT_OF_RANGE`, `DOUBTFUL`, `TWO_DATES` without one; "" for nothing odd, also where no
+        value was given.
 
     Example:
         >>> read_time("2026-05-01T02:00+02:00"), read_time("20260501")[0], read_time(12345)[0]
@@ -288,6 +295,11 @@ def read_time(value: object) -> tuple[float | None, str]:
     """
     if isinstance(value, str):
         value = value.strip()
+        if (numbers := _NUMBERS.fullmatch(value)) is not None:
+            if (first := _is_day_first(numbers, day_first)) is None:
+                return None, TWO_DATES
+            day, month = numbers[1 if first else 3], numbers[3 if first else 1]
+            value = f"{numbers[4]}-{month:0>2}-{day:0>2} {numbers[5] or ''}".rstrip()
     if value is None or value == "" or isinstance(value, bool):
         return None, ""
     oddity = ""
@@ -314,11 +326,27 @@ def read_time(value: object) -> tuple[float | None, str]:
     return (at_us / 1e6, oddity) if EARLIEST_US <= at_us < LATEST_US else (None, OUT_OF_RANGE)
 
 
+def _is_day_first(numbers: re.Match[str], day_first: bool | None) -> bool | None:
+    """Whether the day comes before the month; `day_first` where both may be either."""
+    first, mark, second = numbers[1], numbers[2], numbers[3]
+    if mark == ".":
+        return True
+    return int(first) > 12 if max(int(first), int(second)) > 12 else day_first
+
+
+def day_first_in(values: Iterable[object]) -> bool | None:
+    """Whether dates such as 1/2/2026 begin with the day, by others beside them; None if unclear."""
+    texts = (value.strip() for value in values if isinstance(value, str))
+    orders = {_is_day_first(n, None) for n in map(_NUMBERS.fullmatch, texts) if n} - {None}
+    return orders.pop() if len(orders) == 1 else None
+
+
 def parse_time(text: str) -> datetime:
     """Read a time as a person types it, or raise `InputError`; UTC when no zone is given."""
     at, oddity = read_time(text)
     if at is None:
         reason = {OUT_OF_RANGE: "is too far away", DOUBTFUL: "is a doubtful time"}
+        reason[TWO_DATES] = "may be two dates"
         what = f"{text!r} {reason.get(oddity, 'is no time')}"
         raise InputError(what, hint="write it as 2026-05-01 or 2026-05-01T18:30+02:00")
     return as_datetime(at)

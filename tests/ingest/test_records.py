@@ -24,7 +24,7 @@ from pixtag.ingest.context import composed
 from pixtag.ingest.records import COLUMNS
 from pixtag.store import Store
 from pixtag.tags import normalise_tag
-from pixtag.types import DOUBTFUL, EARLIEST_US, LATEST_US, Photo, Post, iso_time
+from pixtag.types import DOUBTFUL, EARLIEST_US, LATEST_US, TWO_DATES, Photo, Post, iso_time
 
 ROWS = [
     {
@@ -119,6 +119,61 @@ def test_the_documentation_names_every_column():
     told = {name.replace("_", "") for name in re.findall(r"`(\w+)`", text)}
     for column, others in COLUMNS.items():
         assert {column.replace("_", ""), *others.split()} <= told
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Benutzer;Datum;Bild;Schlagwörter",
+        "Usuario;Fecha;Imagen;Etiquetas",
+        "Utilisateur;Date;Photo;Mots-clés",
+        "Utilizador;Data;Imagem;Palavras-chave",
+        "Utente;Data;Immagine;Parole chiave",
+        "Gebruiker;Datum;Afbeelding;Trefwoorden",
+        "PENGGUNA;Tanggal;Gambar;Kata kunci",
+    ],
+)
+def test_columns_have_names_in_other_languages(tmp_path, importer, heading):
+    rows = f"{heading}\nana;13.01.2026 18:30;x.jpg;Kaffee, Berlin\n"
+    (tmp_path / "posts.csv").write_text(rows, "utf-8")
+    importer(tmp_path / "posts.csv")
+    ((_, user, at, tags),) = shown(importer)
+    assert (user, at, tags) == ("ana", "2026-01-13T18:30:00+00:00", ("kaffee", "berlin"))
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        (("1/2/2026", "13/2/2026"), ("2026-02-01", "2026-02-13")),
+        (("1/2/2026 6:30 PM", "2/13/2026"), ("2026-01-02", "2026-02-13")),
+        (("1.2.2026", "3-14-2026", "1-2-2026"), ("2026-02-01", "2026-03-14", None)),
+        (("1/2/2026", "3/4/2026"), (None, None)),
+        (("1/2/2026", "13/2/2026", "2/13/2026"), (None, "2026-02-13", "2026-02-13")),
+    ],
+)
+def test_dates_tell_each_other_whether_the_day_comes_first(tmp_path, importer, dates, expected):
+    rows = "".join(f"ana,{at},tag{i}\n" for i, at in enumerate(dates))
+    (tmp_path / "posts.csv").write_text(f"user,date,tags\n{rows}", "utf-8")
+    report = importer(tmp_path / "posts.csv")
+    found = {tags: at and at[:10] for _, _, at, tags in shown(importer)}
+    assert [found[(f"tag{i}",)] for i in range(len(dates))] == list(expected)
+    assert report.problems[TWO_DATES] == expected.count(None)
+
+
+def test_rows_without_a_time_and_a_photo_are_posts_of_their_own(tmp_path, importer):
+    rows = "user,date,tags\nana,someday,cat\nana,other day,cat\nana,,dog\n"
+    (tmp_path / "posts.csv").write_text(rows, "utf-8")
+    importer(tmp_path / "posts.csv")
+    assert sorted(tags for _, _, _, tags in shown(importer)) == [("cat",), ("cat",), ("dog",)]
+    assert importer(tmp_path / "posts.csv").added == 0
+
+
+def test_a_sum_below_a_table_is_no_post(tmp_path, importer):
+    rows = "Date,Photo,Hashtags,Likes\n2026-01-13,,cat,3\n,,,\nTotal,,,99\n"
+    (tmp_path / "posts.csv").write_text(rows, "utf-8")
+    report = importer(tmp_path / "posts.csv")
+    assert len(importer.posts) == report.n_posts == 1
+    assert report.problems["row without a time, tags or a photo, left out"] == 1
 
 
 def shown(importer):

@@ -83,9 +83,11 @@ class ImportReport:
         self.problems[kind] += n_cases
         self.examples.setdefault(kind, example[:160])
 
-    def read_time(self, value: object, where: str) -> float | None:
+    def read_time(
+        self, value: object, where: str, *, day_first: bool | None = None
+    ) -> float | None:
         """Read a time as `types.read_time` does, and count what is odd about it."""
-        at, oddity = read_time(value)
+        at, oddity = read_time(value, day_first=day_first)
         if oddity:
             self.add(oddity, f"{where}: {value if oddity == NO_ZONE else repr(value)}")
         return at

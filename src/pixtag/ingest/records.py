@@ -6,10 +6,12 @@ import csv
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,17 +21,32 @@ from pixtag.ingest import files, library
 from pixtag.ingest.context import Context, composed
 from pixtag.ingest.files import Look, walk
 from pixtag.tags import find_hashtags, given_tags, join_surrogates, split_tags, tidy_tags
-from pixtag.types import Post
+from pixtag.types import Post, day_first_in
 
-# The columns of a post, and what others call them; a post's own name for one comes first.
+# The columns of a post, and what others call them; a post's own name for one comes first. After
+# the English ones German, Spanish, French, Portuguese, Italian, Dutch and Indonesian ones.
 COLUMNS = {
     "post_id": "id shortcode mediaid",
-    "user_id": "user username userid author owner account profile screenname",
+    "user_id": "user username userid author owner account profile screenname"
+    " benutzer benutzername nutzer nutzername konto usuario nombredeusuario cuenta autor"
+    " utilisateur compte auteur utilizador conta utente autore gebruiker gebruikersnaam pengguna"
+    " akun",
     "posted_at": "timestamp createdat created takenat datetaken takenattimestamp datetime date time"
-    " posted published publishedat dateposted postdate uploaddate",
-    "image": "images photo photos photopath imagepath filename file filepath picture media path",
-    "tags": "hashtags tag hashtag keywords",
-    "caption": "captions captiontext text content description title message",
+    " posted published publishedat dateposted postdate uploaddate"
+    " datum aufnahmedatum zeitpunkt veroffentlicht erstellt fecha fechayhora fechadepublicacion"
+    " publicado datedepublication publie datahora pubblicato datapubblicazione geplaatst tanggal"
+    " waktu data",
+    "image": "images photo photos photopath imagepath filename file filepath picture media path"
+    " bild bilder foto fotos datei dateiname imagen imagenes archivo fichier imagem imagens arquivo"
+    " ficheiro immagine immagini afbeelding bestand gambar berkas",
+    "tags": "hashtags tag hashtag keywords"
+    " schlagworte schlagworter schlusselworter stichworte stichworter etiketten etiquetas"
+    " palabrasclave etiquettes motscles palavraschave etichette parolechiave trefwoorden tagar"
+    " katakunci",
+    "caption": "captions captiontext text content description title message"
+    " bildunterschrift beschreibung titel texto descripcion titulo texte legende titre legenda"
+    " descricao didascalia descrizione testo titolo bijschrift beschrijving tekst keterangan"
+    " deskripsi judul",
 }
 _COLUMN_OF = {
     alias: name
@@ -42,6 +59,7 @@ _SEPARATOR = re.compile(r"[,;|\uFF0C\u3001]")
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 _CONTENT = {"image", "tags", "caption"}
 _COUNTABLE_BYTES = 512 * 2**20
+_LOOKED_AHEAD = 1000  # records, of which one may tell whether 1/2/2026 begins with the day
 _MOST_UNREAD = 100
 _Records = Iterator[tuple[str, dict[str, Any]]]  # where it stands, its values by column name
 
@@ -60,9 +78,14 @@ def read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
     ArchiveError: it cannot be opened, no line is a post, or no column is known.
     """
     (path,) = paths
-    heading = _Heading(path, context)
-    for where, record in _READ[kind](path, context, heading):
-        yield read_record(record, path, where, context)
+    records = _READ[kind](path, context, _Heading(path, context))
+    ahead = list(islice(records, _LOOKED_AHEAD))
+    day_first = day_first_in(record.get("posted_at") for _, record in ahead)
+    n_alike = Counter[str]()
+    for where, record in chain(ahead, records):
+        post = _read_record(record, path, where, context, day_first, n_alike)
+        if post is not None:
+            yield post
 
 
 class _Heading:
@@ -76,7 +99,7 @@ class _Heading:
         """Give the names that are read, by column; of several for one column that listed first."""
         found: dict[str, dict[str, str]] = {column: {} for column in COLUMNS}
         for name in names:
-            plain = re.sub(r"[\W_]", "", name).lower()
+            plain = _plain(name)
             if (column := _COLUMN_OF.get(plain)) is not None:
                 found[column].setdefault(plain, name)
             elif name.strip():
@@ -94,7 +117,7 @@ class _Heading:
     def indices(self, names: list[str]) -> dict[str, int]:
         """Place the columns of a table; ArchiveError: one comes twice, or nothing to learn from."""
         for name, n in Counter(map(str.lower, names)).items():
-            if n > 1 and _COLUMN_OF.get(name.replace("_", "")):
+            if n > 1 and _COLUMN_OF.get(_plain(name)):
                 what = f"{self.path} has the column {name!r} {n} times"
                 raise ArchiveError(what, hint="keep one of them, or rename the others")
         chosen = self.columns(names)
@@ -170,7 +193,12 @@ def _read_csv(path: Path, context: Context, heading: _Heading) -> _Records:
 
 
 def _n_known(names: list[str]) -> int:
-    return sum(re.sub(r"[\W_]", "", name).lower() in _COLUMN_OF for name in names)
+    return sum(_plain(name) in _COLUMN_OF for name in names)
+
+
+def _plain(name: str) -> str:
+    """A column's name in small letters and digits alone, without accents."""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKD", name)).lower()
 
 
 def _table_rows(
@@ -232,22 +260,40 @@ _READ = {"jsonl": _read_json_lines, "parquet": _read_parquet, "csv": _read_csv}
 KINDS = tuple(_READ)
 
 
-def read_record(record: dict[str, Any], path: Path, where: str, context: Context) -> Post:
-    """Make a post of a record, which may lack any of `COLUMNS`; image paths start at its file."""
+def _read_record(
+    record: dict[str, Any],
+    path: Path,
+    where: str,
+    context: Context,
+    day_first: bool | None,
+    n_alike: Counter[str],
+) -> Post | None:
+    """Make a post of a record, which may lack any of `COLUMNS`; image paths start at its file.
+
+    None where there is nothing: no id, no readable time, no tag and no photo, as in a sum below a
+    table.
+    """
     given, caption = record.get("tags"), record.get("caption")
     tags = given_tags(given)
     if not tags and isinstance(caption, str):
         tags = find_hashtags(context.plain_text(caption))
     named = composed(_name(record.get("user_id")) or "") or context.user_id
-    posted_at = context.report.read_time(record.get("posted_at"), where)
+    posted_at = context.report.read_time(record.get("posted_at"), where, day_first=day_first)
     kept = tidy_tags(tags, context.report.tags)
     images = _images(record.get("image"), path)
     for name, value, found in (("tags", given, tags), ("image", record.get("image"), images)):
         if value and not found and not isinstance(value, str):
             context.report.add(f"{name} not understood", f"{where}: {value!r}")
     post_id = _name(record.get("post_id"))
+    if not (post_id or posted_at is not None or kept or images):
+        context.report.add("row without a time, tags or a photo, left out", where)
+        return None
     if not post_id:
-        post_id = context.post_id("row", json.dumps([named, posted_at, images, kept]))
+        form = json.dumps([named, posted_at, images, kept])
+        # Without a time and a photo those with the same tags are posts nevertheless.
+        n_before, n_alike[form] = n_alike[form], n_alike[form] + 1
+        number = [str(n_before)] if n_before and posted_at is None and not images else []
+        post_id = context.post_id("row", form, *number)
     for link in (one for one in images if "://" in one):
         context.report.add("photo is a link, not fetched", link)
     paths = [one for one in images if "://" not in one and context.only_for is None]
