@@ -684,6 +684,12 @@ def assert_refused(path: Path, words: str, **options) -> None:
     assert caught.value.hint
 
 
+def test_an_address_of_another_database_is_named_without_its_password() -> None:
+    with pytest.raises(StoreError, match="mysql://ana@db/posts is no store") as caught:
+        Store.open("mysql://ana:secret@db/posts")
+    assert "postgresql://" in caught.value.hint
+
+
 def filled(path: Path, n_posts: int = 3000) -> Path:
     with Store.open(path, create=True) as store:
         store.add_posts(

@@ -10,7 +10,7 @@ from pathlib import Path
 from pixtag.errors import ConfigError
 
 PREFIX = "PIXTAG_"  # of variables that hold settings
-_SERVER = re.compile(r"postgres(ql)?://", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def config_folder() -> Path:
@@ -33,8 +33,8 @@ def _own_folder(variable: str, usual: str) -> Path:
 
 
 def is_server(address: str | Path) -> bool:
-    """Whether a store's address names a PostgreSQL database, not a file."""
-    return isinstance(address, str) and _SERVER.match(address) is not None
+    """Whether a store's address names a database (`postgresql://...`), not a file."""
+    return isinstance(address, str) and _ADDRESS.match(address) is not None
 
 
 def printable(address: str | Path) -> str:

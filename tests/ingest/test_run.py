@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from archives import jpeg, write_tree
-from pixtag.errors import InputError
+from archives import jpeg, write_tree, write_zip
+from pixtag.errors import ArchiveError, InputError
 from pixtag.ingest import KINDS, READERS, Reader, find_sources
+from pixtag.store import Store
 from pixtag.types import Post
 
 
@@ -101,3 +102,29 @@ def test_posts_of_nobody_stay_nobodys_when_they_are_read_again(tmp_path, importe
     for n_new in (2, 0):
         assert importer(tmp_path / "posts.jsonl").added == n_new
         assert {post.post_id: post.user_id for post in importer.posts} == {"1": "ana", "2": None}
+
+
+def test_several_archives_in_one_folder_are_all_read(tmp_path, importer):
+    note = {"id": "n", "type": "Note", "published": "2026-03-01T12:00:00Z", "content": "#sea"}
+    photo, media = "media_attachments/files/1/original/1.jpg", "media/posts/1.jpg"
+    note |= {"attachment": [{"type": "Document", "mediaType": "image/jpeg", "url": f"/{photo}"}]}
+    made = {"type": "Create", "object": note}
+    posted = {"media": [{"uri": media, "creation_timestamp": 1767225600, "title": "#sun"}]}
+    write_tree(tmp_path, {"instagram-ana/content/posts_1.json": [posted]})
+    write_tree(tmp_path, {f"instagram-ana/{media}": jpeg(1), "posts.csv": "tags\nsky\n"})
+    actor = {"id": "https://m.example/users/ana", "preferredUsername": "ana"}
+    files = {"outbox.json": {"orderedItems": [made]}, "actor.json": actor, photo: jpeg(2)}
+    write_zip(tmp_path / "archive.zip", files)
+    write_tree(tmp_path, {"actor.json": actor})
+    found = {source.kind for source in find_sources([tmp_path])}
+    assert found == {"instagram", "activitypub", "csv"}
+    importer(tmp_path)
+    assert sorted(importer.tags) == [("sea",), ("sky",), ("sun",)]
+    assert sorted(len(post.photos) for post in importer.posts) == [0, 1, 1]
+
+
+def test_a_store_is_no_source_of_posts(tmp_path):
+    Store.open(tmp_path / "s.sqlite", create=True).close()
+    with pytest.raises(ArchiveError, match="is a store") as caught:
+        find_sources([tmp_path / "s.sqlite"])
+    assert "pixtag copy" in caught.value.hint

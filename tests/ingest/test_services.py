@@ -87,6 +87,7 @@ def test_an_outbox_gives_what_everybody_may_see(tmp_path, importer, packing, out
         "direct post": 1,
         "boost or other activity": 1,
     }
+    assert not report.tags.dropped, "a hashtag stands in the text and in the list"
     assert importer(*paths).unchanged == 4
     assert importer(*paths, private=True).added == 2
 

@@ -71,6 +71,7 @@ _OTHERS = {
 }
 
 
+_ARCHIVES = {"instagram", *services.READ}
 _READ_ARCHIVES = "archives of Instagram, Mastodon, Pixelfed and Flickr are read"
 
 
@@ -127,19 +128,23 @@ def _sources_at(look: Look) -> list[Source]:
             hint = f"--kind {'|'.join(KINDS)} if it is something else; {_READ_ARCHIVES}"
             raise ArchiveError(what, hint=hint)
     kinds = _ZIP_KINDS if look.is_zip else READERS
-    for kind in kinds:
-        if (found := READERS[kind].looks_like(look)) is not None:
-            return [Source(kind, (found,))]
-    if look.post_files and path.is_dir():
-        return [source for file in look.post_files for source in _sources_at(Look(file))]
+    found = [Source(kind, (at,)) for kind in kinds if (at := READERS[kind].looks_like(look))]
+    if not path.is_dir():
+        if found:
+            return found[:1]
+        raise _unknown(look)
+    # A folder may hold several archives; photos in it are read as they are only without any.
+    archives = [one for one in found if one.kind in _ARCHIVES]
     zips = [
         Source(kind, (one.path,))
-        for one in map(Look, look.zips if path.is_dir() else [])
+        for one in map(Look, look.zips)
         for kind in _ZIP_KINDS
         if READERS[kind].looks_like(one)
     ]
-    if zips:
-        return zips
+    files = () if found and not archives else look.post_files
+    every = [*archives, *zips, *(one for file in files for one in _sources_at(Look(file)))]
+    if every or found:
+        return every if archives or not found else found[:1]
     raise _unknown(look)
 
 
@@ -164,6 +169,9 @@ def _unknown(look: Look) -> ArchiveError:
             f"{path} is a {look.packed} archive",
             "unpack it and name the folder that comes of it",
         )
+    elif look.head.startswith(b"SQLite format 3\0"):
+        what = f"{path} is a store, or another SQLite database"
+        hint = f"--store {path} takes it as the store, `pixtag copy {path} STORE` copies its posts"
     elif path.is_file():
         what = f"{path} is not a file of posts"
         hint = "JSON Lines, CSV and Parquet are read, plain or as .gz or .zst"

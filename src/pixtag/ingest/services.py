@@ -59,7 +59,12 @@ def looks_like(kind: str, look: Look) -> Path | None:
 def _read(kind: str, paths: Sequence[Path], context: Context) -> Iterator[Post]:
     """Read posts of all parts of an archive. ArchiveError: damaged, locked, or without posts."""
     beside = ("actor.json", "media_attachments")
-    tops = [p.parent if any((p.parent / b).exists() for b in beside) else p for p in paths]
+    tops = [
+        path.parent
+        if path.suffix == ".json" and any((path.parent / one).exists() for one in beside)
+        else path
+        for path in paths
+    ]
     with ExitStack() as opened:
         tree = Tree(tops, context.report, opened)
         found = [one for one in tree.entries if _MARKS[kind].posts.search(one.name)]
@@ -117,6 +122,7 @@ def read_note(note: dict[str, object], owner: str, context: Context) -> Post:
     hashtags = [one for one in as_list(note.get("tag")) if dig(one, "type") == "Hashtag"]
     tags += [str(dig(one, "name")).lstrip("#") for one in hashtags]
     post_id = context.post_id("activitypub", identity)
+    tags = list(dict.fromkeys(tags))  # each stands in the text and in the list
     return Post(post_id, owner, posted_at, tidy_tags(tags, context.report.tags))
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from pixtag.errors import InputError, StoreError, extra_hint
 from pixtag.lists import ListName, Lists
-from pixtag.places import is_server
+from pixtag.places import is_server, printable
 from pixtag.store import rows
 from pixtag.store.batches import LEAST_POSTS, batches
 from pixtag.store.rows import BundleRecord, Database, ForgetResult, is_safe, safe_text
@@ -116,6 +116,9 @@ class Store(AbstractContextManager["Store"]):
         process held it for longer than `busy_timeout_s`.
         """
         if is_server(address):
+            if not str(address).lower().startswith(("postgres://", "postgresql://")):
+                what = f"{printable(address)} is no store that is known"
+                raise StoreError(what, hint="name a file, or postgresql://USER@HOST/DATABASE")
             try:
                 from pixtag.store.postgres import PostgresStore
             except ModuleNotFoundError as error:
