@@ -21,6 +21,7 @@ from pixtag.integrations.tagging import Folder, Rules, Tagger, Watch, find, side
 from pixtag.lists import Lists
 from pixtag.photos import sidecar_tags
 from pixtag.store import Store
+from pixtag.types import Post
 from places import photos, small
 
 
@@ -162,6 +163,20 @@ def test_words_to_avoid_to_add_and_to_be_sure_of(predictor, tmp_path):
     other = photos(tmp_path / "q", 1)
     assert tagged(predictor, other, Rules(min_prob=1.0)) == {"cat-00.jpg": ("nothing",)}
     assert len(content(other)) == 1
+
+
+def test_a_strangers_photos_are_tagged_without_the_store(pixtag, tmp_path):
+    folder = photos(tmp_path / "p", 1)
+    with Store.open(tmp_path / "s.sqlite", create=True) as store:
+        store.add_posts([Post(f"p{i}", "ana", 1.7e9 + i * 86_400, ("anaspets",)) for i in range(9)])
+    given = ("--store", tmp_path / "s.sqlite", "--dry-run", "--json")
+    mine, strangers = (
+        json.loads(pixtag(verb, folder, *given, *more).stdout)["words"]
+        for verb, *more in (("tag",), ("tag", "--stranger"))
+    )
+    assert "anaspets" in mine
+    assert strangers == json.loads(pixtag("tag", folder, "--dry-run", "--json").stdout)["words"]
+    assert "anaspets" not in strangers
 
 
 def test_removed_words_stay_away_from_later_looks(predictor, tmp_path):

@@ -19,6 +19,7 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 
 import handmade
+from pixtag.signals.calendar import calendar
 from pixtag.store import Store
 from pixtag.store.keys import add_key
 from pixtag.store.sets import saved_sets
@@ -253,6 +254,15 @@ def test_hostile_names_and_tags_are_text(client, service: Service, name: str) ->
     )
     for shown in re.findall(r">([^<]*\u202e[^<]*)<", bare):
         raise AssertionError(f"turns what follows around: {shown!r}")
+
+
+def test_where_nothing_rises_stands_what_is_usual_at_this_time_of_the_year() -> None:
+    alone = Service(Store.in_memory(), handmade.bundle())
+    with serving(alone) as place, httpx2.Client(base_url=place) as client:
+        page = client.get("/rising").text
+    assert "Usual at this time of the year" in page
+    named = re.findall(r"<bdi>#(.*?)</bdi>", page)
+    assert named == [one.tag for one in calendar().usual(time.time(), k=20)]
 
 
 def test_pages_say_what_a_browser_may_do(client) -> None:

@@ -69,7 +69,7 @@ def show_answers(
     known, when = _known_as_hidden(restricted), None if at is None else parse_time(at)
     printer = _Printer(format, chosen, known, place, when is not None)
     refused = [tag for text in refuse or () for tag in split_tags(text)]
-    user, store = (None, None) if stranger else whose(user, store)
+    user, store = whose(user, store, stranger=stranger)
     ask = partial(
         Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
         history=None if history is None else split_tags(history), allow_similar=similar,
@@ -81,8 +81,12 @@ def show_answers(
         return _predict(paths, bundle, store, ask, printer)
 
 
-def whose(user: str | None, store: str | None) -> tuple[str | None, str | None]:
+def whose(
+    user: str | None, store: str | None, *, stranger: bool = False
+) -> tuple[str | None, str | None]:
     """Give the person and the store: those named, or the user's own store, if it exists."""
+    if stranger:
+        return None, None
     if store is None:
         if not default_store().exists():
             return user, None

@@ -52,6 +52,7 @@ def tag(
     k: Words = 5,
     user: str | None = None,
     store: str | None = None,
+    stranger: bool = False,
     again: bool = False,
     confirm: bool = False,
     dry_run: bool = False,
@@ -73,6 +74,7 @@ def tag(
         k: How many new words for one photo at most.
         user: Whose photos they are; the only person of the store by default.
         store: Store of earlier posts, made by `pixtag import`; yours, if any, by default.
+        stranger: Tag as for somebody unknown: no store, nobody's history.
         again: Look again at photos that were done before.
         confirm: Write nothing new: what Pixtag wrote and still stands there is yours from now on.
         dry_run: Show what would be written and write nothing.
@@ -92,7 +94,7 @@ def tag(
     if not folder.photos:
         where = ", ".join(map(str, paths))
         raise InputError(f"no photo in {where}", hint="give photos, or a folder of photos")
-    user, store = whose(user, store)
+    user, store = whose(user, store, stranger=stranger)
     lists = lists_of(user, store)
     rules = Rules(sidecar, naming, k, min_prob, user, lists, again, confirm, dry_run)
     tally = _Tally(rules, is_json=json)
@@ -117,6 +119,7 @@ def watch(
     k: Words = 5,
     user: str | None = None,
     store: str | None = None,
+    stranger: bool = False,
     model: Model = None,
     json: bool = False,
 ) -> int:
@@ -136,6 +139,7 @@ def watch(
         k: How many new words for one photo at most.
         user: Whose photos they are; the only person of the store by default.
         store: Store of earlier posts; yours, if any, by default.
+        stranger: As for `pixtag tag`.
         model: File of a trained model; the shipped one by default.
         json: Print JSON Lines, one object for each photo.
 
@@ -148,7 +152,7 @@ def watch(
 
     if not folder.is_dir():
         raise InputError(f"there is no folder at {folder}", hint="give a folder to watch")
-    user, store = whose(user, store)
+    user, store = whose(user, store, stranger=stranger)
     rules = Rules(sidecar, naming, k, min_prob, user, lists_of(user, store))
     tally = _Tally(rules, is_json=json, is_watching=True)
     looks = Watch(folder, sidecar)

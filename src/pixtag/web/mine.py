@@ -19,6 +19,7 @@ from pixtag import images
 from pixtag.errors import ImageError, InputError
 from pixtag.ingest import post_line
 from pixtag.lists import LIST_NAMES
+from pixtag.signals.calendar import calendar
 from pixtag.signals.trend import Rising
 from pixtag.store.sets import remove_set, save_set, saved_sets
 from pixtag.store.usage import LEAST_PEOPLE, kept, own_tags, photo_of, post_times, times_of
@@ -151,9 +152,11 @@ def tag_page(request: Request, tag: str) -> Response:
 
 @router.get("/rising")
 def rising(request: Request) -> Response:
-    """What more people use than usual."""
+    """What more people use than usual; where nothing rises, what is usual at this time of year."""
     visit = Visit.of(request, "read")
-    return visit.render("rising.html", rising=_rising(visit))
+    found = _rising(visit)
+    usual = () if found else calendar().usual(time.time(), k=N_RISING)
+    return visit.render("rising.html", rising=found, usual=usual)
 
 
 def _rising(visit: Visit) -> list[Rising]:
