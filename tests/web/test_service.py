@@ -149,6 +149,8 @@ def test_keys_are_told_by_their_checksum_and_found_until_revoked(store: Store) -
     for name, scopes in (("phone", ["read"]), ("x", ["fly"]), ("x", []), (" ", ["read"])):
         with pytest.raises(InputError):
             add_key(store, name, scopes=scopes)
+    with pytest.raises(InputError, match="is no name"):
+        add_key(store, "x", user="an\x02a")  # the API takes no such name
     assert [one.name for one in list_keys(store)] == ["phone"]
     store.forget("ana")
     assert find_key(store, key) is None

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from pixtag.errors import InputError
 from pixtag.store import Store
@@ -55,7 +56,8 @@ def add_key(
 ) -> str:
     """Make a key and give it, the only time that it can be seen.
 
-    InputError: the name is taken, a scope is unknown, or a name is no valid Unicode.
+    InputError: the name is taken, a scope is unknown, or a name is no valid Unicode or holds
+    control characters, with which the API takes none.
     """
     wanted = [scope for scope in SCOPES if scope in set(scopes)]
     if unknown := set(scopes) - set(SCOPES):
@@ -64,8 +66,9 @@ def add_key(
     if not wanted:
         raise InputError("a key without a scope allows nothing", hint="give read, write or admin")
     for text in (name, "someone" if user is None else user):
-        if not text.strip() or not is_safe(text):
-            raise InputError(f"{text!r} is no name", hint="give a name in valid Unicode")
+        if not text.strip() or not is_safe(text) or "Cc" in map(category, text):
+            hint = "give a name in valid Unicode, without control characters"
+            raise InputError(f"{text!r} is no name", hint=hint)
     key = new_key()
     row = name, _digest(key), " ".join(wanted), user, microseconds(time.time())
     with store.writing() as db:
