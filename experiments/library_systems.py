@@ -316,10 +316,11 @@ def lenskit_model(
         made.ranker(n=K)
         pipeline = made.build()
         pipeline.train(builder.build())
-        histories, rest = Histories(log), popular(log, stop)
+        histories, rest, trained = Histories(log), popular(log, stop), np.unique(tags)
 
         def ask(row: int) -> list[int]:
             ids, _ = histories.counts(row, setting.get("n_posts", 1))
+            ids = ids[np.isin(ids, trained)]  # LensKit's neighbours panic at others
             if not len(ids):
                 return rest
             query = data.RecQuery(history_items=data.ItemList(item_ids=ids))
