@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,7 +55,6 @@ def show_answers(
 ) -> int:
     """Suggest for photos, or folders of them, as `pixtag predict` says; gives the exit code."""
     from pixtag.photos import photos_under
-    from pixtag.predictor import Predictor
     from pixtag.tags import split_tags
     from pixtag.types import parse_time
 
@@ -70,15 +68,33 @@ def show_answers(
     printer = _Printer(format, chosen, known, place, when is not None)
     refused = [tag for text in refuse or () for tag in split_tags(text)]
     user, store = whose(user, store, stranger=stranger)
-    ask = partial(
-        Predictor.answers, user=user, at=when, k=k, accepted=chosen, refused=refused,
-        history=None if history is None else split_tags(history), allow_similar=similar,
-        lists=lists_of(user, store) if lists else None,
-    )  # fmt: skip
+    obeyed = lists_of(user, store) if lists else None
     with standard_input(photos, "standard input") as files:
         paths = list(photos_under(_listed(photos, files)))
         printer.names.update(dict.fromkeys(map(str, {*files} - {*photos}), "-"))
-        return _predict(paths, bundle, store, ask, printer)
+        if obeyed is not None and obeyed.allow:
+            output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
+        # On a terminal the answers themselves show how far it is; a bar would write across them.
+        bar = output.progress("looking at photos", len(paths), unit="photos")
+        with (
+            loaded_predictor(bundle, store, user=user, at=when) as predictor,
+            nullcontext() if sys.stdout.isatty() else bar as watched,
+        ):
+            answers = predictor.answers(
+                paths, user=user, at=when, k=k, accepted=chosen, refused=refused,
+                history=None if history is None else split_tags(history), allow_similar=similar,
+                lists=obeyed,
+            )  # fmt: skip
+            n_broken = 0
+            for answer in answers:
+                n_broken += answer.error is not None
+                printer.show(answer)
+                if watched is not None:
+                    watched.advance()
+    if n_broken and len(paths) > 1:
+        n_done = len(paths) - n_broken
+        output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
+    return 1 if n_broken else 0
 
 
 def whose(
@@ -136,36 +152,6 @@ def _listed(given: Sequence[Path], files: Sequence[Path]) -> Iterator[Path]:
             yield file
         else:
             yield from map(Path, filter(None, re.split(r"[\0\r\n]", text)))
-
-
-def _predict(
-    paths: list[Path],
-    bundle: Path | None,
-    store: str | None,
-    ask: partial[Iterator[Answer]],
-    printer: _Printer,
-) -> int:
-    """Show answers as they come, and say how many photos could not be read."""
-    obeyed: Lists | None = ask.keywords["lists"]
-    if obeyed is not None and obeyed.allow:
-        output.say(f"note: only the {len(obeyed.allow)} hashtags of the allow list are offered")
-    n_broken = 0
-    # On a terminal the answers themselves show how far it is; a bar would write across them.
-    bar = output.progress("looking at photos", len(paths), unit="photos")
-    user, at = ask.keywords["user"], ask.keywords["at"]
-    with (
-        loaded_predictor(bundle, store, user=user, at=at) as predictor,
-        nullcontext() if sys.stdout.isatty() else bar as watched,
-    ):
-        for answer in ask(predictor, paths):
-            n_broken += answer.error is not None
-            printer.show(answer)
-            if watched is not None:
-                watched.advance()
-    if n_broken and len(paths) > 1:
-        n_done = len(paths) - n_broken
-        output.say(f"{n_done} of {len(paths)} photos done, {n_broken} could not be read")
-    return 1 if n_broken else 0
 
 
 def _known_as_hidden(path: Path | None) -> Mapping[str, RestrictedTag]:
