@@ -13,7 +13,8 @@ from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, section, your_store
-from pixtag.cli.make import EngineName, Model, Size, opened_engine
+from pixtag.cli.make import EngineName, Size, opened_engine
+from pixtag.cli.parser import Model
 from pixtag.errors import LeakError
 from pixtag.outputs import check_outputs
 from pixtag.places import printable, store_file

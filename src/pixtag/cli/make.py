@@ -6,12 +6,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Literal
 
 from pixtag.cli import output
 from pixtag.cli.main import TABLES, open_store, section, your_store
+from pixtag.cli.parser import Model
 from pixtag.cli.posts import look_at_photos
 from pixtag.errors import ConfigError, InputError, extra_hint
 from pixtag.outputs import check_outputs
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 EngineName = Literal["local", "postgres", "ray"]
 Size = Literal["tiny", "small", "base"]
-Model = Annotated[Path | None, Parameter(name="--model")]
 _SHOWN = 40
 
 

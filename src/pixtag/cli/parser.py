@@ -7,12 +7,18 @@ import re
 from collections.abc import Sequence
 from importlib import import_module
 from keyword import iskeyword
+from pathlib import Path
+from typing import Annotated
 
 from cyclopts import App, ArgumentCollection, Group, Parameter
+from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.cli.main import ALIASES, GROUPS, TABLES, VERBS
 from pixtag.places import is_anything_set
+
+Model = Annotated[Path | None, Parameter(name="--model")]
+HowMany = Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))]
 
 _HELP = """Predict the hashtags that a person will put on a photo.
 

@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from pixtag.cli import output
 from pixtag.cli.answers import lists_of, loaded_predictor, whose
 from pixtag.cli.main import open_store, person_in, section
+from pixtag.cli.parser import HowMany, Model
 from pixtag.cli.posts import kept_on_ctrl_c
 from pixtag.errors import InputError
 from pixtag.places import default_store, store_file
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from pixtag.store import Store
 
 Prob = Annotated[float, Parameter(validator=Number(gte=0, lte=1))]
-Words = Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))]
-Model = Annotated[Path | None, Parameter(name="--model")]
 
 _SAID = {
     "tagged": "tagged",
@@ -49,7 +48,7 @@ def tag(
     sidecar: Literal["xmp", "txt"] = "xmp",
     naming: Literal["full", "stem"] | None = None,
     min_prob: Prob = 0.1,
-    k: Words = 5,
+    k: HowMany = 5,
     user: str | None = None,
     store: str | None = None,
     stranger: bool = False,
@@ -116,7 +115,7 @@ def watch(
     sidecar: Literal["xmp", "txt"] = "xmp",
     naming: Literal["full", "stem"] | None = None,
     min_prob: Prob = 0.1,
-    k: Words = 5,
+    k: HowMany = 5,
     user: str | None = None,
     store: str | None = None,
     stranger: bool = False,
@@ -241,7 +240,7 @@ def immich(
     user: str | None = None,
     store: str | None = None,
     min_prob: Prob = 0.1,
-    k: Words = 5,
+    k: HowMany = 5,
     again: bool = False,
     confirm: bool = False,
     copy: bool = False,

@@ -8,7 +8,6 @@ import sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -16,6 +15,7 @@ from cyclopts.validators import Number
 
 from pixtag.cli import output
 from pixtag.cli.main import open_store, your_store
+from pixtag.cli.parser import Model
 from pixtag.errors import InputError, StoreError, extra_hint
 from pixtag.places import printable
 
@@ -41,7 +41,7 @@ def serve(
     log: Annotated[bool, Parameter(negative="--no-log")] = True,
     trends: list[str] | None = None,
     open: Annotated[bool, Parameter(negative="--no-open")] = True,
-    bundle: Annotated[Path | None, Parameter(name="--model")] = None,
+    bundle: Model = None,
 ) -> None:
     """Open the page in your browser, and answer programs at /api/v1.
 

@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from pixtag.cli import output
 from pixtag.cli.answers import Format, lists_of, show_answers
 from pixtag.cli.main import open_store, your_store
+from pixtag.cli.parser import HowMany, Model
 from pixtag.cli.posts import gone_if_empty
 from pixtag.errors import InputError
 from pixtag.places import printable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pixtag.types import PostLog
 
 ListName = Literal["deny", "allow", "always"]
-Model = Annotated[Path | None, Parameter(name="--model")]
 
 
 def predict(
@@ -33,7 +33,7 @@ def predict(
     store: str | None = None,
     history: str | None = None,
     at: str | None = None,
-    k: Annotated[int, Parameter(name=("-k", "--k"), validator=Number(gte=1, lte=100))] = 5,
+    k: HowMany = 5,
     platform: str | None = None,
     accept: list[str] | None = None,
     refuse: list[str] | None = None,
