@@ -216,22 +216,15 @@ def wait_of(headers: Message) -> float | None:
     """Seconds that a server asks to wait: Retry-After, or until X-RateLimit-Reset."""
     for name in ("Retry-After", "X-RateLimit-Reset"):
         text = (headers.get(name) or "").strip()
-        if not text:
-            continue
-        try:
-            number = float(text)
-            return max(0.0, number - time.time() if number > _LEAST_MOMENT else number)
-        except ValueError:
-            pass
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError:
+        for read in (float, datetime.fromisoformat, parsedate_to_datetime):
             try:
-                at = parsedate_to_datetime(text)
+                found = read(text)
             except ValueError:
                 continue
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+            if isinstance(found, datetime):
+                at = found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+                return max(0.0, (at - datetime.now(UTC)).total_seconds())
+            return max(0.0, found - time.time() if found > _LEAST_MOMENT else found)
     return None
 
 

@@ -68,15 +68,9 @@ async def edit_list(request: Request) -> Response:
     person = visit.need_person()
     if (name := form.get("list")) not in LIST_NAMES:
         raise HTTPException(400)
-
-    def edit() -> None:
-        if gone := form.get("remove"):
-            visit.service.store.edit_lists(name, [gone], user_id=person, remove=True)
-        else:
-            tags = split_tags(text_of(form, "tags", MOST_LETTERS))
-            visit.service.store.edit_lists(name, tags, user_id=person, remove=False)
-
-    await run_in_threadpool(edit)
+    gone, edit = form.get("remove"), visit.service.store.edit_lists
+    tags = [gone] if gone else split_tags(text_of(form, "tags", MOST_LETTERS))
+    await run_in_threadpool(edit, name, tags, user_id=person, remove=bool(gone))
     return see_other("/mine#lists")
 
 
