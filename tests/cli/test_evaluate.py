@@ -205,6 +205,19 @@ def test_numbers_out_of_range_are_refused(pixtag, words):
     assert "must be >=" in done.stderr.replace("Must", "must")
 
 
+def test_what_baselines_alone_leave_idle_is_said(store, pixtag):
+    alone = ("evaluate", "--store", store, "--baselines-only")
+    done = pixtag(*alone, "--size", "tiny", "--no-ablation")
+    assert done.returncode == 0, done.stderr
+    said = "note: no model is measured (--baselines-only), whatever --size, --no-ablation says"
+    assert said in done.stderr
+    for protocol in ("strangers", "histories", "first-user"):
+        done = pixtag(*alone, "--protocol", protocol)
+        assert done.returncode == 2
+        assert f"--protocol {protocol} measures Pixtag, which --baselines-only" in done.stderr
+        assert "hint: " in done.stderr
+
+
 def test_an_unknown_person_and_a_missing_store_are_errors(store, pixtag):
     done = pixtag("evaluate", "--store", store, "--user", "nobody", "--baselines-only")
     assert done.returncode == 2

@@ -15,7 +15,7 @@ from pixtag.cli import output
 from pixtag.cli.main import open_store, section, your_store
 from pixtag.cli.make import EngineName, Size, opened_engine
 from pixtag.cli.parser import Model
-from pixtag.errors import LeakError
+from pixtag.errors import InputError, LeakError
 from pixtag.outputs import check_outputs
 from pixtag.places import printable, store_file
 
@@ -26,6 +26,7 @@ Period = Literal["test", "validation"]
 Protocol = Literal["temporal", "ancestor", "given", "strangers", "histories", "first-user"]
 Seed = Annotated[int, Parameter(validator=Number(gte=0))]
 _WITHOUT_POSTS = {"strangers", "histories"}
+_OF_PIXTAG = {*_WITHOUT_POSTS, "first-user"}
 
 
 def evaluate(
@@ -64,7 +65,7 @@ def evaluate(
             it photos and tags tell.
         cold: Also train without a fifth of the people and measure on them; not with --model.
         ablation: Also measure every set of sources.
-        baselines_only: Leave Pixtag out.
+        baselines_only: Leave Pixtag out, with `temporal`, `ancestor` and `given`.
         oracle: A ceiling: JSON Lines with a `post_id` and the ten best possible `tags` of each.
         size: Size of the model that is trained.
         seed: Of training, splits, made-up histories and the random ranking.
@@ -88,6 +89,16 @@ def evaluate(
     from pixtag.evaluate import Request
     from pixtag.train.config import TrainConfig
 
+    if baselines_only:
+        if protocol in _OF_PIXTAG:
+            what = f"--protocol {protocol} measures Pixtag, which --baselines-only leaves out"
+            raise InputError(what, hint="leave one of the two out")
+        of_models = {"--model": bundle is not None, "--size": size is not None}
+        of_models |= {"--no-ablation": not ablation}
+        if idle := [flag for flag, is_given in of_models.items() if is_given]:
+            output.say(
+                f"note: no model is measured (--baselines-only), whatever {', '.join(idle)} says"
+            )
     if protocol not in _WITHOUT_POSTS:
         store = your_store(store)
     files = [json, predictions, html]
