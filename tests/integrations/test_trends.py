@@ -154,6 +154,16 @@ def test_a_file_without_counts_is_an_error_with_a_hint(store, tmp_path, text):
         import_trends(store, tmp_path / "none.csv")
 
 
+def test_an_error_names_its_file_once(store, tmp_path):
+    path = tmp_path / "tags.csv.gz"
+    text = "tag,time,count\n" + "".join(f"sky,soon,{n}\n" for n in range(5000))
+    path.write_bytes(gzip.compress(text.encode())[:-2000])
+    with pytest.raises(ArchiveError) as error:
+        import_trends(store, path, now=NOW)
+    assert error.value.message.count(str(path)) == 1
+    assert "damaged or ends early (after line " in error.value.message
+
+
 # ------------------------------------------------------------------ servers
 
 

@@ -142,7 +142,12 @@ def import_trends(
     report.problems.update(damage.problems)
     report.examples = damage.examples | report.examples
     if not counts:
-        why = "; ".join(f"{kind} ({example})" for kind, example in report.examples.items())
+        # The path is named at the beginning, not with each example again.
+        where = {
+            kind: example.removeprefix(f"{path}").lstrip(" :")
+            for kind, example in report.examples.items()
+        }
+        why = "; ".join(f"{kind} ({example})" for kind, example in where.items())
         what = f"{path} holds no count of a tag" + (f": {why}" if why else "")
         hint = "a line needs tag, time and count, as in sunset,2026-05-01,12"
         raise ArchiveError(what, hint=hint)
