@@ -56,6 +56,11 @@ def test_a_person_has_lists_in_the_store_which_go_with_them(pixtag, home, store)
     assert shown(pixtag, home, *words)["ana"]["always"] == []
 
 
+def test_without_a_person_no_store_is_read_and_the_help_says_so(pixtag, home) -> None:
+    assert list(shown(pixtag, home, "--store", "gone.sqlite")) == ["everybody"]
+    assert "without --user none is read" in pixtag("lists", "--help").stdout
+
+
 def test_somebody_with_lists_and_no_posts_can_be_forgotten(pixtag, home, store) -> None:
     words = ["--user", "Cy", "--store", store]
     done = pixtag("lists", "deny", "add", "x1", *words, env=home)

@@ -205,7 +205,7 @@ def lists(
         action: add or remove; without it the lists are shown.
         tags: Hashtags, with or without the sign.
         user: A person of the store, for lists of their own.
-        store: The store of the person; yours by default.
+        store: The store of the person, yours by default; without --user none is read.
         json: Print one JSON object instead of a table.
 
     Examples:
