@@ -270,12 +270,19 @@ def test_forget_removes_a_person_and_names_their_bundles(pixtag, tmp_path):
         store.add_posts([Post("q", "ben", 1.0, ("sea",))])
         store.record_bundle(tmp_path / "my-bundle", "d", 9.0, ["kalliope", "ben"])
     before = path.stat().st_size
+    copied = tmp_path / "small.sqlite"
+    with Store.open(copied, create=True) as store:
+        store.add_posts([Post("q", "ben", 1.0, ("sea",))])
     done = pixtag("forget", "kalliope", "--yes", "--store", path)
     assert done.returncode == 0
     assert "6,000" in done.stdout
     assert "my-bundle was trained on this person and is unchanged" in done.stderr
     assert "pixtag train --store" in done.stderr
     assert path.stat().st_size < before / 2
+    assert re.search(r"gone from .* \([\d,]+ to [\d,]+ bytes\)", done.stderr)
+    small = pixtag("forget", "ben", "--yes", "--store", copied)
+    assert "1 post gone from" in small.stderr
+    assert "bytes" not in small.stderr  # it has not shrunk
     assert b"kalliope" not in path.read_bytes()
     assert pixtag("forget", "kalliope", "--yes", "--store", path).returncode == 2
     with Store.open(path) as store:

@@ -330,7 +330,7 @@ def forget(user: str, *, store: str | None = None, yes: bool = False, json: bool
 
     Args:
         user: The person.
-        store: The store, yours by default; its file shrinks.
+        store: The store, yours by default; its file shrinks where whole pages of it came free.
         yes: Do not ask first.
         json: Print what was removed as one JSON object.
 
@@ -365,8 +365,9 @@ def forget(user: str, *, store: str | None = None, yes: bool = False, json: bool
         again = f"pixtag train --store {shown} --out {model.path}"
         learned = "was trained on this person and is unchanged; to be rid of what it learned"
         output.say(f"the model {model.path} {learned}: {again}")
-    sizes = f" ({result.bytes_before:,} to {result.bytes_after:,} bytes)"
-    sizes = "" if is_server(shown) else sizes  # a database gives room to what comes next
+    # A small file keeps its size; a database gives room to what comes next.
+    is_smaller = not is_server(shown) and result.bytes_after < result.bytes_before
+    sizes = f" ({result.bytes_before:,} to {result.bytes_after:,} bytes)" if is_smaller else ""
     output.say(f"forgot {user}: {_count(result.posts, 'post')} gone from {shown}{sizes}")
     return 0
 
