@@ -92,6 +92,12 @@ class Notes:
         written = set(map(key_of, self.written))
         return [word for word in self.words if key_of(word.text) not in written]
 
+    def new_of(self, words: Iterable[Word]) -> list[Word]:
+        """Those words that neither stand there in any spelling nor were taken away once."""
+        barred = {*(key_of(word.text) for word in self.words), *map(key_of, self.removed)}
+        found = {key_of(word.text): word for word in words}
+        return [word for key, word in found.items() if key not in barred]
+
 
 class Revision(NamedTuple):
     """A sidecar's new content, and which words came and went."""
@@ -99,12 +105,6 @@ class Revision(NamedTuple):
     data: bytes
     added: tuple[str, ...]
     taken_away: tuple[str, ...]
-
-
-class _Item(NamedTuple):
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(slots=True)
@@ -119,7 +119,12 @@ class _Element:
     end: int = 0
     scope: dict[str, str] = field(default_factory=dict[str, str])  # prefix -> namespace
     inner: list[_Element] = field(default_factory=list["_Element"])
-    text: list[str] = field(default_factory=list[str])
+    heard: list[str] = field(default_factory=list[str])
+
+    @property
+    def text(self) -> str:
+        """What stands in it, without blanks at its ends."""
+        return "".join(self.heard).strip()
 
 
 class Xmp:
@@ -175,9 +180,7 @@ class Xmp:
             opened = self._opened(self._description)
             found = Xmp(opened, self._name).revised(words, digest=digest, confirm=confirm)
             return Revision(self._data or b"", (), ()) if found.data == opened else found
-        barred = {key_of(w.text) for w in notes.words} | set(map(key_of, notes.removed))
-        fresh = {key_of(word.text): word for word in words if key_of(word.text) not in barred}
-        new, gone = list(fresh.values()), self._gone()
+        new, gone = notes.new_of(words), self._gone()
         edits: list[tuple[int, int, bytes]] = []
         for one in _KEYWORDS:
             mark = _PROPERTIES[one][2]
@@ -206,16 +209,12 @@ class Xmp:
         has_tree = bool(self._found[_TREE])
         return dict.fromkeys(k for k in keys if k not in subject or (has_tree and k not in tree))
 
-    def _items(self, one: str) -> list[_Item]:
-        return [
-            _Item("".join(li.text).strip(), li.start, li.end)
-            for found in self._found[one]
-            for container in found.inner
-            for li in container.inner
-        ]
+    def _items(self, one: str) -> list[_Element]:
+        containers = (container for found in self._found[one] for container in found.inner)
+        return [li for container in containers for li in container.inner]
 
     def _edits(
-        self, one: str, texts: Sequence[str], drop: Sequence[_Item]
+        self, one: str, texts: Sequence[str], drop: Sequence[_Element]
     ) -> list[tuple[int, int, bytes]]:
         """Cuts that take items out of a list and put others at its end."""
         edits = [(self._blank(item.start), item.end, b"") for item in drop]
@@ -345,12 +344,12 @@ class Xmp:
         one = self._stack.pop()
         one.close = one.inside if one.is_empty else at
         one.end = one.inside if one.is_empty else self._text.find(b">", at) + 1
-        if one.name in self._found and not one.inner and "".join(one.text).strip():
+        if one.name in self._found and not one.inner and one.text:
             raise self._fault("has keywords in a form that XMP does not have", _AGAIN)
 
     def _heard(self, text: str) -> None:
         if self._stack:
-            self._stack[-1].text.append(text)
+            self._stack[-1].heard.append(text)
 
 
 class Text:
@@ -383,8 +382,7 @@ class Text:
     def revised(self, words: Iterable[Word], *, digest: str, confirm: bool = False) -> Revision:
         """Add words as `Xmp.revised`. SidecarError: it has a form of its own."""
         notes = self.notes
-        barred = {*map(key_of, self._words), *map(key_of, notes.removed)}
-        new = list({key_of(w.text): w.text for w in words if key_of(w.text) not in barred}.values())
+        new = [word.text for word in notes.new_of(words)]
         if not (new or (confirm and notes.written)):
             return Revision(self._data or b"", (), ())
         newline = "\r\n" if "\r\n" in self._rest else "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,14 +44,11 @@ def mine(request: Request) -> Response:
         return visit.render("who.html")
     store, person, t = visit.service.reader, visit.person, visit.texts
     times = post_times(store, person)
-    hours = [0] * 24
-    weekdays = [0] * 7
-    for at in times:
-        when = datetime.fromtimestamp(at, UTC)
-        hours[when.hour] += 1
-        weekdays[when.weekday()] += 1
-    days = [(t(f"weekday.s{day}"), (n,)) for day, n in enumerate(weekdays)]
-    clock = [(f"{hour:02d}", (n,)) for hour, n in enumerate(hours)]
+    moments = [datetime.fromtimestamp(at, UTC) for at in times]
+    hours = Counter(when.hour for when in moments)
+    weekdays = Counter(when.weekday() for when in moments)
+    days = [(t(f"weekday.s{day}"), (weekdays[day],)) for day in range(7)]
+    clock = [(f"{hour:02d}", (hours[hour],)) for hour in range(24)]
     judged = kept(store, person)
     return visit.render(
         "mine.html", person=person, tags=own_tags(store, person, limit=N_TAGS), n_posts=len(times),
