@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,23 @@ def test_photos_are_scaled_as_the_encoder_wants(tmp_path: Path, how: images.Inte
     assert np.array_equal(reader.look(tmp_path / "noise.png"), expected)
     assert np.array_equal(reader.look_at([tmp_path / "noise.png"])[0], expected)
     reader.close()
+
+
+def test_photos_looked_at_side_by_side_get_the_same_numbers_as_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(path)
+    known, encoder = handmade.bundle(), load_encoder()
+    manifest = replace(known.manifest, encoder_digest=encoder.digest, encoder_width=encoder.width)
+    reader = PhotoReader(replace(known, manifest=manifest), encoder)
+    alone = [reader.look(path) for path in paths]
+    with ThreadPoolExecutor(8) as pool:
+        beside = list(pool.map(reader.look, paths))
+    together = reader.look_at(paths)
+    reader.close()
+    np.testing.assert_allclose(beside, alone, atol=1e-5)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_the_shipped_encoder_gives_the_same_as_one_by_one(store: Store, folder: Path) -> None:
